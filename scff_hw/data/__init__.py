@@ -1,0 +1,34 @@
+"""Data sets: fetch them, read the publishers' files, augment, and serve batches.
+
+dataset = load("mnist")                       # uint8 tensors and int64 labels
+pipeline = Pipeline(dataset, "train", mean=(0.0,), std=(1.0,))
+generator = torch.Generator().manual_seed(0)
+order = pipeline.order(generator)
+x = pipeline.batch(order[:100], Augmentation(translate_px=2), generator)   # float32 [100, 1, 28, 28]
+"""
+
+from scff_hw.data._augment import Augmentation
+from scff_hw.data._catalogue import NAMES, Info, info
+from scff_hw.data._datasets import hold_out, load, load_fsdd, verify
+from scff_hw.data._fetch import fetch
+from scff_hw.data._files import Verified, data_root
+from scff_hw.data._pipeline import Pipeline
+from scff_hw.data._types import Dataset, Recordings, Split
+
+__all__ = [
+    "NAMES",
+    "Augmentation",
+    "Dataset",
+    "Info",
+    "Pipeline",
+    "Recordings",
+    "Split",
+    "Verified",
+    "data_root",
+    "fetch",
+    "hold_out",
+    "info",
+    "load",
+    "load_fsdd",
+    "verify",
+]

@@ -1,0 +1,98 @@
+"""Random translations, crops and flips of a batch of images, without a loop over its samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+
+from scff_hw.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a batch of images, each image drawing its own amounts; the default does nothing.
+
+    translate_px: translation by -t..t pixels in both axes, what moves in being zero.
+    crop_padding_px: zeros added on all sides, then a random crop back to the size.
+    flip: horizontal mirror image with probability 1/2.
+
+    Raises UsageError for a negative number of pixels.
+    """
+
+    translate_px: int = 0
+    crop_padding_px: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_px") and (not isinstance(value, int) or value < 0):
+                raise UsageError(
+                    f"The augmentation's {field.name} must be a whole number from 0 up; got {value!r}."
+                )
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether images pass unchanged."""
+        return self == Augmentation()
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the augmented images, same shape and dtype as `images` [N, C, H, W], of any dtype.
+
+        The numbers are drawn on the generator's device, so one generator gives one result on every device.
+        Raises UsageError if `images` is not a batch of images, or a translation would leave nothing of them.
+        """
+        if self.is_identity:
+            return images
+        if images.ndim != 4:
+            raise UsageError(
+                f"Augmentation needs images [N, C, H, W]; got a tensor of shape {list(images.shape)}."
+            )
+        # A crop out of zero padding is a translation too.
+        for name in ("translate_px", "crop_padding_px"):
+            reach = getattr(self, name)
+            if reach >= min(images.shape[2:]):
+                side = " x ".join(map(str, images.shape[2:]))
+                raise UsageError(
+                    f"The augmentation's {name} must be smaller than the image of {side} pixels; got {reach}."
+                )
+            if reach:
+                images = _translate(images, reach, generator)
+        return _flip(images, generator) if self.flip else images
+
+
+def _draw(
+    high: int, shape: tuple[int, ...], generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    return torch.randint(high, shape, generator=generator, device=generator.device).to(device)
+
+
+def _translate(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
+    """Pad by `reach` zeros, then copy from each image a window that starts at 0..2 reach in both axes.
+
+    The rows of all possible windows are the rows of one overlapping view of the padded memory, so that the
+    whole batch is a single selection of contiguous rows.
+    """
+    count, channels, height, width = images.shape
+    if count == 0:
+        return images
+    top, left = _draw(2 * reach + 1, (2, count, 1, 1), generator, images.device)
+    padded = F.pad(images, (reach, reach, reach, reach)).flatten()
+    row_stride = width + 2 * reach
+    plane_stride = row_stride * (height + 2 * reach)
+    device = images.device
+    sample = torch.arange(count, device=device)[:, None, None] * (channels * plane_stride)
+    channel = torch.arange(channels, device=device)[:, None] * plane_stride
+    row = torch.arange(height, device=device) * row_stride
+    starts = sample + channel + row + top * row_stride + left
+    windows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    return windows.index_select(0, starts.flatten()).view(images.shape)
+
+
+def _flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    count = images.shape[0]
+    mirrored = _draw(2, (count,), generator, images.device)
+    both = torch.cat([images, images.flip(-1)])
+    return both.index_select(0, torch.arange(count, device=images.device) + count * mirrored)

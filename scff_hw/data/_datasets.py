@@ -1,0 +1,83 @@
+"""Load and verify a data set by its name, and hold out samples for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from scff_hw.data import _bundled, _cifar, _fsdd, _idx, _stl
+from scff_hw.data._catalogue import info
+from scff_hw.data._files import Verified, data_root
+from scff_hw.data._types import Dataset, Recordings, Split
+from scff_hw.errors import UsageError
+
+_LOADERS: dict[str, Callable[[Path], Dataset]] = {
+    "digits": lambda root: _bundled.load_digits(),
+    "iris": lambda root: _bundled.load_iris(),
+    "mnist": _idx.load,
+    "cifar10": _cifar.load,
+    "stl10": _stl.load,
+}
+_VERIFIERS: dict[str, Callable[[Path], list[Verified]]] = {
+    "mnist": _idx.verify,
+    "cifar10": _cifar.verify,
+    "stl10": _stl.verify,
+    "fsdd": _fsdd.verify,
+}
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Read data set `name`: digits, iris, mnist, cifar10 or stl10.
+
+    `data_dir` holds the publishers' files (see `data_root`). Fewer samples than published are accepted, so
+    that a part of a data set can be used; `verify` asks for all. Raises UsageError for an unknown name, and
+    DataError, which names the file, what was found and what is allowed, for data that is missing or damaged.
+    """
+    info(name)
+    if name not in _LOADERS:
+        raise UsageError(f"The data set {name} holds recordings of varying length; read it with load_{name}.")
+    return _LOADERS[name](data_root(data_dir))
+
+
+def load_fsdd(data_dir: str | Path | None = None) -> Recordings:
+    """Read the Free Spoken Digit Dataset: int16 waveforms, labels, speakers and the publisher's split.
+
+    Raises DataError for data that is missing or damaged.
+    """
+    return _fsdd.load(data_root(data_dir))
+
+
+def verify(name: str, data_dir: str | Path | None = None) -> list[Verified]:
+    """Check that the files of data set `name` are whole, and return what was checked.
+
+    A bundled data set has no files: []. MNIST is compared with the published checksums; of the others only
+    the archives have one, which `fetch` compares, and what is unpacked is checked for its structure (sizes,
+    labels, counts, headers). Raises UsageError for an unknown name, and DataError at the first file that is
+    missing or damaged.
+    """
+    if info(name).bundled:
+        return []
+    return _VERIFIERS[name](data_root(data_dir))
+
+
+def hold_out(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """Return `dataset` with `count` random training samples as its test split, the others as training split.
+
+    For choosing hyper-parameters without looking at the test set. The choice depends on `seed` alone. Raises
+    UsageError unless 1 <= count < number of training samples.
+    """
+    total = len(dataset.train)
+    if not 1 <= count < total:
+        raise UsageError(
+            f"The number of samples held out must be from 1 to {total - 1} for {dataset.name}; got {count}."
+        )
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    chosen, kept = order[:count].sort().values, order[count:].sort().values
+    return replace(dataset, train=_subset(dataset.train, kept), test=_subset(dataset.train, chosen))
+
+
+def _subset(split: Split, indices: torch.Tensor) -> Split:
+    return Split(split.images[indices], None if split.labels is None else split.labels[indices])

@@ -1,0 +1,156 @@
+"""One file over HTTP: resumed, retried, from the first of several mirrors that has it whole.
+
+pooch computes the checksum; it neither resumes a download nor changes to another mirror, so requests does the
+rest.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scff_hw.errors import DownloadError
+
+# name of the file, bytes there so far, bytes in all (0 where the server does not say)
+Report = Callable[[str, int, int], None]
+
+_CHUNK_BYTES = 1 << 16
+_TIMEOUT_S = 30
+_RETRIED_STATUS = (408, 429)
+
+
+def silent(name: str, done_bytes: int, total_bytes: int) -> None:
+    """The report that shows nothing."""
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    *,
+    md5: str | None,
+    report: Report = silent,
+    attempts: int = 4,
+    backoff_s: float = 1.0,
+) -> None:
+    """Download `target` from the first of `urls` that gives it whole; it appears there only when complete.
+
+    What has arrived stays in `target`.part, and a later call continues it with an HTTP Range request. That
+    needs `md5`, the checksum of the whole: without one (None) every try starts afresh. Each URL gets
+    `attempts` tries, `backoff_s` seconds apart at first and twice as long each time; a refusal (HTTP 4xx)
+    ends them at once.
+
+    Raises DownloadError, with what was wrong with each URL, if none gave the file, and OSError if the disk
+    refuses.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    problems = []
+    for url in urls:
+        problem = _try(url, part, md5, report, attempts, backoff_s)
+        if problem is None:
+            os.replace(part, target)
+            return
+        problems.append(f"{url}: {problem}")
+    raise DownloadError(
+        f"{target.name} could not be downloaded ({'; '.join(problems)}); "
+        "check the network and run the same command again."
+    )
+
+
+def checksum_matches(path: Path, md5: str) -> bool:
+    """Whether the file at `path` exists and has the MD5 checksum `md5`."""
+    return path.is_file() and _md5(path) == md5
+
+
+def _md5(path: Path) -> str:
+    import pooch
+
+    return pooch.file_hash(str(path), alg="md5")
+
+
+def _try(
+    url: str, part: Path, md5: str | None, report: Report, attempts: int, backoff_s: float
+) -> str | None:
+    """Return None when `part` is whole, else what was wrong with `url`."""
+    import requests
+    import urllib3
+
+    problem = "no attempt was made"
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(backoff_s * 2 ** (attempt - 1))
+        if md5 is None:
+            part.unlink(missing_ok=True)
+        resumed = part.exists() and part.stat().st_size > 0
+        try:
+            _transfer(url, part, report)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            problem = _reason(error)
+            if _is_final(error):
+                return problem
+            continue
+        if md5 is None or (found := _md5(part)) == md5:
+            return None
+        part.unlink()
+        problem = f"the MD5 checksum is {found}, the published one {md5}"
+        # A whole download that differs will differ again; a resumed one may have continued a bad start.
+        if not resumed:
+            return problem
+    return problem
+
+
+def _transfer(url: str, part: Path, report: Report) -> None:
+    """Download `url` to the end of `part`, or anew where the server does not continue."""
+    import requests
+
+    done = part.stat().st_size if part.exists() else 0
+    # Without "identity" a server may wrap the file in another gzip layer, and byte ranges would count that.
+    headers = {"Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+        if done and response.status_code == 416:
+            # Nothing after `done`: the part is whole, or wrong, which the checksum tells.
+            return
+        response.raise_for_status()
+        continues = response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        if not (response.status_code == 206 and continues):
+            done = 0
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else 0
+        name = part.name.removesuffix(".part")
+        report(name, done, total)
+        with part.open("ab" if done else "wb") as stream:
+            for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+                stream.write(chunk)
+                done += len(chunk)
+                report(name, done, total)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another try would fail alike: the server refused, or the URL is malformed."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return 400 <= status < 500 and status not in _RETRIED_STATUS
+    return isinstance(error, ValueError)
+
+
+def _reason(error: Exception) -> str:
+    import requests
+    import urllib3
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        return f"no answer within {_TIMEOUT_S} s"
+    if isinstance(error, ValueError):
+        return "not a URL to download from"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return "the connection ended early"

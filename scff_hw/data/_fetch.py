@@ -1,0 +1,187 @@
+"""Download a data set from its publisher, check it, and put it where the readers look."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scff_hw.data import _cifar, _fsdd, _idx, _stl
+from scff_hw.data._catalogue import info
+from scff_hw.data._datasets import verify
+from scff_hw.data._download import Report, checksum_matches, download, silent
+from scff_hw.data._files import data_root
+from scff_hw.data._unpack import unpack
+from scff_hw.errors import DataError, DownloadError
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a data set comes from: files with their MD5 (None: not known), base URLs, and what to unpack.
+
+    `files` go to `folder`; where `unpack_patterns` are given they are archives, lie in the data directory
+    only until unpacked, and the members that match go to `folder`.
+    """
+
+    files: dict[str, str | None]
+    mirrors: tuple[str, ...]
+    folder: str
+    unpack_patterns: tuple[str, ...] = ()
+    unpacked_bytes: int = 0
+
+
+# MNIST, CIFAR-10 and STL-10: the checksums torchvision publishes. GitHub makes the archive of FSDD on demand,
+# so it has none: the recordings are checked one by one after unpacking.
+SOURCES = {
+    "mnist": _Source(
+        {
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist",
+            "https://storage.googleapis.com/cvdf-datasets/mnist",
+            "http://yann.lecun.com/exdb/mnist",
+        ),
+        _idx.FOLDER,
+    ),
+    "cifar10": _Source(
+        {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        (
+            "https://www.cs.toronto.edu/~kriz",
+            "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
+        ),
+        _cifar.FOLDER,
+        tuple(f"{_cifar.FOLDER}/*.{ending}" for ending in ("bin", "txt", "html")),
+        184_400_000,
+    ),
+    "stl10": _Source(
+        {"stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb"},
+        ("https://cs.stanford.edu/~acoates/stl10", "http://ai.stanford.edu/~acoates/stl10"),
+        _stl.FOLDER,
+        tuple(f"{_stl.FOLDER}/*.{ending}" for ending in ("bin", "txt")),
+        3_124_300_000,
+    ),
+    "fsdd": _Source(
+        {"v1.0.10.tar.gz": None},
+        ("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags",),
+        _fsdd.FOLDER,
+        ("recordings/*.wav",),
+        21_000_000,
+    ),
+}
+
+
+def fetch(
+    name: str,
+    data_dir: str | Path | None = None,
+    report: Report = silent,
+    *,
+    mirrors: Sequence[str] | None = None,
+    attempts: int = 4,
+    backoff_s: float = 1.0,
+) -> Path:
+    """Make sure that data set `name` is whole under `data_dir` (see `data_root`), downloading it if it is
+    not.
+
+    Nothing is downloaded for a bundled data set, or for one that `verify` finds whole. `report(file,
+    done_bytes, total_bytes)` is called as bytes arrive; the total is 0 where the server does not say.
+    `mirrors` are base URLs to use instead of the publisher's. An interrupted download continues where it
+    stopped, but for FSDD, which has no published checksum and is checked by its structure. Files appear only
+    when complete and checked; a folder that did not verify is kept beside the new one, its name ending in
+    `.replaced`.
+
+    Returns the data directory. Raises UsageError for an unknown name, and DownloadError if no mirror has the
+    data whole, or the disk is full or refuses.
+    """
+    root = data_root(data_dir)
+    if info(name).bundled or _is_whole(name, root):
+        return root
+    source = SOURCES[name]
+    bases = source.mirrors if mirrors is None else tuple(mirrors)
+    with _disk_errors(name, root):
+        root.mkdir(parents=True, exist_ok=True)
+        _check_space(name, root, source)
+        into = _download_folder(source, root)
+        for file, md5 in source.files.items():
+            if md5 is None or not checksum_matches(into / file, md5):
+                urls = [f"{base.rstrip('/')}/{file}" for base in bases]
+                download(urls, into / file, md5=md5, report=report, attempts=attempts, backoff_s=backoff_s)
+            if source.unpack_patterns:
+                _place(name, source, into / file, root)
+    return root
+
+
+def _is_whole(name: str, root: Path) -> bool:
+    try:
+        verify(name, root)
+    except DataError:
+        return False
+    return True
+
+
+def _download_folder(source: _Source, root: Path) -> Path:
+    return root if source.unpack_patterns else root / source.folder
+
+
+def _place(name: str, source: _Source, archive: Path, root: Path) -> None:
+    """Unpack in a temporary folder, check there, move the result to its place, and drop the archive."""
+    target = root / source.folder
+    staging = Path(tempfile.mkdtemp(dir=root, prefix=".unpack-"))
+    try:
+        unpack(archive, source.unpack_patterns, staging / source.folder)
+        try:
+            verify(name, staging)
+        except DataError as error:
+            raise DownloadError(f"{archive.name} does not hold the whole {name} data set: {error}") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rename(_unused(target))
+        os.replace(staging / source.folder, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    archive.unlink()
+
+
+def _unused(target: Path) -> Path:
+    candidate = target.with_name(target.name + ".replaced")
+    number = 2
+    while candidate.exists():
+        candidate = target.with_name(f"{target.name}.replaced-{number}")
+        number += 1
+    return candidate
+
+
+def _check_space(name: str, root: Path, source: _Source) -> None:
+    into = _download_folder(source, root)
+    candidates = [into / (file + ending) for file in source.files for ending in ("", ".part")]
+    here = sum(path.stat().st_size for path in candidates if path.is_file())
+    needed = info(name).download_bytes - here + source.unpacked_bytes
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise DownloadError(
+            f"{name} needs {_megabytes(needed)} in {root}, but only {_megabytes(free)} are free there."
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB".replace(",", " ")
+
+
+@contextmanager
+def _disk_errors(name: str, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "the disk is full; free some space and run the same command again, which continues"
+        else:
+            reason = f"{error.filename or root}: {error.strerror or error}"
+        raise DownloadError(f"{name} could not be stored in {root}: {reason}.") from None

@@ -1,0 +1,92 @@
+"""What the readers return: tensors, labels and class names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from scff_hw.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples of one part of a data set.
+
+    `images` is uint8 [N, C, H, W], or float32 [N, F] for a data set of plain features (Iris, in centimetres).
+    `labels` is int64 [N] with values from 0, or None where the publisher gives no labels.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with its training and test parts; `classes[k]` names label k."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    unlabelled: Split | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W), or (F,) for plain features."""
+        return tuple(self.train.images.shape[1:])
+
+    def part(self, name: str) -> Split:
+        """Return the part called "train", "test" or "unlabelled".
+
+        Raises UsageError for another name, or for "unlabelled" where the data set has no such part.
+        """
+        parts = {"train": self.train, "test": self.test, "unlabelled": self.unlabelled}
+        found = parts.get(name)
+        if found is None:
+            allowed = ", ".join(key for key, value in parts.items() if value is not None)
+            raise UsageError(f"The data set {self.name} has no part '{name}'; it has: {allowed}.")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """Spoken digits, in the order of digit, speaker and index.
+
+    `waveforms[k]` is int16 [T_k], `labels` int64 [N] (the digit), `speakers[k]` a name, `indices` int64 [N]
+    (the number of the take), `is_test` bool [N] (the publisher's split), `sample_rate` in hertz.
+    """
+
+    waveforms: tuple[torch.Tensor, ...]
+    labels: torch.Tensor
+    speakers: tuple[str, ...]
+    indices: torch.Tensor
+    is_test: torch.Tensor
+    sample_rate: int
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    @property
+    def train(self) -> Recordings:
+        """The recordings of the training part."""
+        return self._where(~self.is_test)
+
+    @property
+    def test(self) -> Recordings:
+        """The recordings of the test part."""
+        return self._where(self.is_test)
+
+    def _where(self, chosen: torch.Tensor) -> Recordings:
+        kept = chosen.nonzero()[:, 0].tolist()
+        return replace(
+            self,
+            waveforms=tuple(self.waveforms[k] for k in kept),
+            labels=self.labels[chosen],
+            speakers=tuple(self.speakers[k] for k in kept),
+            indices=self.indices[chosen],
+            is_test=self.is_test[chosen],
+        )

@@ -1,0 +1,47 @@
+"""The errors scff-hw raises on purpose, and the exit code each one becomes on the command line.
+
+Every message is one sentence that names the place, the value found and what is allowed there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ScffError(Exception):
+    """Something went wrong that is not the user's input: exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(ScffError, ValueError):
+    """Input that cannot be used (an argument, a file, a value): exit code 2."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe that does not validate."""
+
+
+class DataError(UsageError):
+    """A data set that is missing, truncated or corrupt."""
+
+
+class CheckpointError(UsageError):
+    """A run or checkpoint that cannot be used here."""
+
+
+class DownloadError(ScffError):
+    """A download that did not complete."""
+
+
+class DivergenceError(ScffError):
+    """Learning produced a value that is not finite, or outgrew its bounds."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the closest of `allowed`, or an empty string."""
+    match = get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else ""

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scff_hw.data import _cifar, load, verify
+from scff_hw.errors import DataError
+
+
+def test_the_published_files_hold_what_everybody_knows(real_data: Path) -> None:
+    dataset = load("cifar10", real_data)
+    assert dataset.input_shape == (3, 32, 32)
+    assert dataset.classes[0] == "airplane" and dataset.classes[9] == "truck"
+    assert dataset.train.images.shape == (50_000, 3, 32, 32)
+    assert dataset.test.images.shape == (10_000, 3, 32, 32)
+    assert dataset.train.labels is not None and dataset.test.labels is not None
+    assert dataset.train.labels.bincount().tolist() == [5000] * 10
+    assert dataset.test.labels.bincount().tolist() == [1000] * 10
+    means = dataset.train.images.float().mean(dim=(0, 2, 3)) / 255
+    assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
+    assert len(verify("cifar10", real_data)) == 6
+
+
+def test_pixels_keep_their_plane_row_and_column(cifar_root: Path) -> None:
+    path = cifar_root / _cifar.FOLDER / "data_batch_3.bin"
+    record = np.arange(3073) % 251
+    record[0] = 4
+    record.astype(np.uint8).tofile(path)
+    dataset = load("cifar10", cifar_root)
+    assert len(dataset.train) == 41
+    assert dataset.train.labels is not None and dataset.train.labels[20] == 4
+    image = dataset.train.images[20]
+    for channel, row, column in ((0, 0, 0), (0, 1, 0), (2, 31, 31), (1, 5, 7)):
+        assert image[channel, row, column] == (1 + channel * 1024 + row * 32 + column) % 251
+
+
+def test_a_missing_folder_and_a_missing_file(cifar_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no .*nothing/cifar-10-batches-bin; fetch it with `scff-hw data fetch"
+    ):
+        load("cifar10", tmp_path / "nothing")
+    (cifar_root / _cifar.FOLDER / "test_batch.bin").unlink()
+    with pytest.raises(DataError, match=r"test_batch\.bin; fetch it with `scff-hw data fetch cifar10`"):
+        load("cifar10", cifar_root)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3072, 3074])
+def test_a_size_that_is_no_multiple_of_a_record(cifar_root: Path, size: int) -> None:
+    (cifar_root / _cifar.FOLDER / "data_batch_2.bin").write_bytes(bytes(size))
+    with pytest.raises(DataError, match=rf"data_batch_2\.bin holds {size} bytes, but .* a multiple of 3073"):
+        load("cifar10", cifar_root)
+
+
+def test_a_label_out_of_range(cifar_root: Path) -> None:
+    path = cifar_root / _cifar.FOLDER / "data_batch_1.bin"
+    content = bytearray(path.read_bytes())
+    content[3073 * 6] = 10
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"holds the label 10 in record 6, but CIFAR-10 labels are 0 to 9"):
+        load("cifar10", cifar_root)
+
+
+def test_verify_asks_for_all_records_and_classes(cifar_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="holds 30730 bytes, but the published file has 30730000"):
+        verify("cifar10", cifar_root)
+    monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    assert len(verify("cifar10", cifar_root)) == 6
+    path = cifar_root / _cifar.FOLDER / "test_batch.bin"
+    path.write_bytes(b"\x01" + path.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"test_batch\.bin.* \[0, 2, 1, .* hold 1 of each"):
+        verify("cifar10", cifar_root)
+
+
+def test_images_can_be_changed_without_a_warning(cifar_root: Path) -> None:
+    dataset = load("cifar10", cifar_root)
+    dataset.train.images[0] = 7
+    assert torch.equal(load("cifar10", cifar_root).train.images[0], torch.zeros(3, 32, 32, dtype=torch.uint8))

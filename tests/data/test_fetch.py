@@ -1,0 +1,230 @@
+"""Whole data sets from a server on loopback: placement, checks, repair, full disks, hostile archives."""
+
+import gzip
+import hashlib
+import io
+import shutil
+import tarfile
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scff_hw.data import _cifar, _fsdd, _idx, _stl, fetch, load, load_fsdd
+from scff_hw.data._fetch import SOURCES
+from scff_hw.data._unpack import unpack
+from scff_hw.errors import DownloadError, UsageError
+
+
+def get(name: str, root: Path, server, **options) -> Path:
+    return fetch(name, root, mirrors=[server.url + "/"], backoff_s=0.001, **options)
+
+
+def names_in(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+@pytest.fixture
+def mnist_server(server, mnist_files, monkeypatch: pytest.MonkeyPatch):
+    """A server of the small MNIST, and its checksums in the place of the published ones."""
+    zipped, unzipped = {}, {}
+    for name, content in mnist_files.contents.items():
+        packed = gzip.compress(content, mtime=1)
+        server.add(f"{name}.gz", packed)
+        zipped[f"{name}.gz"] = hashlib.md5(packed).hexdigest()
+        unzipped[name] = hashlib.md5(content).hexdigest()
+    monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], files=zipped))
+    monkeypatch.setattr(_idx, "UNZIPPED_MD5", unzipped)
+    return server
+
+
+@pytest.fixture
+def cifar_server(server, cifar_root: Path, tar_of, monkeypatch: pytest.MonkeyPatch):
+    """A server of the small CIFAR-10 archive, and its checksum in the place of the published one."""
+    folder = cifar_root / _cifar.FOLDER
+    members = {f"{_cifar.FOLDER}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    members[f"{_cifar.FOLDER}/batches.meta.txt"] = b"airplane\n"
+    archive = tar_of(members)
+    server.add("cifar-10-binary.tar.gz", archive)
+    files: dict[str, str | None] = {"cifar-10-binary.tar.gz": hashlib.md5(archive).hexdigest()}
+    monkeypatch.setitem(SOURCES, "cifar10", replace(SOURCES["cifar10"], files=files))
+    monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    return server
+
+
+def test_every_checksum_and_address_has_the_right_form() -> None:
+    assert set(SOURCES) == {"mnist", "cifar10", "stl10", "fsdd"}
+    for source in SOURCES.values():
+        assert all(base.startswith(("https://", "http://")) for base in source.mirrors)
+        for md5 in source.files.values():
+            assert md5 is None or (len(md5) == 32 and int(md5, 16) >= 0)
+
+
+def test_mnist_is_put_where_the_reader_looks(mnist_server, tmp_path: Path) -> None:
+    seen: set[str] = set()
+    root = tmp_path / "new" / "data"
+    assert get("mnist", root, mnist_server, report=lambda name, done, total: seen.add(name)) == root
+    assert len(load("mnist", root).train) == 30
+    assert seen == set(names_in(root / "MNIST" / "raw")) == set(SOURCES["mnist"].files)
+
+
+def test_what_is_whole_is_not_downloaded_again(mnist_server, mnist_files, tmp_path: Path) -> None:
+    get("mnist", mnist_files.root, mnist_server)
+    assert mnist_server.requests == []
+
+
+def test_only_the_damaged_file_is_downloaded(mnist_server, tmp_path: Path) -> None:
+    get("mnist", tmp_path, mnist_server)
+    mnist_server.requests.clear()
+    damaged = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    get("mnist", tmp_path, mnist_server)
+    assert [path for path, _ in mnist_server.requests] == ["/t10k-images-idx3-ubyte.gz"]
+    assert len(load("mnist", tmp_path).test) == 20
+
+
+def test_a_bundled_data_set_needs_nothing(server, tmp_path: Path) -> None:
+    assert get("digits", tmp_path / "none", server) == tmp_path / "none"
+    assert not (tmp_path / "none").exists() and server.requests == []
+
+
+def test_an_unknown_name(server, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'mnist'"):
+        get("minst", tmp_path, server)
+
+
+def test_cifar_is_unpacked_and_the_archive_dropped(cifar_server, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    get("cifar10", root, cifar_server)
+    assert names_in(root) == [_cifar.FOLDER]
+    assert len(names_in(root / _cifar.FOLDER)) == 7
+    assert len(load("cifar10", root).train) == 50
+
+
+def test_a_broken_connection_then_an_archive_that_is_already_here(cifar_server, tmp_path: Path) -> None:
+    cifar_server.cut_after = [50] * 4
+    with pytest.raises(DownloadError, match="the connection ended early"):
+        get("cifar10", tmp_path, cifar_server)
+    assert (tmp_path / "cifar-10-binary.tar.gz.part").stat().st_size == 200
+    get("cifar10", tmp_path, cifar_server)
+    assert cifar_server.requests[-1][1] == "bytes=200-"
+
+    shutil.rmtree(tmp_path / _cifar.FOLDER)
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(cifar_server.files["/cifar-10-binary.tar.gz"])
+    cifar_server.requests.clear()
+    get("cifar10", tmp_path, cifar_server)
+    assert cifar_server.requests == [] and len(load("cifar10", tmp_path).test) == 10
+
+
+def test_a_damaged_folder_is_kept_beside_the_new_one(cifar_server, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(3):
+        get("cifar10", root, cifar_server)
+        (root / _cifar.FOLDER / "test_batch.bin").write_bytes(b"damaged")
+        (root / _cifar.FOLDER / "my-notes.txt").write_text(str(number))
+    kept = [f"{_cifar.FOLDER}.replaced", f"{_cifar.FOLDER}.replaced-2"]
+    assert names_in(root) == [_cifar.FOLDER, *kept]
+    assert [(root / name / "my-notes.txt").read_text() for name in kept] == ["0", "1"]
+
+
+def test_fsdd_is_checked_by_its_structure(server, fsdd_root: Path, tar_of, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(_fsdd, "SPEAKERS", ("george", "theo"))
+    monkeypatch.setattr(_fsdd, "TAKES", 7)
+    top = "free-spoken-digit-dataset-1.0.10"
+    members = {
+        f"{top}/recordings/{path.name}": path.read_bytes() for path in (fsdd_root / _fsdd.FOLDER).iterdir()
+    }
+    members[f"{top}/README.md"] = b"spoken digits"
+    server.hides_length = True
+    server.add("v1.0.10.tar.gz", tar_of(members))
+    root = tmp_path / "data"
+    get("fsdd", root, server)
+    assert len(load_fsdd(root)) == 140
+    assert names_in(root) == ["free-spoken-digit-dataset"]
+
+    del members[f"{top}/recordings/4_theo_3.wav"]
+    server.add("v1.0.10.tar.gz", tar_of(members))
+    (root / _fsdd.FOLDER / "1_theo_1.wav").unlink()
+    with pytest.raises(DownloadError, match=r"does not hold the whole fsdd data set: .*4_theo_3\.wav"):
+        get("fsdd", root, server)
+    assert len(load_fsdd(root)) == 139, "what was there stays"
+
+
+@pytest.mark.parametrize("keep", [0, 10, 2000])
+def test_an_archive_without_a_checksum_cut_short(server, fsdd_root, tar_of, tmp_path, keep: int) -> None:
+    members = {f"x/recordings/{p.name}": p.read_bytes() for p in (fsdd_root / _fsdd.FOLDER).iterdir()}
+    server.hides_length = True
+    server.add("v1.0.10.tar.gz", tar_of(members)[:keep])
+    root = tmp_path / "data"
+    with pytest.raises(DownloadError, match=r"v1\.0\.10\.tar\.gz cannot be unpacked: it is cut short"):
+        get("fsdd", root, server)
+    assert [name for name in names_in(root) if name != "v1.0.10.tar.gz"] == []
+
+
+def test_stl_is_unpacked(server, stl_root: Path, tar_of, tmp_path: Path, monkeypatch) -> None:
+    members = {f"{_stl.FOLDER}/{p.name}": p.read_bytes() for p in (stl_root / _stl.FOLDER).iterdir()}
+    archive = tar_of(members)
+    server.add("stl10_binary.tar.gz", archive)
+    files: dict[str, str | None] = {"stl10_binary.tar.gz": hashlib.md5(archive).hexdigest()}
+    monkeypatch.setitem(SOURCES, "stl10", replace(SOURCES["stl10"], files=files, unpacked_bytes=0))
+    monkeypatch.setattr(_stl, "_PUBLISHED", {"train_X.bin": 10, "test_X.bin": 20, "unlabeled_X.bin": 5})
+    monkeypatch.setattr("scff_hw.data._fetch._check_space", lambda *arguments: None)
+    get("stl10", tmp_path / "data", server)
+    assert len(load("stl10", tmp_path / "data").train) == 10
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    archive = tmp_path / "hostile.tar"
+    with tarfile.open(archive, "w") as members:
+        for name in ("recordings/../../up.wav", "/recordings/root.wav", "x/recordings/good.wav"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            members.addfile(member, io.BytesIO(b"data"))
+        for name in ("recordings/..", "recordings/.hidden.wav", "recordings/a\\b.wav"):
+            members.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+        link = tarfile.TarInfo("recordings/link.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        members.addfile(link)
+    folder = tmp_path / "inside" / "folder"
+    assert unpack(archive, ("recordings/*.wav",), folder) == 2
+    assert names_in(folder) == ["good.wav", "root.wav"]
+    assert names_in(tmp_path) == ["hostile.tar", "inside"]
+
+
+def test_too_little_space_is_noticed_before_downloading(server, tmp_path: Path, monkeypatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 0, 10**9))
+    with pytest.raises(DownloadError, match=r"stl10 needs 5 765 MB in .*, but only 1 000 MB are free there"):
+        get("stl10", tmp_path, server)
+    assert server.requests == []
+
+
+def test_a_disk_that_fills_up(mnist_server, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte.gz.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"mnist could not be stored in .*: the disk is full; free some"):
+        get("mnist", tmp_path, mnist_server)
+    assert names_in(raw) == ["train-images-idx3-ubyte.gz.part"]
+
+
+def test_a_file_where_the_directory_should_be(mnist_server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(DownloadError, match=r"mnist could not be stored in .*file: "):
+        get("mnist", tmp_path / "file", mnist_server)
+
+
+def test_ctrl_c_while_unpacking_leaves_nothing_half_written(
+    cifar_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scff_hw.data._fetch.unpack", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            get("cifar10", tmp_path / "data", cifar_server)
+    assert names_in(tmp_path / "data") == ["cifar-10-binary.tar.gz"]
+    get("cifar10", tmp_path / "data", cifar_server)
+    assert names_in(tmp_path / "data") == [_cifar.FOLDER]
