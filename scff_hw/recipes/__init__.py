@@ -1,0 +1,44 @@
+"""Recipes: one validated YAML file per experiment."""
+
+from scff_hw.recipes.loader import dump_recipe, list_recipes, load_recipe, parse_recipe, recipe_names
+from scff_hw.recipes.schema import (
+    AugmentationRecipe,
+    BackpropRecipe,
+    ControlsRecipe,
+    Conv2dRecipe,
+    DataRecipe,
+    DenseRecipe,
+    LayerRecipe,
+    LearningAugmentation,
+    LearnRecipe,
+    PoolRecipe,
+    ReadoutRecipe,
+    Recipe,
+    RuleRecipe,
+    TrainingRecipe,
+)
+from scff_hw.recipes.shapes import LayerShapes, ShapeError
+
+__all__ = [
+    "AugmentationRecipe",
+    "BackpropRecipe",
+    "ControlsRecipe",
+    "Conv2dRecipe",
+    "DataRecipe",
+    "DenseRecipe",
+    "LayerRecipe",
+    "LayerShapes",
+    "LearnRecipe",
+    "LearningAugmentation",
+    "PoolRecipe",
+    "ReadoutRecipe",
+    "Recipe",
+    "RuleRecipe",
+    "ShapeError",
+    "TrainingRecipe",
+    "dump_recipe",
+    "list_recipes",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_names",
+]

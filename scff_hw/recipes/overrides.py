@@ -1,0 +1,86 @@
+"""`--set key=value`: any key of a recipe, changed before it is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from scff_hw.errors import RecipeError, nearest
+from scff_hw.recipes.keys import ANY, child_names, recipe_keys
+from scff_hw.recipes.problems import as_pattern, layer_kind, unknown_key
+from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
+
+_FREE_MAPPING = ("training", "rule", "options")
+
+
+def apply_overrides(data: dict[str, Any], places: dict[KeyPath, str], overrides: Iterable[str]) -> None:
+    """Apply `key=value` texts to the plain values of a recipe, in order, in place.
+
+    A key is dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or for every layer
+    `layers.*.learn.epochs`. A value is YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.
+    `places` is brought up to date, so that a later error names the option.
+
+    Raises:
+        RecipeError: no `=`, a key that does not exist (the nearest one is named), a value that is not YAML.
+    """
+    for text in overrides:
+        dotted, equals, value_text = text.partition("=")
+        path = tuple(dotted.strip().split("."))
+        if not equals or not all(path):
+            raise RecipeError(f"--set must be key=value, such as layers.1.learn.epochs=3, got {show(text)}")
+        place = f"--set {'.'.join(path)}"
+        value, _ = parse_yaml(value_text, place, numbered=False)
+        for concrete in _expand(data, path, place):
+            _check_key(data, concrete, place)
+            _put(data, places, concrete, deepcopy(value), place)
+
+
+def _expand(data: dict[str, Any], path: KeyPath, place: str) -> list[KeyPath]:
+    """`path` once a layer it names."""
+    if path[0] != "layers" or len(path) == 1:
+        return [path]
+    layers = data.get("layers")
+    if not isinstance(layers, list) or not layers:
+        raise RecipeError(f"{place}: layers must be a list of layers, got {show(layers)}")
+    if path[1] == ANY:
+        return [("layers", str(number), *path[2:]) for number in range(1, len(layers) + 1)]
+    if not (path[1].isdecimal() and path[1].isascii() and 1 <= int(path[1]) <= len(layers)):
+        raise RecipeError(f"{place}: a layer must be * or a number from 1 to {len(layers)}, got '{path[1]}'")
+    return [("layers", str(int(path[1])), *path[2:])]
+
+
+def _check_key(data: dict[str, Any], path: KeyPath, place: str) -> None:
+    """Refuse a key that the schema does not have; a layer of unknown kind is left to validation."""
+    kind = layer_kind(data, path)
+    if kind is None and path[0] == "layers":
+        return
+    for length in range(1, len(path) + 1):
+        here = path[:length]
+        if here[:-1] == ("layers",) or here[:-1] == _FREE_MAPPING:
+            continue
+        if here[-1] not in child_names(as_pattern(here[:-1]), kind):
+            sentence = unknown_key(here, kind)
+            if "did you mean" not in sentence:
+                sentence += nearest(".".join(as_pattern(path)), [key.dotted for key in recipe_keys()])
+            raise RecipeError(f"{place}: {sentence}")
+
+
+def _put(data: dict[str, Any], places: dict[KeyPath, str], path: KeyPath, value: Any, place: str) -> None:
+    """Store `value` at `path`, making the mappings on the way where they are null or missing."""
+    node: Any = data
+    for depth, part in enumerate(path[:-1], start=1):
+        inner = node[int(part) - 1] if isinstance(node, list) else node.get(part)
+        if inner is None and isinstance(node, dict):
+            inner = node[part] = {}
+            places[path[:depth]] = place
+        if not isinstance(inner, dict | list):
+            raise RecipeError(f"{place}: {'.'.join(path[:depth])} must be a mapping, got {show(inner)}")
+        node = inner
+    for known in [known for known in places if known[: len(path)] == path]:
+        del places[known]
+    places[path] = place
+    if isinstance(node, list):
+        node[int(path[-1]) - 1] = value
+    else:
+        node[path[-1]] = value

@@ -1,0 +1,137 @@
+"""A pydantic validation error as sentences: place, key, value found, what is allowed, the nearest match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from scff_hw.errors import nearest
+from scff_hw.recipes.keys import ANY, Key, child_names, find_key
+from scff_hw.recipes.yamltext import KeyPath, show
+
+LAYER_KINDS = ("dense", "conv2d")
+
+
+def describe_problems(error: ValidationError, data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> str:
+    """One sentence a line for every problem: what is wrong in the file's order, then what is missing.
+
+    Args:
+        error: what validating `data` raised.
+        data: the plain values that were validated.
+        places: `file:line` or the command-line option every value came from.
+    """
+    found: dict[str, tuple[bool, int]] = {}
+    items = error.errors(include_url=False)
+    for item in items:
+        if item["type"] == "too_short" and any(_is_below(other["loc"], item["loc"]) for other in items):
+            continue  # pydantic counts valid entries only; those that are not have a sentence of their own
+        path = _path(item["loc"])
+        if item["type"].startswith("union_tag_"):
+            path = (*path, "kind")
+        if item["type"] == "cross_field":
+            context = item.get("ctx", {})
+            path = (*path, *context["key"].split("."))
+            sentence = f"{'.'.join(path)} {context['sentence']}"
+        else:
+            sentence = _sentence(item["type"], path, layer_kind(data, path), item["input"])
+        place = find_place(places, path)
+        found.setdefault(f"{place}: {sentence}", (item["type"] == "missing", _line(place)))
+    return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
+
+
+def unknown_key(path: KeyPath, kind: str | None) -> str:
+    """The sentence for a key that does not exist: `path` is dotted with real layer numbers."""
+    parent = path[:-1]
+    allowed = child_names(as_pattern(parent), kind)
+    dotted = ".".join(path)
+    if not allowed:
+        return f"unknown key '{dotted}', {'.'.join(parent)} holds one value, without keys below it"
+    owner = f"{kind} layer" if kind and len(parent) == 2 else ".".join(parent) or "recipe"
+    return f"unknown key '{dotted}', allowed in {owner}: {', '.join(allowed)}{nearest(path[-1], allowed)}"
+
+
+def as_pattern(path: KeyPath) -> KeyPath:
+    """`path` with `*` in place of the layer's number."""
+    return (path[0], ANY, *path[2:]) if len(path) > 1 and path[0] == "layers" else path
+
+
+def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
+    """Kind of the layer that `path` lies in, or None outside layers and where it is not a known one."""
+    layers = data.get("layers")
+    if path[:1] != ("layers",) or len(path) < 2 or not isinstance(layers, list):
+        return None
+    layer = layers[int(path[1]) - 1]
+    kind = layer.get("kind") if isinstance(layer, dict) else None
+    return kind if kind in LAYER_KINDS else None
+
+
+def find_place(places: Mapping[KeyPath, str], path: KeyPath) -> str:
+    """The place of `path`, or of the nearest value that encloses it."""
+    while path and path not in places:
+        path = path[:-1]
+    return places[path]
+
+
+def _path(location: tuple[int | str, ...]) -> KeyPath:
+    """pydantic's location as a key path: the layer's union tag and the types of a free value left out."""
+    parts = [str(part + 1) if isinstance(part, int) else part for part in location]
+    if parts[:1] == ["layers"] and len(parts) > 2 and parts[2] in LAYER_KINDS:
+        del parts[2]
+    if parts[:3] == ["training", "rule", "options"]:
+        del parts[4:]
+    return tuple(parts)
+
+
+def _is_below(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _line(place: str) -> int:
+    found = re.search(r":(\d+)$", place)
+    return int(found[1]) if found else 0
+
+
+def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any) -> str:
+    if problem == "extra_forbidden":
+        return unknown_key(path, kind)
+    if problem == "union_tag_not_found":
+        return f"{'.'.join(path)} is missing, it must be one of {', '.join(LAYER_KINDS)}"
+    if problem == "union_tag_invalid":
+        found = value["kind"]
+        hint = nearest(str(found), LAYER_KINDS)
+        return f"{'.'.join(path)} must be one of {', '.join(LAYER_KINDS)}, got {show(found)}{hint}"
+    key, rest = _enclosing_key(path, kind)
+    if key is None:
+        return f"{'.'.join(path) or 'the recipe'} must be a mapping, got {show(value)}"
+    dotted = ".".join(path[: len(path) - len(rest)])
+    if problem == "missing":
+        return f"{dotted} is missing, it must be {key.allowed}"
+    where = f" at {'place ' if rest[0].isdecimal() else ''}{'.'.join(rest)}" if rest else ""
+    return f"{dotted} must be {key.allowed}, got {show(value)}{where}{_hint(key, value)}"
+
+
+def _enclosing_key(path: KeyPath, kind: str | None) -> tuple[Key | None, KeyPath]:
+    """The key at `path`, or the nearest above it, and the parts of `path` below that key."""
+    if len(path) == 2 and path[0] == "layers":
+        return None, ()
+    for length in range(len(path), 0, -1):
+        if key := find_key(as_pattern(path[:length]), kind):
+            return key, path[length:]
+    return None, ()
+
+
+def _hint(key: Key, value: Any) -> str:
+    if not isinstance(value, str):
+        return ""
+    if key.choices:
+        return nearest(value, key.choices)
+    if " number" in key.allowed or "integer" in key.allowed:
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return "; it is text here: write the number without quotes"
+    return ""

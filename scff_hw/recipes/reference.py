@@ -1,0 +1,80 @@
+"""The page of recipe keys, from the schema.
+
+Written by `python -m scff_hw.recipes.reference scff_hw/recipes/README.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from scff_hw.recipes.keys import Key, recipe_keys
+from scff_hw.recipes.loader import list_recipes
+
+_INTRODUCTION = """\
+# Recipes
+
+A recipe is one YAML file that holds everything an experiment depends on but the seed and the hardware. It is
+YAML 1.2: `1e-3` is a number, `yes` is text. Unknown keys, duplicate keys, wrong types and values out of range
+are refused with file, line, key, what is allowed and the nearest match.
+
+```
+scff-hw recipes list
+scff-hw recipes show mnist-mlp
+scff-hw train mnist-mlp --set layers.2.learn.epochs=3 --set training.batch_size=50
+scff-hw train mnist-mlp --set layers.*.learn.epochs=1
+scff-hw train my-recipe.yaml
+```
+
+`--set` takes any key below with a value in YAML; layers count from 1, and `*` stands for every layer.
+"""
+
+
+def recipe_page() -> str:
+    """The README of this folder as Markdown: what a recipe is, the packaged ones, every key."""
+    recipes = "\n".join(f"| `{name}` | {description} |" for name, description in list_recipes().items())
+    keys = "\n".join(_row(keys) for keys in _grouped())
+    return (
+        f"{_INTRODUCTION}\n## Packaged recipes\n\n| name | what it is |\n| --- | --- |\n{recipes}\n\n"
+        "## Keys\n\nAppendices, tables and algorithms are those of the SCFF paper (arXiv 2409.11593).\n\n"
+        f"| key | allowed | default | meaning |\n| --- | --- | --- | --- |\n{keys}\n"
+    )
+
+
+def main() -> None:
+    """Write the page to the file named on the command line, in one step."""
+    target, page = Path(sys.argv[1]), recipe_page()
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
+        file.write(page)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, target)
+
+
+def _grouped() -> list[list[Key]]:
+    """Keys in the order of the schema, those that both kinds of layer have together."""
+    groups: dict[str, list[Key]] = {}
+    for key in recipe_keys():
+        groups.setdefault(key.dotted, []).append(key)
+    return list(groups.values())
+
+
+def _row(keys: list[Key]) -> str:
+    key = keys[0]
+    kinds = "; ".join(f"{entry.allowed}: {entry.description}" for entry in keys)
+    allowed, meaning = key.allowed, key.description
+    if key.path == ("layers", "*", "kind"):
+        allowed, meaning = "one of " + ", ".join(entry.allowed for entry in keys), kinds
+    elif key.layer_kind and len(keys) == 1:
+        meaning = f"{key.layer_kind} only: {meaning}"
+    default = "required" if key.default is None else f"`{key.default}`"
+    if key.default == "the defaults below":
+        default = key.default
+    return f"| `{key.dotted}` | {allowed} | {default} | {meaning} |"
+
+
+if __name__ == "__main__":
+    main()

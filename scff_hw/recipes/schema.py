@@ -1,0 +1,398 @@
+"""The recipe: one experiment, validated. Every key has its unit, range and source here and nowhere else.
+
+Models are frozen and refuse unknown keys, wrong types (no bool for an integer, no text for a number) and
+values that are not finite. Tables and appendices cited are those of the SCFF paper (arXiv 2409.11593).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from scff_hw.recipes.shapes import LayerShapes, Shape, ShapeError, conv2d_shapes, dense_shapes, feature_count
+
+INPUT_SHAPES: dict[str, Shape] = {
+    "digits": (1, 8, 8),
+    "iris": (4,),
+    "mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "stl10": (3, 96, 96),
+}
+"""Input shape of each data set a recipe can name: (channels, height, width), or (features,)."""
+
+Pixels = Annotated[int, Field(ge=0, le=1024)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+BatchSize = Annotated[int, Field(ge=2, le=65_536)]
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Threshold = Annotated[float, Field(ge=0, le=1000)]
+Width = Annotated[int, Field(ge=2, le=1_000_000)]
+Line = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1000,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
+        json_schema_extra={"allowed": "one line of text, at most 1000 characters"},
+    ),
+]
+
+
+def _refuse(key: str, sentence: str) -> NoReturn:
+    """Refuse a value for a reason that spans several keys; `key` is dotted and relative to the model."""
+    raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataRecipe(_Model):
+    """Which samples, and how pixels become numbers."""
+
+    name: Literal["digits", "iris", "mnist", "cifar10", "stl10"] = Field(description="data set")
+    mean: Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(strict=False)] = Field(
+        default=(0.0,),
+        description="subtracted once pixels are divided by 255, or Iris features standardised by the "
+        "training split; one value, or one a channel (Appendix F)",
+    )
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(strict=False)] = Field(
+        default=(1.0,),
+        description="divides once the mean is subtracted; one value, or one a channel (Appendix F)",
+    )
+    learn_split: Literal["train", "unlabelled"] = Field(
+        default="train", description="split the hidden layers learn from; unlabelled: stl10 only"
+    )
+    validation_samples: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="random training samples held out and scored in place of the test split, for choosing "
+        "values (Appendix F); 0: none, the test split is scored",
+    )
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one sample: (channels, height, width), or (features,)."""
+        return INPUT_SHAPES[self.name]
+
+    @model_validator(mode="after")
+    def _check(self) -> DataRecipe:
+        channels = self.input_shape[0]
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                allowed = "1 value" if channels == 1 else f"1 or {channels} values"
+                _refuse(key, f"must have {allowed} for {self.name}, got {len(values)}")
+        if self.learn_split == "unlabelled" and self.name != "stl10":
+            _refuse(
+                "learn_split",
+                f"must be train for {self.name}, which has no unlabelled split, got 'unlabelled'",
+            )
+        return self
+
+
+class AugmentationRecipe(_Model):
+    """Random changes of an image, drawn anew each time it is seen. All zero and false: none."""
+
+    translate_px: Pixels = Field(
+        default=0, description="px; random integer shift by up to this much in both axes, zero fill"
+    )
+    crop_padding_px: Pixels = Field(
+        default=0, description="px; zero padding before a random crop back to the size"
+    )
+    flip: bool = Field(default=False, description="horizontal flip with probability 1/2")
+
+    @property
+    def is_identity(self) -> bool:
+        """True where nothing is changed."""
+        return not (self.translate_px or self.crop_padding_px or self.flip)
+
+
+class LearningAugmentation(AugmentationRecipe):
+    """Augmentation while the hidden layers learn."""
+
+    two_views: bool = Field(
+        default=False,
+        description="the two halves of a positive pair are augmented independently (authors' MNIST code, not "
+        "in the paper); false: one view, paired with itself",
+    )
+
+
+class RuleRecipe(_Model):
+    """The learning rule of the hidden layers."""
+
+    name: Line = Field(default="scff", description="registered name of the rule")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        description="options of that rule, checked by the rule itself",
+        json_schema_extra={"allowed": "a mapping of names to true, false, finite numbers or text"},
+    )
+
+
+class TrainingRecipe(_Model):
+    """How the hidden layers are trained."""
+
+    batch_size: BatchSize = Field(default=100, description="samples (Appendix F: 100)")
+    schedule: Literal["sequential", "simultaneous"] = Field(
+        default="sequential",
+        description="sequential: one layer after the other; simultaneous: all in every batch",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="number format of the hidden layers"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="where the hidden layers and the readout compute; auto: CUDA where present",
+    )
+    rule: RuleRecipe = Field(default_factory=RuleRecipe, description="the learning rule")
+    checkpoint_every_batches: int = Field(
+        default=500, ge=1, le=10_000_000, description="batches between checkpoints"
+    )
+
+
+class PoolRecipe(_Model):
+    """A square pooling window."""
+
+    kind: Literal["max", "avg"] = Field(description="greatest or mean value of the window")
+    size: int = Field(ge=1, le=1024, description="px; height and width of the window")
+    stride: int = Field(ge=1, le=1024, description="px; distance between windows")
+    padding: Pixels = Field(default=0, description="px; padding on each side, at most half the size")
+    ceil: bool = Field(default=True, description="keep a last, partial window (authors' code: always)")
+
+    @model_validator(mode="after")
+    def _check(self) -> PoolRecipe:
+        if self.padding > self.size // 2:
+            _refuse("padding", f"must be at most half the pool's size of {self.size} px, got {self.padding}")
+        return self
+
+
+class LearnRecipe(_Model):
+    """Optimiser and loss of one hidden layer: one column of Tables F.2 to F.5."""
+
+    epochs: int = Field(
+        ge=0, le=100_000, description="passes over the learning split; 0: the layer keeps its initial weights"
+    )
+    optimiser: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="adamw decays biases too (authors' code); sgd is what devices can do"
+    )
+    learning_rate: LearningRate = Field(description="step size at the first batch")
+    weight_decay: float = Field(default=0.0, ge=0, le=10, description="coefficient w_d; AdamW's is decoupled")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd; 0 with adamw")
+    decay_factor: float = Field(
+        default=1.0, gt=0, le=1, description="gamma; multiplies the learning rate every period"
+    )
+    decay_period_batches: int = Field(
+        default=1000,
+        ge=1,
+        le=10_000_000,
+        description="batches between decays, counted across epochs (authors' code)",
+    )
+    theta_pos: Threshold = Field(description="goodness threshold of positive pairs (mean squared activation)")
+    theta_neg: Threshold = Field(description="goodness threshold of negative pairs (mean squared activation)")
+    penalty: float = Field(
+        default=0.0, ge=0, le=1000, description="lambda; weight of the Frobenius norm of positive goodness"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> LearnRecipe:
+        if self.momentum and self.optimiser != "sgd":
+            _refuse("momentum", f"must be 0 with {self.optimiser}, got {self.momentum}")
+        return self
+
+
+Init = Annotated[
+    Literal["linear", "xavier"],
+    Field(
+        description="linear: weights and biases uniform +-1/sqrt(fan_in); xavier: Xavier uniform weights, "
+        "biases uniform +-1/sqrt(fan_in)"
+    ),
+]
+Pairs = Annotated[
+    Literal["made", "passed"],
+    Field(
+        description="made: at this layer's input (layer 1, and Algorithm 2); passed: the previous layer's "
+        "positive and negative outputs (Algorithm 1)"
+    ),
+]
+Transmit = Annotated[
+    Literal["triangle", "relu"],
+    Field(description="activation passed on; learning always uses ReLU (Appendix D)"),
+]
+Learn = Annotated[LearnRecipe, Field(description="optimiser and loss")]
+
+
+class DenseRecipe(_Model):
+    """A fully connected layer."""
+
+    kind: Literal["dense"] = Field(description="fully connected")
+    units: Width = Field(description="number of units")
+    init: Init
+    pairs: Pairs
+    transmit: Transmit = "triangle"
+    learn: Learn
+
+    @property
+    def pool(self) -> None:
+        """A dense layer has no pool."""
+        return None
+
+    @property
+    def readout_pool(self) -> None:
+        """A dense layer has no extra pool."""
+        return None
+
+    def shapes(self, shape: Shape) -> LayerShapes:
+        """Shapes of this layer on an input `shape`."""
+        return dense_shapes(shape, self.units)
+
+
+class Conv2dRecipe(_Model):
+    """A 2-D convolution of stride 1 with reflect padding."""
+
+    kind: Literal["conv2d"] = Field(description="2-D convolution, stride 1")
+    channels: Width = Field(description="number of kernels")
+    kernel: int = Field(ge=1, le=1024, description="px; height and width of the kernels")
+    padding: Pixels = Field(default=0, description="px; reflect padding on each side, below the input's size")
+    init: Init
+    pairs: Pairs
+    transmit: Transmit = "triangle"
+    pool: PoolRecipe | None = Field(default=None, description="pool in front of the next layer (Table D.1)")
+    readout_pool: PoolRecipe | None = Field(
+        default=None, description="extra pool in front of the readout (Table D.1, Layer's output)"
+    )
+    learn: Learn
+
+    def shapes(self, shape: Shape) -> LayerShapes:
+        """Shapes of this layer on an input `shape`; raises `ShapeError` where they do not chain."""
+        return conv2d_shapes(
+            shape,
+            channels=self.channels,
+            kernel=self.kernel,
+            padding=self.padding,
+            pool=self.pool,
+            readout_pool=self.readout_pool,
+        )
+
+
+LayerRecipe = Annotated[DenseRecipe | Conv2dRecipe, Field(discriminator="kind")]
+
+
+class ReadoutRecipe(_Model):
+    """The linear classifier on the hidden layers' features (Appendix G)."""
+
+    layers: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(strict=False, min_length=1)] = (
+        Field(description="numbers of the layers it reads, counted from 1, rising")
+    )
+    dropout: Dropout = Field(default=0.0, description="fraction of features dropped while it trains")
+    epochs: Epochs = Field(default=50, description="passes over the labelled training split")
+    batch_size: BatchSize = Field(default=64, description="samples (Appendix G: 64)")
+    learning_rate: LearningRate = Field(
+        default=1e-3, description="step size of Adam at the first epoch (Appendix G)"
+    )
+    halve_at_percent: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=False)] = Field(
+        default=(20, 35, 50, 60, 70, 80, 90),
+        description="percent of the epochs after which the learning rate is halved, rising (Appendix G)",
+    )
+    augmentation: AugmentationRecipe = Field(
+        default_factory=AugmentationRecipe, description="augmentation while it trains"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ReadoutRecipe:
+        for key, values in (("layers", self.layers), ("halve_at_percent", self.halve_at_percent)):
+            if list(values) != sorted(set(values)):
+                _refuse(key, f"must rise without repeats, got {list(values)}")
+        return self
+
+
+class BackpropRecipe(_Model):
+    """The same architecture, trained end to end by backpropagation with Adam."""
+
+    epochs: Epochs = Field(description="passes over the labelled training split")
+    learning_rate: LearningRate = Field(default=1e-3, description="step size of Adam")
+    batch_size: BatchSize = Field(default=100, description="samples")
+    dropout: Dropout = Field(default=0.0, description="fraction of readout features dropped while it trains")
+
+
+class ControlsRecipe(_Model):
+    """What every result is printed beside."""
+
+    untrained: bool = Field(default=True, description="the same readout on hidden weights that never learnt")
+    backprop: BackpropRecipe | None = Field(
+        default=None, description="backpropagation control; null: not run"
+    )
+
+
+class Recipe(_Model):
+    """One experiment: data, network, learning and controls."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        max_length=100,
+        description="names the recipe in tables and run folders",
+        json_schema_extra={"allowed": "at most 100 lower-case letters, digits, '.', '_' or '-'"},
+    )
+    description: Line = Field(description="one line")
+    source: Line = Field(description="where the values come from, one line")
+    data: DataRecipe = Field(description="the samples")
+    augmentation: LearningAugmentation = Field(
+        default_factory=LearningAugmentation, description="augmentation while the hidden layers learn"
+    )
+    training: TrainingRecipe = Field(default_factory=TrainingRecipe, description="training of hidden layers")
+    layers: Annotated[tuple[LayerRecipe, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
+        description="hidden layers, first to last; numbered from 1"
+    )
+    readout: ReadoutRecipe = Field(description="the linear classifier")
+    controls: ControlsRecipe = Field(default_factory=ControlsRecipe, description="controls")
+
+    @property
+    def shapes(self) -> tuple[LayerShapes, ...]:
+        """Input, hidden, output and readout feature shape of every layer, first to last."""
+        found: list[LayerShapes] = []
+        shape = self.data.input_shape
+        for layer in self.layers:
+            found.append(layer.shapes(shape))
+            shape = found[-1].output
+        return tuple(found)
+
+    @property
+    def readout_features(self) -> int:
+        """Number of features the readout reads."""
+        return feature_count(self.shapes[number - 1] for number in self.readout.layers)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        self._check_layers()
+        last = len(self.layers)
+        for number in self.readout.layers:
+            if not 1 <= number <= last:
+                _refuse("readout.layers", f"must name layers from 1 to {last}, got {number}")
+        for key, augmentation in (
+            ("augmentation", self.augmentation),
+            ("readout.augmentation", self.readout.augmentation),
+        ):
+            self._check_augmentation(key, augmentation)
+        return self
+
+    def _check_layers(self) -> None:
+        if self.layers[0].pairs != "made":
+            _refuse("layers.1.pairs", "must be made at the first layer, got 'passed'")
+        shape = self.data.input_shape
+        for number, layer in enumerate(self.layers, start=1):
+            try:
+                shape = layer.shapes(shape).output
+            except ShapeError as error:
+                _refuse(f"layers.{number}.{error.key}", str(error))
+
+    def _check_augmentation(self, key: str, augmentation: AugmentationRecipe) -> None:
+        shape = self.data.input_shape
+        if len(shape) == 1:
+            if not augmentation.is_identity:
+                _refuse(key, f"must be all zero and false for {self.data.name}, which has no images")
+            return
+        for name in ("translate_px", "crop_padding_px"):
+            pixels = getattr(augmentation, name)
+            if pixels >= shape[-1]:
+                _refuse(f"{key}.{name}", f"must be below the image's {shape[-1]} px, got {pixels}")
