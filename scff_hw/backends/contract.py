@@ -1,0 +1,198 @@
+"""What every backend must do, as tests. Subclass `BackendContract`, return your backend from `backend`, run pytest.
+
+    class TestMyBackend(BackendContract):
+        def backend(self):
+            return MyBackend()
+
+A backend whose reads or writes are noisy says so: `repeats` measurements are averaged, each on a fresh array, and the
+mean must lie within `relative_error` of the truth. State both with a reason: n and bound are part of the claim.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends.protocol import Backend, Conv2d, Dense, Geometry, Optimisation, SynapticArray
+from scff_hw.errors import CheckpointError, UsageError
+
+GEOMETRIES: tuple[Geometry, ...] = (Dense(13, 7), Dense(1, 1), Conv2d(3, 6, 5), Conv2d(8, 5, 3))
+ROWS, SIZE = 6, 9
+
+
+def _id(geometry: Geometry) -> str:
+    return f"{type(geometry).__name__.lower()}-{geometry.inputs}x{geometry.outputs}"
+
+
+def _rows(geometry: Geometry, x: Tensor) -> Tensor:
+    """Every receptive field as a row: `[R * positions, fan_in]`, float64."""
+    if isinstance(geometry, Dense):
+        return x.double()
+    return F.unfold(x.double(), geometry.kernel).transpose(1, 2).flatten(0, 1)
+
+
+def _columns(geometry: Geometry, y: Tensor) -> Tensor:
+    """Outputs or errors as `[R * positions, outputs]`, float64, in the order of `_rows`."""
+    return y.double() if isinstance(geometry, Dense) else y.double().flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+class BackendContract:
+    """The contract; see the module's text."""
+
+    relative_error: ClassVar[float] = 1e-5
+    repeats: ClassVar[int] = 1
+    learning_rate: ClassVar[float] = 0.1
+    error_scale: ClassVar[float] = 0.5
+
+    def backend(self) -> Backend:
+        """The backend under test, made afresh at each call."""
+        raise NotImplementedError("return the backend under test from backend()")
+
+    @pytest.fixture(params=GEOMETRIES, ids=_id)
+    def geometry(self, request: pytest.FixtureRequest) -> Geometry:
+        return request.param
+
+    def make(self, geometry: Geometry, seed: int = 0) -> SynapticArray:
+        """An array with plain SGD and small random weights."""
+        draw = torch.Generator().manual_seed(seed)
+        weight = torch.rand(geometry.weight_shape, generator=draw) - 0.5
+        bias = torch.rand(geometry.outputs, generator=draw) - 0.5
+        return self.backend().array(
+            weight, bias, geometry, Optimisation("sgd", learning_rate=self.learning_rate)
+        )
+
+    def inputs(self, geometry: Geometry, seed: int = 1) -> Tensor:
+        draw = torch.Generator().manual_seed(seed)
+        shape = (ROWS, geometry.inputs) if isinstance(geometry, Dense) else (ROWS, geometry.inputs, SIZE, SIZE)
+        return torch.rand(shape, generator=draw) * 2 - 1
+
+    def errors(self, like: Tensor, seed: int = 2) -> Tensor:
+        draw = torch.Generator().manual_seed(seed)
+        return (torch.rand(like.shape, generator=draw) * 2 - 1) * self.error_scale
+
+    def assert_close(self, found: Tensor, truth: Tensor) -> None:
+        """Frobenius distance, relative to the truth."""
+        distance = float((found.double() - truth.double()).norm() / truth.double().norm())
+        assert distance < self.relative_error, f"relative error {distance:.2e}, allowed {self.relative_error:.0e}"
+
+    def mean_mvm(self, geometry: Geometry, x: Tensor) -> Tensor:
+        return torch.stack([self.make(geometry).mvm(x).double() for _ in range(self.repeats)]).mean(0)
+
+    def mean_change(self, geometry: Geometry, x: Tensor, error: Tensor, bias_error: Tensor) -> tuple[Tensor, Tensor]:
+        changes = []
+        for _ in range(self.repeats):
+            array = self.make(geometry)
+            weight, bias = array.weight.double(), array.bias.double().clone()
+            array.mvm(x)
+            array.update(x, error, bias_error)
+            changes.append((array.weight.double() - weight, array.bias.double() - bias))
+        weights, biases = zip(*changes, strict=True)
+        return torch.stack(weights).mean(0), torch.stack(biases).mean(0)
+
+    def test_starts_from_the_weights_given(self, geometry: Geometry) -> None:
+        draw = torch.Generator().manual_seed(0)
+        wanted = torch.rand(geometry.weight_shape, generator=draw) - 0.5
+        array = self.make(geometry)
+        assert array.weight.shape == geometry.weight_shape
+        self.assert_close(array.weight, wanted)
+        low, high = array.weight_range()
+        assert low == pytest.approx(float(array.weight.min())) and high == pytest.approx(float(array.weight.max()))
+
+    def test_mvm_is_the_product_with_the_weights(self, geometry: Geometry) -> None:
+        x = self.inputs(geometry)
+        found = self.mean_mvm(geometry, x)
+        outputs = (ROWS, geometry.outputs)
+        side = SIZE - geometry.kernel + 1 if isinstance(geometry, Conv2d) else 0
+        assert found.shape == (outputs if isinstance(geometry, Dense) else (*outputs, side, side))
+        weight = self.make(geometry).weight.double().flatten(1)
+        self.assert_close(_columns(geometry, found), _rows(geometry, x) @ weight.T)
+
+    def test_mvm_is_linear(self, geometry: Geometry) -> None:
+        a, b = self.inputs(geometry, 3), self.inputs(geometry, 4)
+        combined = self.mean_mvm(geometry, 0.25 * a - 0.5 * b)
+        self.assert_close(combined, 0.25 * self.mean_mvm(geometry, a) - 0.5 * self.mean_mvm(geometry, b))
+
+    def test_mvm_changes_nothing(self, geometry: Geometry) -> None:
+        array = self.make(geometry)
+        before = array.state()
+        array.mvm(self.inputs(geometry))
+        after = array.state()
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+    def test_update_is_minus_the_rate_times_the_outer_product(self, geometry: Geometry) -> None:
+        x = self.inputs(geometry)
+        error = self.errors(self.make(geometry).mvm(x))
+        bias_error = self.errors(torch.zeros(geometry.outputs), seed=5)
+        change, bias_change = self.mean_change(geometry, x, error, bias_error)
+        outer = _columns(geometry, error).T @ _rows(geometry, x)
+        self.assert_close(change.flatten(1), -self.learning_rate * outer)
+        self.assert_close(bias_change, -self.learning_rate * bias_error)
+
+    def test_update_does_not_need_a_fresh_mvm(self, geometry: Geometry) -> None:
+        x, other = self.inputs(geometry), self.inputs(geometry, 7)
+        array, twin = self.make(geometry), self.make(geometry)
+        error = self.errors(array.mvm(x))
+        bias_error = torch.zeros(geometry.outputs)
+        start = array.weight
+        twin.mvm(other)
+        array.update(x, error, bias_error)
+        twin.update(x, error, bias_error)
+        self.assert_close(twin.weight - start, array.weight - start)
+
+    def test_learning_rate_scales_the_update(self, geometry: Geometry) -> None:
+        x = self.inputs(geometry)
+        array, twin = self.make(geometry), self.make(geometry)
+        error = self.errors(array.mvm(x))
+        start, bias_error = array.weight, torch.zeros(geometry.outputs)
+        twin.learning_rate = self.learning_rate / 2
+        assert twin.learning_rate == pytest.approx(self.learning_rate / 2)
+        array.update(x, error, bias_error)
+        twin.update(x, error, bias_error)
+        self.assert_close(2 * (twin.weight - start), array.weight - start)
+
+    def test_continues_from_a_saved_state(self, geometry: Geometry) -> None:
+        x = self.inputs(geometry)
+        array, twin = self.make(geometry), self.make(geometry, seed=9)
+        error = self.errors(array.mvm(x))
+        bias_error = self.errors(torch.zeros(geometry.outputs))
+        array.update(x, error, bias_error)
+        saved = array.state()
+        kept = {name: value.clone() for name, value in saved.items()}
+        twin.load_state(saved)
+        assert torch.equal(twin.weight, array.weight) and torch.equal(twin.bias, array.bias)
+        for one in (array, twin):
+            one.update(x, error, bias_error)
+        self.assert_close(twin.weight, array.weight)
+        assert all(torch.equal(saved[name], kept[name]) for name in saved), "the state shares memory with the array"
+
+    def test_refuses_the_state_of_another_array(self, geometry: Geometry) -> None:
+        other = self.make(Dense(geometry.inputs + 1, geometry.outputs))
+        with pytest.raises(CheckpointError, match="must have shape"):
+            self.make(geometry).load_state(other.state())
+        incomplete = self.make(geometry).state()
+        del incomplete["weight"]
+        with pytest.raises(CheckpointError, match="no tensor 'weight'"):
+            self.make(geometry).load_state(incomplete)
+
+    def test_refuses_an_input_of_another_shape(self, geometry: Geometry) -> None:
+        x = self.inputs(geometry)
+        wider = torch.cat([x, x], dim=1)
+        with pytest.raises(UsageError, match="must have"):
+            self.make(geometry).mvm(wider)
+
+    def test_is_deterministic_under_a_seed(self, geometry: Geometry) -> None:
+        if self.repeats > 1:
+            pytest.skip("a noisy backend repeats statistically, which the other tests bound")
+        x = self.inputs(geometry)
+        ends = []
+        for _ in range(2):
+            array = self.make(geometry)
+            for _ in range(3):
+                u = array.mvm(x)
+                array.update(x, self.errors(u), torch.zeros(geometry.outputs))
+            ends.append(array.weight)
+        assert torch.equal(*ends)

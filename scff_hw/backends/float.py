@@ -1,0 +1,153 @@
+"""The reference backend: PyTorch in float64, float32 or bfloat16, on a CPU or a CUDA device, with SGD or AdamW."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends._conv import Workspace, conv_mvm, conv_outer, prepare
+from scff_hw.backends.protocol import Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_state
+from scff_hw.errors import UsageError
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class FloatBackend:
+    """Arrays of PyTorch tensors.
+
+    Attributes:
+        dtype: "float64", "float32" or "bfloat16". In bfloat16 the MVM and the outer product are computed in
+            bfloat16; the weights themselves are kept in float32, or small updates would be rounded away.
+        device: a PyTorch device, e.g. "cpu" or "cuda".
+    """
+
+    dtype: str = "float32"
+    device: str = "cpu"
+    name: str = "float"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UsageError(f"The dtype of the float backend must be one of {', '.join(DTYPES)}. Got '{self.dtype}' instead.")
+        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
+            raise UsageError(f"The device '{self.device}' was asked for, but PyTorch sees no CUDA device here.")
+
+    def array(self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation) -> FloatArray:
+        return FloatArray(weight, bias, geometry, optimisation, DTYPES[self.dtype], torch.device(self.device))
+
+
+class FloatArray:
+    """One layer's weights as PyTorch tensors; gradients are set by hand, autograd is never asked."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+        optimisation: Optimisation,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if tuple(weight.shape) != geometry.weight_shape:
+            raise UsageError(
+                f"The weight of {geometry} must have shape {list(geometry.weight_shape)}. Got {list(weight.shape)} instead."
+            )
+        self.geometry = geometry
+        self.dtype = dtype
+        master = torch.float64 if dtype == torch.float64 else torch.float32
+        self._weight = weight.detach().to(device, master, copy=True).contiguous()
+        self._bias = bias.detach().to(device, master, copy=True)
+        self._optimiser = _optimiser([self._weight, self._bias], optimisation)
+        self._workspace = Workspace()
+        self._prepared: tuple[Tensor, Any] | None = None
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self._optimiser.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimiser.param_groups[0]["lr"] = value
+
+    @property
+    def bias(self) -> Tensor:
+        return self._bias
+
+    @property
+    def weight(self) -> Tensor:
+        return self._weight.clone()
+
+    def mvm(self, x: Tensor) -> Tensor:
+        prepared = self._prepare(x)
+        weight = self._weight.to(self.dtype)
+        return prepared @ weight.T if isinstance(self.geometry, Dense) else conv_mvm(prepared, weight)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        prepared = self._prepare(x)
+        self._prepared = None
+        error = error.to(self.dtype)
+        gradient = error.T @ prepared if isinstance(self.geometry, Dense) else conv_outer(prepared, error)
+        # fused optimisers walk through memory in order, so a gradient in another layout would be read permuted
+        self._weight.grad = gradient.to(self._weight.dtype).contiguous()
+        self._bias.grad = bias_error.to(self._bias.dtype)
+        self._optimiser.step()
+
+    def weight_range(self) -> tuple[float, float]:
+        low, high = self._weight.aminmax()
+        return float(low), float(high)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"weight": self._weight, "bias": self._bias}
+        for name, parameter in (("weight", self._weight), ("bias", self._bias)):
+            for key, value in self._optimiser.state[parameter].items():
+                state[f"{name}.{key}"] = value
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        parameters = {"weight": self._weight, "bias": self._bias}
+        expected = dict(parameters)
+        for name, value in state.items():
+            owner, _, moment = name.partition(".")
+            if moment and owner in parameters:
+                expected[name] = value if moment == "step" else parameters[owner]
+        check_state(expected, state)
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+            prefix = f"{name}."
+            moments = {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
+            self._optimiser.state[parameter] = moments
+
+    def _prepare(self, x: Tensor) -> Any:
+        """The input in the form its products want; kept from an `mvm` to the `update` of the same `x`."""
+        if self._prepared is None or self._prepared[0] is not x:
+            self._check(x)
+            x_in = x.to(self.dtype)
+            if isinstance(self.geometry, Dense):
+                self._prepared = (x, x_in)
+            else:
+                self._prepared = (x, prepare(x_in, self.geometry, self._workspace))
+        return self._prepared[1]
+
+    def _check(self, x: Tensor) -> None:
+        dims = 2 if isinstance(self.geometry, Dense) else 4
+        if x.dim() != dims or x.shape[1] != self.geometry.inputs:
+            raise UsageError(
+                f"The input of {self.geometry} must have {dims} dimensions and {self.geometry.inputs} in the second. "
+                f"Got shape {list(x.shape)} instead."
+            )
+
+
+def _optimiser(parameters: list[Tensor], wanted: Optimisation) -> torch.optim.Optimizer:
+    if wanted.optimiser == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=wanted.learning_rate, weight_decay=wanted.weight_decay, fused=True
+        )
+    if wanted.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay, fused=True
+        )
+    raise UsageError(f"The optimiser of the float backend must be 'adamw' or 'sgd'. Got '{wanted.optimiser}' instead.")

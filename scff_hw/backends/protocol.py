@@ -1,0 +1,135 @@
+"""What a backend must do: own an array of synapses, read it, and change it in its own physics.
+
+A layer asks two things of its array, for dense, convolutional and recurrent geometry alike: `mvm(x)`, and
+`update(x, error)`. Both take the same `x`; an update follows the `mvm` it belongs to, so an array may keep
+what it prepared of `x` in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dense:
+    """`x [R, inputs] -> [R, outputs]`, weight `[outputs, inputs]`."""
+
+    inputs: int
+    outputs: int
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.outputs, self.inputs
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs
+
+    @property
+    def fan_out(self) -> int:
+        return self.outputs
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """`x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`, weight `[outputs, inputs, kernel, kernel]`.
+
+    Stride 1, no groups; `x` comes already padded.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.outputs, self.inputs, self.kernel, self.kernel
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs * self.kernel**2
+
+    @property
+    def fan_out(self) -> int:
+        return self.outputs * self.kernel**2
+
+
+Geometry = Dense | Conv2d
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How an array turns the gradient of its layer's loss into a change of its weights.
+
+    Attributes:
+        optimiser: "adamw" or "sgd"; a backend may support only one of them.
+        learning_rate: before any decay.
+        weight_decay: decoupled, as in AdamW; biases decay too.
+        momentum: of SGD.
+    """
+
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+
+@runtime_checkable
+class SynapticArray(Protocol):
+    """One layer's weights and biases, held by a backend."""
+
+    geometry: Geometry
+    learning_rate: float
+
+    @property
+    def bias(self) -> Tensor:
+        """`[outputs]`, as the layer adds it to the pre-activation (twice for a pair)."""
+        ...
+
+    @property
+    def weight(self) -> Tensor:
+        """A copy of the weights, in the shape `geometry.weight_shape`, float32 or float64."""
+        ...
+
+    def mvm(self, x: Tensor) -> Tensor:
+        """`W x` for every row and position, without the bias."""
+        ...
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        """Descend the gradient `sum error x^T`: for plain SGD, `W -= learning_rate * sum error x^T`.
+
+        Args:
+            x: as given to `mvm`.
+            error: the shape of `mvm(x)`, already averaged over the batch.
+            bias_error: `[outputs]`.
+        """
+        ...
+
+    def weight_range(self) -> tuple[float, float]:
+        """The smallest and the greatest weight."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that determines what the array does next, as tensors that share no memory with it."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from `state()`.
+
+        Raises:
+            CheckpointError: names or shapes are not this array's.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Makes arrays. Its name is what `--backend` takes."""
+
+    name: str
+
+    def array(self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation) -> SynapticArray:
+        """An array that starts from `weight` and `bias`."""
+        ...

@@ -1,0 +1,33 @@
+"""The algorithm, readable beside the paper: pairs, goodness, rules, layers and networks."""
+
+from scff_hw.core.functional import Pool, standardise, triangle
+from scff_hw.core.goodness import Errors, contrast, goodness
+from scff_hw.core.layer import Layer, PairLayer, Telemetry
+from scff_hw.core.network import Network
+from scff_hw.core.rules import SCFF, ForwardForward, LabelledForwardForward, Rule, Signals, register, rule_class
+from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
+
+__all__ = [
+    "SCFF",
+    "Errors",
+    "ForwardForward",
+    "LabelledForwardForward",
+    "Layer",
+    "Network",
+    "PairLayer",
+    "Partners",
+    "Pool",
+    "Presentation",
+    "Rule",
+    "Signals",
+    "Stream",
+    "Telemetry",
+    "contrast",
+    "goodness",
+    "make_pairs",
+    "pass_pairs",
+    "register",
+    "rule_class",
+    "standardise",
+    "triangle",
+]

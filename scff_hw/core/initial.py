@@ -1,0 +1,24 @@
+"""Initial weights and biases."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.protocol import Geometry
+
+
+def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weights and biases, float32, uniform around zero; biases within 1 / sqrt(fan_in).
+
+    Args:
+        kind: "linear", weights within 1 / sqrt(fan_in) (PyTorch's default for a linear layer), or "xavier",
+            weights within sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
+    """
+    bias_bound = 1 / math.sqrt(geometry.fan_in)
+    weight_bound = bias_bound if kind == "linear" else math.sqrt(6 / (geometry.fan_in + geometry.fan_out))
+    weight = torch.rand(geometry.weight_shape, generator=generator).mul_(2).sub_(1).mul_(weight_bound)
+    bias = torch.rand(geometry.outputs, generator=generator).mul_(2).sub_(1).mul_(bias_bound)
+    return weight, bias

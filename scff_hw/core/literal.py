@@ -1,0 +1,97 @@
+"""SCFF read literally: concatenated pairs, one network for both halves, autograd. The oracle, and the baseline.
+
+Each line follows Algorithms 1 and 2 of the paper's appendix C, in the layout and with the operations its authors' code
+uses. Nothing here is used for learning by the rest of the package: tests hold the closed form to it, and
+`scff-hw bench core` measures against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.core.functional import TRANSMIT, Pool, reflect_pad, standardise
+
+
+@dataclass
+class LiteralLayer:
+    """A layer of the literal algorithm: `weight` and `bias` are leaf tensors that require gradients.
+
+    Attributes:
+        weight: `[C, F]` (dense) or `[C, channels, k, k]`.
+        concatenated: the input is a pair, both halves side by side along dimension 1.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    theta_pos: float
+    theta_neg: float
+    penalty: float
+    concatenated: bool
+    padding: int = 0
+    transmit: str = "triangle"
+    pool: Pool | None = None
+
+    def pre_activation(self, x: Tensor) -> Tensor:
+        """`f(W x_1 + W x_2)` of a standardised pair, or `W x` of a plain input, biases included."""
+        operation = F.linear if self.weight.dim() == 2 else F.conv2d
+        x = standardise(reflect_pad(x, self.padding) if x.dim() == 4 else x)
+        if not self.concatenated:
+            return operation(x, self.weight, self.bias)
+        first, second = x.chunk(2, dim=1)
+        return operation(first, self.weight, self.bias) + operation(second, self.weight, self.bias)
+
+    def loss(self, z_pos: Tensor, z_neg: Tensor) -> Tensor:
+        """Equation 3 with the penalty term of the Methods."""
+        g_pos = torch.relu(z_pos).pow(2).mean(dim=1)
+        g_neg = torch.relu(z_neg).pow(2).mean(dim=1)
+        norm = g_pos.flatten(1).norm(dim=1) if g_pos.dim() > 1 else g_pos.abs()
+        attract = F.softplus(self.theta_pos - g_pos).mean()
+        repel = F.softplus(g_neg - self.theta_neg).mean()
+        return attract + repel + self.penalty * norm.mean()
+
+    def passed_on(self, z: Tensor) -> Tensor:
+        y = TRANSMIT[self.transmit](z)
+        return y if self.pool is None else self.pool(y)
+
+
+def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple[Tensor, Tensor]:
+    """Inputs of `layer` from what came before: new pairs (layer 1, Algorithm 2), or the two streams (Algorithm 1)."""
+    if not layer.concatenated:
+        return x_pos, x_neg
+    x = standardise(x_pos)
+    partner = x.roll(-shift, dims=0)
+    return torch.cat([x, x], dim=1), torch.cat([x, partner], dim=1)
+
+
+def literal_loss(layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int]) -> Tensor:
+    """The loss of the last layer of `layers` on a batch, the others being frozen.
+
+    Args:
+        x: `[N, ...]`, the network's input.
+        shifts: the cyclic shift of each layer's pairs.
+    """
+    x_pos = x_neg = x
+    with torch.no_grad():
+        for layer, shift in zip(layers[:-1], shifts[:-1], strict=True):
+            x_pos, x_neg = pair(x_pos, x_neg, layer, shift)
+            z_pos, z_neg = layer.pre_activation(x_pos), layer.pre_activation(x_neg)
+            x_pos, x_neg = layer.passed_on(z_pos), layer.passed_on(z_neg)
+    last = layers[-1]
+    x_pos, x_neg = pair(x_pos, x_neg, last, shifts[-1])
+    return last.loss(last.pre_activation(x_pos), last.pre_activation(x_neg))
+
+
+def literal_step(
+    layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int], optimiser: torch.optim.Optimizer
+) -> Tensor:
+    """One learning step of the last layer: zero_grad, loss, backward, optimiser step. Returns the loss."""
+    optimiser.zero_grad()
+    loss = literal_loss(layers, x, shifts)
+    loss.backward()
+    optimiser.step()
+    return loss.detach()

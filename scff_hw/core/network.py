@@ -1,0 +1,61 @@
+"""A stack of layers, and the two things a network does: let layers learn from a stream, and give features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scff_hw.core.layer import PairLayer, Telemetry
+from scff_hw.core.streams import Partners, Stream
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in order; indices below are 0-based."""
+
+    layers: Sequence[PairLayer]
+
+    def learn(
+        self, stream: Stream, learning: Set[int], generator: torch.Generator, start: int = 0
+    ) -> dict[int, Telemetry]:
+        """One batch of learning, forward only: each layer in `learning` changes once, from local signals.
+
+        Deeper layers see what a layer passed on before its update, so that one MVM a sample serves both.
+
+        Args:
+            stream: the input of layer `start`.
+            learning: layers that change; layers before them, and between them, only pass on.
+            generator: draws the negative partners.
+        """
+        telemetry: dict[int, Telemetry] = {}
+        last = max(learning)
+        partners = None
+        for index in range(start, last + 1):
+            layer = self.layers[index]
+            if partners is None or layer.makes_pairs:
+                partners = Partners.draw(len(stream.positive), generator, stream.positive.device)
+            negative = index < last and not self.layers[index + 1].makes_pairs
+            if index in learning:
+                telemetry[index], output = layer.learn(stream, partners)
+                if index < last:
+                    stream = output(negative)
+            else:
+                stream = layer.forward(stream, partners if negative else None)
+        return telemetry
+
+    def outputs(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        """What each of the first `count` layers passes on for plain samples `x`, `[N, ...]`."""
+        outputs: list[Tensor] = []
+        stream = Stream(x)
+        for layer in self.layers[:count]:
+            stream = layer.forward(stream)
+            outputs.append(stream.positive)
+        return outputs
+
+    def features(self, x: Tensor, layers: Sequence[int]) -> Tensor:
+        """Features of the readout, `[N, F]`: those of `layers`, each standardised a sample, side by side."""
+        outputs = self.outputs(x, max(layers) + 1)
+        return torch.cat([self.layers[k].features(outputs[k]) for k in layers], dim=1)

@@ -1,0 +1,179 @@
+"""Local learning rules: one layer's input and pre-activations in, errors at its pre-activations out.
+
+A rule never sees weights, another layer, or (unless it is supervised) labels. To add one, subclass `Rule` and
+either call `register` or declare an entry point in the group `scff_hw.rules`; recipes then name it under
+`training.rule`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from scff_hw.core.goodness import Errors, contrast
+from scff_hw.core.streams import Stream
+from scff_hw.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Signals:
+    """All that a rule sees of a layer.
+
+    Attributes:
+        inputs: `[R, ...]`, what the array read (R is N, or 2N where two streams were read).
+        positive, negative: `[N, C, ...]`, pre-activations of the positive and the negative pairs, bias included.
+    """
+
+    inputs: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+class Rule(ABC):
+    """A local learning rule. Instances are immutable: their fields are one layer's hyper-parameters."""
+
+    name: ClassVar[str]
+    needs_labels: ClassVar[bool] = False
+    own_pairs: ClassVar[bool] = False
+    """True where the rule makes positive and negative samples at the network's input; every layer then takes
+    the previous layer's two streams."""
+
+    @abstractmethod
+    def errors(self, signals: Signals) -> Errors:
+        """Errors at the pre-activations; a pure function."""
+
+    @classmethod
+    def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
+        """Positive and negative samples from a batch `[N, C, H, W]` or `[N, F]`, for a rule with `own_pairs`."""
+        raise NotImplementedError(f"{cls.__name__} has own_pairs but no pairs()")
+
+    @classmethod
+    def plain(cls, images: Tensor, classes: int) -> Tensor:
+        """A batch as the network reads it where there is nothing to learn (inference)."""
+        return images
+
+
+@dataclass(frozen=True)
+class SCFF(Rule):
+    """Self-Contrastive Forward-Forward: a sample paired with itself against a sample paired with another."""
+
+    name: ClassVar[str] = "scff"
+    theta_pos: float
+    theta_neg: float
+    penalty: float = 0.0
+
+    def errors(self, signals: Signals) -> Errors:
+        return contrast(signals.positive, signals.negative, self.theta_pos, self.theta_neg, self.penalty)
+
+
+@dataclass(frozen=True)
+class ForwardForward(SCFF):
+    """Hinton's unsupervised Forward-Forward: a real image against a hybrid of two (paper, section 2.1, fig. 2a).
+
+    The hybrid takes one image where a smooth random mask is set and another where it is not. The mask is white noise
+    blurred with [1/4, 1/2, 1/4] in both directions and thresholded at one half (Hinton 2022, section 3.2).
+    Layers standardise their input, where Hinton only normalises its length.
+    """
+
+    name: ClassVar[str] = "forward-forward"
+    own_pairs: ClassVar[bool] = True
+
+    @classmethod
+    def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
+        if images.dim() != 4:
+            raise UsageError(
+                f"Rule 'forward-forward' needs images [N, C, H, W] to make hybrids. Got shape {list(images.shape)} instead."
+            )
+        count, _, height, width = images.shape
+        mask = blurred_masks(count, height, width, generator).to(images)
+        shift = int(torch.randint(1, count, (1,), generator=generator))
+        return Stream(images, mask * images + (1 - mask) * images.roll(-shift, 0))
+
+
+@dataclass(frozen=True)
+class LabelledForwardForward(SCFF):
+    """Hinton's supervised Forward-Forward: the right label against a wrong one, written into the first pixels.
+
+    The first `classes` values of a flattened sample become a one-hot label (Hinton 2022, section 3.3); at inference they
+    all become 1 / classes, the neutral label.
+    """
+
+    name: ClassVar[str] = "forward-forward-supervised"
+    needs_labels: ClassVar[bool] = True
+    own_pairs: ClassVar[bool] = True
+
+    @classmethod
+    def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
+        if labels is None:
+            raise UsageError("Rule 'forward-forward-supervised' needs labels. Got an unlabelled data set instead.")
+        offset = torch.randint(1, classes, labels.shape, generator=generator).to(labels)
+        one_hot = torch.eye(classes, dtype=images.dtype, device=images.device)
+        return Stream(
+            embed_label(images, one_hot[labels]), embed_label(images, one_hot[(labels + offset) % classes])
+        )
+
+    @classmethod
+    def plain(cls, images: Tensor, classes: int) -> Tensor:
+        neutral = torch.full((len(images), classes), 1 / classes, dtype=images.dtype, device=images.device)
+        return embed_label(images, neutral)
+
+
+def blurred_masks(count: int, height: int, width: int, generator: torch.Generator, blurs: int = 6) -> Tensor:
+    """Random binary masks with large regions of ones and zeros, float32 `[count, 1, height, width]`."""
+    noise = torch.rand(count, 1, height, width, generator=generator)
+    for dim in (2, 3) * blurs:
+        noise = noise.roll(1, dim) / 4 + noise / 2 + noise.roll(-1, dim) / 4
+    return (noise > 0.5).float()
+
+
+def embed_label(images: Tensor, code: Tensor) -> Tensor:
+    """Write `code` `[N, classes]` over the first values of each flattened sample; returns a new tensor."""
+    flat = images.flatten(1).clone()
+    if flat.shape[1] <= code.shape[1]:
+        raise UsageError(
+            f"A label of {code.shape[1]} classes needs samples of more than {code.shape[1]} values. Got {flat.shape[1]} instead."
+        )
+    flat[:, : code.shape[1]] = code
+    return flat.view_as(images)
+
+
+_RULES: dict[str, type[Rule]] = {}
+
+
+def register(rule: type[Rule]) -> type[Rule]:
+    """Make a rule known by its name; usable as a decorator. A name can be taken once."""
+    if _RULES.setdefault(rule.name, rule) is not rule:
+        raise UsageError(f"Rule '{rule.name}' is already registered, by {_RULES[rule.name].__module__}.")
+    return rule
+
+
+for _rule in (SCFF, ForwardForward, LabelledForwardForward):
+    register(_rule)
+
+
+def rule_names() -> list[str]:
+    """Names of the rules known here, those of installed packages included."""
+    return sorted({*_RULES, *(point.name for point in entry_points(group="scff_hw.rules"))})
+
+
+def rule_class(name: str) -> type[Rule]:
+    """The rule of that name.
+
+    Raises:
+        UsageError: no such rule.
+    """
+    if name not in _RULES:
+        for point in entry_points(group="scff_hw.rules"):
+            if point.name == name:
+                register(point.load())
+    if name not in _RULES:
+        known = ", ".join(rule_names())
+        raise UsageError(
+            f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names())}."
+        )
+    return _RULES[name]
