@@ -1,0 +1,118 @@
+"""The control trained by backpropagation: the same network, the same forward pass, errors from the labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends import Dense, Geometry
+from scff_hw.core.network import Network
+from scff_hw.core.random import generator
+from scff_hw.data import Augmentation
+from scff_hw.recipes.schema import BackpropRecipe
+from scff_hw.training.build import untrained_weights
+from scff_hw.training.readout import Readout
+from scff_hw.training.run_context import RunContext, augmentation_of
+from scff_hw.training.run_folder import Position
+
+
+class AutogradArray:
+    """An array that reads with autograd's knowledge and learns nothing by itself."""
+
+    learning_rate = 0.0
+
+    def __init__(self, weight: Tensor, bias: Tensor, geometry: Geometry) -> None:
+        self.weight, self.bias, self.geometry = weight, bias, geometry
+
+    def mvm(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight) if isinstance(self.geometry, Dense) else F.conv2d(x, self.weight)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        raise NotImplementedError("the weights of the backpropagation control change through autograd")
+
+    def weight_range(self) -> tuple[float, float]:
+        return float(self.weight.min()), float(self.weight.max())
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weight": self.weight.detach().clone(), "bias": self.bias.detach().clone()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            self.weight.copy_(state["weight"])
+            self.bias.copy_(state["bias"])
+
+
+def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position, restored: dict[str, Tensor]) -> None:
+    """Train the recipe's network end to end from the run's initial weights, and log its accuracy each epoch."""
+    recipe, seed = context.recipe, context.seed
+    layers = [number - 1 for number in recipe.readout.layers]
+    initial = {name: value.to(context.device) for name, value in untrained_weights(recipe, seed).items()}
+    readout = Readout(recipe.readout_features, context.classes, recipe.readout, seed, context.device)
+    depth = max(layers) + 1
+    parameters = {name: value for name, value in initial.items() if int(name.split(".")[1]) <= depth}
+    parameters |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
+    for value in parameters.values():
+        value.requires_grad_()
+    network = Network(
+        [
+            replace(layer, array=AutogradArray(initial[f"layers.{k}.weight"], initial[f"layers.{k}.bias"], layer.array.geometry))
+            for k, layer in enumerate(context.network.layers[:depth], start=1)
+        ]
+    )
+    adam = torch.optim.Adam(parameters.values(), lr=wanted.learning_rate, fused=True)
+    if restored:
+        _restore(adam, parameters, restored)
+    context.extra = lambda: {f"backprop.{name}": value for name, value in _state(adam, parameters).items()}
+    train, test = context.plain("train"), context.plain("test")
+    augmentation = augmentation_of(recipe.augmentation)
+    keep = 1 - wanted.dropout
+    batches = -(-len(train) // wanted.batch_size)
+    context.progress.start("backprop control", wanted.epochs * batches, start.epoch * batches)
+    for epoch in range(start.epoch, wanted.epochs):
+        draw = generator(seed, "backprop", epoch)
+        order = train.pipeline.order(draw)
+        loss_sum, correct = 0.0, 0
+        for indices in order.split(wanted.batch_size):
+            x = network.features(train.batch(indices, augmentation, draw), layers)
+            if keep < 1:
+                x = x * torch.empty(x.shape).bernoulli_(keep, generator=draw).to(x.device).div_(keep)
+            logits = F.linear(x, readout.weight, readout.bias)
+            loss = F.cross_entropy(logits, train.labels[indices])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            loss_sum += loss.item() * len(indices)
+            correct += int((logits.argmax(dim=1) == train.labels[indices]).sum())
+            context.progress.advance(1, loss=loss.item())
+        hits = 0
+        with torch.no_grad():
+            for indices in torch.arange(len(test)).split(500):
+                x = network.features(test.batch(indices, Augmentation()), layers)
+                hits += int((F.linear(x, readout.weight, readout.bias).argmax(dim=1) == test.labels[indices]).sum())
+        figures = {
+            "loss": loss_sum / len(train),
+            "train_accuracy": correct / len(train),
+            "test_accuracy": hits / len(test),
+        }
+        context.folder.log(kind="backprop", epoch=epoch + 1, **figures)
+        context.values["backprop_test_accuracy"] = figures["test_accuracy"]
+        context.checkpoint("backprop", epoch + 1, 0)
+    context.progress.finish()
+
+
+def _state(adam: torch.optim.Adam, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {name: value.detach().clone() for name, value in parameters.items()}
+    for name, value in parameters.items():
+        state |= {f"{name}.{key}": moment.clone() for key, moment in adam.state[value].items()}
+    return state
+
+
+def _restore(adam: torch.optim.Adam, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(state[name])
+            prefix = f"{name}."
+            adam.state[value] = {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}

@@ -1,0 +1,208 @@
+"""Learning of the hidden layers: one after the other, or all in every batch."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scff_hw.core.layer import Telemetry
+from scff_hw.core.random import generator
+from scff_hw.core.streams import Stream
+from scff_hw.data import Augmentation, Pipeline
+from scff_hw.errors import DivergenceError
+from scff_hw.recipes import Recipe
+from scff_hw.recipes.schema import LearnRecipe
+from scff_hw.training.features import cached_variants
+from scff_hw.training.run_context import RunContext, augmentation_of
+from scff_hw.training.run_folder import Position
+
+RUNAWAY_GOODNESS = 1e6
+"""Inputs are standardised, so a goodness in the millions can only come from weights that run away."""
+
+
+@dataclass(frozen=True)
+class HiddenStage:
+    """A part of the run in which some layers learn.
+
+    Attributes:
+        epochs: how many epochs each layer learns, by 0-based layer.
+    """
+
+    name: str
+    epochs: dict[int, int]
+
+
+def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
+    """The stages of a recipe's schedule; layers with no epochs never learn."""
+    epochs = {k: layer.learn.epochs for k, layer in enumerate(recipe.layers) if layer.learn.epochs}
+    if recipe.training.schedule == "sequential":
+        return [HiddenStage(f"layer {k + 1}", {k: count}) for k, count in epochs.items()]
+    return [HiddenStage("all layers", epochs)] if epochs else []
+
+
+def learning_rate(learn: LearnRecipe, step: int) -> float:
+    """Rate at a layer's batch number `step` (from 1, counted across epochs): decayed once every full period."""
+    return learn.learning_rate * learn.decay_factor ** (step // learn.decay_period_batches)
+
+
+def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> None:
+    """Run a stage from `start` to its end, checkpointing as the recipe says.
+
+    Raises:
+        DivergenceError: a figure of a layer is not finite, or its goodness runs away.
+        KeyboardInterrupt: a stop was requested and the run is saved.
+    """
+    training = context.recipe.training
+    pipeline = context.pipeline(context.recipe.data.learn_split)
+    source = _source(context, pipeline, stage)
+    size = min(training.batch_size, len(pipeline))
+    batches = len(pipeline) // size
+    epochs = max(stage.epochs.values())
+    done = start.epoch * batches + start.batch
+    context.progress.start(stage.name, epochs * batches, done)
+    for epoch in range(start.epoch, epochs):
+        learning = {layer for layer, count in stage.epochs.items() if epoch < count}
+        order = pipeline.order(generator(context.seed, "order", stage.name, epoch))
+        sums = context.values.pop("epoch_sums", {}) if epoch == start.epoch else {}
+        means, began = _Means(sums), time.monotonic()
+        for batch in range(start.batch if epoch == start.epoch else 0, batches):
+            draw = generator(context.seed, "batch", stage.name, epoch, batch)
+            stream = source.batch(order[batch * size : (batch + 1) * size], draw)
+            step = epoch * batches + batch + 1
+            for layer in learning:
+                rate = learning_rate(context.recipe.layers[layer].learn, step)
+                context.network.layers[layer].array.learning_rate = rate
+            telemetry = context.network.learn(stream, learning, draw, source.first_layer)
+            for layer in sorted(learning):
+                record = _record(context, layer, epoch, batch, telemetry[layer])
+                context.folder.log(kind="batch", step=step, **record)
+                means.add(layer, record)
+            shown = ("goodness_pos", "goodness_neg", "loss")
+            context.progress.advance(1, **{key: record[key] for key in shown})
+            if step % training.checkpoint_every_batches == 0 or context.stop.requested:
+                context.values["epoch_sums"] = sums
+                context.checkpoint(stage.name, epoch, batch + 1)
+        seconds = time.monotonic() - began
+        for layer in sorted(learning):
+            figures = means.mean(layer)
+            context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **figures, seconds=seconds)
+            context.values.setdefault("layers", {})[str(layer + 1)] = figures
+        context.values.pop("epoch_sums", None)
+    context.progress.finish()
+
+
+class _Source(Protocol):
+    first_layer: int
+
+    def batch(self, indices: Tensor, draw: torch.Generator) -> Stream: ...
+
+
+class _Samples:
+    """Batches from the data set, augmented, with the pairs of a rule that makes its own."""
+
+    first_layer = 0
+
+    def __init__(self, context: RunContext, pipeline: Pipeline) -> None:
+        self.pipeline, self.rule, self.classes = pipeline, context.rule, context.classes
+        self.augmentation = augmentation_of(context.recipe.augmentation)
+        self.two_views = context.recipe.augmentation.two_views and not self.augmentation.is_identity
+
+    def batch(self, indices: Tensor, draw: torch.Generator) -> Stream:
+        x = self.pipeline.batch(indices, self.augmentation, draw)
+        if self.rule.own_pairs:
+            labels = None if self.pipeline.labels is None else self.pipeline.labels[indices]
+            return self.rule.pairs(x, labels, self.classes, draw)
+        second = self.pipeline.batch(indices, self.augmentation, draw) if self.two_views else None
+        return Stream(x, second_view=second)
+
+
+class _FrozenPrefix:
+    """What the frozen layers before a layer that makes its own pairs pass on, computed once."""
+
+    def __init__(self, variants: list[Tensor], first_layer: int) -> None:
+        self.variants, self.first_layer = variants, first_layer
+
+    def batch(self, indices: Tensor, draw: torch.Generator) -> Stream:
+        x = self.variants[0].index_select(0, indices)
+        if len(self.variants) == 2:
+            mirrored = torch.randint(2, (len(indices),), generator=draw).to(x.device).bool()
+            x[mirrored] = self.variants[1][indices[mirrored]]
+        return Stream(x.float())
+
+
+def _source(context: RunContext, pipeline: Pipeline, stage: HiddenStage) -> _Source:
+    first = min(stage.epochs)
+    augmentation = augmentation_of(context.recipe.augmentation)
+    endless = augmentation != Augmentation(flip=augmentation.flip)
+    if first == 0 or len(stage.epochs) > 1 or endless or not context.network.layers[first].makes_pairs:
+        return _Samples(context, pipeline)
+    variants = cached_variants(
+        context.plain(context.recipe.data.learn_split),
+        augmentation.flip,
+        lambda x: context.network.outputs(x, first)[-1],
+        context.progress,
+        f"frozen layers 1-{first}",
+    )
+    if variants is None:
+        context.progress.note("Too little free memory to keep what the frozen layers pass on; computing it each batch.")
+        return _Samples(context, pipeline)
+    return _FrozenPrefix(variants, first)
+
+
+class _Means:
+    """Sums of the layers' figures over an epoch, kept where a checkpoint finds them."""
+
+    KEYS = ("goodness_pos", "goodness_neg", "loss", "dead_units")
+
+    def __init__(self, sums: dict[str, Any]) -> None:
+        self._sums = sums
+
+    def add(self, layer: int, record: dict[str, float]) -> None:
+        sums = self._sums.setdefault(str(layer), {"count": 0} | dict.fromkeys(self.KEYS, 0.0))
+        sums["count"] += 1
+        for key in self.KEYS:
+            sums[key] += record[key]
+
+    def mean(self, layer: int) -> dict[str, float]:
+        sums = self._sums[str(layer)]
+        return {key: sums[key] / sums["count"] for key in self.KEYS}
+
+
+def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: Telemetry) -> dict[str, float]:
+    array = context.network.layers[layer].array
+    low, high = array.weight_range()
+    record = {
+        "layer": layer + 1,
+        "epoch": epoch + 1,
+        "batch": batch + 1,
+        "goodness_pos": float(telemetry.goodness_pos),
+        "goodness_neg": float(telemetry.goodness_neg),
+        "loss": float(telemetry.loss),
+        "dead_units": float(telemetry.dead_units),
+        "weight_min": low,
+        "weight_max": high,
+        "learning_rate": array.learning_rate,
+    }
+    broken = [key for key, value in record.items() if not math.isfinite(value)]
+    if broken or record["goodness_pos"] > RUNAWAY_GOODNESS:
+        learn = context.recipe.layers[layer].learn
+        what = f"{broken[0]} is {record[broken[0]]}" if broken else f"goodness_pos is {record['goodness_pos']:.3g}"
+        raise DivergenceError(
+            f"Layer {layer + 1} diverged in epoch {epoch + 1}, batch {batch + 1}: {what}; "
+            f"likely cause: {_likely_cause(learn, array.learning_rate)}."
+        )
+    return record
+
+
+def _likely_cause(learn: LearnRecipe, rate: float) -> str:
+    usual = 0.05 if learn.optimiser == "adamw" else 3.0
+    if rate > usual:
+        return f"a learning rate of {rate:g}, where {learn.optimiser} usually takes at most {usual:g}"
+    if learn.penalty == 0:
+        return "nothing holds the goodness of positive pairs back; raise this layer's penalty above 0"
+    return f"weights that grow without bound; lower the learning rate of {rate:g} or raise the penalty of {learn.penalty:g}"

@@ -1,0 +1,94 @@
+"""The linear readout: softmax regression on frozen features, the measure of what hidden layers have learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.core.random import generator
+from scff_hw.recipes.schema import ReadoutRecipe
+from scff_hw.training.features import FeatureSource
+
+
+@dataclass
+class ReadoutEpoch:
+    """Figures of one epoch: mean loss, accuracy on the batches it learned from (dropout included)."""
+
+    loss: float
+    train_accuracy: float
+
+
+class Readout:
+    """A linear classifier with dropout on its input, cross-entropy and Adam (paper, appendix G).
+
+    Its gradient is written down: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
+    """
+
+    def __init__(self, features: int, classes: int, recipe: ReadoutRecipe, seed: int, device: torch.device) -> None:
+        draw = generator(seed, "readout", "init")
+        bound = 1 / math.sqrt(features)
+        self.weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound).to(device)
+        self.bias = (torch.rand(classes, generator=draw) * 2 - 1).mul_(bound).to(device)
+        self.recipe, self.seed = recipe, seed
+        self._adam = torch.optim.Adam([self.weight, self.bias], lr=recipe.learning_rate, fused=True)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """`[B, classes]` from features `[B, F]`."""
+        return torch.addmm(self.bias, x, self.weight.T)
+
+    def learning_rate(self, epoch: int) -> float:
+        """Halved at fixed fractions of the training."""
+        recipe = self.recipe
+        halvings = sum(epoch >= int(recipe.epochs * percent / 100) for percent in recipe.halve_at_percent)
+        return recipe.learning_rate * 0.5**halvings
+
+    def train_epoch(self, source: FeatureSource, labels: Tensor, epoch: int) -> ReadoutEpoch:
+        """One pass over all labelled samples in a new order; `labels` is int64 `[N]`."""
+        for group in self._adam.param_groups:
+            group["lr"] = self.learning_rate(epoch)
+        draw = generator(self.seed, "readout", epoch)
+        order = torch.randperm(len(labels), generator=draw)
+        keep = 1 - self.recipe.dropout
+        loss = torch.zeros((), device=labels.device)
+        correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+        for indices in order.to(labels.device).split(self.recipe.batch_size):
+            x, y = source.batch(indices, draw), labels[indices]
+            if keep < 1:
+                mask = torch.empty(x.shape, dtype=torch.float32).bernoulli_(keep, generator=draw)
+                x = x * mask.to(x.device).div_(keep)
+            log_p = self.logits(x).log_softmax(dim=1)
+            loss += F.nll_loss(log_p, y, reduction="sum")
+            correct += (log_p.argmax(dim=1) == y).sum()
+            error = log_p.exp()
+            error[torch.arange(len(y)), y] -= 1
+            error /= len(y)
+            self.weight.grad, self.bias.grad = error.T @ x, error.sum(dim=0)
+            self._adam.step()
+        return ReadoutEpoch(float(loss) / len(labels), int(correct) / len(labels))
+
+    def accuracy(self, source: FeatureSource, labels: Tensor) -> float:
+        """Share of samples classified right, without augmentation or dropout."""
+        correct = 0
+        for indices in torch.arange(len(labels), device=labels.device).split(1000):
+            correct += int((self.logits(source.batch(indices, None)).argmax(dim=1) == labels[indices]).sum())
+        return correct / len(labels)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and Adam's moments."""
+        state = {"weight": self.weight, "bias": self.bias}
+        for name, parameter in (("weight", self.weight), ("bias", self.bias)):
+            state |= {f"{name}.{key}": value for key, value in self._adam.state[parameter].items()}
+        return {name: value.clone() for name, value in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from `state()`."""
+        for name, parameter in (("weight", self.weight), ("bias", self.bias)):
+            parameter.copy_(state[name])
+            prefix = f"{name}."
+            self._adam.state[parameter] = {
+                key.removeprefix(prefix): value.clone() for key, value in state.items() if key.startswith(prefix)
+            }

@@ -1,0 +1,108 @@
+"""What the stages of a run share: its recipe, data, network, folder, and the way to stop and go on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends import Backend
+from scff_hw.core.network import Network
+from scff_hw.core.rules import Rule, rule_class
+from scff_hw.data import Augmentation, Dataset, Pipeline
+from scff_hw.recipes import Recipe
+from scff_hw.recipes.schema import AugmentationRecipe
+from scff_hw.training.features import PlainSamples
+from scff_hw.training.progress import Progress
+from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
+
+
+class StopRequest:
+    """Ctrl-C and SIGTERM, held back until the run is between two batches; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen in the main thread; elsewhere signals cannot be caught and stay as they are."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._received) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@dataclass
+class RunContext:
+    """One run while it is going on.
+
+    Attributes:
+        values: JSON results of the stages that are finished; part of every checkpoint.
+        extra: tensors that the stage now running adds to a checkpoint, by dotted name.
+    """
+
+    recipe: Recipe
+    seed: int
+    dataset: Dataset
+    backend: Backend
+    network: Network
+    folder: RunFolder
+    progress: Progress
+    device: torch.device
+    stop: StopRequest
+    values: dict[str, Any] = field(default_factory=dict)
+    extra: Callable[[], dict[str, Tensor]] = field(default=dict)
+
+    @property
+    def classes(self) -> int:
+        return len(self.dataset.classes)
+
+    @property
+    def rule(self) -> type[Rule]:
+        return rule_class(self.recipe.training.rule.name)
+
+    def pipeline(self, part: str) -> Pipeline:
+        """Batches of one part of the data, normalised as the recipe says."""
+        data = self.recipe.data
+        if data.mean is None or data.std is None:
+            return Pipeline(self.dataset, part, device=self.device)
+        return Pipeline(self.dataset, part, mean=data.mean, std=data.std, device=self.device)
+
+    def plain(self, part: str) -> PlainSamples:
+        """One part of the data as a network reads it where nothing is learned."""
+        return PlainSamples(self.pipeline(part), self.rule, self.classes)
+
+    def checkpoint(self, stage: str, epoch: int, batch: int) -> None:
+        """Save the run before batch `batch` of epoch `epoch`; then stop here if that was asked for.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested; the run can be resumed.
+        """
+        tensors = dict(self.extra())
+        for number, layer in enumerate(self.network.layers, start=1):
+            tensors |= {f"layers.{number}.{name}": value for name, value in layer.array.state().items()}
+        self.folder.save(Checkpoint(Position(stage, epoch, batch), tensors, self.values))
+        if self.stop.requested:
+            raise KeyboardInterrupt
+
+
+def augmentation_of(recipe: AugmentationRecipe) -> Augmentation:
+    """The data package's augmentation for a recipe's."""
+    return Augmentation(recipe.translate_px, recipe.crop_padding_px, recipe.flip)

@@ -1,0 +1,276 @@
+"""A run from its recipe to its summary: hidden layers, readouts, controls, each resumable."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends import make_backend
+from scff_hw.core.network import Network
+from scff_hw.core.rules import rule_class
+from scff_hw.data import hold_out, load
+from scff_hw.errors import CheckpointError, RecipeError, UsageError
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe
+from scff_hw.training.build import build_network, untrained_weights
+from scff_hw.training.controls import learn_backprop
+from scff_hw.training.features import feature_source
+from scff_hw.training.hidden import hidden_stages, learn_hidden
+from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.readout import Readout
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of
+from scff_hw.training.run_folder import (
+    INITIAL,
+    RECIPE,
+    RUN,
+    SUMMARY,
+    WEIGHTS,
+    Checkpoint,
+    Position,
+    RunFolder,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    seed: int = 0,
+    backend: str = "float",
+    data_dir: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run a recipe and return its summary, which is also written to `out/summary.json`.
+
+    The test part of the data is only ever measured on. A run that was killed continues from its last checkpoint
+    with `resume` and ends in the same weights, bit for bit, as one that was not.
+
+    Raises:
+        UsageError: the recipe, the backend, the data or the folder cannot be used.
+        DivergenceError: learning diverged.
+        KeyboardInterrupt: a stop was requested (Ctrl-C, SIGTERM); the run is saved.
+    """
+    progress = progress or SilentProgress()
+    folder = RunFolder(out)
+    context = _context(recipe, folder, seed, backend, data_dir, progress)
+    stop = context.stop
+    if resume:
+        checkpoint = _resume(folder, recipe, seed, backend)
+    else:
+        details = {"recipe": recipe.name, "seed": seed, "backend": backend, "command": command}
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.create(dump_recipe(recipe), details | {"status": "running", "started": started, "duration_s": 0.0})
+        checkpoint = None
+    began = time.monotonic() - (folder.read_json(RUN)["duration_s"] if resume else 0.0)
+    status = "failed"
+    try:
+        with stop.listening(), torch.no_grad():
+            summary = _run_stages(context, checkpoint)
+        status = "done"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        folder.close()
+        folder.describe({"status": status, "duration_s": round(time.monotonic() - began, 3)})
+    return summary
+
+
+def evaluate(
+    run: Path, *, data_dir: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
+
+    Raises:
+        CheckpointError: not a finished run, or its weights are not those of its recipe.
+        DataError: its data set is not there.
+    """
+    folder = RunFolder(run)
+    details = folder.read_json(RUN)
+    recipe = load_recipe(str(run / RECIPE))
+    context = _context(
+        recipe, folder, details["seed"], details["backend"], data_dir, progress or SilentProgress()
+    )
+    metrics: dict[str, Any] = {}
+    with torch.no_grad():
+        for name, key in ((WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")):
+            if name == INITIAL and not recipe.controls.untrained:
+                continue
+            tensors, _ = read_tensors(run / name)
+            metrics[key] = _accuracy(context, tensors, run / name)
+    return {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "metrics": metrics}
+
+
+def _context(
+    recipe: Recipe, folder: RunFolder, seed: int, backend: str, data_dir: Path | None, progress: Progress
+) -> RunContext:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if recipe.training.device != "auto":
+        device = torch.device(recipe.training.device)
+    hardware = make_backend(backend, dtype=recipe.training.dtype, device=str(device))
+    network = build_network(recipe, hardware, untrained_weights(recipe, seed))
+    rule = rule_class(recipe.training.rule.name)
+    if rule.needs_labels and recipe.data.learn_split != "train":
+        raise RecipeError(
+            f"The rule '{rule.name}' needs labels, so data.learn_split must be train. "
+            f"Got '{recipe.data.learn_split}' instead."
+        )
+    dataset = load(recipe.data.name, data_dir)
+    if recipe.data.validation_samples:
+        dataset = hold_out(dataset, recipe.data.validation_samples, seed)
+    return RunContext(
+        recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest()
+    )
+
+
+def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str) -> Checkpoint | None:
+    details = folder.read_json(RUN)
+    for key, wanted in (("recipe", recipe.name), ("seed", seed), ("backend", backend)):
+        if details.get(key) != wanted:
+            raise CheckpointError(
+                f"The run in {folder.path} has {key} {details.get(key)!r}, so it cannot be resumed with {wanted!r}."
+            )
+    if (folder.path / RECIPE).read_text(encoding="utf-8") != dump_recipe(recipe):
+        raise CheckpointError(
+            f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
+        )
+    return folder.load()
+
+
+def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Every stage in order, from the checkpoint's position on."""
+    recipe = context.recipe
+    hidden = hidden_stages(recipe)
+    readouts = ["scff", "untrained"] if recipe.controls.untrained else ["scff"]
+    names = [stage.name for stage in hidden] + [f"readout {kind}" for kind in readouts]
+    if recipe.controls.backprop is not None:
+        names.append("backprop")
+    position = Position(names[0])
+    if checkpoint is None:
+        context.checkpoint(names[0], 0, 0)
+    else:
+        position, context.values = checkpoint.position, checkpoint.values
+        for number, layer in enumerate(context.network.layers, start=1):
+            layer.array.load_state(checkpoint.group(f"layers.{number}"))
+    if position.stage == "done":
+        return context.folder.read_json(SUMMARY)
+    for index, name in enumerate(names):
+        if index < names.index(position.stage):
+            continue
+        start = position if name == position.stage else Position(name)
+        resumed = checkpoint if checkpoint is not None and name == position.stage else None
+        began = time.monotonic()
+        if index < len(hidden):
+            learn_hidden(context, hidden[index], start)
+        elif name == "backprop":
+            assert recipe.controls.backprop is not None
+            with torch.enable_grad():
+                learn_backprop(
+                    context, recipe.controls.backprop, start, resumed.group("backprop") if resumed else {}
+                )
+        else:
+            _learn_readout(context, name.removeprefix("readout "), start, resumed)
+        seconds = context.values.setdefault("seconds", {})
+        seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - began, 3)
+        context.extra = dict
+        if index + 1 < len(names):
+            context.checkpoint(names[index + 1], 0, 0)
+    summary = _summary(context)
+    write_json(context.folder.path / SUMMARY, summary)
+    context.checkpoint("done", 0, 0)
+    return summary
+
+
+def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Checkpoint | None) -> None:
+    """Train a readout on the learned or the untrained hidden layers, and write both down."""
+    recipe = context.recipe
+    weights = untrained_weights(recipe, context.seed)
+    network = context.network
+    if kind == "untrained":
+        network = build_network(recipe, context.backend, weights)
+    else:
+        weights = _weights(network)
+    layers = [number - 1 for number in recipe.readout.layers]
+    train_part, test_part = context.plain("train"), context.plain("test")
+    augmentation = augmentation_of(recipe.readout.augmentation)
+    stage = f"{kind} features"
+    source = feature_source(network, layers, train_part, augmentation, context.progress, stage)
+    plain = augmentation_of(type(recipe.readout.augmentation)())
+    test = feature_source(network, layers, test_part, plain, context.progress, f"{stage}, test part")
+    readout = Readout(recipe.readout_features, context.classes, recipe.readout, context.seed, context.device)
+    if resumed is not None and start.epoch:
+        readout.load_state(resumed.group("readout"))
+    context.extra = lambda: {f"readout.{name}": value for name, value in readout.state().items()}
+    context.progress.start(f"readout on {kind} features", recipe.readout.epochs, start.epoch)
+    key = "test_accuracy" if kind == "scff" else "untrained_test_accuracy"
+    saved = time.monotonic()
+    for epoch in range(start.epoch, recipe.readout.epochs):
+        figures = readout.train_epoch(source, train_part.labels, epoch)
+        accuracy = readout.accuracy(test, test_part.labels)
+        context.values[key] = accuracy
+        context.values[key.replace("test", "train")] = figures.train_accuracy
+        context.folder.log(
+            kind="readout",
+            features=kind,
+            epoch=epoch + 1,
+            loss=figures.loss,
+            train_accuracy=figures.train_accuracy,
+            test_accuracy=accuracy,
+        )
+        context.progress.advance(1, train_accuracy=figures.train_accuracy, test_accuracy=accuracy)
+        if context.stop.requested or time.monotonic() - saved > 20:
+            context.checkpoint(f"readout {kind}", epoch + 1, 0)
+            saved = time.monotonic()
+    context.progress.finish()
+    weights |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
+    write_tensors(context.folder.path / (WEIGHTS if kind == "scff" else INITIAL), weights)
+
+
+def _weights(network: Network) -> dict[str, Tensor]:
+    weights = {}
+    for number, layer in enumerate(network.layers, start=1):
+        weights[f"layers.{number}.weight"] = layer.array.weight
+        weights[f"layers.{number}.bias"] = layer.array.bias.clone()
+    return weights
+
+
+def _accuracy(context: RunContext, tensors: dict[str, Tensor], path: Path) -> float:
+    recipe = context.recipe
+    try:
+        network = build_network(recipe, context.backend, tensors)
+        readout = Readout(recipe.readout_features, context.classes, recipe.readout, 0, context.device)
+        readout.weight.copy_(tensors["readout.weight"])
+        readout.bias.copy_(tensors["readout.bias"])
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise CheckpointError(f"The weights in {path} are not those of the recipe beside them ({error}).") from None
+    layers = [number - 1 for number in recipe.readout.layers]
+    part = context.plain("test")
+    plain = augmentation_of(type(recipe.readout.augmentation)())
+    source = feature_source(network, layers, part, plain, context.progress, "test features")
+    return readout.accuracy(source, part.labels)
+
+
+def _summary(context: RunContext) -> dict[str, Any]:
+    values = context.values
+    keys = ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy", "train_accuracy")
+    metrics: dict[str, Any] = {key: values[key] for key in keys if key in values}
+    metrics["layers"] = [{"layer": int(number)} | figures for number, figures in values.get("layers", {}).items()]
+    metrics["seconds"] = values["seconds"]
+    held_out = context.recipe.data.validation_samples
+    return {
+        "run": str(context.folder.path),
+        "recipe": context.recipe.name,
+        "seed": context.seed,
+        "backend": context.backend.name,
+        "measured_on": f"{held_out} held-out training samples" if held_out else "test",
+        "metrics": metrics,
+    }
