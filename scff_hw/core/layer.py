@@ -32,8 +32,11 @@ class Layer(Protocol):
 
     array: SynapticArray
 
-    def learn(self, stream: Stream, partners: Partners) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        """Change the weights once. Also returns how to obtain the layer's output from BEFORE the update."""
+    def learn(self, stream: Stream, partners: Partners | None) -> tuple[Telemetry, Callable[[bool], Stream]]:
+        """Change the weights once; `partners` is needed where the layer makes its pairs.
+
+        Also returns how to obtain the layer's output from before the update, with its negative stream or without.
+        """
         ...
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
@@ -75,7 +78,7 @@ class PairLayer:
             return make_pairs(stream, partners, self.padding)
         return pass_pairs(stream, self.padding)
 
-    def learn(self, stream: Stream, partners: Partners) -> tuple[Telemetry, Callable[[bool], Stream]]:
+    def learn(self, stream: Stream, partners: Partners | None) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
         presentation = self.present(stream, partners)
         u = self.array.mvm(presentation.inputs)

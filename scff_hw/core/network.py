@@ -32,18 +32,18 @@ class Network:
         """
         telemetry: dict[int, Telemetry] = {}
         last = max(learning)
-        partners = None
         for index in range(start, last + 1):
             layer = self.layers[index]
-            if partners is None or layer.makes_pairs:
-                partners = Partners.draw(len(stream.positive), generator, stream.positive.device)
             negative = index < last and not self.layers[index + 1].makes_pairs
+            partners = None
+            if layer.makes_pairs and (negative or index in learning):
+                partners = Partners.draw(len(stream.positive), generator, stream.positive.device)
             if index in learning:
                 telemetry[index], output = layer.learn(stream, partners)
                 if index < last:
                     stream = output(negative)
             else:
-                stream = layer.forward(stream, partners if negative else None)
+                stream = layer.forward(stream, partners)
         return telemetry
 
     def outputs(self, x: Tensor, count: int | None = None) -> list[Tensor]:

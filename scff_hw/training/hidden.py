@@ -175,6 +175,7 @@ class _Means:
 
 def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: Telemetry) -> dict[str, float]:
     array = context.network.layers[layer].array
+    learn = context.recipe.layers[layer].learn
     low, high = array.weight_range()
     record = {
         "layer": layer + 1,
@@ -188,9 +189,14 @@ def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: 
         "weight_max": high,
         "learning_rate": array.learning_rate,
     }
+    if record["goodness_pos"] == record["goodness_neg"] == 0:
+        raise DivergenceError(
+            f"Layer {layer + 1} fell silent in epoch {epoch + 1}, batch {batch + 1}: no unit answers any sample, so "
+            f"nothing can be learned any more; likely cause: a theta_neg of {learn.theta_neg:g} that only silence "
+            f"satisfies, or a learning rate of {array.learning_rate:g} that leaps there."
+        )
     broken = [key for key, value in record.items() if not math.isfinite(value)]
     if broken or record["goodness_pos"] > RUNAWAY_GOODNESS:
-        learn = context.recipe.layers[layer].learn
         what = f"{broken[0]} is {record[broken[0]]}" if broken else f"goodness_pos is {record['goodness_pos']:.3g}"
         raise DivergenceError(
             f"Layer {layer + 1} diverged in epoch {epoch + 1}, batch {batch + 1}: {what}; "

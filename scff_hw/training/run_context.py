@@ -81,8 +81,6 @@ class RunContext:
     def pipeline(self, part: str) -> Pipeline:
         """Batches of one part of the data, normalised as the recipe says."""
         data = self.recipe.data
-        if data.mean is None or data.std is None:
-            return Pipeline(self.dataset, part, device=self.device)
         return Pipeline(self.dataset, part, mean=data.mean, std=data.std, device=self.device)
 
     def plain(self, part: str) -> PlainSamples:

@@ -74,9 +74,10 @@ def test_ten_steps_of_each_layer_equal_the_literal_algorithm(algorithms: str, la
         network.learn(Stream(x), {layer}, generator(step, "partners"))
         draws = generator(step, "partners")
         shifts: list[int] = []
-        for index in range(layer + 1):
-            new = index == 0 or algorithms[index] == "m"
-            shifts.append(int(torch.randint(1, 6, (1,), generator=draws)) if new else shifts[-1])
+        for index in range(layer + 1):  # a shift is drawn where its negative pairs are of use
+            used = index == layer or algorithms[index + 1] == "p"
+            drawn = algorithms[index] == "m" and used
+            shifts.append(int(torch.randint(1, 6, (1,), generator=draws)) if drawn else 1)
         literal_step(literals[: layer + 1], x, shifts, optimiser)
     found, truth = network.layers[layer].array, literals[layer]
     torch.testing.assert_close(found.weight, truth.weight.detach(), rtol=1e-6, atol=1e-8)
