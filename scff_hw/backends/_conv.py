@@ -6,7 +6,7 @@ On a CPU three strategies do the work; `choose` picks one from the shapes alone:
 - ``winograd``: 3x3 kernels. Tiles of 4x4 outputs become 36 matrix products, four times fewer multiplications
   than the definition (Lavin and Gray, arXiv 1509.09308, F(4x4, 3x3)).
 - ``columns``: few inputs a kernel window. Every window becomes a row, and each call one matrix product.
-- ``direct``: PyTorch's own convolution. Also everything on CUDA, and bfloat16 where the processor computes it.
+- ``direct``: PyTorch's own convolution. Also on CUDA, and for bfloat16 where the processor computes it.
 
 Touching fresh memory costs more here than the arithmetic on it, so all large intermediates live in a
 `Workspace` that the caller keeps from batch to batch.
@@ -31,7 +31,7 @@ Strategy = Literal["winograd", "columns", "direct"]
 OUTPUTS = 4
 """Outputs along each side of a Winograd tile; a tile reads `OUTPUTS + 2` inputs."""
 POINTS = (0.0, 0.625, -0.625, 1.5, -1.5)
-"""Interpolation points. Their float32 error is half that of the usual 0, 1, -1, 2, -2 and near the direct one."""
+"""Interpolation points, exact in binary; their float32 error is half that of the usual 0, 1, -1, 2, -2."""
 
 _WINDOW_LIMIT = 128
 _CHUNK_TILES = 1024
@@ -92,8 +92,8 @@ class Prepared:
 def choose(x: Tensor, geometry: Conv2d) -> Strategy:
     """Return the strategy for a padded `x` [N, Ci, H, W].
 
-    Winograd needs enough channels for its matrix products to outweigh its transforms, and a map that fills its
-    4x4 tiles well enough to halve the multiplications at least.
+    Winograd needs enough channels for its matrix products to outweigh its transforms, and a map that fills
+    its 4x4 tiles well enough to halve the multiplications at least.
     """
     if x.device.type != "cpu" or (x.dtype == torch.bfloat16 and computes_bfloat16()):
         return "direct"
@@ -109,8 +109,8 @@ def prepare(x: Tensor, geometry: Conv2d, workspace: Workspace | None = None) -> 
     """Compute what `conv_mvm` and `conv_outer` of one padded input share.
 
     Args:
-        x: `[N, inputs, H, W]` in float32, float64 or bfloat16, padding included, best in channels_last. Without a
-            processor that computes bfloat16, its products are computed in float32 and rounded to bfloat16.
+        x: `[N, inputs, H, W]` in float32, float64 or bfloat16, padding included, best in channels_last.
+            Where the processor has no bfloat16 products, they are computed in float32 and rounded.
         geometry: of the layer.
         workspace: holds the intermediates; a fresh one where None.
 
@@ -183,9 +183,10 @@ def conv_outer(x: Prepared, error: Tensor) -> Tensor:
     _check("error", error, (n, g.outputs, ho, wo))
     if x.shared is None:
         shape = x.x.new_empty(()).expand(g.weight_shape)
-        gradient = torch.ops.aten.convolution_backward(
-            _native(error.to(x.x.dtype)), x.x, shape, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
-        )[1]
+        error, one, zero = _native(error.to(x.x.dtype)), [1, 1], [0, 0]
+        _, gradient, _ = torch.ops.aten.convolution_backward(
+            error, x.x, shape, None, one, zero, one, False, zero, 1, [False, True, False]
+        )
         return gradient.contiguous()
     rows = _working(error.permute(0, 2, 3, 1)).to(x.shared.dtype).contiguous()
     if x.strategy == "winograd":
@@ -236,7 +237,7 @@ def _tiles(length: int) -> int:
 
 @lru_cache(maxsize=8)
 def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Transforms of input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], each for both axes at once.
+    """Transforms of input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], both axes at once.
 
     With `V` the Vandermonde matrix of the points and infinity, Toom-Cook interpolation transposed gives the
     convolution `A^T [(G g) * (V^-T d)]`, where `A` and `G` are `V` cut to the lengths of outputs and kernel.

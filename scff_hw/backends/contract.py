@@ -61,9 +61,7 @@ class BackendContract:
         draw = torch.Generator().manual_seed(seed)
         weight = torch.rand(geometry.weight_shape, generator=draw) - 0.5
         bias = torch.rand(geometry.outputs, generator=draw) - 0.5
-        return self.backend().array(
-            weight, bias, geometry, Optimisation("sgd", learning_rate=self.learning_rate)
-        )
+        return self.backend().array(weight, bias, geometry, Optimisation("sgd", learning_rate=self.learning_rate))
 
     def inputs(self, geometry: Geometry, seed: int = 1) -> Tensor:
         draw = torch.Generator().manual_seed(seed)

@@ -35,7 +35,9 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """`x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`, weight `[outputs, inputs, kernel, kernel]`.
+    """`x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`.
+
+    The weight is `[outputs, inputs, kernel, kernel]`.
 
     Stride 1, no groups; `x` comes already padded.
     """
@@ -81,8 +83,16 @@ class Optimisation:
 class SynapticArray(Protocol):
     """One layer's weights and biases, held by a backend."""
 
-    geometry: Geometry
-    learning_rate: float
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update; a trainer lowers it as it goes."""
+        ...
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None: ...
 
     @property
     def bias(self) -> Tensor:
@@ -128,7 +138,8 @@ class SynapticArray(Protocol):
 class Backend(Protocol):
     """Makes arrays. Its name is what `--backend` takes."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def array(self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation) -> SynapticArray:
         """An array that starts from `weight` and `bias`."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WORTH_COMPILING = 2_000_000
+WORTH_COMPILING = 150_000
 """Elements of a pre-activation from which a learning step is compiled."""
 
 

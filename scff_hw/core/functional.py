@@ -27,8 +27,10 @@ def standardise(x: Tensor) -> Tensor:
     Source: paper, Methods, "Normalization and Standardization".
     """
     dims = tuple(range(1, x.dim()))
-    std, mean = torch.std_mean(x, dim=dims, keepdim=True)
-    return (x - mean) / (std + STD_EPSILON)
+    centred = x - x.mean(dim=dims, keepdim=True)
+    count = x[0].numel() - 1
+    std = (centred.square().sum(dim=dims, keepdim=True) / count).sqrt()
+    return centred / (std + STD_EPSILON)
 
 
 def triangle(x: Tensor) -> Tensor:

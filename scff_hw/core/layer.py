@@ -112,9 +112,7 @@ def _wide(u: Tensor) -> Tensor:
     return u.float() if u.dtype in (torch.bfloat16, torch.float16) else u
 
 
-def _learn(
-    u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule
-) -> tuple[Tensor, Tensor, Telemetry]:
+def _learn(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
     """From the MVM to the errors at the MVM and at the bias: unfold the pairs, ask the rule, fold back."""
     positive, negative = presentation.pre_activations(_wide(u), bias)
     assert negative is not None
@@ -125,9 +123,7 @@ def _learn(
     return error.to(u.dtype), bias_error, telemetry
 
 
-def _transmit(
-    u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool
-) -> tuple[Tensor, ...]:
+def _transmit(u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool) -> tuple[Tensor, ...]:
     """What the positive (and the negative) pairs pass on, before pooling."""
     positive, other = presentation.pre_activations(_wide(u), bias)
     activation = TRANSMIT[transmit]

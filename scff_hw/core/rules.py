@@ -87,7 +87,8 @@ class ForwardForward(SCFF):
     def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
         if images.dim() != 4:
             raise UsageError(
-                f"Rule 'forward-forward' needs images [N, C, H, W] to make hybrids. Got shape {list(images.shape)} instead."
+                "Rule 'forward-forward' needs images [N, C, H, W] to make hybrids. "
+                f"Got shape {list(images.shape)} instead."
             )
         count, _, height, width = images.shape
         mask = blurred_masks(count, height, width, generator).to(images)
@@ -99,8 +100,8 @@ class ForwardForward(SCFF):
 class LabelledForwardForward(SCFF):
     """Hinton's supervised Forward-Forward: the right label against a wrong one, written into the first pixels.
 
-    The first `classes` values of a flattened sample become a one-hot label (Hinton 2022, section 3.3); at inference they
-    all become 1 / classes, the neutral label.
+    The first `classes` values of a flattened sample become a one-hot label (Hinton 2022, section 3.3); at
+    inference they all become 1 / classes, the neutral label.
     """
 
     name: ClassVar[str] = "forward-forward-supervised"
@@ -113,9 +114,7 @@ class LabelledForwardForward(SCFF):
             raise UsageError("Rule 'forward-forward-supervised' needs labels. Got an unlabelled data set instead.")
         offset = torch.randint(1, classes, labels.shape, generator=generator).to(labels)
         one_hot = torch.eye(classes, dtype=images.dtype, device=images.device)
-        return Stream(
-            embed_label(images, one_hot[labels]), embed_label(images, one_hot[(labels + offset) % classes])
-        )
+        return Stream(embed_label(images, one_hot[labels]), embed_label(images, one_hot[(labels + offset) % classes]))
 
     @classmethod
     def plain(cls, images: Tensor, classes: int) -> Tensor:
@@ -136,7 +135,8 @@ def embed_label(images: Tensor, code: Tensor) -> Tensor:
     flat = images.flatten(1).clone()
     if flat.shape[1] <= code.shape[1]:
         raise UsageError(
-            f"A label of {code.shape[1]} classes needs samples of more than {code.shape[1]} values. Got {flat.shape[1]} instead."
+            f"A label of {code.shape[1]} classes needs samples of more than {code.shape[1]} values. "
+            f"Got {flat.shape[1]} instead."
         )
     flat[:, : code.shape[1]] = code
     return flat.view_as(images)
@@ -173,7 +173,5 @@ def rule_class(name: str) -> type[Rule]:
                 register(point.load())
     if name not in _RULES:
         known = ", ".join(rule_names())
-        raise UsageError(
-            f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names())}."
-        )
+        raise UsageError(f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names())}.")
     return _RULES[name]

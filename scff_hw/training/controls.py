@@ -58,7 +58,10 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
         value.requires_grad_()
     network = Network(
         [
-            replace(layer, array=AutogradArray(initial[f"layers.{k}.weight"], initial[f"layers.{k}.bias"], layer.array.geometry))
+            replace(
+                layer,
+                array=AutogradArray(initial[f"layers.{k}.weight"], initial[f"layers.{k}.bias"], layer.array.geometry),
+            )
             for k, layer in enumerate(context.network.layers[:depth], start=1)
         ]
     )

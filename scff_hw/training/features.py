@@ -40,9 +40,7 @@ class PlainSamples:
         assert self.pipeline.labels is not None, "a readout was asked to learn from unlabelled samples"
         return self.pipeline.labels
 
-    def batch(
-        self, indices: Tensor, augmentation: Augmentation, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def batch(self, indices: Tensor, augmentation: Augmentation, generator: torch.Generator | None = None) -> Tensor:
         """Samples `[B, ...]`, float32."""
         return self.rule.plain(self.pipeline.batch(indices, augmentation, generator), self.classes)
 
@@ -95,9 +93,7 @@ def feature_source(
     endless = augmentation.translate_px or augmentation.crop_padding_px
     if endless:
         return LiveFeatures(network, layers, samples, augmentation)
-    variants = cached_variants(
-        samples, augmentation.flip, lambda x: network.features(x, layers), progress, stage
-    )
+    variants = cached_variants(samples, augmentation.flip, lambda x: network.features(x, layers), progress, stage)
     return LiveFeatures(network, layers, samples, augmentation) if variants is None else CachedFeatures(variants)
 
 

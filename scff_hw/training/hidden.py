@@ -211,4 +211,4 @@ def _likely_cause(learn: LearnRecipe, rate: float) -> str:
         return f"a learning rate of {rate:g}, where {learn.optimiser} usually takes at most {usual:g}"
     if learn.penalty == 0:
         return "nothing holds the goodness of positive pairs back; raise this layer's penalty above 0"
-    return f"weights that grow without bound; lower the learning rate of {rate:g} or raise the penalty of {learn.penalty:g}"
+    return f"runaway weights; lower the learning rate of {rate:g} or raise the penalty of {learn.penalty:g}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import make_backend
+from scff_hw.core.memory import large_blocks_kept
 from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
 from scff_hw.data import hold_out, load
@@ -73,7 +74,7 @@ def train(
     began = time.monotonic() - (folder.read_json(RUN)["duration_s"] if resume else 0.0)
     status = "failed"
     try:
-        with stop.listening(), torch.no_grad():
+        with stop.listening(), torch.no_grad(), large_blocks_kept():
             summary = _run_stages(context, checkpoint)
         status = "done"
     except KeyboardInterrupt:
@@ -85,9 +86,7 @@ def train(
     return summary
 
 
-def evaluate(
-    run: Path, *, data_dir: Path | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
+def evaluate(run: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
 
     Raises:
@@ -97,9 +96,7 @@ def evaluate(
     folder = RunFolder(run)
     details = folder.read_json(RUN)
     recipe = load_recipe(str(run / RECIPE))
-    context = _context(
-        recipe, folder, details["seed"], details["backend"], data_dir, progress or SilentProgress()
-    )
+    context = _context(recipe, folder, details["seed"], details["backend"], data_dir, progress or SilentProgress())
     metrics: dict[str, Any] = {}
     with torch.no_grad():
         for name, key in ((WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")):
@@ -127,9 +124,7 @@ def _context(
     dataset = load(recipe.data.name, data_dir)
     if recipe.data.validation_samples:
         dataset = hold_out(dataset, recipe.data.validation_samples, seed)
-    return RunContext(
-        recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest()
-    )
+    return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest())
 
 
 def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str) -> Checkpoint | None:
@@ -174,9 +169,7 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
         elif name == "backprop":
             assert recipe.controls.backprop is not None
             with torch.enable_grad():
-                learn_backprop(
-                    context, recipe.controls.backprop, start, resumed.group("backprop") if resumed else {}
-                )
+                learn_backprop(context, recipe.controls.backprop, start, resumed.group("backprop") if resumed else {})
         else:
             _learn_readout(context, name.removeprefix("readout "), start, resumed)
         seconds = context.values.setdefault("seconds", {})

@@ -34,15 +34,16 @@ class TestBfloat16(BackendContract):
 def test_many_updates_equal_autograd_with_the_same_optimiser(optimiser: str) -> None:
     draw = torch.Generator().manual_seed(0)
     weight, bias = torch.rand(5, 8, generator=draw), torch.rand(5, generator=draw)
-    options = {"lr": 0.03, "weight_decay": 0.1}
+    rate, decay = 0.03, 0.1
     momentum = 0.9 if optimiser == "sgd" else 0.0
     array = FloatBackend().array(
-        weight, bias, Dense(8, 5), Optimisation(optimiser, options["lr"], options["weight_decay"], momentum)
+        weight, bias, Dense(8, 5), Optimisation(optimiser, rate, decay, momentum)
     )
     leaves = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
-    reference = (
-        torch.optim.AdamW(leaves, **options) if optimiser == "adamw" else torch.optim.SGD(leaves, momentum=momentum, **options)
-    )
+    if optimiser == "adamw":
+        reference: torch.optim.Optimizer = torch.optim.AdamW(leaves, lr=rate, weight_decay=decay)
+    else:
+        reference = torch.optim.SGD(leaves, lr=rate, weight_decay=decay, momentum=momentum)
     for _ in range(20):
         x = torch.rand(4, 8, generator=draw)
         target = torch.rand(4, 5, generator=draw)
@@ -81,11 +82,11 @@ def test_a_moment_of_another_shape_is_refused() -> None:
 
 
 def test_unknown_names_are_refused_with_what_is_allowed() -> None:
-    with pytest.raises(UsageError, match="must be one of .*float.* Got 'flaot' instead; did you mean 'float'"):
+    with pytest.raises(UsageError, match=r"must be one of .*float.* Got 'flaot' instead; did you mean 'float'"):
         make_backend("flaot")
-    with pytest.raises(UsageError, match="dtype of the float backend must be one of .* Got 'int8'"):
+    with pytest.raises(UsageError, match=r"dtype of the float backend must be one of .* Got 'int8'"):
         make_backend("float", dtype="int8")
-    with pytest.raises(UsageError, match="must be 'adamw' or 'sgd'. Got 'adam' instead"):
+    with pytest.raises(UsageError, match=r"must be 'adamw' or 'sgd'. Got 'adam' instead"):
         FloatBackend().array(torch.ones(3, 4), torch.zeros(3), Dense(4, 3), Optimisation("adam"))
     with pytest.raises(UsageError, match=r"must have shape \[3, 4\]. Got \[4, 3\]"):
         FloatBackend().array(torch.ones(4, 3), torch.zeros(3), Dense(4, 3), Optimisation())

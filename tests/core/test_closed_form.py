@@ -151,5 +151,5 @@ def test_a_shift_outside_the_batch_is_refused() -> None:
     for shift in (0, 4, -1):
         with pytest.raises(ValueError, match=r"must be in 1\.\.3. Got"):
             Partners.cyclic(4, shift)
-    with pytest.raises(ValueError, match="at least 2 samples"):
+    with pytest.raises(ValueError, match=r"at least 2 samples"):
         Partners.draw(1, torch.Generator())

@@ -47,9 +47,9 @@ def test_labels_are_embedded_right_for_positives_and_wrong_for_negatives() -> No
 
 
 def test_supervised_forward_forward_without_labels_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs labels. Got an unlabelled data set instead"):
+    with pytest.raises(UsageError, match=r"needs labels. Got an unlabelled data set instead"):
         LabelledForwardForward.pairs(torch.rand(4, 1, 6, 6), None, 10, generator(0, "ff"))
-    with pytest.raises(UsageError, match="more than 10 values. Got 4 instead"):
+    with pytest.raises(UsageError, match=r"more than 10 values. Got 4 instead"):
         embed_label(torch.rand(2, 4), torch.eye(10)[:2])
     with pytest.raises(UsageError, match=r"needs images .* Got shape \[3, 4\]"):
         ForwardForward.pairs(torch.rand(3, 4), None, 10, generator(0, "ff"))
@@ -67,11 +67,11 @@ def test_a_rule_from_outside_is_registered_once_and_found_by_name() -> None:
             return Errors(-y, torch.zeros_like(y), y.square().mean(), zero, zero, y.sum(0))
 
     assert rule_class("hebb-for-this-test") is Hebb
-    with pytest.raises(UsageError, match="already registered"):
+    with pytest.raises(UsageError, match=r"already registered"):
 
         @register
         class Impostor(Hebb):
             pass
 
-    with pytest.raises(UsageError, match="Got 'scfff' instead; did you mean 'scff'"):
+    with pytest.raises(UsageError, match=r"Got 'scfff' instead; did you mean 'scff'"):
         rule_class("scfff")

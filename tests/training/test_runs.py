@@ -187,7 +187,7 @@ def test_resuming_another_run_is_refused(finished: Path, overrides: list[str], s
 
 
 def test_a_folder_in_use_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not empty; choose another --out"):
+    with pytest.raises(CheckpointError, match=r"is not empty; choose another --out"):
         train(small(), finished)
     with pytest.raises(CheckpointError, match=r"holds no run.json, so it is not a run of scff-hw"):
         train(small(), tmp_path, resume=True)
@@ -221,7 +221,7 @@ def test_weights_of_another_architecture_are_refused(finished: Path, tmp_path: P
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     recipe = (finished / "recipe.yaml").read_text().replace("units: 40", "units: 50", 1)
     (tmp_path / "recipe.yaml").write_text(recipe)
-    with pytest.raises(CheckpointError, match="are not those of the recipe beside them"):
+    with pytest.raises(CheckpointError, match=r"are not those of the recipe beside them"):
         evaluate(tmp_path)
 
 
@@ -256,7 +256,7 @@ def test_a_silent_or_undefined_layer_stops_at_once(
 
 def test_missing_data_are_named_before_anything_is_written(tmp_path: Path) -> None:
     recipe = load_recipe("mnist-mlp")
-    with pytest.raises(DataError, match="MNIST"):
+    with pytest.raises(DataError, match=r"MNIST"):
         train(recipe, tmp_path / "run", data_dir=tmp_path / "nowhere")
     assert not (tmp_path / "run").exists()
 
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
         saved(*arguments)
 
     monkeypatch.setattr(run_folder, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left"):
         train(small(), out, seed=3)
     monkeypatch.undo()
     assert not [path for path in out.iterdir() if path.name.startswith(".")], "a temporary file was left behind"
@@ -299,7 +299,7 @@ def test_hintons_rules_learn_through_the_same_network(tmp_path: Path, rule: str)
 
 
 def test_an_unknown_rule_or_option_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="Got 'theta' in training.rule.options instead; did you mean 'theta_"):
+    with pytest.raises(RecipeError, match=r"Got 'theta' in training.rule.options instead; did you mean 'theta_"):
         train(small("training.rule.options={theta: 1}"), tmp_path / "run")
 
 

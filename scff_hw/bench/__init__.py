@@ -1,0 +1,24 @@
+"""Benchmarks: ratios measured in one run on one machine, never absolute claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scff_hw.bench.core import bench_core
+from scff_hw.errors import UsageError, nearest
+from scff_hw.training.progress import Progress, SilentProgress
+
+NAMES = ("core",)
+
+
+def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
+    """Run the benchmark of that name: `{"cases": [{"name", "ratio", ...}], ...}`.
+
+    Raises:
+        UsageError: no such benchmark.
+    """
+    if name not in NAMES:
+        raise UsageError(
+            f"The benchmark must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}."
+        )
+    return bench_core(progress=progress or SilentProgress(), **options)
