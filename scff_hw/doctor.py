@@ -1,0 +1,250 @@
+"""What works on this machine, and the command that mends what does not: `scff-hw doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from scff_hw import paths
+from scff_hw.errors import DataError, ScffError
+
+Status = Literal["ok", "warn", "fail"]
+
+GIB = 2**30
+ENOUGH_MEMORY_BYTES = 4 * GIB
+ENOUGH_DISK_BYTES = 2 * GIB
+COMPILE_LIMIT_S = 180.0
+
+_CPUINFO = Path("/proc/cpuinfo")
+_SHOWN_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+_COMPILE_TRIAL = """
+import torch
+compiled = torch.compile(lambda x: torch.relu(x) * 2 + 1)
+x = torch.linspace(-1, 1, 64)
+torch.testing.assert_close(compiled(x), torch.relu(x) * 2 + 1)
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: "warn" costs speed or a data set, "fail" stops the work; `advice` says how to mend it."""
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
+    """Look at this machine and return the findings, in the order to read them.
+
+    `deep` also compiles a small function with torch.compile: some seconds, at most COMPILE_LIMIT_S.
+    `data_dir` is where the data sets are looked for, as in `scff_hw.data.data_root`. Nothing raises: what
+    cannot be found out is a finding too.
+    """
+    checks = [_python(), _package_files(), _torch()]
+    if checks[-1].status == "fail":
+        return checks
+    checks += [_gpu(), *_cpu(), _compiler()]
+    if deep and checks[-1].status == "ok":
+        checks.append(_compile_trial())
+    return [*checks, _memory(), _disk(data_dir), *_data(data_dir)]
+
+
+def _python() -> Check:
+    return Check("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _package_files() -> Check:
+    try:
+        folders = (paths.hardware_profiles(), paths.export())
+    except ScffError as error:
+        return Check("package files", "fail", str(error), _pip("--force-reinstall --no-deps ."))
+    return Check("package files", "ok", ", ".join(str(folder) for folder in folders))
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check("PyTorch", "fail", f"does not import: {error}", _pip("--force-reinstall torch"))
+    threads, cores = torch.get_num_threads(), _cores()
+    found = f"{torch.__version__}, {threads} of {cores} {'core' if cores == 1 else 'cores'}"
+    if threads >= cores or "OMP_NUM_THREADS" not in os.environ:
+        return Check("PyTorch", "ok", found)
+    found += f", since OMP_NUM_THREADS is {threads}: slower"
+    return Check("PyTorch", "warn", found, "unset OMP_NUM_THREADS")
+
+
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("GPU", "ok", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+    if not _nvidia_driver():
+        return Check("GPU", "ok", "no NVIDIA GPU; everything runs on the CPU")
+    if torch.version.cuda is None:
+        release = torch.__version__.split("+")[0]
+        found = f"an NVIDIA driver, but torch {torch.__version__} is built without CUDA"
+        return Check("GPU", "warn", found, _pip(f"--force-reinstall torch=={release}"))
+    found = f"an NVIDIA driver that torch's CUDA {torch.version.cuda} cannot use"
+    return Check("GPU", "warn", found, "nvidia-smi   # says what is wrong with the driver, or how old it is")
+
+
+def _nvidia_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _cpu() -> Iterator[Check]:
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = _cpu_flags()
+    known = ", ".join(flag for flag in _SHOWN_CPU_FLAGS if flag in flags)
+    found = f"{platform.machine()}, torch uses {capability}" + (f" (has {known})" if known else "")
+    if platform.machine() == "x86_64" and "avx2" not in flags and flags:
+        advice = "use a machine with AVX2; in a virtual machine, hand the host's CPU through (-cpu host)"
+        yield Check("CPU", "warn", f"{found}: no AVX2, slower", advice)
+    else:
+        yield Check("CPU", "ok", found)
+
+    if not flags:
+        yield Check("bfloat16", "ok", "this system does not say whether the CPU multiplies in bfloat16")
+    elif native := sorted(_BFLOAT16_CPU_FLAGS & flags):
+        yield Check("bfloat16", "ok", f"in hardware ({', '.join(native)})")
+    else:
+        yield Check(
+            "bfloat16",
+            "warn",
+            "emulated here, slower than float32",
+            "scff-hw train RECIPE --set training.dtype=float32",
+        )
+
+
+def _cpu_flags() -> set[str]:
+    """Return the CPU's feature flags as Linux names them; empty on other systems."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return set()
+    named = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return set(next(named, "").split())
+
+
+def _compiler() -> Check:
+    from scff_hw.core.compiling import compiler_missing
+
+    missing = compiler_missing()
+    if missing is None:
+        return Check("C++ compiler", "ok", "present, so large layers run compiled")
+    found = f"{missing}: large layers run uncompiled, slower"
+    if "SCFF_HW_COMPILE" in missing:
+        return Check("C++ compiler", "warn", found, "unset SCFF_HW_COMPILE")
+    return Check("C++ compiler", "warn", found, _compiler_command())
+
+
+def _compiler_command() -> str:
+    if sys.platform == "darwin":
+        return "xcode-select --install"
+    headers = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    if shutil.which("apt-get"):
+        return f"{_sudo()}apt-get install g++ {headers}"
+    if shutil.which("dnf"):
+        return f"{_sudo()}dnf install gcc-c++ python3-devel"
+    return f"install g++ and the headers of Python {platform.python_version()}"
+
+
+def _compile_trial() -> Check:
+    with tempfile.TemporaryDirectory(prefix="scff-hw-doctor-") as cache:
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        try:
+            trial = subprocess.run(
+                [sys.executable, "-c", _COMPILE_TRIAL],
+                env=environment,
+                cwd=cache,
+                capture_output=True,
+                text=True,
+                timeout=COMPILE_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            found = f"a small function was not compiled within {COMPILE_LIMIT_S:.0f} s"
+            return Check("torch.compile", "warn", found, "export SCFF_HW_COMPILE=0   # run uncompiled")
+    if trial.returncode == 0:
+        return Check("torch.compile", "ok", "compiled and ran a small function")
+    lines = [line for line in trial.stderr.splitlines() if line.strip()]
+    found = f"failed on a small function: {_cause(lines)}"
+    return Check("torch.compile", "warn", found, f"{_compiler_command()}   # or: export SCFF_HW_COMPILE=0")
+
+
+def _cause(lines: list[str]) -> str:
+    """Return the last line of a traceback that names an exception; torch prints hints after it."""
+    named = [line for line in lines if "Error:" in line or "error:" in line]
+    return (named or lines or ["no message"])[-1].strip()
+
+
+def _memory() -> Check:
+    available = psutil.virtual_memory().available
+    found = f"{available / GIB:.1f} GiB available"
+    if available >= ENOUGH_MEMORY_BYTES:
+        return Check("memory", "ok", found)
+    wanted = f"{ENOUGH_MEMORY_BYTES / GIB:.0f} GiB"
+    advice = "close other programs, or: scff-hw train RECIPE --set training.batch_size=20"
+    return Check("memory", "warn", f"{found}; the convolutional recipes want {wanted}", advice)
+
+
+def _disk(data_dir: Path | None) -> Check:
+    from scff_hw.data import data_root
+
+    root = data_root(data_dir).absolute()
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Check("disk", "warn", f"{existing}: {error.strerror}", "export SCFF_HW_DATA=/path/with/space")
+    found = f"{free / GIB:.1f} GiB free for data under {root}"
+    if free >= ENOUGH_DISK_BYTES:
+        return Check("disk", "ok", found)
+    advice = "free some space, or keep the data elsewhere: export SCFF_HW_DATA=/path/with/space"
+    return Check("disk", "warn", found, advice)
+
+
+def _data(data_dir: Path | None) -> Iterator[Check]:
+    from scff_hw.data import NAMES, info, verify
+
+    at = f" --data-dir {data_dir}" if data_dir is not None else ""
+    for name in NAMES:
+        if info(name).bundled:
+            yield Check(f"data: {name}", "ok", "comes with scikit-learn")
+            continue
+        try:
+            whole = verify(name, data_dir)
+        except (DataError, OSError) as error:
+            yield Check(f"data: {name}", "warn", str(error).split("; ")[0], f"scff-hw data fetch {name}{at}")
+        else:
+            size = sum(part.size_bytes for part in whole)
+            yield Check(f"data: {name}", "ok", f"whole, {size / 1e6:.0f} MB")
+
+
+def _sudo() -> str:
+    return "" if hasattr(os, "geteuid") and os.geteuid() == 0 else "sudo "
+
+
+def _pip(arguments: str) -> str:
+    return f"{sys.executable} -m pip install {arguments}"
