@@ -298,6 +298,13 @@ class ReadoutRecipe(_Model):
     augmentation: AugmentationRecipe = Field(
         default_factory=AugmentationRecipe, description="augmentation while it trains"
     )
+    augmented_copies: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="augmented versions of each sample whose features are kept beside the plain one; 0: features of "
+        "translations and crops are computed anew each time (flips are always kept)",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ReadoutRecipe:

@@ -1,12 +1,10 @@
-"""Features of the readout: what frozen layers make of a split, computed once and kept in memory.
-
-A flipped sample is just a second set of features. Any other augmentation of the readout is endless, so
-features are then computed as they are asked for.
-"""
+"""Features of the readout: what frozen layers make of a split, computed once and kept in memory."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import psutil
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.core.network import Network
+from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule
 from scff_hw.data import Augmentation, Pipeline
 from scff_hw.training.progress import Progress
@@ -54,17 +53,16 @@ class FeatureSource(Protocol):
 
 
 class CachedFeatures:
-    """Features of a whole split, once as it is and once flipped where `flip`."""
+    """Features of a whole split, `[V, N, F]`: as it is, then in V - 1 augmented versions."""
 
-    def __init__(self, variants: Sequence[Tensor]) -> None:
-        self.variants = variants
+    def __init__(self, versions: Tensor) -> None:
+        self.versions = versions
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        plain = self.variants[0].index_select(0, indices).float()
-        if generator is None or len(self.variants) == 1:
-            return plain
-        flipped = torch.rand(len(indices), generator=generator).to(plain.device) < 0.5
-        return torch.where(flipped[:, None], self.variants[1].index_select(0, indices).float(), plain)
+        if generator is None or len(self.versions) == 1:
+            return self.versions[0].index_select(0, indices).float()
+        drawn = torch.randint(len(self.versions), (len(indices),), generator=generator).to(indices.device)
+        return self.versions[drawn, indices].float()
 
 
 class LiveFeatures:
@@ -81,6 +79,10 @@ class LiveFeatures:
         return self.network.features(x, self.layers).float()
 
 
+Version = Callable[[Tensor], Tensor]
+"""From sample indices to samples, changed in one fixed way."""
+
+
 def feature_source(
     network: Network,
     layers: Sequence[int],
@@ -88,38 +90,55 @@ def feature_source(
     augmentation: Augmentation,
     progress: Progress,
     stage: str,
+    *,
+    copies: int = 0,
+    seed: int = 0,
 ) -> FeatureSource:
-    """Features of `layers` (0-based) over a split: cached where the augmentation and the memory allow."""
-    endless = augmentation.translate_px or augmentation.crop_padding_px
-    if endless:
-        return LiveFeatures(network, layers, samples, augmentation)
-    variants = cached_variants(samples, augmentation.flip, lambda x: network.features(x, layers), progress, stage)
-    return LiveFeatures(network, layers, samples, augmentation) if variants is None else CachedFeatures(variants)
+    """Features of `layers` (0-based) over a split, cached where memory allows.
+
+    Flips alone are two versions. Any other augmentation is endless: `copies` versions of it are kept beside the
+    plain one, or, with none, features are computed each time they are asked for.
+    """
+    versions = plain_and_flipped(samples, augmentation.flip)
+    if augmentation != Augmentation(flip=augmentation.flip):
+        if not copies:
+            return LiveFeatures(network, layers, samples, augmentation)
+        draws = [generator(seed, "readout", "copy", copy) for copy in range(copies)]
+        versions = versions[:1] + [partial(samples.batch, augmentation=augmentation, generator=g) for g in draws]
+    cached = cached_versions(samples, versions, lambda x: network.features(x, layers), progress, stage)
+    return LiveFeatures(network, layers, samples, augmentation) if cached is None else CachedFeatures(cached)
 
 
-def cached_variants(
+def plain_and_flipped(samples: PlainSamples, flip: bool) -> list[Version]:
+    """The samples as they are and, if `flip`, their mirror images."""
+
+    def plain(indices: Tensor) -> Tensor:
+        return samples.batch(indices, Augmentation())
+
+    return [plain, lambda indices: plain(indices).flip(-1)] if flip else [plain]
+
+
+def cached_versions(
     samples: PlainSamples,
-    flip: bool,
+    versions: Sequence[Version],
     function: Callable[[Tensor], Tensor],
     progress: Progress,
     stage: str,
-) -> list[Tensor] | None:
-    """`function` of every sample, `[N, ...]`, and, if `flip`, of every mirrored sample; None if memory is short."""
-    device = samples.pipeline.device
-    example = function(samples.batch(torch.arange(2), Augmentation()))[0]
-    copies = 2 if flip else 1
-    dtype = _dtype_that_fits(len(samples) * example.numel() * copies, device)
+) -> Tensor | None:
+    """`function` of every version of every sample, `[V, N, ...]`; None where memory is short."""
+    example = function(versions[0](torch.arange(2)))[0]
+    shape = (len(versions), len(samples), *example.shape)
+    dtype = _dtype_that_fits(math.prod(shape), example.device)
     if dtype is None:
         return None
-    caches = [torch.empty(len(samples), *example.shape, dtype=dtype, device=device) for _ in range(copies)]
-    progress.start(stage, len(samples) * copies)
-    for mirrored, cache in enumerate(caches):
+    cache = torch.empty(shape, dtype=dtype, device=example.device)
+    progress.start(stage, len(samples) * len(versions))
+    for index, version in enumerate(versions):
         for indices in torch.arange(len(samples)).split(CHUNK):
-            x = samples.batch(indices, Augmentation())
-            cache[indices[0] : indices[-1] + 1] = function(x.flip(-1) if mirrored else x)
+            cache[index, indices[0] : indices[-1] + 1] = function(version(indices))
             progress.advance(len(indices))
     progress.finish()
-    return caches
+    return cache
 
 
 def _dtype_that_fits(elements: int, device: torch.device) -> torch.dtype | None:

@@ -17,7 +17,7 @@ from scff_hw.data import Augmentation, Pipeline
 from scff_hw.errors import DivergenceError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import LearnRecipe
-from scff_hw.training.features import cached_variants
+from scff_hw.training.features import cached_versions, plain_and_flipped
 from scff_hw.training.run_context import RunContext, augmentation_of
 from scff_hw.training.run_folder import Position
 
@@ -124,15 +124,14 @@ class _Samples:
 class _FrozenPrefix:
     """What the frozen layers before a layer that makes its own pairs pass on, computed once."""
 
-    def __init__(self, variants: list[Tensor], first_layer: int) -> None:
-        self.variants, self.first_layer = variants, first_layer
+    def __init__(self, versions: Tensor, first_layer: int) -> None:
+        self.versions, self.first_layer = versions, first_layer
 
     def batch(self, indices: Tensor, draw: torch.Generator) -> Stream:
-        x = self.variants[0].index_select(0, indices)
-        if len(self.variants) == 2:
-            mirrored = torch.randint(2, (len(indices),), generator=draw).to(x.device).bool()
-            x[mirrored] = self.variants[1][indices[mirrored]]
-        return Stream(x.float())
+        if len(self.versions) == 1:
+            return Stream(self.versions[0].index_select(0, indices).float())
+        mirrored = torch.randint(2, (len(indices),), generator=draw).to(indices.device)
+        return Stream(self.versions[mirrored, indices].float())
 
 
 def _source(context: RunContext, pipeline: Pipeline, stage: HiddenStage) -> _Source:
@@ -141,17 +140,18 @@ def _source(context: RunContext, pipeline: Pipeline, stage: HiddenStage) -> _Sou
     endless = augmentation != Augmentation(flip=augmentation.flip)
     if first == 0 or len(stage.epochs) > 1 or endless or not context.network.layers[first].makes_pairs:
         return _Samples(context, pipeline)
-    variants = cached_variants(
-        context.plain(context.recipe.data.learn_split),
-        augmentation.flip,
+    samples = context.plain(context.recipe.data.learn_split)
+    versions = cached_versions(
+        samples,
+        plain_and_flipped(samples, augmentation.flip),
         lambda x: context.network.outputs(x, first)[-1],
         context.progress,
         f"frozen layers 1-{first}",
     )
-    if variants is None:
+    if versions is None:
         context.progress.note("Too little free memory to keep what the frozen layers pass on; computing it each batch.")
         return _Samples(context, pipeline)
-    return _FrozenPrefix(variants, first)
+    return _FrozenPrefix(versions, first)
 
 
 class _Means:
