@@ -105,7 +105,10 @@ def choose(x: Tensor, geometry: Conv2d) -> Strategy:
     return "columns" if ci * k * k <= _WINDOW_LIMIT else "direct"
 
 
-def prepare(x: Tensor, geometry: Conv2d, workspace: Workspace | None = None) -> Prepared:
+@torch.no_grad()
+def prepare(
+    x: Tensor, geometry: Conv2d, workspace: Workspace | None = None, strategy: Strategy | None = None
+) -> Prepared:
     """Compute what `conv_mvm` and `conv_outer` of one padded input share.
 
     Args:
@@ -113,6 +116,7 @@ def prepare(x: Tensor, geometry: Conv2d, workspace: Workspace | None = None) -> 
             Where the processor has no bfloat16 products, they are computed in float32 and rounded.
         geometry: of the layer.
         workspace: holds the intermediates; a fresh one where None.
+        strategy: in place of what `choose` returns; "winograd" is for 3x3 kernels on a CPU only.
 
     Raises:
         UsageError: `x` is not such an input, or smaller than the kernel.
@@ -123,7 +127,7 @@ def prepare(x: Tensor, geometry: Conv2d, workspace: Workspace | None = None) -> 
             f"{geometry.kernel}. Got {list(x.shape)} instead."
         )
     workspace = workspace or Workspace()
-    strategy = choose(x, geometry)
+    strategy = strategy or choose(x, geometry)
     if strategy == "direct":
         return Prepared(_native(x), geometry, strategy, workspace)
     rows = _working(x.permute(0, 2, 3, 1)).contiguous()
@@ -131,6 +135,7 @@ def prepare(x: Tensor, geometry: Conv2d, workspace: Workspace | None = None) -> 
     return Prepared(x, geometry, strategy, workspace, shared)
 
 
+@torch.no_grad()
 def conv_mvm(x: Prepared, weight: Tensor, out: Tensor | None = None) -> Tensor:
     """Convolve.
 
@@ -151,7 +156,7 @@ def conv_mvm(x: Prepared, weight: Tensor, out: Tensor | None = None) -> Tensor:
         _check("output", out, (n, co, ho, wo))
     if x.shared is None:
         result = F.conv2d(x.x, _native(weight.to(x.x.dtype)))
-        return result if out is None else out.copy_(result)
+        return _native(result) if out is None else out.copy_(result)
     kernels = weight.to(x.shared.dtype)
     in_place = out is not None and out.dtype == x.shared.dtype and out.permute(0, 2, 3, 1).is_contiguous()
     rows = out.permute(0, 2, 3, 1) if out is not None and in_place else x.shared.new_empty(n, ho, wo, co)
@@ -166,6 +171,7 @@ def conv_mvm(x: Prepared, weight: Tensor, out: Tensor | None = None) -> Tensor:
     return result.to(x.x.dtype)
 
 
+@torch.no_grad()
 def conv_outer(x: Prepared, error: Tensor) -> Tensor:
     """The weight gradient: the outer products of error and input, summed over samples and positions.
 
@@ -243,12 +249,11 @@ def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     convolution `A^T [(G g) * (V^-T d)]`, where `A` and `G` are `V` cut to the lengths of outputs and kernel.
     """
     size = OUTPUTS + 2
-    points = torch.tensor(POINTS, dtype=torch.float64)
 
     def vandermonde(columns: int) -> Tensor:
-        infinity = torch.zeros(1, columns, dtype=torch.float64)
-        infinity[0, -1] = 1.0
-        return torch.cat([points[:, None] ** torch.arange(columns), infinity])
+        powers = [[point**power for power in range(columns)] for point in POINTS]
+        infinity = [float(power == columns - 1) for power in range(columns)]
+        return torch.tensor([*powers, infinity], dtype=torch.float64, device="cpu")
 
     one_axis = (torch.linalg.inv(vandermonde(size)).T.contiguous(), vandermonde(3), vandermonde(OUTPUTS))
     inputs, kernels, errors = (torch.kron(m, m).to(dtype) for m in one_axis)

@@ -1,0 +1,55 @@
+"""`scff-hw bench`: how fast it is here, against the literal algorithm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from scff_hw.cli._options import Json
+from scff_hw.cli._output import emit_json, say, show
+from scff_hw.cli._progress import command_progress
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark, e.g. core.")],
+    json: Json = False,
+) -> None:
+    """Measure speed on this machine, against the literal algorithm in the same run."""
+    from scff_hw import bench as benchmarks
+    from scff_hw.errors import UsageError, nearest
+
+    if name not in benchmarks.NAMES:
+        raise UsageError(
+            f"The benchmark must be one of {', '.join(benchmarks.NAMES)}. "
+            f"Got '{name}' instead{nearest(name, benchmarks.NAMES)}."
+        )
+    with command_progress() as progress:
+        result = benchmarks.run(name, progress=progress)
+    if json:
+        emit_json(result)
+    else:
+        show(case_table(result["cases"]))
+        say(", ".join(f"{key} {value}" for key, value in result.get("machine", {}).items()), style="dim")
+
+
+def case_table(cases: list[dict[str, Any]]) -> Table:
+    """Return one row a case: its name, its ratio, then whatever else was measured."""
+    others = [key for key in cases[0] if key not in ("name", "ratio")]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    for key in ("ratio", *others):
+        table.add_column(key.replace("_", " "), justify="right")
+    for case in cases:
+        table.add_row(case["name"], f"{case['ratio']:.2f} x", *(_cell(case.get(key)) for key in others))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return " .. ".join(map(_cell, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

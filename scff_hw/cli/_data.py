@@ -1,0 +1,131 @@
+"""`scff-hw data`: what data sets there are, getting them, checking them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from scff_hw.cli._options import DataDir, Json
+from scff_hw.cli._output import emit_json, say, show
+from scff_hw.cli._progress import CommandProgress, command_progress
+from scff_hw.errors import DataError
+
+app = typer.Typer(help="List, fetch and verify data sets.")
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets; see: scff-hw data list")]
+
+
+@app.command("list")
+def list_(data_dir: DataDir = None, json: Json = False) -> None:
+    """List the data sets, and which of them are here."""
+    from scff_hw.data import NAMES, data_root, info
+
+    entries = [info(name) for name in NAMES]
+    here = {entry.name: entry.bundled or _whole(entry.name, data_dir) for entry in entries}
+    root = data_root(data_dir)
+    if json:
+        rows = [
+            {
+                "name": entry.name,
+                "description": entry.description,
+                "download_bytes": entry.download_bytes,
+                "licence": entry.licence,
+                "source": entry.source,
+                "present": here[entry.name],
+            }
+            for entry in entries
+        ]
+        emit_json({"data_dir": str(root), "data": rows})
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("name", "download", "here", "what", "licence"):
+        table.add_column(title, no_wrap=title in ("name", "download", "here"))
+    for entry in entries:
+        size = "bundled" if entry.bundled else megabytes(entry.download_bytes)
+        table.add_row(entry.name, size, "yes" if here[entry.name] else "no", entry.description, entry.licence)
+    show(table)
+    say(f"Data directory: {root}")
+
+
+@app.command("fetch")
+def fetch(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
+    """Download data sets and check them; a download that was cut off continues."""
+    from scff_hw.data import fetch as fetch_data
+    from scff_hw.data import info
+
+    for name in names:
+        info(name)
+    root = Path()
+    with command_progress() as progress:
+        for name in names:
+            report = _Download(progress)
+            root = fetch_data(name, data_dir, report)
+            report.end()
+            progress.note(f"{name} is whole in {root}" if not info(name).bundled else f"{name} needs no download")
+    if json:
+        emit_json({"data_dir": str(root), "data": [{"name": name, "present": True} for name in names]})
+
+
+@app.command("verify")
+def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
+    """Check that data sets are here and whole."""
+    from scff_hw.data import verify as verify_data
+
+    found = {name: verify_data(name, data_dir) for name in names}
+    if json:
+        rows = [
+            {"path": str(part.path), "bytes": part.size_bytes, "checked": part.how}
+            for parts in found.values()
+            for part in parts
+        ]
+        emit_json({"data": list(found), "files": rows})
+        return
+    table = Table("data set", "file", "size", "checked", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, parts in found.items():
+        for part in parts:
+            table.add_row(name, part.path.name, megabytes(part.size_bytes), part.how)
+        if not parts:
+            table.add_row(name, "comes with scikit-learn", "", "")
+    show(table)
+
+
+def megabytes(count: int) -> str:
+    """Return a size in bytes as megabytes of 10^6 bytes."""
+    return f"{count / 1e6:,.1f} MB".replace(",", " ")
+
+
+def _whole(name: str, data_dir: Path | None) -> bool:
+    from scff_hw.data import verify as verify_data
+
+    try:
+        verify_data(name, data_dir)
+    except DataError:
+        return False
+    return True
+
+
+class _Download:
+    """Shows the files of a download one after the other, counted in kilobytes."""
+
+    def __init__(self, progress: CommandProgress) -> None:
+        self._progress = progress
+        self._file = ""
+        self._done = 0
+
+    def __call__(self, file: str, done_bytes: int, total_bytes: int) -> None:
+        done = done_bytes // 1000
+        if file != self._file or done < self._done:
+            self.end()
+            self._progress.start(f"{file}, kB", max(done, total_bytes // 1000), done)
+            self._file, self._done = file, done
+        self._progress.advance(done - self._done)
+        self._done = done
+
+    def end(self) -> None:
+        if self._file:
+            self._progress.finish()
+        self._file = ""

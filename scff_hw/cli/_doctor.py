@@ -1,0 +1,41 @@
+"""`scff-hw doctor`: what works on this machine, and how to mend what does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from scff_hw.cli._options import DataDir, Json
+from scff_hw.cli._output import emit_json, say, show
+
+SIGNS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Also compile and run a small function.")] = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Say what works on this machine, and how to mend what does not. Exit code 1 where something must be."""
+    from scff_hw.doctor import diagnose
+
+    checks = diagnose(deep=deep, data_dir=data_dir)
+    failed = [check.name for check in checks if check.status == "fail"]
+    if json:
+        emit_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        table = Table.grid(padding=(0, 2))
+        for check in checks:
+            sign, style = SIGNS[check.status]
+            table.add_row(Text(sign, style=style), check.name, Text(check.found))
+            if check.advice:
+                table.add_row("", "", Text(f"mend: {check.advice}", style="dim"))
+        show(table)
+        warned = sum(check.status == "warn" for check in checks)
+        say(f"{len(failed)} to mend, {warned} that cost speed or data." if failed or warned else "All is well.")
+    if failed:
+        raise typer.Exit(1)

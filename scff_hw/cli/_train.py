@@ -1,0 +1,222 @@
+"""`scff-hw train` and `scff-hw evaluate`."""
+
+from __future__ import annotations
+
+import json as json_text
+import shlex
+import statistics
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scff_hw.cli._boundary import resumable
+from scff_hw.cli._options import DataDir, Json, Overrides, at_least
+from scff_hw.cli._output import emit_json, say, show
+from scff_hw.cli._progress import CommandProgress, command_progress
+from scff_hw.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from scff_hw.recipes import Recipe
+
+RUNS = Path("runs")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe, or the path of a YAML file.")],
+    backend: Annotated[str, typer.Option(help="What holds and updates the weights.")] = "float",
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(callback=at_least(0), help="Decides initial weights, order, augmentation.")] = 0,
+    seeds: Annotated[int, typer.Option(callback=at_least(1), help="Run this many seeds, from --seed on, into OUT/seed-N.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/RECIPE-seedN-TIME].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Train a recipe, beside its untrained and backpropagation controls, into a run folder."""
+    from scff_hw.recipes import load_recipe
+
+    resolved = load_recipe(recipe, overrides or [])
+    numbers = list(range(seed, seed + seeds))
+    if out is None:
+        out = newest_unfinished(resolved.name, seed, seeds) if resume else new_folder(resolved.name, seed, seeds)
+    folders = {number: out if seeds == 1 else out / f"seed-{number}" for number in numbers}
+    check_folders(out, folders, resolved.name, resume=resume)
+    command = ["scff-hw", "train", recipe, *_if(backend != "float", "--backend", backend)]
+    command += [part for override in overrides or [] for part in ("--set", override)]
+    command += [*_if(seed != 0, "--seed", str(seed)), *_if(seeds > 1, "--seeds", str(seeds))]
+    command += _if(data_dir is not None, "--data-dir", str(data_dir))
+    again = shlex.join([*command, "--resume", "--out", str(out)])
+    with resumable(out, again), command_progress() as progress:
+        summaries = train_seeds(
+            resolved,
+            folders,
+            backend=backend,
+            data_dir=data_dir,
+            resume=resume,
+            command=shlex.join([*command, "--out", str(out)]),
+            progress=progress,
+        )
+        report = write_report(list(folders.values()), out, progress)
+    present(summaries, out, report, json=json)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Measure a finished run again, from its weights."""
+    from scff_hw.training import evaluate as evaluate_run
+
+    with command_progress() as progress:
+        summary = evaluate_run(run, data_dir=data_dir, progress=progress)
+    if json:
+        emit_json(summary)
+    else:
+        from scff_hw.report import summary_table
+
+        show(summary_table(summary))
+
+
+def train_seeds(
+    recipe: Recipe,
+    folders: dict[int, Path],
+    *,
+    backend: str,
+    data_dir: Path | None,
+    resume: bool,
+    command: str,
+    progress: CommandProgress,
+) -> list[dict[str, Any]]:
+    """Train one seed after the other, each into its folder, with its plots, and return the summaries."""
+    from scff_hw.report import write_plots
+    from scff_hw.training import train as train_run
+
+    summaries = []
+    for seed, folder in folders.items():
+        progress.heading = f"seed {seed} · " if len(folders) > 1 else ""
+        summaries.append(
+            train_run(
+                recipe,
+                folder,
+                seed=seed,
+                backend=backend,
+                data_dir=data_dir,
+                resume=resume and (folder / "run.json").exists(),
+                command=command,
+                progress=progress,
+            )
+        )
+        write_plots(folder)
+    progress.heading = ""
+    return summaries
+
+
+def write_report(folders: Sequence[Path], out: Path, progress: CommandProgress) -> Path:
+    """Write report.html about the runs in `folders` into `out`, and return its path."""
+    from scff_hw.report import html
+
+    progress.start("report", 1)
+    path = html(folders, out / "report.html")
+    progress.advance()
+    progress.finish()
+    return path
+
+
+def present(summaries: Sequence[dict[str, Any]], out: Path, report: Path, *, json: bool) -> None:
+    """Print what came of one seed, or of several: a table for people, or one JSON object."""
+    from scff_hw.report import spread_table, summary_table
+
+    if json:
+        emit_json(summaries[0] if len(summaries) == 1 else combined(summaries, out))
+        return
+    show(summary_table(summaries[0]) if len(summaries) == 1 else spread_table(summaries))
+    say(f"Run folder: {out}   Report: {report}")
+
+
+def combined(summaries: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Return one object for several seeds: mean accuracies as `metrics`, standard deviations as `std`."""
+    keys = [key for key, value in summaries[0]["metrics"].items() if isinstance(value, float)]
+    values = {key: [float(summary["metrics"][key]) for summary in summaries] for key in keys}
+    return {
+        "run": str(out),
+        "recipe": summaries[0]["recipe"],
+        "seeds": [summary["seed"] for summary in summaries],
+        "metrics": {key: statistics.mean(each) for key, each in values.items()},
+        "std": {key: statistics.stdev(each) for key, each in values.items()},
+        "runs": list(summaries),
+    }
+
+
+def new_folder(recipe: str, seed: int, seeds: int) -> Path:
+    """Return the default folder of a new run: runs/RECIPE-seedN-TIME."""
+    return RUNS / f"{_stem(recipe, seed, seeds)}{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def newest_unfinished(recipe: str, seed: int, seeds: int) -> Path:
+    """Return the newest default folder of this recipe and seed that is not finished.
+
+    Raises UsageError where there is none.
+    """
+    for folder in sorted(RUNS.glob(f"{_stem(recipe, seed, seeds)}*"), reverse=True):
+        parts = [folder] if seeds == 1 else [folder / f"seed-{n}" for n in range(seed, seed + seeds)]
+        if any(_status(part) != "done" for part in parts):
+            return folder
+    raise UsageError(
+        f"There is no unfinished run of {recipe}, seed {seed}, under {RUNS.absolute()} to resume; "
+        "name its folder with --out, or leave --resume out to start one."
+    )
+
+
+def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: bool) -> None:
+    """Refuse a folder that holds something else, before anything is trained.
+
+    Raises UsageError where a folder is in use, and with `resume` where there is nothing to resume.
+    """
+    if resume and not any((folder / "run.json").exists() for folder in folders.values()):
+        raise UsageError(f"There is no run to resume in {out}; leave --resume out to start one.")
+    for folder in {out, *folders.values()}:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            continue
+        if not folder.is_dir():
+            raise UsageError(f"The run folder must be a folder; {folder} is a file.")
+        found = _recipe_of(folder)
+        if found is not None and found != recipe:
+            raise UsageError(f"The folder {folder} holds a run of {found}, not of {recipe}; choose another --out.")
+        if found is not None and not resume:
+            raise UsageError(
+                f"The folder {folder} holds a run of {found} already; choose another --out, or continue it "
+                "with --resume."
+            )
+        if found is None and not resume:
+            raise UsageError(f"The folder {folder} is not empty and holds no run; choose another --out.")
+
+
+def _stem(recipe: str, seed: int, seeds: int) -> str:
+    return f"{recipe}-seed{seed}" + (f"to{seed + seeds - 1}-" if seeds > 1 else "-")
+
+
+def _recipe_of(folder: Path) -> str | None:
+    return _details(folder).get("recipe")
+
+
+def _status(folder: Path) -> str | None:
+    return _details(folder).get("status")
+
+
+def _details(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        return {}
+    try:
+        details = json_text.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"The file {path} is not JSON ({error}).") from None
+    return details if isinstance(details, dict) else {}
+
+
+def _if(wanted: bool, *parts: str) -> list[str]:
+    return list(parts) if wanted else []

@@ -1,0 +1,26 @@
+"""Results for people: tables for the terminal, plots, and one self-contained HTML page of a run folder."""
+
+from scff_hw.report._curves import accuracies, learning_curves
+from scff_hw.report._files import write_atomic
+from scff_hw.report._filters import filters
+from scff_hw.report._page import html
+from scff_hw.report._plots import first_layer, write_accuracies, write_plots
+from scff_hw.report._run import Run, read_run
+from scff_hw.report._tables import backend_table, duration, spread_table, summary_table
+
+__all__ = [
+    "Run",
+    "accuracies",
+    "backend_table",
+    "duration",
+    "filters",
+    "first_layer",
+    "html",
+    "learning_curves",
+    "read_run",
+    "spread_table",
+    "summary_table",
+    "write_accuracies",
+    "write_atomic",
+    "write_plots",
+]

@@ -1,0 +1,99 @@
+"""One HTML page that needs nothing but itself: results, plots, configuration, versions."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from scff_hw.errors import UsageError
+from scff_hw.report._curves import accuracies, learning_curves
+from scff_hw.report._files import write_atomic
+from scff_hw.report._plots import first_layer
+from scff_hw.report._run import Run, read_run
+from scff_hw.report._style import png
+from scff_hw.report._tables import COMPARED, accuracies_of, duration, percent, spread, total_seconds
+
+CLASSES = {
+    "untrained_test_accuracy": "untrained",
+    "test_accuracy": "scff",
+    "backprop_test_accuracy": "backprop",
+}
+
+
+def html(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
+    """Write a report of one run folder, or of several (seeds, backends), as one self-contained page.
+
+    `out` is the file to write; by default report.html in the run folder, or in the folder that holds all the
+    runs. Returns its path. Raises UsageError without runs or where several have no common folder,
+    CheckpointError where one is not a run folder.
+    """
+    paths = [runs] if isinstance(runs, Path) else list(runs)
+    if not paths:
+        raise UsageError("A report needs at least one run folder; got none.")
+    if out is None:
+        parents = {path.resolve().parent for path in paths}
+        if len(paths) > 1 and len(parents) > 1:
+            raise UsageError("Runs of several folders need the path of the report to write: pass `out`.")
+        out = (paths[0] if len(paths) == 1 else paths[0].parent) / "report.html"
+    return write_atomic(out, render([read_run(path) for path in paths]).encode())
+
+
+def render(runs: Sequence[Run]) -> str:
+    """Return the page about `runs` as HTML text."""
+    source = files("scff_hw.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(source)
+    summaries = [run.summary for run in runs]
+    names = list(dict.fromkeys(str(summary["recipe"]) for summary in summaries))
+    return template.render(
+        title=", ".join(names),
+        description=str(runs[0].recipe.get("description") or ""),
+        seeds=[run.seed for run in runs],
+        results=[row for key in COMPARED if (row := _result(runs, key))],
+        seconds=duration(sum(map(total_seconds, summaries))),
+        overview=_picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
+        runs=[_section(run) for run in runs],
+    )
+
+
+def _result(runs: Sequence[Run], key: str) -> dict[str, Any] | None:
+    summaries = [run.summary for run in runs]
+    values = accuracies_of(summaries, key)
+    if not values:
+        return None
+    each = [percent(summary["metrics"].get(key)) for summary in summaries]
+    return {"name": COMPARED[key], "css": CLASSES[key], "spread": spread(values), "each": each}
+
+
+def _section(run: Run) -> dict[str, Any]:
+    metrics = run.summary["metrics"]
+    stages = {name: value for name, value in metrics.get("seconds", {}).items() if name != "total"}
+    return {
+        "seed": run.seed,
+        "backend": run.info.get("backend", ""),
+        "started": run.info.get("started", ""),
+        "command": run.info.get("command", ""),
+        "versions": run.info.get("versions", {}),
+        "recipe": run.recipe_text,
+        "layers": metrics.get("layers", []),
+        "alone": any(layer.get("test_accuracy_alone") is not None for layer in metrics.get("layers", [])),
+        "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
+        "seconds": duration(total_seconds(run.summary)),
+        "curves": _picture(lambda theme: learning_curves(run, theme)),
+        "filters": _picture(lambda theme: first_layer(run, theme)),
+    }
+
+
+def _picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
+    """The same plot for light and for dark, as data URIs."""
+    return {
+        theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode()
+        for theme in ("light", "dark")
+    }

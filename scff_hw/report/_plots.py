@@ -1,0 +1,35 @@
+"""The plots of a run folder, written beside the numbers they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from scff_hw.report._curves import accuracies, learning_curves
+from scff_hw.report._files import write_atomic
+from scff_hw.report._filters import IRIS_FEATURES, filters
+from scff_hw.report._run import Run, Summary, read_run
+from scff_hw.report._style import ThemeName, png
+
+
+def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
+    """Plot a run's first layer beside the untrained one. Raises CheckpointError without weights."""
+    initial = run.weight(initial=True) if (run.path / "initial.safetensors").exists() else None
+    iris = (run.recipe.get("data") or {}).get("name") == "iris"
+    return filters(run.weight(), initial, features=IRIS_FEATURES if iris else None, theme=theme)
+
+
+def write_plots(path: Path) -> list[Path]:
+    """Write plots/learning_curves.png and plots/filters.png of the run in `path`, and return their paths."""
+    run = read_run(path)
+    return [
+        write_atomic(path / "plots" / "learning_curves.png", png(learning_curves(run))),
+        write_atomic(path / "plots" / "filters.png", png(first_layer(run))),
+    ]
+
+
+def write_accuracies(summaries: Sequence[Summary], folder: Path) -> Path:
+    """Write plots/accuracies.png of several seeds into `folder`, and return its path."""
+    return write_atomic(folder / "plots" / "accuracies.png", png(accuracies(summaries)))

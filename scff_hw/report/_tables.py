@@ -1,0 +1,147 @@
+"""Results as tables for a terminal: SCFF always stands between its two controls."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+Summary = dict[str, Any]
+
+# What is compared, in the order it is printed: the key of its test accuracy, and its name.
+COMPARED = {
+    "untrained_test_accuracy": "untrained hidden layers",
+    "test_accuracy": "SCFF",
+    "backprop_test_accuracy": "backpropagation",
+}
+STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backprop_test_accuracy": "yellow"}
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction 0..1 as per cent, or a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return "mean ± sample standard deviation %" of fractions 0..1; of one value only the value."""
+    if len(values) < 2:
+        return percent(values[0] if values else None)
+    return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in seconds as a reader says it: "8.4 s", "12 min 05 s", "3 h 20 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def accuracies_of(summaries: Sequence[Summary], key: str) -> list[float]:
+    """Return one test accuracy, a fraction 0..1, a summary that has it."""
+    return [float(s["metrics"][key]) for s in summaries if s["metrics"].get(key) is not None]
+
+
+def total_seconds(summary: Summary) -> float:
+    """Return the whole time of a run: its "total", or else the sum of its stages."""
+    seconds = summary["metrics"].get("seconds", {})
+    return float(seconds.get("total", sum(seconds.values())))
+
+
+def summary_table(summary: Summary) -> Table:
+    """Return one run's result: accuracies beside the controls, each layer's goodness and dead units, seconds.
+
+    `summary` is the object of summary.json.
+    """
+    metrics = summary["metrics"]
+    accuracy = _table("test accuracy", "over untrained")
+    base = metrics.get("untrained_test_accuracy")
+    for key, name in COMPARED.items():
+        value = metrics.get(key)
+        if value is None:
+            continue
+        gain = (
+            "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
+        )
+        accuracy.add_row(name, percent(value), gain, style=STYLES[key])
+    parts: list[Table | Text] = [accuracy]
+    if metrics.get("layers"):
+        parts.append(layer_table(metrics["layers"]))
+    if metrics.get("seconds"):
+        parts.append(_seconds(summary))
+    return _stack(f"{summary['recipe']} · seed {summary['seed']}", parts)
+
+
+def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
+    """Return each layer's last goodness of positive and negative samples, dead units, and accuracy alone."""
+    alone = any(layer.get("test_accuracy_alone") is not None for layer in layers)
+    titles = ["goodness +", "goodness \N{MINUS SIGN}", "dead units"] + (
+        ["test accuracy alone"] if alone else []
+    )
+    table = _table(*titles)
+    for layer in layers:
+        cells = [
+            f"{layer['goodness_pos']:.3f}",
+            f"{layer['goodness_neg']:.3f}",
+            f"{100 * layer['dead_units']:.1f} %",
+        ]
+        if alone:
+            cells.append(percent(layer.get("test_accuracy_alone")))
+        table.add_row(f"layer {layer['layer']}", *cells)
+    return table
+
+
+def spread_table(summaries: Sequence[Summary]) -> Table:
+    """Return the test accuracies of several seeds of one recipe: mean, standard deviation, each seed."""
+    table = _table("mean ± std", *(f"seed {summary['seed']}" for summary in summaries))
+    for key, name in COMPARED.items():
+        values = accuracies_of(summaries, key)
+        if values:
+            each = [percent(summary["metrics"].get(key)) for summary in summaries]
+            table.add_row(name, spread(values), *each, style=STYLES[key])
+    seconds = [total_seconds(summary) for summary in summaries]
+    if any(seconds):
+        table.add_row("time", duration(statistics.mean(seconds)), *map(duration, seconds), style="dim")
+    return _stack(f"{summaries[0]['recipe']} · {len(summaries)} seeds", [table])
+
+
+def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
+    """Return one row a backend: test accuracy beside the controls, mean ± std over the seeds, and the time.
+
+    `groups` maps the name of a backend to the summaries of its runs.
+    """
+    table = _table(*COMPARED.values(), "time a run", first="backend")
+    for name, summaries in groups.items():
+        cells = [Text(spread(accuracies_of(summaries, key)), style=STYLES[key]) for key in COMPARED]
+        table.add_row(name, *cells, duration(statistics.mean(map(total_seconds, summaries))))
+    count = max(map(len, groups.values()))
+    recipe = next(iter(groups.values()))[0]["recipe"]
+    return _stack(f"{recipe} · test accuracy, mean ± std of {count} seeds", [table])
+
+
+def _table(*columns: str, first: str = "") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _seconds(summary: Summary) -> Text:
+    stages = {k: v for k, v in summary["metrics"]["seconds"].items() if k != "total"}
+    each = ", ".join(f"{name.replace('_', ' ')} {duration(value)}" for name, value in stages.items())
+    return Text(f"time {duration(total_seconds(summary))}" + (f" ({each})" if each else ""), style="dim")
+
+
+def _stack(title: str, parts: Sequence[Table | Text]) -> Table:
+    grid = Table.grid()
+    grid.add_row(Text(title, style="bold"))
+    for part in parts:
+        grid.add_row(part)
+    return grid

@@ -1,0 +1,60 @@
+"""The command line, called as a user calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scff_hw.cli import main
+
+SHORT = {
+    "layers.1.learn.epochs": 3,
+    "readout.epochs": 2,
+    "controls.backprop.epochs": 2,
+    "training.checkpoint_every_batches": 2,
+}
+TINY = [part for key, value in SHORT.items() for part in ("--set", f"{key}={value}")]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SCFF_HW_DEBUG", raising=False)
+
+    def run(*arguments: str | Path) -> Result:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """The options that make iris-mlp end in a second."""
+    return list(TINY)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of iris-mlp."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", "iris-mlp", *TINY, "--out", str(run)]) == 0
+    return run
