@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 
-
 def at_least(least: int) -> Callable[[int], int]:
     """A check of a whole number that names the value it refuses, which typer's own bounds do not."""
 

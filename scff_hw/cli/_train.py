@@ -29,7 +29,7 @@ def train(
     backend: Annotated[str, typer.Option(help="What holds and updates the weights.")] = "float",
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Decides initial weights, order, augmentation.")] = 0,
-    seeds: Annotated[int, typer.Option(callback=at_least(1), help="Run this many seeds, from --seed on, into OUT/seed-N.")] = 1,
+    seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds, each into OUT/seed-N.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/RECIPE-seedN-TIME].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     data_dir: DataDir = None,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from scff_hw.backends import _conv
 from scff_hw.backends._conv import Strategy, Workspace, choose, conv_mvm, conv_outer, prepare
@@ -40,7 +41,7 @@ def batch(
 def reference(x: Tensor, weight: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """Convolution and weight gradient by PyTorch, in float64."""
     x, weight, error = x.double(), weight.double(), error.double()
-    return F.conv2d(x, weight), torch.nn.grad.conv2d_weight(x, list(weight.shape), error)
+    return F.conv2d(x, weight), conv2d_weight(x, list(weight.shape), error)
 
 
 def relative_error(got: Tensor, wanted: Tensor) -> float:
