@@ -1,0 +1,29 @@
+"""The core benchmark: what it reports, and that both sides of each ratio do the same thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scff_hw import bench
+from scff_hw.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "case", ["mnist-mlp layer 1 float32", "cifar10-cnn layer 1 float32", "cifar10-cnn layer 1 bfloat16"]
+)
+def test_a_case_reports_a_ratio_of_two_ways_that_agree(case: str) -> None:
+    """The learning step as it is timed, fused kernels included, against the literal algorithm."""
+    result: dict[str, Any] = bench.run("core", only=case, repeats=1, threads=1)
+    (found,) = result["cases"]
+    assert found["name"] == case
+    assert found["update_error"] < found["update_error_allowed"]
+    assert found["ratio"] == pytest.approx(found["literal_ms"] / found["core_ms"], rel=0.01)
+    assert found["core_peak_mib"] > 0 and found["literal_peak_mib"] > 0
+    assert result["machine"]["threads"] == 1
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"must be one of core. Got 'cor' instead; did you mean 'core'"):
+        bench.run("cor")
