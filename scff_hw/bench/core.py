@@ -29,6 +29,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.core.rules import SCFF
 from scff_hw.core.streams import Stream
+from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress
@@ -70,13 +71,20 @@ def bench_core(
     """Measure the cases whose name contains `only`.
 
     Args:
+        only: part of a case's name; everything matches the empty text.
         repeats: timed pairs of steps a case, after one of each that is not counted.
         threads: of PyTorch.
         memory: measure peak memory too (Linux).
+
+    Raises:
+        UsageError: no case matches `only`.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     cases = [case for case in CASES if only in case.name]
+    if not cases:
+        names = ", ".join(case.name for case in CASES)
+        raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
     progress.start("bench core", len(cases) * (repeats + 1))
     try:
         results = [_measure(case, repeats, memory, progress) for case in cases]

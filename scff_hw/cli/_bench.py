@@ -8,13 +8,16 @@ import typer
 from rich import box
 from rich.table import Table
 
-from scff_hw.cli._options import Json
+from scff_hw.cli._options import Json, at_least
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
 
 
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, e.g. core.")],
+    only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
+    repeats: Annotated[int, typer.Option(callback=at_least(1), help="Timed turns of each case.")] = 5,
+    threads: Annotated[int, typer.Option(callback=at_least(1), help="Threads of PyTorch.")] = 2,
     json: Json = False,
 ) -> None:
     """Measure speed on this machine, against the literal algorithm in the same run."""
@@ -27,7 +30,7 @@ def bench(
             f"Got '{name}' instead{nearest(name, benchmarks.NAMES)}."
         )
     with command_progress() as progress:
-        result = benchmarks.run(name, progress=progress)
+        result = benchmarks.run(name, progress=progress, only=only, repeats=repeats, threads=threads)
     if json:
         emit_json(result)
     else:
