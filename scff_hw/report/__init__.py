@@ -1,7 +1,7 @@
 """Results for people: tables for the terminal, plots, and one self-contained HTML page of a run folder."""
 
+from scff_hw.files import write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
-from scff_hw.report._files import write_atomic
 from scff_hw.report._filters import filters
 from scff_hw.report._page import html
 from scff_hw.report._plots import first_layer, write_accuracies, write_plots

@@ -45,9 +45,7 @@ def learning_curves(run: Run, theme: ThemeName = "light") -> Figure:
         "top": 1 - 0.5 / height,
     }
     if layers:
-        grid = figure.add_gridspec(
-            3, len(layers), height_ratios=[2.4, 1, 1], wspace=0.3, hspace=0.2, **inches
-        )
+        grid = figure.add_gridspec(3, len(layers), height_ratios=[2.4, 1, 1], wspace=0.3, hspace=0.2, **inches)
         panels = grid.subplots(sharex="col", squeeze=False)
         for column, layer in enumerate(layers):
             _layer(list(panels[:, column]), run, layer, look, first=column == 0)
@@ -67,9 +65,7 @@ def _layer(panels: Sequence[Axes], run: Run, layer: int, look: Theme, *, first: 
     step = data["step"]
     goodness, dead, weights = panels
     dress(goodness, look, y="goodness" if first else "")
-    goodness.set_title(
-        f"Layer {layer}", fontsize=TEXT_PT + 1, color=look.ink, loc="left", weight="bold", pad=18
-    )
+    goodness.set_title(f"Layer {layer}", fontsize=TEXT_PT + 1, color=look.ink, loc="left", weight="bold", pad=18)
     curves = (
         ("goodness_pos", "positive", look.positive, "-"),
         ("goodness_neg", "negative", look.negative, "--"),
@@ -101,9 +97,7 @@ def _layer(panels: Sequence[Axes], run: Run, layer: int, look: Theme, *, first: 
     percent_axis(dead, ticks=3)
 
     dress(weights, look, x="batch", y="weight range" if first else "")
-    weights.fill_between(
-        step, data["weight_min"], data["weight_max"], color=look.scff, alpha=0.25, linewidth=0
-    )
+    weights.fill_between(step, data["weight_min"], data["weight_max"], color=look.scff, alpha=0.25, linewidth=0)
     for key in ("weight_min", "weight_max"):
         weights.plot(step, data[key], color=look.scff, linewidth=1.2)
     count_axis(weights)
@@ -145,9 +139,7 @@ def _epochs(panels: Sequence[Axes], step: np.ndarray, epoch: np.ndarray, look: T
 
 
 def _accuracy(axes: Axes, run: Run, look: Theme) -> None:
-    dress(
-        axes, look, x="epoch of the readout (of the whole network for backpropagation)", title="Test accuracy"
-    )
+    dress(axes, look, x="epoch of the readout (of the whole network for backpropagation)", title="Test accuracy")
     curves = (
         ("backprop_test_accuracy", "backpropagation", {"kind": "backprop"}, look.backprop, "-."),
         ("test_accuracy", "SCFF", {"kind": "readout", "features": "scff"}, look.scff, "-"),

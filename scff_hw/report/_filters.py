@@ -104,9 +104,7 @@ def _signed(image: np.ndarray) -> np.ndarray:
     return colormaps[SIGNED]((image + 1) / 2)
 
 
-def _heat_map(
-    weights: np.ndarray, initial: np.ndarray | None, features: tuple[str, ...] | None, look: Theme
-) -> Figure:
+def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[str, ...] | None, look: Theme) -> Figure:
     units, inputs = weights.shape
     names = features if features and len(features) == inputs else [f"input {i + 1}" for i in range(inputs)]
     panels = [("learned", weights)] if initial is None else [("untrained", initial), ("learned", weights)]

@@ -12,8 +12,8 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from scff_hw.errors import UsageError
+from scff_hw.files import write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
-from scff_hw.report._files import write_atomic
 from scff_hw.report._plots import first_layer
 from scff_hw.report._run import Run, read_run
 from scff_hw.report._style import png
@@ -94,6 +94,5 @@ def _section(run: Run) -> dict[str, Any]:
 def _picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
     """The same plot for light and for dark, as data URIs."""
     return {
-        theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode()
-        for theme in ("light", "dark")
+        theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode() for theme in ("light", "dark")
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scff_hw.files import write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
-from scff_hw.report._files import write_atomic
 from scff_hw.report._filters import IRIS_FEATURES, filters
 from scff_hw.report._run import Run, Summary, read_run
 from scff_hw.report._style import ThemeName, png

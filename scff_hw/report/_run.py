@@ -64,9 +64,7 @@ class Run:
             with safe_open(path, framework="pt") as file:
                 return file.get_tensor(key).float().numpy()
         except FileNotFoundError:
-            raise CheckpointError(
-                f"The file {path} is missing: the run in {self.path} did not finish."
-            ) from None
+            raise CheckpointError(f"The file {path} is missing: the run in {self.path} did not finish.") from None
         except SafetensorError as error:
             raise CheckpointError(f"The file {path} does not hold {key} ({error}).") from error
 
@@ -123,7 +121,5 @@ def _json(path: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"The file {path / name} is not JSON ({error}).") from error
     if not isinstance(value, dict):
-        raise CheckpointError(
-            f"The file {path / name} must hold one JSON object; it holds a {type(value).__name__}."
-        )
+        raise CheckpointError(f"The file {path / name} must hold one JSON object; it holds a {type(value).__name__}.")
     return value

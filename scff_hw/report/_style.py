@@ -100,7 +100,5 @@ def percent_axis(axes: Axes, which: str = "y", ticks: int = 5) -> None:
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None}
-    )
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
     return buffer.getvalue()

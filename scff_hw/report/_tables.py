@@ -66,9 +66,7 @@ def summary_table(summary: Summary) -> Table:
         value = metrics.get(key)
         if value is None:
             continue
-        gain = (
-            "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
-        )
+        gain = "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
         accuracy.add_row(name, percent(value), gain, style=STYLES[key])
     parts: list[Table | Text] = [accuracy]
     if metrics.get("layers"):
@@ -81,9 +79,7 @@ def summary_table(summary: Summary) -> Table:
 def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
     """Return each layer's last goodness of positive and negative samples, dead units, and accuracy alone."""
     alone = any(layer.get("test_accuracy_alone") is not None for layer in layers)
-    titles = ["goodness +", "goodness \N{MINUS SIGN}", "dead units"] + (
-        ["test accuracy alone"] if alone else []
-    )
+    titles = ["goodness +", "goodness \N{MINUS SIGN}", "dead units"] + (["test accuracy alone"] if alone else [])
     table = _table(*titles)
     for layer in layers:
         cells = [

@@ -79,6 +79,8 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
         order = train.pipeline.order(draw)
         loss_sum, correct = 0.0, 0
         for indices in order.split(wanted.batch_size):
+            if context.stop.requested:
+                raise KeyboardInterrupt  # the last epoch's checkpoint stays
             x = network.features(train.batch(indices, augmentation, draw), layers)
             if keep < 1:
                 x = x * torch.empty(x.shape).bernoulli_(keep, generator=draw).to(x.device).div_(keep)

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scff_hw.errors import CheckpointError
+from scff_hw.files import write_atomic
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -59,23 +60,9 @@ class Checkpoint:
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens in between."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def write_json(path: Path, value: Any) -> None:
-    """`write_text` of an indented JSON document."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write an indented JSON document atomically."""
+    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -86,6 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, name, metadata)
         with open(name, "rb") as file:
             os.fsync(file.fileno())
+        os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
@@ -132,7 +120,7 @@ class RunFolder:
                 f"The folder {self.path} is not empty; choose another --out, or continue its run with --resume."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / RECIPE, recipe_yaml)
+        write_atomic(self.path / RECIPE, recipe_yaml.encode())
         self.describe(details)
 
     def describe(self, details: dict[str, Any]) -> None:
