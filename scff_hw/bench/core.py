@@ -24,7 +24,7 @@ from torch import Tensor
 from scff_hw.backends import FloatBackend
 from scff_hw.core.compiling import compiler_missing
 from scff_hw.core.literal import LiteralLayer, literal_loss, literal_step
-from scff_hw.core.memory import large_blocks_kept
+from scff_hw.core.memory import large_blocks_kept, release_free_memory
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.core.rules import SCFF
@@ -217,14 +217,18 @@ def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
 def _peak_mib(
     make: Callable[[Recipe, Case, Tensor], Callable[[], Any]], recipe: Recipe, case: Case, x: Tensor
 ) -> float | None:
-    """How far a step raises the process's resident memory above its start, in MiB; None where Linux cannot tell."""
+    """What weights, optimiser, buffers and a step add to the process's memory at their peak, in MiB.
+
+    None where the system cannot tell. Kernels are compiled by now, so no compiler is counted.
+    """
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         return None
+    release_free_memory()
+    start = _status_kib("VmRSS")
     step = make(recipe, case, x)
     step()
     reset.write_text("5")
-    start = _status_kib("VmRSS")
     step()
     return round((_status_kib("VmHWM") - start) / 1024, 1)
 

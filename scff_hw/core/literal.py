@@ -50,8 +50,8 @@ class LiteralLayer:
         g_pos = torch.relu(z_pos).pow(2).mean(dim=1)
         g_neg = torch.relu(z_neg).pow(2).mean(dim=1)
         norm = g_pos.flatten(1).norm(dim=1) if g_pos.dim() > 1 else g_pos.abs()
-        attract = F.softplus(self.theta_pos - g_pos).mean()
-        repel = F.softplus(g_neg - self.theta_neg).mean()
+        attract = -F.logsigmoid(g_pos - self.theta_pos).mean()
+        repel = -F.logsigmoid(self.theta_neg - g_neg).mean()
         return attract + repel + self.penalty * norm.mean()
 
     def passed_on(self, z: Tensor) -> Tensor:

@@ -46,4 +46,11 @@ def large_blocks_kept() -> Iterator[None]:
         libc.mallopt(M_TRIM_THRESHOLD, 64 * MIB)
         libc.mallopt(M_TOP_PAD, 0)
         libc.mallopt(M_MMAP_MAX, 65536)
+        release_free_memory()
+
+
+def release_free_memory() -> None:
+    """Give the process's free memory back to the system, where glibc can."""
+    libc = _glibc()
+    if libc is not None:
         libc.malloc_trim(0)
