@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_weight
 
 from scff_hw.backends import _conv
 from scff_hw.backends._conv import Strategy, Workspace, choose, conv_mvm, conv_outer, prepare
@@ -18,8 +19,9 @@ from scff_hw.backends.protocol import Conv2d
 from scff_hw.errors import UsageError
 
 LAYER_1 = Conv2d(3, 96, 5)
-LAYER_2 = Conv2d(96, 384, 3)
-LAYER_3 = Conv2d(384, 1536, 3)
+LAYER_2 = Conv2d(96, 128, 3)
+"""A third of CIFAR-10's layer 2, and of layer 3 below a twelfth: accuracy depends on the inputs alone."""
+LAYER_3 = Conv2d(384, 128, 3)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -62,7 +64,7 @@ def check(
     assert relative_error(gradient, wanted_gradient) < bounds[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     strategy=st.sampled_from(["winograd", "columns", "direct"]),
     kernel=st.sampled_from([1, 2, 3, 5]),
