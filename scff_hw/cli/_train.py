@@ -38,9 +38,6 @@ def train(
     """Train a recipe, beside its untrained and backpropagation controls, into a run folder."""
     from scff_hw.recipes import load_recipe
 
-    for option, value, least in (("--seed", seed, 0), ("--seeds", seeds, 1)):
-        if value < least:
-            raise UsageError(f"The option {option} must be at least {least}. Got {value} instead.")
     resolved = load_recipe(recipe, overrides or [])
     numbers = list(range(seed, seed + seeds))
     if out is None:

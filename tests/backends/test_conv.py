@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
-from torch.nn.grad import conv2d_weight
 
 from scff_hw.backends import _conv
 from scff_hw.backends._conv import Strategy, Workspace, choose, conv_mvm, conv_outer, prepare
