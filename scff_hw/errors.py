@@ -25,6 +25,14 @@ class RecipeError(UsageError):
     """A recipe that does not validate."""
 
 
+class ProfileError(UsageError):
+    """A hardware profile that does not validate, or measurements that give none."""
+
+
+class MissingPartError(UsageError):
+    """An optional part of the installation that is not there or does not work; the message says how to get it."""
+
+
 class DataError(UsageError):
     """A data set that is missing, truncated or corrupt."""
 

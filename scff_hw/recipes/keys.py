@@ -1,4 +1,4 @@
-"""Every key a recipe can hold, read off the pydantic schema: for errors, `--set` and the key table."""
+"""Every key a recipe or another document can hold, read off its pydantic schema: for errors, `--set`, key tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from pydantic import BaseModel
 
 from scff_hw.recipes.schema import Recipe
 
@@ -39,28 +41,35 @@ class Key:
         return ".".join(self.path)
 
 
-@cache
 def recipe_keys() -> tuple[Key, ...]:
-    """Every key, in the order of the schema; a key of both layer kinds occurs once a kind."""
-    schema = Recipe.model_json_schema()
+    """Every key of a recipe, as `keys_of` gives them."""
+    return keys_of(Recipe)
+
+
+@cache
+def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
+    """Every key of a document, in the order of the schema; a key of both layer kinds occurs once a kind."""
+    schema = model.model_json_schema()
     return tuple(_walk(schema, schema["$defs"], (), None))
 
 
 @cache
-def find_key(path: tuple[str, ...], layer_kind: str | None) -> Key | None:
+def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel] = Recipe) -> Key | None:
     """The key at `path` (`*` for a layer's number), or None."""
-    for key in recipe_keys():
+    for key in keys_of(model):
         if key.path == path and key.layer_kind in (None, layer_kind):
             return key
     return None
 
 
 @cache
-def child_names(path: tuple[str, ...], layer_kind: str | None) -> tuple[str, ...]:
+def child_names(
+    path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel] = Recipe
+) -> tuple[str, ...]:
     """Names allowed directly below `path`: empty for a value and for a free mapping."""
     return tuple(
         key.path[-1]
-        for key in recipe_keys()
+        for key in keys_of(model)
         if key.path[:-1] == path and key.path[-1] != ANY and key.layer_kind in (None, layer_kind)
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -14,14 +13,14 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from scff_hw.errors import RecipeError, nearest
+from scff_hw.errors import RecipeError
+from scff_hw.recipes.document import MAX_BYTES, read_document
 from scff_hw.recipes.overrides import apply_overrides
 from scff_hw.recipes.problems import describe_problems
 from scff_hw.recipes.schema import Recipe
 from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
-MAX_BYTES = 200_000
-"""Largest recipe file read, in bytes."""
+__all__ = ["MAX_BYTES", "dump_recipe", "dump_yaml", "list_recipes", "load_recipe", "parse_recipe", "recipe_names"]
 
 
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -72,11 +71,16 @@ def list_recipes() -> dict[str, str]:
 
 def dump_recipe(recipe: Recipe) -> str:
     """A recipe as YAML text, every key written out, that loads back to an equal recipe."""
+    return dump_yaml(recipe.model_dump(mode="json"))
+
+
+def dump_yaml(value: dict[str, Any]) -> str:
+    """Plain values as YAML text, short mappings on one line."""
     yaml = YAML(typ="rt")
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
-    yaml.dump(_styled(recipe.model_dump(mode="json")), stream)
+    yaml.dump(_styled(value), stream)
     return stream.getvalue()
 
 
@@ -98,25 +102,5 @@ def _styled(value: Any) -> Any:
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
     """The text of a recipe, and what to call it in errors."""
-    name = str(name_or_path)
-    if name in recipe_names():
-        return (files("scff_hw.recipes") / f"{name}.yaml").read_text("utf-8"), f"{name}.yaml"
-    given_as_path = isinstance(name_or_path, Path) or os.sep in name or name.endswith((".yaml", ".yml"))
-    if not given_as_path and not Path(name).exists():
-        names = recipe_names()
-        raise RecipeError(
-            f"unknown recipe {show(name)}, allowed: {', '.join(names)}, or the path of a YAML file"
-            f"{nearest(name, names)}"
-        )
-    try:
-        with open(name, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecipeError(f"{name}: a recipe must be a readable file, but: {reason}") from None
-    if len(content) > MAX_BYTES:
-        raise RecipeError(f"{name}: a recipe must have at most {MAX_BYTES} bytes, this file has more")
-    try:
-        return content.decode("utf-8-sig"), name
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{name}: a recipe must be UTF-8 text, but byte {error.start} is not") from None
+    folder = files("scff_hw.recipes")
+    return read_document(name_or_path, "recipe", {name: folder / f"{name}.yaml" for name in recipe_names()})

@@ -6,16 +6,27 @@ from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
+from pydantic import BaseModel
+
 from scff_hw.errors import RecipeError, nearest
-from scff_hw.recipes.keys import ANY, child_names, recipe_keys
+from scff_hw.recipes.keys import ANY, child_names, keys_of
 from scff_hw.recipes.problems import as_pattern, layer_kind, unknown_key
+from scff_hw.recipes.schema import Recipe
 from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
-_FREE_MAPPING = ("training", "rule", "options")
+_FREE_MAPPINGS = (("training", "rule", "options"), ("sources",))
 
 
-def apply_overrides(data: dict[str, Any], places: dict[KeyPath, str], overrides: Iterable[str]) -> None:
-    """Apply `key=value` texts to the plain values of a recipe, in order, in place.
+def apply_overrides(
+    data: dict[str, Any],
+    places: dict[KeyPath, str],
+    overrides: Iterable[str],
+    *,
+    model: type[BaseModel] = Recipe,
+    option: str = "--set",
+    example: str = "layers.1.learn.epochs=3",
+) -> None:
+    """Apply `key=value` texts to the plain values of a recipe, or of another `model`, in order, in place.
 
     A key is dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or for every layer
     `layers.*.learn.epochs`. A value is YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.
@@ -28,11 +39,11 @@ def apply_overrides(data: dict[str, Any], places: dict[KeyPath, str], overrides:
         dotted, equals, value_text = text.partition("=")
         path = tuple(dotted.strip().split("."))
         if not equals or not all(path):
-            raise RecipeError(f"--set must be key=value, such as layers.1.learn.epochs=3, got {show(text)}")
-        place = f"--set {'.'.join(path)}"
+            raise RecipeError(f"{option} must be key=value, such as {example}, got {show(text)}")
+        place = f"{option} {'.'.join(path)}"
         value, _ = parse_yaml(value_text, place, numbered=False)
         for concrete in _expand(data, path, place):
-            _check_key(data, concrete, place)
+            _check_key(data, concrete, place, model)
             _put(data, places, concrete, deepcopy(value), place)
 
 
@@ -50,19 +61,19 @@ def _expand(data: dict[str, Any], path: KeyPath, place: str) -> list[KeyPath]:
     return [("layers", str(int(path[1])), *path[2:])]
 
 
-def _check_key(data: dict[str, Any], path: KeyPath, place: str) -> None:
+def _check_key(data: dict[str, Any], path: KeyPath, place: str, model: type[BaseModel]) -> None:
     """Refuse a key that the schema does not have; a layer of unknown kind is left to validation."""
     kind = layer_kind(data, path)
     if kind is None and path[0] == "layers":
         return
     for length in range(1, len(path) + 1):
         here = path[:length]
-        if here[:-1] == ("layers",) or here[:-1] == _FREE_MAPPING:
+        if here[:-1] == ("layers",) or here[:-1] in _FREE_MAPPINGS:
             continue
-        if here[-1] not in child_names(as_pattern(here[:-1]), kind):
-            sentence = unknown_key(here, kind)
+        if here[-1] not in child_names(as_pattern(here[:-1]), kind, model):
+            sentence = unknown_key(here, kind, model)
             if "did you mean" not in sentence:
-                sentence += nearest(".".join(as_pattern(path)), [key.dotted for key in recipe_keys()])
+                sentence += nearest(".".join(as_pattern(path)), [key.dotted for key in keys_of(model)])
             raise RecipeError(f"{place}: {sentence}")
 
 

@@ -6,22 +6,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from scff_hw.errors import nearest
 from scff_hw.recipes.keys import ANY, Key, child_names, find_key
+from scff_hw.recipes.schema import Recipe
 from scff_hw.recipes.yamltext import KeyPath, show
 
 LAYER_KINDS = ("dense", "conv2d")
 
 
-def describe_problems(error: ValidationError, data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> str:
+def describe_problems(
+    error: ValidationError,
+    data: Mapping[str, Any],
+    places: Mapping[KeyPath, str],
+    model: type[BaseModel] = Recipe,
+) -> str:
     """One sentence a line for every problem: what is wrong in the file's order, then what is missing.
 
     Args:
         error: what validating `data` raised.
         data: the plain values that were validated.
         places: `file:line` or the command-line option every value came from.
+        model: what it was validated as.
     """
     found: dict[str, tuple[bool, int]] = {}
     items = error.errors(include_url=False)
@@ -36,20 +43,20 @@ def describe_problems(error: ValidationError, data: Mapping[str, Any], places: M
             path = (*path, *context["key"].split("."))
             sentence = f"{'.'.join(path)} {context['sentence']}"
         else:
-            sentence = _sentence(item["type"], path, layer_kind(data, path), item["input"])
+            sentence = _sentence(item["type"], path, layer_kind(data, path), item["input"], model)
         place = find_place(places, path)
         found.setdefault(f"{place}: {sentence}", (item["type"] == "missing", _line(place)))
     return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
 
 
-def unknown_key(path: KeyPath, kind: str | None) -> str:
+def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel] = Recipe) -> str:
     """The sentence for a key that does not exist: `path` is dotted with real layer numbers."""
     parent = path[:-1]
-    allowed = child_names(as_pattern(parent), kind)
+    allowed = child_names(as_pattern(parent), kind, model)
     dotted = ".".join(path)
     if not allowed:
         return f"unknown key '{dotted}', {'.'.join(parent)} holds one value, without keys below it"
-    owner = f"{kind} layer" if kind and len(parent) == 2 else ".".join(parent) or "recipe"
+    owner = f"{kind} layer" if kind and len(parent) == 2 else ".".join(parent) or model.__name__.lower()
     return f"unknown key '{dotted}', allowed in {owner}: {', '.join(allowed)}{nearest(path[-1], allowed)}"
 
 
@@ -94,18 +101,18 @@ def _line(place: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any) -> str:
+def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any, model: type[BaseModel]) -> str:
     if problem == "extra_forbidden":
-        return unknown_key(path, kind)
+        return unknown_key(path, kind, model)
     if problem == "union_tag_not_found":
         return f"{'.'.join(path)} is missing, it must be one of {', '.join(LAYER_KINDS)}"
     if problem == "union_tag_invalid":
         found = value["kind"]
         hint = nearest(str(found), LAYER_KINDS)
         return f"{'.'.join(path)} must be one of {', '.join(LAYER_KINDS)}, got {show(found)}{hint}"
-    key, rest = _enclosing_key(path, kind)
+    key, rest = _enclosing_key(path, kind, model)
     if key is None:
-        return f"{'.'.join(path) or 'the recipe'} must be a mapping, got {show(value)}"
+        return f"{'.'.join(path) or f'the {model.__name__.lower()}'} must be a mapping, got {show(value)}"
     dotted = ".".join(path[: len(path) - len(rest)])
     if problem == "missing":
         return f"{dotted} is missing, it must be {key.allowed}"
@@ -113,17 +120,19 @@ def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any) -> str:
     return f"{dotted} must be {key.allowed}, got {show(value)}{where}{_hint(key, value)}"
 
 
-def _enclosing_key(path: KeyPath, kind: str | None) -> tuple[Key | None, KeyPath]:
+def _enclosing_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> tuple[Key | None, KeyPath]:
     """The key at `path`, or the nearest above it, and the parts of `path` below that key."""
     if len(path) == 2 and path[0] == "layers":
         return None, ()
     for length in range(len(path), 0, -1):
-        if key := find_key(as_pattern(path[:length]), kind):
+        if key := find_key(as_pattern(path[:length]), kind, model):
             return key, path[length:]
     return None, ()
 
 
 def _hint(key: Key, value: Any) -> str:
+    if "with its unit" in key.allowed:
+        return _unit_hint(key, value)
     if not isinstance(value, str):
         return ""
     if key.choices:
@@ -135,3 +144,15 @@ def _hint(key: Key, value: Any) -> str:
             return ""
         return "; it is text here: write the number without quotes"
     return ""
+
+
+def _unit_hint(key: Key, value: Any) -> str:
+    """A figure without its unit is the likeliest mistake there: show the one it may have meant."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return ""
+    if isinstance(value, bool):
+        return ""
+    unit = key.allowed.partition("(")[2].partition(")")[0].split(", ")[0]
+    return f"; the unit is missing, write for example: {key.path[-1]}: {value} {unit}"

@@ -40,7 +40,7 @@ Line = Annotated[
 ]
 
 
-def _refuse(key: str, sentence: str) -> NoReturn:
+def refuse(key: str, sentence: str) -> NoReturn:
     """Refuse a value for a reason that spans several keys; `key` is dotted and relative to the model."""
     raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
 
@@ -84,9 +84,9 @@ class DataRecipe(_Model):
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
                 allowed = "1 value" if channels == 1 else f"1 or {channels} values"
-                _refuse(key, f"must have {allowed} for {self.name}, got {len(values)}")
+                refuse(key, f"must have {allowed} for {self.name}, got {len(values)}")
         if self.learn_split == "unlabelled" and self.name != "stl10":
-            _refuse(
+            refuse(
                 "learn_split",
                 f"must be train for {self.name}, which has no unlabelled split, got 'unlabelled'",
             )
@@ -139,6 +139,13 @@ class TrainingRecipe(_Model):
         default="sequential",
         description="sequential: one layer after the other; simultaneous: all in every batch",
     )
+    update_positions: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="random positions of each sample that a convolution learns from in a batch, their errors scaled up "
+        "so that the mean update stays; null: every position, as in the paper",
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="number format of the hidden layers"
     )
@@ -164,7 +171,7 @@ class PoolRecipe(_Model):
     @model_validator(mode="after")
     def _check(self) -> PoolRecipe:
         if self.padding > self.size // 2:
-            _refuse("padding", f"must be at most half the pool's size of {self.size} px, got {self.padding}")
+            refuse("padding", f"must be at most half the pool's size of {self.size} px, got {self.padding}")
         return self
 
 
@@ -198,7 +205,7 @@ class LearnRecipe(_Model):
     @model_validator(mode="after")
     def _check(self) -> LearnRecipe:
         if self.momentum and self.optimiser != "sgd":
-            _refuse("momentum", f"must be 0 with {self.optimiser}, got {self.momentum}")
+            refuse("momentum", f"must be 0 with {self.optimiser}, got {self.momentum}")
         return self
 
 
@@ -310,7 +317,7 @@ class ReadoutRecipe(_Model):
     def _check(self) -> ReadoutRecipe:
         for key, values in (("layers", self.layers), ("halve_at_percent", self.halve_at_percent)):
             if list(values) != sorted(set(values)):
-                _refuse(key, f"must rise without repeats, got {list(values)}")
+                refuse(key, f"must rise without repeats, got {list(values)}")
         return self
 
 
@@ -375,7 +382,7 @@ class Recipe(_Model):
         last = len(self.layers)
         for number in self.readout.layers:
             if not 1 <= number <= last:
-                _refuse("readout.layers", f"must name layers from 1 to {last}, got {number}")
+                refuse("readout.layers", f"must name layers from 1 to {last}, got {number}")
         for key, augmentation in (
             ("augmentation", self.augmentation),
             ("readout.augmentation", self.readout.augmentation),
@@ -385,21 +392,21 @@ class Recipe(_Model):
 
     def _check_layers(self) -> None:
         if self.layers[0].pairs != "made":
-            _refuse("layers.1.pairs", "must be made at the first layer, got 'passed'")
+            refuse("layers.1.pairs", "must be made at the first layer, got 'passed'")
         shape = self.data.input_shape
         for number, layer in enumerate(self.layers, start=1):
             try:
                 shape = layer.shapes(shape).output
             except ShapeError as error:
-                _refuse(f"layers.{number}.{error.key}", str(error))
+                refuse(f"layers.{number}.{error.key}", str(error))
 
     def _check_augmentation(self, key: str, augmentation: AugmentationRecipe) -> None:
         shape = self.data.input_shape
         if len(shape) == 1:
             if not augmentation.is_identity:
-                _refuse(key, f"must be all zero and false for {self.data.name}, which has no images")
+                refuse(key, f"must be all zero and false for {self.data.name}, which has no images")
             return
         for name in ("translate_px", "crop_padding_px"):
             pixels = getattr(augmentation, name)
             if pixels >= shape[-1]:
-                _refuse(f"{key}.{name}", f"must be below the image's {shape[-1]} px, got {pixels}")
+                refuse(f"{key}.{name}", f"must be below the image's {shape[-1]} px, got {pixels}")

@@ -1,0 +1,56 @@
+"""Is aihwkit here, and does it work with the torch that is here? The one place that finds out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from scff_hw.errors import MissingPartError
+from scff_hw.hardware.tile_trial import trial
+
+TRIAL_LIMIT_S = 120.0
+MEND = "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
+
+
+def aihwkit_version() -> str | None:
+    """The version of aihwkit that is installed, or None."""
+    try:
+        return version("aihwkit")
+    except PackageNotFoundError:
+        return None
+
+
+def try_elsewhere() -> str | None:
+    """Try a tile in a process of its own; None where it works, else what went wrong."""
+    command = [sys.executable, "-W", "ignore", "-m", "scff_hw.hardware.tile_trial"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TRIAL_LIMIT_S:.0f} s"
+    if done.returncode == 0:
+        return None
+    lines = [line.strip() for line in done.stderr.splitlines() if "Error" in line]
+    return lines[-1] if lines else f"ended with code {done.returncode}"
+
+
+@cache
+def require_aihwkit() -> None:
+    """Import aihwkit and try a tile, once a process.
+
+    Raises:
+        MissingPartError: it is not installed, or was built against another torch; says how to mend that.
+    """
+    if aihwkit_version() is None:
+        raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {MEND}")
+    try:
+        trial()
+    except Exception as error:
+        import torch
+
+        reason = " ".join(str(error).split())[:200]
+        raise MissingPartError(
+            f"The installed aihwkit {aihwkit_version()} does not work with torch {torch.__version__}, so it was built "
+            f"against another one ({type(error).__name__}: {reason}); type: {MEND}"
+        ) from None

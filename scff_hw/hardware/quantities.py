@@ -1,0 +1,100 @@
+"""Figures with a unit: `25 uS` in a profile, a number in one fixed unit in Python."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+UNITS: dict[str, dict[str, float]] = {
+    "w": {"w": 1.0},
+    "fraction": {"%": 1e-2, "ppm": 1e-6},
+    "S": {"S": 1.0, "mS": 1e-3, "uS": 1e-6, "nS": 1e-9, "pS": 1e-12},
+    "s": {
+        "s": 1.0,
+        "ms": 1e-3,
+        "us": 1e-6,
+        "ns": 1e-9,
+        "min": 60.0,
+        "h": 3600.0,
+        "day": 86400.0,
+        "month": 2_629_800.0,
+        "year": 31_557_600.0,
+    },
+    "V": {"V": 1.0, "mV": 1e-3},
+    "ohm": {"ohm": 1.0, "mohm": 1e-3, "kohm": 1e3},
+    "J": {"J": 1.0, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15},
+    "bit": {"bit": 1.0},
+    "batch": {"batch": 1.0, "batches": 1.0},
+    "pulse": {"pulse": 1.0, "pulses": 1.0},
+    "line": {"lines": 1.0, "line": 1.0},
+}
+"""By dimension: what may be written, and its size in the unit that Python computes in (the dimension's name).
+
+`w` is a weight on the crossbar, in units of the conductance range that stands for one.
+"""
+
+_SHOWN = {"fraction": "%", "S": "uS", "batch": "batches", "pulse": "pulses", "line": "lines"}
+_TEXT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]+)\s*")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Annotates a float with its dimension and range, both given in the unit that Python computes in.
+
+    Attributes:
+        dimension: a key of `UNITS`.
+        low, high: the range, ends included.
+        whole: only whole numbers.
+    """
+
+    dimension: str
+    low: float
+    high: float
+    whole: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """What may be written, as a noun phrase."""
+        units = ", ".join(UNITS[self.dimension])
+        number = "a whole number" if self.whole else "a finite number"
+        return f"{number} with its unit ({units}), >= {self.show(self.low)} and <= {self.show(self.high)}"
+
+    def show(self, value: float) -> str:
+        """A value as a profile writes it, e.g. `25 uS`."""
+        unit = _SHOWN.get(self.dimension, self.dimension)
+        return f"{value / UNITS[self.dimension][unit]:.12g} {unit}"
+
+    def parse(self, value: Any) -> float:
+        """`25 uS` as 25e-6; a number without a unit, another unit and a value out of range are refused."""
+        if not isinstance(value, str):
+            self._refuse()
+        match = _TEXT.fullmatch(value)
+        if match is None or match[2] not in UNITS[self.dimension]:
+            self._refuse()
+        # to twelve digits, as they are shown: 30 % is 0.3, not 0.30000000000000004
+        number = float(f"{float(match[1]) * UNITS[self.dimension][match[2]]:.12g}")
+        if not math.isfinite(number) or not self.low <= number <= self.high or (self.whole and number % 1):
+            self._refuse()
+        return number
+
+    def _refuse(self) -> NoReturn:
+        raise PydanticCustomError("quantity", "must be {allowed}", {"allowed": self.allowed})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(self.show)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        units = "|".join(UNITS[self.dimension])
+        return {
+            "type": "string",
+            "pattern": rf"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*({units})\s*$",
+            "allowed": self.allowed,
+        }

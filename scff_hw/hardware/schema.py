@@ -1,0 +1,340 @@
+"""The hardware profile: one device with its periphery and array, validated. Units and ranges are here, once.
+
+Models are frozen and refuse unknown keys, figures without their unit and values out of range. What a figure means to
+the simulator is in `scff_hw.hardware.simulator`, named in each key's description as `aihwkit: ...`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scff_hw.hardware.quantities import Quantity
+from scff_hw.recipes.schema import Line, refuse
+
+Weight = Annotated[float, Quantity("w", -100, 100)]
+Size = Annotated[float, Quantity("w", 0, 1000)]
+Share = Annotated[float, Quantity("fraction", 0, 1)]
+Spread = Annotated[float, Quantity("fraction", 0, 1000)]
+Siemens = Annotated[float, Quantity("S", 0, 1)]
+Seconds = Annotated[float, Quantity("s", 0, 1e12)]
+Shape = Annotated[float, Field(ge=-1000, le=1000)]
+
+MODEL_KEYS: dict[str, tuple[str, ...]] = {
+    "exact": (),
+    "constant-step": (),
+    "linear-step": ("gamma_up", "gamma_down", "noise_follows_step", "write_noise"),
+    "soft-bounds": ("noise_follows_step", "write_noise", "symmetry_point_at_zero", "reference_spread"),
+    "exp-step": (
+        "gamma_up", "gamma_down", "a_up", "a_down", "slope", "offset",
+        "write_noise", "cycle_to_cycle_add", "cycle_to_cycle_slope",
+    ),
+}  # fmt: skip
+"""Keys of `device.response` that only some update models have."""
+
+REQUIRED_KEYS = {
+    "linear-step": ("gamma_up", "gamma_down"),
+    "exp-step": ("gamma_up", "gamma_down", "a_up", "a_down", "slope", "offset"),
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Response(_Model):
+    """How one pulse changes a weight."""
+
+    step: Annotated[float, Quantity("w", 1e-7, 1)] = Field(
+        1e-3, description="mean weight change of one pulse at weight 0, both directions (aihwkit: dw_min)"
+    )
+    w_min: Weight = Field(-1.0, description="mean lower bound of a weight (aihwkit: w_min)")
+    w_max: Weight = Field(1.0, description="mean upper bound of a weight (aihwkit: w_max)")
+    asymmetry: Annotated[float, Quantity("fraction", -1, 1)] = Field(
+        0.0, description="of the step; up steps are larger by this share, down steps smaller (aihwkit: up_down)"
+    )
+    cycle_to_cycle: Spread = Field(
+        0.0, description="of the step; standard deviation from pulse to pulse (aihwkit: dw_min_std)"
+    )
+    write_noise: Size = Field(
+        0.0,
+        description="standard deviation of the weight that is read about the weight that was written, drawn "
+        "anew at every write (aihwkit: write_noise_std, in steps)",
+    )
+    noise_follows_step: bool = Field(
+        True, description="cycle-to-cycle noise scales with the step at that weight (aihwkit: mult_noise)"
+    )
+    gamma_up: Shape | None = Field(
+        None,
+        description="no unit; linear-step: how much of an up step is lost from weight 0 to the upper bound, exp-step: "
+        "exponent (aihwkit: gamma_up)",
+    )
+    gamma_down: Shape | None = Field(None, description="no unit; the same for down steps (aihwkit: gamma_down)")
+    a_up: Shape | None = Field(None, description="no unit; exp-step: factor of up steps (aihwkit: A_up)")
+    a_down: Shape | None = Field(None, description="no unit; exp-step: factor of down steps (aihwkit: A_down)")
+    slope: Shape | None = Field(None, description="no unit; exp-step: slope of the argument (aihwkit: a)")
+    offset: Shape | None = Field(None, description="no unit; exp-step: offset of the argument (aihwkit: b)")
+    cycle_to_cycle_add: Shape = Field(
+        0.0, description="no unit; exp-step: additive part of the pulse noise (aihwkit: dw_min_std_add)"
+    )
+    cycle_to_cycle_slope: Shape = Field(
+        0.0, description="no unit; exp-step: pulse noise that grows with the weight (aihwkit: dw_min_std_slope)"
+    )
+    symmetry_point_at_zero: bool = Field(
+        False,
+        description="soft-bounds: a reference device takes off the weight at which up and down steps "
+        "are equal (aihwkit: subtract_symmetry_point)",
+    )
+    reference_spread: Size = Field(
+        0.0, description="soft-bounds: standard deviation of the reference devices (aihwkit: reference_std)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Response:
+        if self.w_min >= self.w_max:
+            refuse("w_max", f"must be above w_min = {self.w_min:g} w, got {self.w_max:g} w")
+        if self.w_max - self.w_min < 2 * self.step:
+            refuse("step", f"must fit twice between w_min and w_max, got {self.step:g} w")
+        return self
+
+
+class DeviceToDevice(_Model):
+    """How devices of one array differ: standard deviations, drawn once a device."""
+
+    step: Spread = Field(0.0, description="of the step (aihwkit: dw_min_dtod)")
+    step_log_normal: bool = Field(
+        False, description="the step is log-normal over devices (aihwkit: dw_min_dtod_log_normal)"
+    )
+    asymmetry: Spread = Field(0.0, description="of the step; spread of the asymmetry (aihwkit: up_down_dtod)")
+    w_min: Spread = Field(0.0, description="of w_min (aihwkit: w_min_dtod)")
+    w_max: Spread = Field(0.0, description="of w_max (aihwkit: w_max_dtod)")
+    gamma_up: Shape = Field(0.0, description="no unit; linear-step: spread of gamma_up (aihwkit: gamma_up_dtod)")
+    gamma_down: Shape = Field(
+        0.0, description="no unit; linear-step: spread of gamma_down (aihwkit: gamma_down_dtod)"
+    )
+
+
+class Retention(_Model):
+    """What happens to a weight while nothing is written; applied once a batch while learning."""
+
+    lifetime: Annotated[float, Quantity("batch", 1, 1e15)] | None = Field(
+        None, description="time constant of the decay to zero, null: none (aihwkit: lifetime)"
+    )
+    lifetime_device_to_device: Spread = Field(0.0, description="of the lifetime's decay rate (aihwkit: lifetime_dtod)")
+    diffusion: Size = Field(0.0, description="standard deviation of a random step every batch (aihwkit: diffusion)")
+    diffusion_device_to_device: Spread = Field(0.0, description="of the diffusion (aihwkit: diffusion_dtod)")
+
+
+class Drift(_Model):
+    """How a programmed conductance changes with time: `g(t) = g(t_0) (t / t_0)^-exponent`."""
+
+    kind: Literal["pcm", "power-law"] = Field(
+        description="pcm: exponent from the conductance, as aihwkit's PCM noise model fits it; power-law: as below"
+    )
+    exponent: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="no unit; mean drift exponent (power-law)")
+    exponent_spread: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.0, description="no unit; standard deviation of the exponent over devices (power-law)"
+    )
+    t_0: Annotated[float, Quantity("s", 1e-9, 1e6)] = Field(
+        20.0, description="time between programming and the first read"
+    )
+
+
+class Programming(_Model):
+    """How exactly a conductance is reached by program-and-verify, for weights trained elsewhere."""
+
+    kind: Literal["pcm", "gaussian"] = Field(
+        description="pcm: aihwkit's fit, a polynomial of the conductance; gaussian: noise as below"
+    )
+    noise: Size = Field(0.0, description="standard deviation of the programmed weight (gaussian)")
+
+
+class Reset(_Model):
+    """Where a device ends when it is reset (one-sided pairs are reset when they are full)."""
+
+    value: Weight = Field(0.0, description="weight after a reset (aihwkit: reset)")
+    device_to_device: Spread = Field(0.0, description="of that weight (aihwkit: reset_dtod)")
+    cycle_to_cycle: Size = Field(0.01, description="standard deviation from reset to reset (aihwkit: reset_std)")
+
+
+class Defects(_Model):
+    """Devices that do not change."""
+
+    stuck: Share = Field(0.0, description="share of stuck devices (aihwkit: corrupt_devices_prob)")
+    stuck_within: Size = Field(
+        0.1, description="a stuck weight lies between minus and plus this (aihwkit: corrupt_devices_range)"
+    )
+
+
+class Device(_Model):
+    """The device at a cross point."""
+
+    model: Literal["exact", "constant-step", "linear-step", "soft-bounds", "exp-step"] = Field(
+        description="how the step depends on the weight: exact (any change, no pulses), constant, linear, soft "
+        "bounds (linear, zero at the bound), exponential (aihwkit: the device class)"
+    )
+    g_max: Siemens | None = Field(None, description="conductance of a device at its upper bound")
+    g_min: Siemens | None = Field(None, description="conductance of a device at its lower bound")
+    write_energy: Annotated[float, Quantity("J", 0, 1)] | None = Field(None, description="energy of one write pulse")
+    write_time: Seconds | None = Field(None, description="length of one write pulse")
+    endurance: Annotated[float, Quantity("pulse", 1, 1e18)] | None = Field(
+        None, description="pulses until a device fails"
+    )
+    response: Response = Field(default_factory=Response, description="how one pulse changes a weight")
+    device_to_device: DeviceToDevice = Field(default_factory=DeviceToDevice, description="how devices differ")
+    retention: Retention = Field(default_factory=Retention, description="decay and diffusion while learning")
+    drift: Drift | None = Field(None, description="drift after programming, null: none is known")
+    programming: Programming | None = Field(None, description="noise of programming, null: none is known")
+    reset: Reset = Field(default_factory=Reset, description="where a reset ends")
+    defects: Defects = Field(default_factory=Defects, description="devices that do not change")
+
+    @property
+    def states(self) -> float:
+        """Steps between the mean bounds."""
+        return (self.response.w_max - self.response.w_min) / self.response.step
+
+    @model_validator(mode="after")
+    def _check(self) -> Device:
+        own = MODEL_KEYS[self.model]
+        special = {key for keys in MODEL_KEYS.values() for key in keys}
+        for key in sorted(special - set(own)):
+            if getattr(self.response, key) != Response.model_fields[key].default:
+                takes = ", ".join(own) or "none of its kind"
+                refuse(f"response.{key}", f"must be left out with model {self.model}, which takes {takes}")
+        for key in REQUIRED_KEYS.get(self.model, ()):
+            if getattr(self.response, key) is None:
+                refuse(f"response.{key}", f"is missing, model {self.model} needs it: a finite number")
+        if self.g_min is not None and self.g_max is not None and self.g_min >= self.g_max:
+            refuse("g_max", f"must be above g_min = {self.g_min * 1e6:g} uS, got {self.g_max * 1e6:g} uS")
+        return self
+
+
+class Periphery(_Model):
+    """Converters and wires around an array. Outputs are in units of one full input times one weight of 1."""
+
+    perfect: bool = Field(False, description="exact products, nothing below applies (aihwkit: is_perfect)")
+    dac_bits: Annotated[float, Quantity("bit", 1, 16, whole=True)] | None = Field(
+        7.0, description="input converter, sign included, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))"
+    )
+    input_noise: Size = Field(0.0, description="standard deviation at each input, of a full input (aihwkit: inp_noise)")
+    adc_bits: Annotated[float, Quantity("bit", 1, 24, whole=True)] | None = Field(
+        9.0, description="output converter, sign included, null: continuous (aihwkit: out_res = 1 / (2^bits - 2))"
+    )
+    adc_range: Annotated[float, Quantity("w", 1e-3, 1e6)] | None = Field(
+        20.0, description="largest output converted, null: no bound (aihwkit: out_bound)"
+    )
+    output_noise: Size = Field(0.1, description="standard deviation at each output (aihwkit: out_noise)")
+    read_noise: Size = Field(
+        0.0, description="standard deviation of each weight from read to read (aihwkit: w_noise, additive)"
+    )
+    wire_resistance: Annotated[float, Quantity("ohm", 0, 1e6)] = Field(
+        0.0, description="from one cell to the next, with device.g_max; 0: no IR drop (aihwkit: ir_drop_g_ratio)"
+    )
+    noise_management: Literal["none", "abs-max"] = Field(
+        "abs-max", description="abs-max: each input vector fills the input range (aihwkit: noise_management)"
+    )
+    bound_management: Literal["none", "iterative"] = Field(
+        "iterative",
+        description="iterative: an output out of range is read again with half the input (aihwkit: bound_management)",
+    )
+
+
+class Array(_Model):
+    """The crossbar."""
+
+    rows: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
+        None, description="input lines; a layer with more is split over arrays, null: as many as needed"
+    )
+    columns: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
+        None, description="output lines, pairs of lines where cells are pairs, null: as many as needed"
+    )
+    cell: Literal["single", "one-sided-pair", "random-pair"] = Field(
+        "single",
+        description="single: one device against a fixed reference; one-sided-pair: a weight is the difference of two "
+        "devices, each pulsed in one direction only; random-pair: the mean of two devices, one of them drawn for "
+        "each update (aihwkit: OneSidedUnitCell, VectorUnitCell)",
+    )
+    refresh_every: Annotated[float, Quantity("batch", 1, 1e9, whole=True)] | None = Field(
+        None,
+        description="one-sided-pair: how often full pairs are reset and written again, null: never (aihwkit: "
+        "refresh_every)",
+    )
+    refresh_above: Share = Field(
+        0.75, description="of w_max; a pair is refreshed when its fuller device is above (aihwkit: refresh_upper_thres)"
+    )
+    refresh_with_both_above: Share = Field(
+        0.25, description="of w_max; and its emptier device is above this (aihwkit: refresh_lower_thres)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Array:
+        if self.refresh_every is not None and self.cell != "one-sided-pair":
+            refuse("refresh_every", f"must be null with cell {self.cell}, only a one-sided-pair is refreshed")
+        return self
+
+
+class Learning(_Model):
+    """How the array is driven while it learns: choices, not properties of the device."""
+
+    weight_scaling_omega: Annotated[float, Quantity("w", 0, 10)] = Field(
+        0.3, description="the largest initial weight of a layer is put here; 0 w: weights are put as they are"
+    )
+    max_pulses: Annotated[float, Quantity("pulse", 1, 10_000, whole=True)] = Field(
+        31.0, description="longest pulse train of one update (aihwkit: desired_bl)"
+    )
+    update_management: bool = Field(
+        True, description="inputs and errors share the pulse probability evenly (aihwkit: update_management)"
+    )
+    pulse_management: bool = Field(
+        True, description="trains are as short as the update allows (aihwkit: update_bl_management)"
+    )
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1000)] = Field(
+        1.0, description="no unit; multiplies the recipe's learning rate on weights, not on biases"
+    )
+    pulses: Literal["stochastic", "mean-count", "deterministic"] = Field(
+        "stochastic", description="how trains are drawn (aihwkit: pulse_type)"
+    )
+
+
+class Profile(_Model):
+    """One device or chip."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        max_length=100,
+        description="names the profile in tables and run folders",
+        json_schema_extra={"allowed": "at most 100 lower-case letters, digits, '.', '_' or '-'"},
+    )
+    description: Line = Field(description="one line")
+    preset: str | None = Field(
+        None,
+        max_length=100,
+        description="name of a shipped profile that the keys left out are taken from, null: the defaults here",
+        json_schema_extra={"allowed": "the name of a shipped profile"},
+    )
+    sources: dict[str, Line] = Field(
+        description="where figures come from: by section, or by dotted key",
+        json_schema_extra={"allowed": "a mapping of sections or dotted keys to one line of text each"},
+    )
+    device: Device = Field(description="the device at a cross point")
+    periphery: Periphery = Field(default_factory=Periphery, description="converters and wires")
+    array: Array = Field(default_factory=Array, description="the crossbar")
+    learning: Learning = Field(default_factory=Learning, description="how the array is driven while it learns")
+
+    def source_of(self, key: str) -> str:
+        """Where the figure under a dotted key comes from: its own source, or that of the nearest section above."""
+        while key not in self.sources and "." in key:
+            key = key.rpartition(".")[0]
+        return self.sources.get(key, "")
+
+    @model_validator(mode="after")
+    def _check(self) -> Profile:
+        exact = self.device.model == "exact"
+        if exact and self.array.cell != "single":
+            refuse("array.cell", f"must be single with device.model exact, got '{self.array.cell}'")
+        if self.array.cell == "one-sided-pair" and self.device.response.w_max <= 0:
+            refuse("device.response.w_max", "must be above 0 w for a one-sided-pair")
+        if self.periphery.wire_resistance and self.device.g_max is None:
+            refuse("periphery.wire_resistance", "needs device.g_max, which is missing")
+        return self

@@ -1,0 +1,50 @@
+"""The text of a YAML document that is named, or given as a file: recipes and hardware profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from scff_hw.errors import RecipeError, nearest
+from scff_hw.recipes.yamltext import show
+
+MAX_BYTES = 200_000
+"""Largest document read, in bytes."""
+
+
+def read_document(name_or_path: str | Path, noun: str, shipped: Mapping[str, Traversable]) -> tuple[str, str]:
+    """Read a shipped document by its name, or a file.
+
+    Args:
+        name_or_path: a name in `shipped`, or a path; text with a separator or ending in .yaml is a path.
+        noun: what errors call the document, e.g. "recipe".
+
+    Returns:
+        Its text, and what to call it in errors.
+
+    Raises:
+        RecipeError: no such name, or a file that cannot be read, is too large or is not UTF-8.
+    """
+    name = str(name_or_path)
+    if name in shipped:
+        return shipped[name].read_text("utf-8"), f"{name}.yaml"
+    given_as_path = isinstance(name_or_path, Path) or os.sep in name or name.endswith((".yaml", ".yml"))
+    if not given_as_path and not Path(name).exists():
+        raise RecipeError(
+            f"unknown {noun} {show(name)}, allowed: {', '.join(shipped)}, or the path of a YAML file"
+            f"{nearest(name, shipped)}"
+        )
+    try:
+        with open(name, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"{name}: a {noun} must be a readable file, but: {reason}") from None
+    if len(content) > MAX_BYTES:
+        raise RecipeError(f"{name}: a {noun} must have at most {MAX_BYTES} bytes, this file has more")
+    try:
+        return content.decode("utf-8-sig"), name
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{name}: a {noun} must be UTF-8 text, but byte {error.start} is not") from None
