@@ -1,35 +1,69 @@
 """Backends: who owns the weights, reads them and changes them. See `protocol` for the two calls a layer makes.
 
-Further backends declare an entry point in the group `scff_hw.backends`: a callable taking `dtype` and `device`.
+`analog` comes with an extra and is imported when it is asked for. Further backends declare an entry point in the group
+`scff_hw.backends`: a callable taking `dtype` and `device`, and where a run names a hardware profile, `profile` and `seed`.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from scff_hw.backends.float import FloatBackend
-from scff_hw.backends.protocol import Backend, Conv2d, Dense, Geometry, Optimisation, SynapticArray
+from scff_hw.backends.protocol import Backend, Conv2d, Dense, Geometry, Metered, Optimisation, SynapticArray
 from scff_hw.errors import UsageError, nearest
 
-__all__ = ["Backend", "Conv2d", "Dense", "FloatBackend", "Geometry", "Optimisation", "SynapticArray", "make_backend"]
+if TYPE_CHECKING:
+    from scff_hw.hardware import Profile
+
+__all__ = [
+    "Backend",
+    "Conv2d",
+    "Dense",
+    "FloatBackend",
+    "Geometry",
+    "Metered",
+    "Optimisation",
+    "SynapticArray",
+    "backend_names",
+    "make_backend",
+]
+
+BUILT_IN = ("analog", "float")
 
 
 def backend_names() -> list[str]:
     """Names of the backends known here, those of installed packages included."""
-    return sorted({"float", *(point.name for point in entry_points(group="scff_hw.backends"))})
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group="scff_hw.backends"))})
 
 
-def make_backend(name: str, *, dtype: str = "float32", device: str = "cpu") -> Backend:
+def make_backend(
+    name: str, *, dtype: str = "float32", device: str = "cpu", profile: Profile | None = None, seed: int = 0
+) -> Backend:
     """The backend of that name.
 
+    Args:
+        profile: the hardware of a backend that simulates some; None for its default.
+        seed: of the run; decides the devices of a simulated chip.
+
     Raises:
-        UsageError: no such backend, or it does not know the dtype or the device.
+        UsageError: no such backend, or it does not know the dtype, the device or profiles.
+        MissingPartError: what the backend needs is not installed.
     """
     if name == "float":
+        if profile is not None:
+            raise UsageError(
+                f"The float backend has no hardware, so it takes no profile. Got '{profile.name}'; "
+                "type: --backend analog"
+            )
         return FloatBackend(dtype, device)
+    hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
+    if name == "analog":
+        from scff_hw.backends.analog import AnalogBackend
+
+        return AnalogBackend(dtype=dtype, device=device, **({"seed": seed} | hardware))
     for point in entry_points(group="scff_hw.backends"):
         if point.name == name:
-            return cast(Backend, point.load()(dtype=dtype, device=device))
+            return cast(Backend, point.load()(dtype=dtype, device=device, **hardware))
     known = ", ".join(backend_names())
     raise UsageError(f"The backend must be one of {known}. Got '{name}' instead{nearest(name, backend_names())}.")

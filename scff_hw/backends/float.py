@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scff_hw.backends._conv import Workspace, conv_mvm, conv_outer, prepare
 from scff_hw.backends.protocol import Dense, Geometry, Optimisation
-from scff_hw.backends.state import check_state
+from scff_hw.backends.state import check_input, check_state, check_weight
 from scff_hw.errors import UsageError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -38,7 +38,9 @@ class FloatBackend:
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"The device '{self.device}' was asked for, but PyTorch sees no CUDA device here.")
 
-    def array(self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation) -> FloatArray:
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> FloatArray:
         return FloatArray(weight, bias, geometry, optimisation, DTYPES[self.dtype], torch.device(self.device))
 
 
@@ -54,11 +56,7 @@ class FloatArray:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        if tuple(weight.shape) != geometry.weight_shape:
-            raise UsageError(
-                f"The weight of {geometry} must have shape {list(geometry.weight_shape)}. "
-                f"Got {list(weight.shape)} instead."
-            )
+        check_weight(geometry, weight)
         self.geometry = geometry
         self.dtype = dtype
         master = torch.float64 if dtype == torch.float64 else torch.float32
@@ -128,21 +126,13 @@ class FloatArray:
     def _prepare(self, x: Tensor) -> Any:
         """The input in the form its products want; kept from an `mvm` to the `update` of the same `x`."""
         if self._prepared is None or self._prepared[0] is not x:
-            self._check(x)
+            check_input(self.geometry, x)
             x_in = x.to(self.dtype)
             if isinstance(self.geometry, Dense):
                 self._prepared = (x, x_in)
             else:
                 self._prepared = (x, prepare(x_in, self.geometry, self._workspace))
         return self._prepared[1]
-
-    def _check(self, x: Tensor) -> None:
-        dims = 2 if isinstance(self.geometry, Dense) else 4
-        if x.dim() != dims or x.shape[1] != self.geometry.inputs:
-            raise UsageError(
-                f"The input of {self.geometry} must have {dims} dimensions and {self.geometry.inputs} in the second. "
-                f"Got shape {list(x.shape)} instead."
-            )
 
 
 def _optimiser(parameters: list[Tensor], wanted: Optimisation) -> torch.optim.Optimizer:

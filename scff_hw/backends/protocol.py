@@ -135,12 +135,23 @@ class SynapticArray(Protocol):
         ...
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """An array that counts what its devices go through."""
+
+    def take_figures(self) -> dict[str, float]:
+        """Figures since the last call, by name; asked for once an epoch, and logged with it."""
+        ...
+
+
 class Backend(Protocol):
     """Makes arrays. Its name is what `--backend` takes."""
 
     @property
     def name(self) -> str: ...
 
-    def array(self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation) -> SynapticArray:
-        """An array that starts from `weight` and `bias`."""
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> SynapticArray:
+        """An array that starts from `weight` and `bias`; `name` tells it from others of its network, e.g. layers.1."""
         ...

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli import _bench, _data, _demo, _doctor, _recipes, _train
+from scff_hw.cli import _bench, _data, _demo, _doctor, _profiles, _recipes, _train
 from scff_hw.cli._boundary import guarded
 from scff_hw.cli._output import emit
 
@@ -46,6 +46,7 @@ app.command("train")(_train.train)
 app.command("evaluate")(_train.evaluate)
 app.add_typer(_recipes.app, name="recipes")
 app.add_typer(_data.app, name="data")
+app.add_typer(_profiles.app, name="profiles")
 app.command("bench")(_bench.bench)
 app.command("doctor")(_doctor.doctor)
 

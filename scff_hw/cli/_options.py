@@ -31,3 +31,8 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. readout.epochs=5."),
 ]
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME|FILE", help="Hardware; see: scff-hw profiles list. [analog: ideal]"),
+]

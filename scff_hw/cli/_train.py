@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scff_hw.cli._boundary import resumable
-from scff_hw.cli._options import DataDir, Json, Overrides, at_least
+from scff_hw.cli._options import DataDir, Json, Overrides, ProfileOption, at_least
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
+    from scff_hw.hardware import Profile
     from scff_hw.recipes import Recipe
 
 RUNS = Path("runs")
@@ -26,7 +27,8 @@ RUNS = Path("runs")
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe, or the path of a YAML file.")],
-    backend: Annotated[str, typer.Option(help="What holds and updates the weights.")] = "float",
+    backend: Annotated[str, typer.Option(help="What holds and updates the weights: float or analog.")] = "float",
+    profile: ProfileOption = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Decides initial weights, order, augmentation.")] = 0,
     seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds, each into OUT/seed-N.")] = 1,
@@ -39,12 +41,14 @@ def train(
     from scff_hw.recipes import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
+    hardware = _hardware(profile)
     numbers = list(range(seed, seed + seeds))
     if out is None:
         out = newest_unfinished(resolved.name, seed, seeds) if resume else new_folder(resolved.name, seed, seeds)
     folders = {number: out if seeds == 1 else out / f"seed-{number}" for number in numbers}
     check_folders(out, folders, resolved.name, resume=resume)
     command = ["scff-hw", "train", recipe, *_if(backend != "float", "--backend", backend)]
+    command += _if(profile is not None, "--profile", str(profile))
     command += [part for override in overrides or [] for part in ("--set", override)]
     command += [*_if(seed != 0, "--seed", str(seed)), *_if(seeds > 1, "--seeds", str(seeds))]
     command += _if(data_dir is not None, "--data-dir", str(data_dir))
@@ -54,6 +58,7 @@ def train(
             resolved,
             folders,
             backend=backend,
+            profile=hardware,
             data_dir=data_dir,
             resume=resume,
             command=shlex.join([*command, "--out", str(out)]),
@@ -65,14 +70,16 @@ def train(
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
+    profile: ProfileOption = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure a finished run again, from its weights."""
+    """Measure a finished run again, from its weights; with --profile, put on that hardware."""
     from scff_hw.training import evaluate as evaluate_run
 
+    hardware = _hardware(profile)
     with command_progress() as progress:
-        summary = evaluate_run(run, data_dir=data_dir, progress=progress)
+        summary = evaluate_run(run, profile=hardware, data_dir=data_dir, progress=progress)
     if json:
         emit_json(summary)
     else:
@@ -86,6 +93,7 @@ def train_seeds(
     folders: dict[int, Path],
     *,
     backend: str,
+    profile: Profile | None = None,
     data_dir: Path | None,
     resume: bool,
     command: str,
@@ -104,6 +112,7 @@ def train_seeds(
                 folder,
                 seed=seed,
                 backend=backend,
+                profile=profile,
                 data_dir=data_dir,
                 resume=resume and (folder / "run.json").exists(),
                 command=command,
@@ -193,6 +202,12 @@ def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: b
             )
         if found is None and not resume:
             raise UsageError(f"The folder {folder} is not empty and holds no run; choose another --out.")
+
+
+def _hardware(name: str | None) -> Profile | None:
+    from scff_hw.hardware import load_profile
+
+    return None if name is None else load_profile(name)
 
 
 def _stem(recipe: str, seed: int, seeds: int) -> str:

@@ -32,10 +32,12 @@ class Layer(Protocol):
 
     array: SynapticArray
 
-    def learn(self, stream: Stream, partners: Partners | None) -> tuple[Telemetry, Callable[[bool], Stream]]:
+    def learn(
+        self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
+    ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         """Change the weights once; `partners` is needed where the layer makes its pairs.
 
-        Also returns how to obtain the layer's output from before the update, with its negative stream or without.
+        `generator` is needed where the layer learns from random positions. Also returns how to obtain the layer's output from before the update, with its negative stream or without.
         """
         ...
 
@@ -60,6 +62,7 @@ class PairLayer:
         transmit: "triangle" or "relu", what is passed on.
         pool: applied to what is passed on.
         readout_pool: the extra pool of the readout's features.
+        update_positions: random positions of each sample that a convolution learns from; None for all.
     """
 
     array: SynapticArray
@@ -69,6 +72,7 @@ class PairLayer:
     transmit: str = "triangle"
     pool: Pool | None = None
     readout_pool: Pool | None = None
+    update_positions: int | None = None
 
     def present(self, stream: Stream, partners: Partners | None) -> Presentation:
         """The batch as the array reads it; a dense layer flattens images and maps."""
@@ -78,12 +82,17 @@ class PairLayer:
             return make_pairs(stream, partners, self.padding)
         return pass_pairs(stream, self.padding)
 
-    def learn(self, stream: Stream, partners: Partners | None) -> tuple[Telemetry, Callable[[bool], Stream]]:
+    def learn(
+        self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
+    ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
         presentation = self.present(stream, partners)
         u = self.array.mvm(presentation.inputs)
         bias = self.array.bias.clone()
         error, bias_error, telemetry = compiled_where_it_pays(_learn, u)(u, bias, presentation, self.rule)
+        if self.update_positions is not None and error.dim() > 2:
+            assert generator is not None, "a layer that learns from random positions was given no generator"
+            error = at_random_positions(error, self.update_positions, generator)
         self.array.update(presentation.inputs, error, bias_error)
         return telemetry, lambda negative: self._pass_on(u, bias, presentation, negative)
 
@@ -101,6 +110,19 @@ class PairLayer:
         transmitted = compiled_where_it_pays(_transmit, u)(u, bias, presentation, self.transmit, negative)
         pool = self.pool or _identity
         return Stream(pool(transmitted[0]), pool(transmitted[1]) if negative else None)
+
+
+def at_random_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`error` `[R, C, ...]` at `count` random positions of each row, scaled so that its mean stays; 0 elsewhere.
+
+    A device array updates position by position: this is what makes a convolution's update affordable there.
+    """
+    rows, positions = len(error), error[0, 0].numel()
+    if count >= positions:
+        return error
+    chosen = torch.rand(rows, positions, generator=generator).topk(count, dim=1).indices
+    mask = torch.zeros(rows, positions).scatter_(1, chosen, positions / count)
+    return error * mask.to(error).view(rows, 1, *error.shape[2:])
 
 
 def _identity(x: Tensor) -> Tensor:

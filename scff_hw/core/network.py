@@ -28,7 +28,7 @@ class Network:
         Args:
             stream: the input of layer `start`.
             learning: layers that change; layers before them, and between them, only pass on.
-            generator: draws the negative partners.
+            generator: draws the negative partners, and positions where layers learn from a few.
         """
         telemetry: dict[int, Telemetry] = {}
         last = max(learning)
@@ -39,7 +39,7 @@ class Network:
             if layer.makes_pairs and (negative or index in learning):
                 partners = Partners.draw(len(stream.positive), generator, stream.positive.device)
             if index in learning:
-                telemetry[index], output = layer.learn(stream, partners)
+                telemetry[index], output = layer.learn(stream, partners, generator)
                 if index < last:
                     stream = output(negative)
             else:

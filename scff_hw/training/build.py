@@ -58,6 +58,7 @@ def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network
             weights[f"layers.{number}.bias"],
             geometry,
             Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum),
+            name=f"layers.{number}",
         )
         layers.append(
             PairLayer(
@@ -68,6 +69,7 @@ def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network
                 transmit=layer.transmit,
                 pool=_pool(layer.pool),
                 readout_pool=_pool(layer.readout_pool),
+                update_positions=recipe.training.update_positions,
             )
         )
     return Network(layers)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from scff_hw.backends import Metered
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.random import generator
 from scff_hw.core.streams import Stream
@@ -90,6 +91,9 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
         seconds = time.monotonic() - began
         for layer in sorted(learning):
             figures = means.mean(layer)
+            array = context.network.layers[layer].array
+            if isinstance(array, Metered):
+                figures |= array.take_figures()
             context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **figures, seconds=seconds)
             context.values.setdefault("layers", {})[str(layer + 1)] = figures
         context.values.pop("epoch_sums", None)

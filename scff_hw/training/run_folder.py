@@ -23,8 +23,10 @@ from torch import Tensor
 
 from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
+from scff_hw.hardware.available import aihwkit_version
 
 RECIPE = "recipe.yaml"
+PROFILE = "profile.yaml"
 RUN = "run.json"
 SUMMARY = "summary.json"
 WEIGHTS = "weights.safetensors"
@@ -109,8 +111,12 @@ class RunFolder:
         self.path = path
         self._metrics: Any = None
 
-    def create(self, recipe_yaml: str, details: dict[str, Any]) -> None:
+    def create(self, documents: Mapping[str, str], details: dict[str, Any]) -> None:
         """Start a new run in this folder, which must not hold one already.
+
+        Args:
+            documents: what the run is made from, text by file name: its recipe, its hardware profile.
+            details: of `run.json`.
 
         Raises:
             CheckpointError: the folder already holds files.
@@ -120,7 +126,8 @@ class RunFolder:
                 f"The folder {self.path} is not empty; choose another --out, or continue its run with --resume."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / RECIPE, recipe_yaml.encode())
+        for name, text in documents.items():
+            write_atomic(self.path / name, text.encode())
         self.describe(details)
 
     def describe(self, details: dict[str, Any]) -> None:
@@ -141,6 +148,11 @@ class RunFolder:
             raise CheckpointError(f"The folder {self.path} holds no {name}, so it is not a run of scff-hw.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
             raise CheckpointError(f"The file {path} is not readable JSON ({error}).") from None
+
+    def read_text(self, name: str) -> str:
+        """One of the folder's text files, empty where it is not there."""
+        path = self.path / name
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def log(self, **record: Any) -> None:
         """Append one line to the metrics."""
@@ -197,6 +209,8 @@ def versions() -> dict[str, str]:
     """Versions of what determines a run's numbers."""
     names = ("scff-hw", "numpy", "torch", "safetensors", "scikit-learn")
     found = {name: version(name) for name in names if name != "scff-hw"}
+    if (simulator := aihwkit_version()) is not None:
+        found["aihwkit"] = simulator
     return found | {
         "scff-hw": version("scff-hw"),
         "python": platform.python_version(),

@@ -16,6 +16,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
 from scff_hw.data import hold_out, load
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
+from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.controls import learn_backprop
@@ -25,7 +26,9 @@ from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of
 from scff_hw.training.run_folder import (
+    CHECKPOINT,
     INITIAL,
+    PROFILE,
     RECIPE,
     RUN,
     SUMMARY,
@@ -45,6 +48,7 @@ def train(
     *,
     seed: int = 0,
     backend: str = "float",
+    profile: Profile | None = None,
     data_dir: Path | None = None,
     resume: bool = False,
     command: str = "",
@@ -52,7 +56,8 @@ def train(
 ) -> dict[str, Any]:
     """Run a recipe and return its summary, which is also written to `out/summary.json`.
 
-    The test part of the data is only ever measured on. A run that was killed continues from its last checkpoint
+    `profile` is the hardware of a backend that simulates some, None for its default. The test part of the data is only
+    ever measured on. A run that was killed continues from its last checkpoint
     with `resume` and ends in the same weights, bit for bit, as one that was not.
 
     Raises:
@@ -62,14 +67,18 @@ def train(
     """
     progress = progress or SilentProgress()
     folder = RunFolder(out)
-    context = _context(recipe, folder, seed, backend, data_dir, progress)
+    context = _context(recipe, folder, seed, backend, profile, data_dir, progress)
     stop = context.stop
+    used = getattr(context.backend, "profile", None)
     if resume:
-        checkpoint = _resume(folder, recipe, seed, backend)
+        checkpoint = _resume(folder, recipe, seed, backend, used)
     else:
         details = {"recipe": recipe.name, "seed": seed, "backend": backend, "command": command}
+        if used is not None:
+            details["profile"] = used.name
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        folder.create(dump_recipe(recipe), details | {"status": "running", "started": started, "duration_s": 0.0})
+        documents = {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
+        folder.create(documents, details | {"status": "running", "started": started, "duration_s": 0.0})
         checkpoint = None
     began = time.monotonic() - (folder.read_json(RUN)["duration_s"] if resume else 0.0)
     status = "failed"
@@ -86,8 +95,17 @@ def train(
     return summary
 
 
-def evaluate(run: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    run: Path,
+    *,
+    profile: Profile | None = None,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
+
+    Args:
+        profile: put the weights on this hardware instead, and keep the readouts.
 
     Raises:
         CheckpointError: not a finished run, or its weights are not those of its recipe.
@@ -96,24 +114,39 @@ def evaluate(run: Path, *, data_dir: Path | None = None, progress: Progress | No
     folder = RunFolder(run)
     details = folder.read_json(RUN)
     recipe = load_recipe(str(run / RECIPE))
-    context = _context(recipe, folder, details["seed"], details["backend"], data_dir, progress or SilentProgress())
+    backend, own, profile_given = details["backend"], details.get("profile"), profile
+    if profile is not None:
+        backend = "analog"
+    elif own is not None:
+        profile = load_profile(run / PROFILE)
+    context = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())
     metrics: dict[str, Any] = {}
     with torch.no_grad():
         for name, key in ((WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")):
             if name == INITIAL and not recipe.controls.untrained:
                 continue
             tensors, _ = read_tensors(run / name)
-            metrics[key] = _accuracy(context, tensors, run / name)
-    return {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "metrics": metrics}
+            # the weights of a simulated chip are restored with all that its devices went through, not written anew
+            in_place = own is not None and name == WEIGHTS and profile_given is None
+            arrays = read_tensors(run / CHECKPOINT)[0] if in_place else None
+            metrics[key] = _accuracy(context, tensors, run / name, arrays)
+    found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}
+    return found | ({} if profile is None else {"profile": profile.name}) | {"metrics": metrics}
 
 
 def _context(
-    recipe: Recipe, folder: RunFolder, seed: int, backend: str, data_dir: Path | None, progress: Progress
+    recipe: Recipe,
+    folder: RunFolder,
+    seed: int,
+    backend: str,
+    profile: Profile | None,
+    data_dir: Path | None,
+    progress: Progress,
 ) -> RunContext:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and backend != "analog" else "cpu")
     if recipe.training.device != "auto":
         device = torch.device(recipe.training.device)
-    hardware = make_backend(backend, dtype=recipe.training.dtype, device=str(device))
+    hardware = make_backend(backend, dtype=recipe.training.dtype, device=str(device), profile=profile, seed=seed)
     network = build_network(recipe, hardware, untrained_weights(recipe, seed))
     rule = rule_class(recipe.training.rule.name)
     if rule.needs_labels and recipe.data.learn_split != "train":
@@ -127,7 +160,9 @@ def _context(
     return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest())
 
 
-def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str) -> Checkpoint | None:
+def _resume(
+    folder: RunFolder, recipe: Recipe, seed: int, backend: str, profile: Profile | None
+) -> Checkpoint | None:
     details = folder.read_json(RUN)
     for key, wanted in (("recipe", recipe.name), ("seed", seed), ("backend", backend)):
         if details.get(key) != wanted:
@@ -137,6 +172,10 @@ def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str) -> Check
     if (folder.path / RECIPE).read_text(encoding="utf-8") != dump_recipe(recipe):
         raise CheckpointError(
             f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
+        )
+    if profile is not None and folder.read_text(PROFILE) != dump_profile(profile):
+        raise CheckpointError(
+            f"The hardware profile in {folder.path / PROFILE} is not the one asked for now; resume with the same --profile."
         )
     return folder.load()
 
@@ -245,10 +284,16 @@ def _weights(network: Network) -> dict[str, Tensor]:
     return weights
 
 
-def _accuracy(context: RunContext, tensors: dict[str, Tensor], path: Path) -> float:
+def _accuracy(
+    context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
+) -> float:
     recipe = context.recipe
     try:
         network = build_network(recipe, context.backend, tensors)
+        if arrays is not None:
+            checkpoint = Checkpoint(Position("done"), arrays)
+            for number, layer in enumerate(network.layers, start=1):
+                layer.array.load_state(checkpoint.group(f"layers.{number}"))
         readout = Readout(recipe.readout_features, context.classes, recipe.readout, 0, context.device)
         readout.weight.copy_(tensors["readout.weight"])
         readout.bias.copy_(tensors["readout.bias"])
@@ -268,11 +313,13 @@ def _summary(context: RunContext) -> dict[str, Any]:
     metrics["layers"] = [{"layer": int(number)} | figures for number, figures in values.get("layers", {}).items()]
     metrics["seconds"] = values["seconds"]
     held_out = context.recipe.data.validation_samples
+    profile: Profile | None = getattr(context.backend, "profile", None)
     return {
         "run": str(context.folder.path),
         "recipe": context.recipe.name,
         "seed": context.seed,
         "backend": context.backend.name,
+        **({} if profile is None else {"profile": profile.name}),
         "measured_on": f"{held_out} held-out training samples" if held_out else "test",
         "metrics": metrics,
     }

@@ -1,0 +1,66 @@
+"""The analog backend: weights on simulated crossbars of real devices (aihwkit), read and pulsed by the two calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from scff_hw.backends.analog.array import AnalogArray
+from scff_hw.backends.protocol import Geometry, Optimisation
+from scff_hw.errors import UsageError
+from scff_hw.hardware import Profile, load_profile
+from scff_hw.hardware.available import require_aihwkit
+
+__all__ = ["DEFAULT_PROFILE", "AnalogArray", "AnalogBackend"]
+
+DEFAULT_PROFILE = "ideal"
+
+
+def _default() -> Profile:
+    return load_profile(DEFAULT_PROFILE)
+
+
+@dataclass(frozen=True)
+class AnalogBackend:
+    """Arrays of crossbar tiles, all of one hardware profile.
+
+    Attributes:
+        profile: devices, periphery, array and how they are driven.
+        seed: of the run; every tile draws its devices from the stream (seed, "device", array's name, tile).
+        dtype: "float32", what aihwkit computes in.
+        device: "cpu".
+
+    Raises:
+        MissingPartError: aihwkit is not installed, or does not work.
+        UsageError: another dtype or device.
+    """
+
+    profile: Profile = field(default_factory=_default)
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    name: str = "analog"
+
+    def __post_init__(self) -> None:
+        if self.dtype != "float32":
+            raise UsageError(
+                f"The dtype of the analog backend must be float32. Got '{self.dtype}' instead; "
+                "type: --set training.dtype=float32"
+            )
+        if self.device != "cpu":
+            raise UsageError(
+                f"The device of the analog backend must be cpu. Got '{self.device}' instead; "
+                "type: --set training.device=cpu"
+            )
+        require_aihwkit()
+
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> AnalogArray:
+        """An array that starts from `weight` and `bias`, on devices that follow from the seed and `name`.
+
+        Raises:
+            UsageError: an optimiser that devices do not have.
+        """
+        return AnalogArray(weight, bias, geometry, optimisation, self.profile, self.seed, name)

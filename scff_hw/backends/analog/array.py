@@ -1,0 +1,136 @@
+"""The two calls of a layer, on tiles: no autograd, no transposed reads."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends.analog.meter import PulseMeter
+from scff_hw.backends.analog.tiles import TileGrid
+from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_input, check_state, check_weight
+from scff_hw.errors import UsageError
+from scff_hw.hardware.schema import Profile
+
+
+class AnalogArray:
+    """One layer's weights on crossbar tiles; its bias is digital and learns as the float backend's does.
+
+    The error and the learning rate reach the tiles as they are, divided by the scale of the weights on each tile, so
+    that exact devices make exactly the float backend's SGD step. Rows of the first and the second half of a batch take
+    turns: where a positive and a negative stream are read one after the other, their updates interleave, and
+    asymmetric devices drift far less than with all positive updates first.
+
+    Attributes:
+        geometry: of the layer; a convolution is unfolded, every receptive field a row.
+        profile: of the hardware.
+        learning_rate: of the next update.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+        optimisation: Optimisation,
+        profile: Profile,
+        seed: int,
+        name: str = "",
+    ) -> None:
+        check_weight(geometry, weight)
+        _check_optimisation(optimisation, name)
+        self.geometry = geometry
+        self.profile = profile
+        self.learning_rate = optimisation.learning_rate
+        self.grid = TileGrid(weight.detach().flatten(1), profile, seed, name)
+        self._bias = bias.detach().to(torch.float32, copy=True)
+        self._meter = PulseMeter(profile)
+        self._rows: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def bias(self) -> Tensor:
+        return self._bias
+
+    @property
+    def weight(self) -> Tensor:
+        return self.grid.read().view(self.geometry.weight_shape)
+
+    def write(self, weight: Tensor) -> None:
+        """Put weights of the shape `geometry.weight_shape` on the tiles, exactly up to the devices' bounds."""
+        check_weight(self.geometry, weight)
+        self.grid.write(weight.detach().flatten(1))
+
+    def mvm(self, x: Tensor) -> Tensor:
+        u = self.grid.mvm(self._prepare(x))
+        if isinstance(self.geometry, Dense):
+            return u
+        height, width = (size - self.geometry.kernel + 1 for size in x.shape[2:])
+        return u.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        rows = self._prepare(x)
+        self._rows = None
+        errors = error if isinstance(self.geometry, Dense) else error.permute(0, 2, 3, 1).flatten(0, 2)
+        rows, errors = _in_turns(rows, errors.float())
+        rate = self.learning_rate * self.profile.learning.learning_rate_factor
+        self._meter.count(rows, errors, rate, self.grid)
+        self.grid.update(rows, errors, rate)
+        self._bias -= self.learning_rate * bias_error.to(self._bias.dtype)
+
+    def weight_range(self) -> tuple[float, float]:
+        low, high = self.grid.read().aminmax()
+        return float(low), float(high)
+
+    def take_figures(self) -> dict[str, float]:
+        """What the devices went through since the last call: see `PulseMeter.take`."""
+        return self._meter.take(self.grid)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"weight": self.weight, "bias": self._bias.clone(), "meter": self._meter.counts.clone()}
+        return state | self.grid.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        check_state(self.state(), state)
+        self.grid.load_state(state)
+        self._bias.copy_(state["bias"])
+        self._meter.counts.copy_(state["meter"])
+
+    def _prepare(self, x: Tensor) -> Tensor:
+        """The input as rows `[R * positions, fan_in]`; kept from an `mvm` to the `update` of the same `x`."""
+        if self._rows is None or self._rows[0] is not x:
+            check_input(self.geometry, x)
+            self._rows = (x, _unfolded(x.float(), self.geometry))
+        return self._rows[1]
+
+
+def _unfolded(x: Tensor, geometry: Geometry) -> Tensor:
+    if isinstance(geometry, Conv2d):
+        return F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
+    return x.contiguous()
+
+
+def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows with an error, those of the first and the second half of the batch in turns."""
+    count = len(rows)
+    order = torch.arange(count) if count % 2 else torch.arange(count).view(2, -1).T.flatten()
+    active = errors.any(dim=1)[order]
+    if not active.all():
+        order = order[active]
+    return rows.index_select(0, order), errors.index_select(0, order)
+
+
+def _check_optimisation(wanted: Optimisation, name: str) -> None:
+    key, _, _ = name.partition(" ")
+    at = f"--set {key or 'layers.*'}.learn"
+    if wanted.optimiser != "sgd":
+        raise UsageError(
+            "The optimiser of the analog backend must be sgd: a pulse changes a weight, and nothing keeps moments. "
+            f"Got '{wanted.optimiser}' instead; type: {at}.optimiser=sgd {at}.learning_rate=0.3 {at}.weight_decay=0"
+        )
+    for label, value in (("momentum", wanted.momentum), ("weight decay", wanted.weight_decay)):
+        if value:
+            raise UsageError(
+                f"The {label} of the analog backend must be 0: no device has it. Got {value:g} instead; "
+                f"type: {at}.{label.replace(' ', '_')}=0"
+            )

@@ -1,0 +1,107 @@
+"""`scff-hw profiles`: what hardware there is, whether a profile is right, and a profile from measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from scff_hw.cli._options import Json
+from scff_hw.cli._output import emit, emit_json, say, show
+
+if TYPE_CHECKING:
+    from scff_hw.hardware import Profile
+
+app = typer.Typer(help="List, show, check and fit hardware profiles.")
+
+Named = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped profile, or the path of a YAML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. 'device.response.step=0.01 w'."),
+]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the shipped hardware profiles."""
+    from scff_hw.hardware import load_profile, profile_names
+
+    profiles = [load_profile(name) for name in profile_names()]
+    if json:
+        emit_json({"profiles": [_summary(profile) for profile in profiles]})
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("profile", "update", "states", "cell", "what"):
+        table.add_column(title, no_wrap=title != "what", justify="right" if title == "states" else "left")
+    for profile in profiles:
+        states = "-" if profile.device.model == "exact" else f"{profile.device.states:,.0f}".replace(",", " ")
+        table.add_row(profile.name, profile.device.model, states, profile.array.cell, profile.description)
+    show(table)
+
+
+@app.command("show")
+def show_(profile: Named, overrides: Changes = None, json: Json = False) -> None:
+    """Print a profile as it is used, every figure written out with its unit, as YAML on standard output."""
+    from scff_hw.hardware import dump_profile, load_profile
+
+    resolved = load_profile(profile, overrides or [], "--set")
+    if json:
+        emit_json(resolved.model_dump(mode="json"))
+    else:
+        emit(dump_profile(resolved))
+
+
+@app.command("validate")
+def validate(
+    profiles: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Profiles to check.")],
+    json: Json = False,
+) -> None:
+    """Check profiles: keys, units, ranges, sources; exit code 2 where one is wrong."""
+    from scff_hw.hardware import load_profile
+
+    found = [load_profile(name) for name in profiles]
+    if json:
+        emit_json({"profiles": [_summary(profile) for profile in found]})
+        return
+    for name, profile in zip(profiles, found, strict=True):
+        say(f"{name} is a valid profile: {profile.name}, {profile.device.model}, {profile.device.states:.0f} states.")
+
+
+@app.command("fit")
+def fit(
+    measurements: Annotated[Path, typer.Argument(help="CSV: pulse number, direction (up or down), conductance.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the profile and its plot [default: beside the CSV].")] = None,
+    name: Annotated[str, typer.Option(help="Name of the profile [default: that of the file].")] = "",
+    model: Annotated[str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: the closest.")] = "best",
+    source: Annotated[str, typer.Option(help="Where the measurements come from, one line.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a profile from pulse-against-conductance measurements, with a plot of the fit against the data."""
+    from scff_hw.hardware.fitting import fit_device, read_measurements
+    from scff_hw.hardware.fitting_plot import write_fit
+
+    data = read_measurements(measurements)
+    fitted = fit_device(data, model)
+    folder = measurements.parent if out is None else out
+    profile, plot = write_fit(fitted, data, folder, name or measurements.stem, source or f"measurements {measurements}")
+    if json:
+        emit_json({"profile": str(profile), "plot": str(plot), **fitted.figures()})
+        return
+    table = Table("figure", "value", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key, value in fitted.figures().items():
+        table.add_row(key.replace("_", " "), value if isinstance(value, str) else f"{value:.4g}")
+    show(table)
+    say(f"Profile: {profile}   Plot: {plot}")
+
+
+def _summary(profile: Profile) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "model": profile.device.model,
+        "states": None if profile.device.model == "exact" else round(profile.device.states, 1),
+        "cell": profile.array.cell,
+    }
