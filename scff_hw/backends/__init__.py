@@ -1,7 +1,7 @@
 """Backends: who owns the weights, reads them and changes them. See `protocol` for the two calls a layer makes.
 
-`analog` comes with an extra and is imported when it is asked for. Further backends declare an entry point in the group
-`scff_hw.backends`: a callable taking `dtype` and `device`, and where a run names a hardware profile, `profile` and `seed`.
+`analog` needs an extra and is imported when it is asked for. Further backends declare an entry point in the group
+`scff_hw.backends`: a callable taking `dtype` and `device`, and where a run names hardware, `profile` and `seed`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def make_backend(
                 "type: --backend analog"
             )
         return FloatBackend(dtype, device)
-    hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
     if name == "analog":
-        from scff_hw.backends.analog import AnalogBackend
+        from scff_hw.backends.analog import DEFAULT_PROFILE, AnalogBackend
+        from scff_hw.hardware import load_profile
 
-        return AnalogBackend(dtype=dtype, device=device, **({"seed": seed} | hardware))
+        return AnalogBackend(profile or load_profile(DEFAULT_PROFILE), seed, dtype, device)
+    hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
     for point in entry_points(group="scff_hw.backends"):
         if point.name == name:
             return cast(Backend, point.load()(dtype=dtype, device=device, **hardware))

@@ -73,15 +73,18 @@ def validate(
 @app.command("fit")
 def fit(
     measurements: Annotated[Path, typer.Argument(help="CSV: pulse number, direction (up or down), conductance.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the profile and its plot [default: beside the CSV].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the profile and its plot [default: beside the CSV].")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the profile [default: that of the file].")] = "",
     model: Annotated[str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: the closest.")] = "best",
     source: Annotated[str, typer.Option(help="Where the measurements come from, one line.")] = "",
     json: Json = False,
 ) -> None:
     """Make a profile from pulse-against-conductance measurements, with a plot of the fit against the data."""
-    from scff_hw.hardware.fitting import fit_device, read_measurements
+    from scff_hw.hardware.fitting import fit_device
     from scff_hw.hardware.fitting_plot import write_fit
+    from scff_hw.hardware.measurements import read_measurements
 
     data = read_measurements(measurements)
     fitted = fit_device(data, model)

@@ -37,7 +37,8 @@ class Layer(Protocol):
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         """Change the weights once; `partners` is needed where the layer makes its pairs.
 
-        `generator` is needed where the layer learns from random positions. Also returns how to obtain the layer's output from before the update, with its negative stream or without.
+        `generator` is needed where the layer learns from random positions. Also returns how to obtain the layer's
+        output from before the update, with its negative stream or without.
         """
         ...
 

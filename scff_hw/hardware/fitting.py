@@ -26,16 +26,16 @@ Array = NDArray[np.float64]
 Parameters = dict[str, float]
 
 BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
+    "soft-bounds": {"asymmetry": (0, -0.95, 0.95), "w_max": (1.2, 1.0, 20), "w_min": (-1.2, -20, -1.0)},
     "linear-step": {
         "asymmetry": (0, -0.95, 0.95), "gamma_up": (0.5, 0, 1), "gamma_down": (0.5, 0, 1),
     },
-    "soft-bounds": {"asymmetry": (0, -0.95, 0.95), "w_max": (1.2, 1.0, 20), "w_min": (-1.2, -20, -1.0)},
     "exp-step": {
         "asymmetry": (0, -0.95, 0.95), "a_up": (0.1, -50, 1), "gamma_up": (2, 0.05, 20),
         "a_down": (0.1, -50, 1), "gamma_down": (2, 0.05, 20),
     },
 }  # fmt: skip
-"""Start, lowest and highest of each parameter but the step, whose start the data give."""
+"""Start, lowest and highest of each parameter but the step, whose start the data give; fewest parameters first."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def write_fit(fit: Fit, branches: Sequence[Branch], folder: Path, name: str, sou
         )
     text = profile_text(fit, name, source)
     parse_profile(text, f"the profile fitted to {source}")
-    return write_atomic(folder / f"{name}.yaml", text.encode()), write_atomic(folder / f"{name}.png", plot(fit, branches))
+    return write_atomic(folder / f"{name}.yaml", text.encode()), write_atomic(
+        folder / f"{name}.png", plot(fit, branches)
+    )
 
 
 def profile_text(fit: Fit, name: str, source: str) -> str:

@@ -25,9 +25,7 @@ UNSOURCED = "defaults of scff-hw"
 """The source of figures that no file gives."""
 
 
-def load_profile(
-    name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set"
-) -> Profile:
+def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Profile:
     """Load a hardware profile and validate it.
 
     Args:
@@ -79,9 +77,7 @@ def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Pro
     if (name := data.get("preset")) is not None:
         data = _on_preset(data, name, find_place({(): source, **places}, ("preset",)))
     known: dict[KeyPath, str] = {(): source, **places}
-    apply_overrides(
-        data, known, overrides, model=Profile, option=option, example="device.response.write_noise=0.1 w"
-    )
+    apply_overrides(data, known, overrides, model=Profile, option=option, example="device.response.write_noise=0.1 w")
     if isinstance(data.get("sources"), dict):
         data["sources"] = {section: UNSOURCED for section in SECTIONS} | data["sources"]
     try:
@@ -94,7 +90,8 @@ def _document(text: str, source: str) -> tuple[dict[str, Any], dict[KeyPath, str
     data, places = parse_yaml(text, source)
     if not isinstance(data, dict):
         found = "the text is empty" if data is None else f"got {show(data)}"
-        raise ProfileError(f"{source}: a profile must be a mapping with name, description, sources, device, ...; {found}")
+        wanted = "a profile must be a mapping with name, description, sources, device, ..."
+        raise ProfileError(f"{source}: {wanted}; {found}")
     _check_sources(data, {(): source, **places})
     return data, places
 

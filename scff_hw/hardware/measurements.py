@@ -4,8 +4,8 @@
     1,0,up,2.1
     1,1,up,2.4
 
-One row a measurement: `direction` is that of the pulse just before the measurement, `pulse` counts up by one from row to
-row. The first row of a device is where it starts. `device` may be left out where there is one.
+One row a measurement: `direction` is that of the pulse just before it, `pulse` counts up by one from row to row. The
+first row of a device is where it starts. `device` may be left out where there is one.
 """
 
 from __future__ import annotations

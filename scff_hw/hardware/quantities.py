@@ -93,8 +93,10 @@ class Quantity:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         units = "|".join(UNITS[self.dimension])
+        unit = _SHOWN.get(self.dimension, self.dimension)
         return {
             "type": "string",
             "pattern": rf"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*({units})\s*$",
             "allowed": self.allowed,
+            "unit": {"name": unit, "size": UNITS[self.dimension][unit]},
         }

@@ -47,47 +47,47 @@ class Response(_Model):
     """How one pulse changes a weight."""
 
     step: Annotated[float, Quantity("w", 1e-7, 1)] = Field(
-        1e-3, description="mean weight change of one pulse at weight 0, both directions (aihwkit: dw_min)"
+        default=1e-3, description="mean weight change of one pulse at weight 0, both directions (aihwkit: dw_min)"
     )
-    w_min: Weight = Field(-1.0, description="mean lower bound of a weight (aihwkit: w_min)")
-    w_max: Weight = Field(1.0, description="mean upper bound of a weight (aihwkit: w_max)")
+    w_min: Weight = Field(default=-1.0, description="mean lower bound of a weight (aihwkit: w_min)")
+    w_max: Weight = Field(default=1.0, description="mean upper bound of a weight (aihwkit: w_max)")
     asymmetry: Annotated[float, Quantity("fraction", -1, 1)] = Field(
-        0.0, description="of the step; up steps are larger by this share, down steps smaller (aihwkit: up_down)"
+        default=0.0, description="of the step; up steps are larger by this share, down steps smaller (aihwkit: up_down)"
     )
     cycle_to_cycle: Spread = Field(
-        0.0, description="of the step; standard deviation from pulse to pulse (aihwkit: dw_min_std)"
+        default=0.0, description="of the step; standard deviation from pulse to pulse (aihwkit: dw_min_std)"
     )
     write_noise: Size = Field(
-        0.0,
+        default=0.0,
         description="standard deviation of the weight that is read about the weight that was written, drawn "
         "anew at every write (aihwkit: write_noise_std, in steps)",
     )
     noise_follows_step: bool = Field(
-        True, description="cycle-to-cycle noise scales with the step at that weight (aihwkit: mult_noise)"
+        default=True, description="cycle-to-cycle noise scales with the step at that weight (aihwkit: mult_noise)"
     )
     gamma_up: Shape | None = Field(
-        None,
+        default=None,
         description="no unit; linear-step: how much of an up step is lost from weight 0 to the upper bound, exp-step: "
         "exponent (aihwkit: gamma_up)",
     )
-    gamma_down: Shape | None = Field(None, description="no unit; the same for down steps (aihwkit: gamma_down)")
-    a_up: Shape | None = Field(None, description="no unit; exp-step: factor of up steps (aihwkit: A_up)")
-    a_down: Shape | None = Field(None, description="no unit; exp-step: factor of down steps (aihwkit: A_down)")
-    slope: Shape | None = Field(None, description="no unit; exp-step: slope of the argument (aihwkit: a)")
-    offset: Shape | None = Field(None, description="no unit; exp-step: offset of the argument (aihwkit: b)")
+    gamma_down: Shape | None = Field(default=None, description="no unit; the same for down steps (aihwkit: gamma_down)")
+    a_up: Shape | None = Field(default=None, description="no unit; exp-step: factor of up steps (aihwkit: A_up)")
+    a_down: Shape | None = Field(default=None, description="no unit; exp-step: factor of down steps (aihwkit: A_down)")
+    slope: Shape | None = Field(default=None, description="no unit; exp-step: slope of the argument (aihwkit: a)")
+    offset: Shape | None = Field(default=None, description="no unit; exp-step: offset of the argument (aihwkit: b)")
     cycle_to_cycle_add: Shape = Field(
-        0.0, description="no unit; exp-step: additive part of the pulse noise (aihwkit: dw_min_std_add)"
+        default=0.0, description="no unit; exp-step: additive part of the pulse noise (aihwkit: dw_min_std_add)"
     )
     cycle_to_cycle_slope: Shape = Field(
-        0.0, description="no unit; exp-step: pulse noise that grows with the weight (aihwkit: dw_min_std_slope)"
+        default=0.0, description="no unit; exp-step: pulse noise that grows with the weight (aihwkit: dw_min_std_slope)"
     )
     symmetry_point_at_zero: bool = Field(
-        False,
+        default=False,
         description="soft-bounds: a reference device takes off the weight at which up and down steps "
         "are equal (aihwkit: subtract_symmetry_point)",
     )
     reference_spread: Size = Field(
-        0.0, description="soft-bounds: standard deviation of the reference devices (aihwkit: reference_std)"
+        default=0.0, description="soft-bounds: standard deviation of the reference devices (aihwkit: reference_std)"
     )
 
     @model_validator(mode="after")
@@ -102,16 +102,18 @@ class Response(_Model):
 class DeviceToDevice(_Model):
     """How devices of one array differ: standard deviations, drawn once a device."""
 
-    step: Spread = Field(0.0, description="of the step (aihwkit: dw_min_dtod)")
+    step: Spread = Field(default=0.0, description="of the step (aihwkit: dw_min_dtod)")
     step_log_normal: bool = Field(
-        False, description="the step is log-normal over devices (aihwkit: dw_min_dtod_log_normal)"
+        default=False, description="the step is log-normal over devices (aihwkit: dw_min_dtod_log_normal)"
     )
-    asymmetry: Spread = Field(0.0, description="of the step; spread of the asymmetry (aihwkit: up_down_dtod)")
-    w_min: Spread = Field(0.0, description="of w_min (aihwkit: w_min_dtod)")
-    w_max: Spread = Field(0.0, description="of w_max (aihwkit: w_max_dtod)")
-    gamma_up: Shape = Field(0.0, description="no unit; linear-step: spread of gamma_up (aihwkit: gamma_up_dtod)")
+    asymmetry: Spread = Field(default=0.0, description="of the step; spread of the asymmetry (aihwkit: up_down_dtod)")
+    w_min: Spread = Field(default=0.0, description="of w_min (aihwkit: w_min_dtod)")
+    w_max: Spread = Field(default=0.0, description="of w_max (aihwkit: w_max_dtod)")
+    gamma_up: Shape = Field(
+        default=0.0, description="no unit; linear-step: spread of gamma_up (aihwkit: gamma_up_dtod)"
+    )
     gamma_down: Shape = Field(
-        0.0, description="no unit; linear-step: spread of gamma_down (aihwkit: gamma_down_dtod)"
+        default=0.0, description="no unit; linear-step: spread of gamma_down (aihwkit: gamma_down_dtod)"
     )
 
 
@@ -119,11 +121,15 @@ class Retention(_Model):
     """What happens to a weight while nothing is written; applied once a batch while learning."""
 
     lifetime: Annotated[float, Quantity("batch", 1, 1e15)] | None = Field(
-        None, description="time constant of the decay to zero, null: none (aihwkit: lifetime)"
+        default=None, description="time constant of the decay to zero, null: none (aihwkit: lifetime)"
     )
-    lifetime_device_to_device: Spread = Field(0.0, description="of the lifetime's decay rate (aihwkit: lifetime_dtod)")
-    diffusion: Size = Field(0.0, description="standard deviation of a random step every batch (aihwkit: diffusion)")
-    diffusion_device_to_device: Spread = Field(0.0, description="of the diffusion (aihwkit: diffusion_dtod)")
+    lifetime_device_to_device: Spread = Field(
+        default=0.0, description="of the lifetime's decay rate (aihwkit: lifetime_dtod)"
+    )
+    diffusion: Size = Field(
+        default=0.0, description="standard deviation of a random step every batch (aihwkit: diffusion)"
+    )
+    diffusion_device_to_device: Spread = Field(default=0.0, description="of the diffusion (aihwkit: diffusion_dtod)")
 
 
 class Drift(_Model):
@@ -132,12 +138,14 @@ class Drift(_Model):
     kind: Literal["pcm", "power-law"] = Field(
         description="pcm: exponent from the conductance, as aihwkit's PCM noise model fits it; power-law: as below"
     )
-    exponent: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="no unit; mean drift exponent (power-law)")
+    exponent: Annotated[float, Field(ge=0, le=2)] = Field(
+        default=0.0, description="no unit; mean drift exponent (power-law)"
+    )
     exponent_spread: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.0, description="no unit; standard deviation of the exponent over devices (power-law)"
+        default=0.0, description="no unit; standard deviation of the exponent over devices (power-law)"
     )
     t_0: Annotated[float, Quantity("s", 1e-9, 1e6)] = Field(
-        20.0, description="time between programming and the first read"
+        default=20.0, description="time between programming and the first read"
     )
 
 
@@ -147,23 +155,25 @@ class Programming(_Model):
     kind: Literal["pcm", "gaussian"] = Field(
         description="pcm: aihwkit's fit, a polynomial of the conductance; gaussian: noise as below"
     )
-    noise: Size = Field(0.0, description="standard deviation of the programmed weight (gaussian)")
+    noise: Size = Field(default=0.0, description="standard deviation of the programmed weight (gaussian)")
 
 
 class Reset(_Model):
     """Where a device ends when it is reset (one-sided pairs are reset when they are full)."""
 
-    value: Weight = Field(0.0, description="weight after a reset (aihwkit: reset)")
-    device_to_device: Spread = Field(0.0, description="of that weight (aihwkit: reset_dtod)")
-    cycle_to_cycle: Size = Field(0.01, description="standard deviation from reset to reset (aihwkit: reset_std)")
+    value: Weight = Field(default=0.0, description="weight after a reset (aihwkit: reset)")
+    device_to_device: Spread = Field(default=0.0, description="of that weight (aihwkit: reset_dtod)")
+    cycle_to_cycle: Size = Field(
+        default=0.01, description="standard deviation from reset to reset (aihwkit: reset_std)"
+    )
 
 
 class Defects(_Model):
     """Devices that do not change."""
 
-    stuck: Share = Field(0.0, description="share of stuck devices (aihwkit: corrupt_devices_prob)")
+    stuck: Share = Field(default=0.0, description="share of stuck devices (aihwkit: corrupt_devices_prob)")
     stuck_within: Size = Field(
-        0.1, description="a stuck weight lies between minus and plus this (aihwkit: corrupt_devices_range)"
+        default=0.1, description="a stuck weight lies between minus and plus this (aihwkit: corrupt_devices_range)"
     )
 
 
@@ -174,18 +184,20 @@ class Device(_Model):
         description="how the step depends on the weight: exact (any change, no pulses), constant, linear, soft "
         "bounds (linear, zero at the bound), exponential (aihwkit: the device class)"
     )
-    g_max: Siemens | None = Field(None, description="conductance of a device at its upper bound")
-    g_min: Siemens | None = Field(None, description="conductance of a device at its lower bound")
-    write_energy: Annotated[float, Quantity("J", 0, 1)] | None = Field(None, description="energy of one write pulse")
-    write_time: Seconds | None = Field(None, description="length of one write pulse")
+    g_max: Siemens | None = Field(default=None, description="conductance of a device at its upper bound")
+    g_min: Siemens | None = Field(default=None, description="conductance of a device at its lower bound")
+    write_energy: Annotated[float, Quantity("J", 0, 1)] | None = Field(
+        default=None, description="energy of one write pulse"
+    )
+    write_time: Seconds | None = Field(default=None, description="length of one write pulse")
     endurance: Annotated[float, Quantity("pulse", 1, 1e18)] | None = Field(
-        None, description="pulses until a device fails"
+        default=None, description="pulses until a device fails"
     )
     response: Response = Field(default_factory=Response, description="how one pulse changes a weight")
     device_to_device: DeviceToDevice = Field(default_factory=DeviceToDevice, description="how devices differ")
     retention: Retention = Field(default_factory=Retention, description="decay and diffusion while learning")
-    drift: Drift | None = Field(None, description="drift after programming, null: none is known")
-    programming: Programming | None = Field(None, description="noise of programming, null: none is known")
+    drift: Drift | None = Field(default=None, description="drift after programming, null: none is known")
+    programming: Programming | None = Field(default=None, description="noise of programming, null: none is known")
     reset: Reset = Field(default_factory=Reset, description="where a reset ends")
     defects: Defects = Field(default_factory=Defects, description="devices that do not change")
 
@@ -213,29 +225,34 @@ class Device(_Model):
 class Periphery(_Model):
     """Converters and wires around an array. Outputs are in units of one full input times one weight of 1."""
 
-    perfect: bool = Field(False, description="exact products, nothing below applies (aihwkit: is_perfect)")
+    perfect: bool = Field(default=False, description="exact products, nothing below applies (aihwkit: is_perfect)")
     dac_bits: Annotated[float, Quantity("bit", 1, 16, whole=True)] | None = Field(
-        7.0, description="input converter, sign included, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))"
+        default=7.0,
+        description="input converter, sign included, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))",
     )
-    input_noise: Size = Field(0.0, description="standard deviation at each input, of a full input (aihwkit: inp_noise)")
+    input_noise: Size = Field(
+        default=0.0, description="standard deviation at each input, of a full input (aihwkit: inp_noise)"
+    )
     adc_bits: Annotated[float, Quantity("bit", 1, 24, whole=True)] | None = Field(
-        9.0, description="output converter, sign included, null: continuous (aihwkit: out_res = 1 / (2^bits - 2))"
+        default=9.0,
+        description="output converter, sign included, null: continuous (aihwkit: out_res = 1 / (2^bits - 2))",
     )
     adc_range: Annotated[float, Quantity("w", 1e-3, 1e6)] | None = Field(
-        20.0, description="largest output converted, null: no bound (aihwkit: out_bound)"
+        default=20.0, description="largest output converted, null: no bound (aihwkit: out_bound)"
     )
-    output_noise: Size = Field(0.1, description="standard deviation at each output (aihwkit: out_noise)")
+    output_noise: Size = Field(default=0.1, description="standard deviation at each output (aihwkit: out_noise)")
     read_noise: Size = Field(
-        0.0, description="standard deviation of each weight from read to read (aihwkit: w_noise, additive)"
+        default=0.0, description="standard deviation of each weight from read to read (aihwkit: w_noise, additive)"
     )
     wire_resistance: Annotated[float, Quantity("ohm", 0, 1e6)] = Field(
-        0.0, description="from one cell to the next, with device.g_max; 0: no IR drop (aihwkit: ir_drop_g_ratio)"
+        default=0.0,
+        description="from one cell to the next, with device.g_max; 0: no IR drop (aihwkit: ir_drop_g_ratio)",
     )
     noise_management: Literal["none", "abs-max"] = Field(
-        "abs-max", description="abs-max: each input vector fills the input range (aihwkit: noise_management)"
+        default="abs-max", description="abs-max: each input vector fills the input range (aihwkit: noise_management)"
     )
     bound_management: Literal["none", "iterative"] = Field(
-        "iterative",
+        default="iterative",
         description="iterative: an output out of range is read again with half the input (aihwkit: bound_management)",
     )
 
@@ -244,27 +261,28 @@ class Array(_Model):
     """The crossbar."""
 
     rows: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
-        None, description="input lines; a layer with more is split over arrays, null: as many as needed"
+        default=None, description="input lines; a layer with more is split over arrays, null: as many as needed"
     )
     columns: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
-        None, description="output lines, pairs of lines where cells are pairs, null: as many as needed"
+        default=None, description="output lines, pairs of lines where cells are pairs, null: as many as needed"
     )
     cell: Literal["single", "one-sided-pair", "random-pair"] = Field(
-        "single",
+        default="single",
         description="single: one device against a fixed reference; one-sided-pair: a weight is the difference of two "
         "devices, each pulsed in one direction only; random-pair: the mean of two devices, one of them drawn for "
         "each update (aihwkit: OneSidedUnitCell, VectorUnitCell)",
     )
     refresh_every: Annotated[float, Quantity("batch", 1, 1e9, whole=True)] | None = Field(
-        None,
+        default=None,
         description="one-sided-pair: how often full pairs are reset and written again, null: never (aihwkit: "
         "refresh_every)",
     )
     refresh_above: Share = Field(
-        0.75, description="of w_max; a pair is refreshed when its fuller device is above (aihwkit: refresh_upper_thres)"
+        default=0.75,
+        description="of w_max; a pair is refreshed when its fuller device is above (aihwkit: refresh_upper_thres)",
     )
     refresh_with_both_above: Share = Field(
-        0.25, description="of w_max; and its emptier device is above this (aihwkit: refresh_lower_thres)"
+        default=0.25, description="of w_max; and its emptier device is above this (aihwkit: refresh_lower_thres)"
     )
 
     @model_validator(mode="after")
@@ -278,22 +296,22 @@ class Learning(_Model):
     """How the array is driven while it learns: choices, not properties of the device."""
 
     weight_scaling_omega: Annotated[float, Quantity("w", 0, 10)] = Field(
-        0.3, description="the largest initial weight of a layer is put here; 0 w: weights are put as they are"
+        default=0.3, description="the largest initial weight of a layer is put here; 0 w: weights are put as they are"
     )
     max_pulses: Annotated[float, Quantity("pulse", 1, 10_000, whole=True)] = Field(
-        31.0, description="longest pulse train of one update (aihwkit: desired_bl)"
+        default=31.0, description="longest pulse train of one update (aihwkit: desired_bl)"
     )
     update_management: bool = Field(
-        True, description="inputs and errors share the pulse probability evenly (aihwkit: update_management)"
+        default=True, description="inputs and errors share the pulse probability evenly (aihwkit: update_management)"
     )
     pulse_management: bool = Field(
-        True, description="trains are as short as the update allows (aihwkit: update_bl_management)"
+        default=True, description="trains are as short as the update allows (aihwkit: update_bl_management)"
     )
     learning_rate_factor: Annotated[float, Field(gt=0, le=1000)] = Field(
-        1.0, description="no unit; multiplies the recipe's learning rate on weights, not on biases"
+        default=1.0, description="no unit; multiplies the recipe's learning rate on weights, not on biases"
     )
     pulses: Literal["stochastic", "mean-count", "deterministic"] = Field(
-        "stochastic", description="how trains are drawn (aihwkit: pulse_type)"
+        default="stochastic", description="how trains are drawn (aihwkit: pulse_type)"
     )
 
 
@@ -308,7 +326,7 @@ class Profile(_Model):
     )
     description: Line = Field(description="one line")
     preset: str | None = Field(
-        None,
+        default=None,
         max_length=100,
         description="name of a shipped profile that the keys left out are taken from, null: the defaults here",
         json_schema_extra={"allowed": "the name of a shipped profile"},

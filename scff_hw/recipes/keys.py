@@ -86,7 +86,7 @@ def _walk(
             layer_kind=layer_kind,
             allowed=_allowed(core, definitions) + (" or null" if nullable else ""),
             choices=_choices(core),
-            default=None if name in required else _default(entry),
+            default=None if name in required else _default(entry, core),
             description=entry.get("description", ""),
         )
         items = core.get("items", {})
@@ -111,8 +111,15 @@ def _choices(node: Mapping[str, Any]) -> tuple[str, ...]:
     return (node["const"],) if "const" in node else tuple(node.get("enum", ()))
 
 
-def _default(entry: Mapping[str, Any]) -> str:
+def with_unit(value: float, core: Mapping[str, Any]) -> str:
+    """A figure as a document writes it, from the number that Python keeps and the schema of its key."""
+    return f"{value / core['unit']['size']:.12g} {core['unit']['name']}"
+
+
+def _default(entry: Mapping[str, Any], core: Mapping[str, Any]) -> str:
     value = entry.get("default", {})
+    if "unit" in core and isinstance(value, float):
+        return with_unit(value, core)
     if isinstance(value, dict):
         return "the defaults below"
     if isinstance(value, bool) or value is None:

@@ -175,7 +175,8 @@ def _resume(
         )
     if profile is not None and folder.read_text(PROFILE) != dump_profile(profile):
         raise CheckpointError(
-            f"The hardware profile in {folder.path / PROFILE} is not the one asked for now; resume with the same --profile."
+            f"The hardware profile in {folder.path / PROFILE} is not the one asked for now; "
+            "resume with the same --profile."
         )
     return folder.load()
 

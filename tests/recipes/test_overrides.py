@@ -75,7 +75,7 @@ def test_the_kind_of_a_layer_can_be_set() -> None:
         ("layers.2.learn.epochs=-1", "--set layers.2.learn.epochs: layers.2.learn.epochs must be an integer >= 0 and <= 100000, got -1"),
         ("layers.2.learn.theta_pos=.inf", "--set layers.2.learn.theta_pos: layers.2.learn.theta_pos must be a finite number >= 0 and <= 1000, got .inf"),
         ("layers.2.learn.momentum=0.9", "--set layers.2.learn.momentum: layers.2.learn.momentum must be 0 with adamw, got 0.9"),
-        ("training.batchsize=3", "--set training.batchsize: unknown key 'training.batchsize', allowed in training: batch_size, schedule, dtype, device, rule, checkpoint_every_batches; did you mean 'batch_size'?"),
+        ("training.batchsize=3", "--set training.batchsize: unknown key 'training.batchsize', allowed in training: batch_size, schedule, update_positions, dtype, device, rule, checkpoint_every_batches; did you mean 'batch_size'?"),
         ("trainig.batch_size=3", f"--set trainig.batch_size: unknown key 'trainig', allowed in recipe: {CHILDREN}; did you mean 'training'?"),
         ("learning_rate=3", f"--set learning_rate: unknown key 'learning_rate', allowed in recipe: {CHILDREN}; did you mean 'readout.learning_rate'?"),
         ("layers.2.lern.epochs=3", "--set layers.2.lern.epochs: unknown key 'layers.2.lern', allowed in dense layer: kind, units, init, pairs, transmit, learn; did you mean 'learn'?"),

@@ -16,6 +16,7 @@ EXPECTED = (
     "cifar10-cnn-parallel",
     "digits-mlp",
     "iris-mlp",
+    "mnist-500",
     "mnist-cnn",
     "mnist-mlp",
     "stl10-cnn",

@@ -16,6 +16,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 GROUPS = (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
 ASKED = [Requirement(line) for group in GROUPS for line in group]
 
+NAMED_ONLY = {"torchvision"}
+"""aihwkit names it and never imports it; `make setup` installs aihwkit without its dependencies."""
+
 
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
@@ -51,6 +54,8 @@ def closure(requirements: Iterable[Requirement]) -> set[str]:
             continue
         name = canonicalize_name(requirement.name)
         seen = name in found
+        if name in NAMED_ONLY:
+            continue
         found.add(name)
         if seen and not requirement.extras:
             continue

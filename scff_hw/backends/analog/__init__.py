@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
 from scff_hw.backends.protocol import Geometry, Optimisation
 from scff_hw.errors import UsageError
-from scff_hw.hardware import Profile, load_profile
+from scff_hw.hardware import Profile
 from scff_hw.hardware.available import require_aihwkit
 
 __all__ = ["DEFAULT_PROFILE", "AnalogArray", "AnalogBackend"]
 
 DEFAULT_PROFILE = "ideal"
-
-
-def _default() -> Profile:
-    return load_profile(DEFAULT_PROFILE)
+"""Shipped profile of a run that names none."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class AnalogBackend:
         UsageError: another dtype or device.
     """
 
-    profile: Profile = field(default_factory=_default)
+    profile: Profile
     seed: int = 0
     dtype: str = "float32"
     device: str = "cpu"

@@ -56,7 +56,9 @@ class TileGrid:
             outputs = [line[0].joint_forward(x) for line in self.tiles]
         else:
             parts = [part.contiguous() for part in x.split(self.input_sizes, dim=1)]
-            outputs = [_total([tile.joint_forward(p) for tile, p in zip(line, parts, strict=True)]) for line in self.tiles]
+            outputs = [
+                _total([tile.joint_forward(p) for tile, p in zip(line, parts, strict=True)]) for line in self.tiles
+            ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def update(self, x: Tensor, error: Tensor, learning_rate: float) -> None:
