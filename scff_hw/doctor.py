@@ -59,7 +59,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _memory(), _disk(data_dir), *_data(data_dir)]
+    return [*checks, _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -197,6 +197,21 @@ def _cause(lines: list[str]) -> str:
     """Return the last line of a traceback that names an exception; torch prints hints after it."""
     named = [line for line in lines if "Error:" in line or "error:" in line]
     return (named or lines or ["no message"])[-1].strip()
+
+
+def _analog() -> Check:
+    from scff_hw.hardware.available import aihwkit_version, mend, try_elsewhere
+
+    version = aihwkit_version()
+    if version is None:
+        return Check("aihwkit", "warn", "not installed: no analog backend", mend())
+    wrong = try_elsewhere()
+    if wrong is None:
+        return Check("aihwkit", "ok", f"{version}, a tile keeps its weights: the analog backend works")
+    import torch
+
+    found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({wrong})"
+    return Check("aihwkit", "fail", found, mend())
 
 
 def _memory() -> Check:

@@ -8,7 +8,7 @@ from scff_hw.bench.core import bench_core
 from scff_hw.errors import UsageError, nearest
 from scff_hw.training.progress import Progress, SilentProgress
 
-NAMES = ("core",)
+NAMES = ("core", "analog")
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -21,4 +21,8 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
         raise UsageError(
             f"The benchmark must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}."
         )
+    if name == "analog":
+        from scff_hw.bench.analog import bench_analog
+
+        return bench_analog(progress=progress or SilentProgress(), **options)
     return bench_core(progress=progress or SilentProgress(), **options)

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from scff_hw.errors import MissingPartError
 from scff_hw.hardware.tile_trial import trial
 
 TRIAL_LIMIT_S = 120.0
-MEND = "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
+BUILD_TOOLS = "setuptools wheel scikit-build pybind11 ninja 'cmake>=4.2' mypy protobuf tqdm"
+WANTED = "1.2.0"
 
 
 def aihwkit_version() -> str | None:
@@ -22,8 +24,21 @@ def aihwkit_version() -> str | None:
         return None
 
 
+def mend() -> str:
+    """The command that builds aihwkit against the torch that is here."""
+    if (Path(__file__).parents[2] / ".ci" / "setup").exists():
+        return "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
+    python = sys.executable
+    return (
+        f"{python} -m pip install {BUILD_TOOLS} && pip cache remove aihwkit; PATH={Path(python).parent}:$PATH {python} "
+        "-m pip install --force-reinstall --no-deps --no-build-isolation --no-binary aihwkit "
+        f"aihwkit=={WANTED}   # needs g++ and OpenBLAS (libopenblas-dev)"
+    )
+
+
+@cache
 def try_elsewhere() -> str | None:
-    """Try a tile in a process of its own; None where it works, else what went wrong."""
+    """Try a tile in another process, once a process; None where it works, else what went wrong."""
     command = [sys.executable, "-W", "ignore", "-m", "scff_hw.hardware.tile_trial"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_LIMIT_S)
@@ -43,7 +58,7 @@ def require_aihwkit() -> None:
         MissingPartError: it is not installed, or was built against another torch; says how to mend that.
     """
     if aihwkit_version() is None:
-        raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {MEND}")
+        raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {mend()}")
     try:
         trial()
     except Exception as error:
@@ -52,5 +67,5 @@ def require_aihwkit() -> None:
         reason = " ".join(str(error).split())[:200]
         raise MissingPartError(
             f"The installed aihwkit {aihwkit_version()} does not work with torch {torch.__version__}, so it was built "
-            f"against another one ({type(error).__name__}: {reason}); type: {MEND}"
+            f"against another one ({type(error).__name__}: {reason}); type: {mend()}"
         ) from None

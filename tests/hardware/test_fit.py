@@ -24,7 +24,13 @@ def soft(step: float, asymmetry: float, w_max: float, w_min: float) -> Step:
 
 
 def measure(
-    path: Path, step: Step, *, cycle: float = 0.0, reading: float = 0.0, factors: tuple[float, ...] = (1.0,), n: int = 60
+    path: Path,
+    step: Step,
+    *,
+    cycle: float = 0.0,
+    reading: float = 0.0,
+    factors: tuple[float, ...] = (1.0,),
+    n: int = 60,
 ) -> Path:
     """Four branches of `n` pulses a device; weights -1 to 1 are 10 to 30 uS."""
     draw = np.random.default_rng(0)
@@ -50,8 +56,6 @@ def test_a_noiseless_device_is_followed_exactly_by_a_model_that_can(model: str, 
     assert np.abs(measured - fitted).max() < 0.03 * np.ptp(measured)
 
 
-
-
 def test_noise_of_the_step_and_of_the_reading_are_told_apart(tmp_path: Path) -> None:
     path = measure(tmp_path / "m.csv", soft(0.03, 0.0, 1.2, -1.2), cycle=0.01, reading=0.02, n=400)
     fit = fit_device(read_measurements(path))
@@ -62,7 +66,9 @@ def test_noise_of_the_step_and_of_the_reading_are_told_apart(tmp_path: Path) -> 
 
 def test_the_spread_of_several_devices_is_found(tmp_path: Path) -> None:
     factors = (0.8, 0.9, 1.0, 1.1, 1.2)
-    fit = fit_device(read_measurements(measure(tmp_path / "m.csv", soft(0.02, 0, 1.2, -1.2), factors=factors)), "soft-bounds")
+    fit = fit_device(
+        read_measurements(measure(tmp_path / "m.csv", soft(0.02, 0, 1.2, -1.2), factors=factors)), "soft-bounds"
+    )
     assert fit.devices == 5
     assert fit.device_to_device == pytest.approx(np.std(factors, ddof=1), rel=0.25)
 
@@ -112,11 +118,17 @@ def test_measurements_that_give_no_device_are_refused(rows: list[str], sentence:
 
 def test_swapped_directions_and_unknown_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
-    path.write_text("\n".join([HEADER, *UP, *DOWN]).replace("up", "x").replace("down", "up").replace("x", "down") + "\n")
-    with pytest.raises(ProfileError, match=r"conductance must rise under pulses in direction up.*are the directions swapped\?"):
+    path.write_text(
+        "\n".join([HEADER, *UP, *DOWN]).replace("up", "x").replace("down", "up").replace("x", "down") + "\n"
+    )
+    with pytest.raises(
+        ProfileError, match=r"conductance must rise under pulses in direction up.*are the directions swapped\?"
+    ):
         fit_device(read_measurements(path))
     path.write_text("\n".join([HEADER, *UP, *DOWN]) + "\n")
-    with pytest.raises(ProfileError, match=r"model must be one of soft-bounds, linear-step, exp-step, best, got 'soft'; did you mean"):
+    with pytest.raises(
+        ProfileError, match=r"model must be one of soft-bounds, linear-step, exp-step, best, got 'soft'; did you mean"
+    ):
         fit_device(read_measurements(path), "soft")
     with pytest.raises(ProfileError, match=r"none.csv: measurements must be a readable CSV file, but: No such file"):
         read_measurements(tmp_path / "none.csv")

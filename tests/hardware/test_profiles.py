@@ -126,7 +126,10 @@ def test_overrides_change_figures_and_their_errors_name_the_option() -> None:
     assert profile.device.response.write_noise == 0.1
     assert profile.device.drift is not None and profile.device.drift.kind == "pcm"
     for text, sentence in (
-        ("device.response.write_noise=0.1", "--vary device.response.write_noise: device.response.write_noise must be a finite"),
+        (
+            "device.response.write_noise=0.1",
+            "--vary device.response.write_noise: device.response.write_noise must be a finite",
+        ),
         ("device.respnse.write_noise=0.1 w", "unknown key 'device.respnse', allowed in device: model, g_max"),
         ("device", "--vary must be key=value, such as device.response.write_noise=0.1 w, got 'device'"),
     ):

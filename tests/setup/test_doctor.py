@@ -13,6 +13,8 @@ import torch
 from scff_hw import doctor, paths
 from scff_hw.core import compiling
 from scff_hw.doctor import Check, diagnose
+from scff_hw.errors import MissingPartError
+from scff_hw.hardware import available
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +188,42 @@ def test_the_compile_trial_compiles() -> None:
     """Needs the compiler that `make setup` installs or names."""
     check = doctor._compile_trial()
     assert check.status == "ok", check
+
+
+def test_aihwkit_that_is_missing_or_of_another_torch_is_told_apart(monkeypatch: pytest.MonkeyPatch, find) -> None:
+    monkeypatch.setattr(available, "aihwkit_version", lambda: None)
+    check = find("aihwkit")
+    assert (check.status, check.found) == ("warn", "not installed: no analog backend")
+    assert check.advice.startswith("make setup")
+    monkeypatch.setattr(available, "aihwkit_version", lambda: "1.2.0")
+    monkeypatch.setattr(available, "try_elsewhere", lambda: "RuntimeError: Invalid weights dimensions")
+    check = find("aihwkit")
+    assert check.status == "fail"
+    assert f"1.2.0 does not work with torch {torch.__version__}" in check.found
+    assert "built against another one (RuntimeError: Invalid weights dimensions)" in check.found
+    assert check.advice.startswith("make setup")
+
+
+def test_the_mend_outside_a_checkout_is_a_whole_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(available, "__file__", str(tmp_path / "scff_hw" / "hardware" / "available.py"))
+    assert "--no-build-isolation --no-binary aihwkit aihwkit==1.2.0" in available.mend()
+
+
+def test_a_tile_is_really_tried() -> None:
+    """Wherever the tests run, the analog backend must work: nothing of it is skipped."""
+    assert available.aihwkit_version() is not None, available.mend()
+    assert available.try_elsewhere() is None
+    available.require_aihwkit()
+
+
+def test_an_aihwkit_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("Invalid weights dimensions: expected [50,100] tensor")
+
+    available.require_aihwkit.cache_clear()
+    monkeypatch.setattr(available, "trial", broken)
+    with pytest.raises(MissingPartError, match=r"built against another one \(RuntimeError: Invalid .*; type: make setup"):
+        available.require_aihwkit()
+    monkeypatch.setattr(available, "aihwkit_version", lambda: None)
+    with pytest.raises(MissingPartError, match=r"needs aihwkit, which is not installed; type: make setup"):
+        available.require_aihwkit()

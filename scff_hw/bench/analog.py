@@ -1,0 +1,153 @@
+"""What the analog backend costs over aihwkit's own tile: one read and one update, through the array and directly.
+
+Both work on tiles of the same profile and size, with the same rows, and take turns. The array adds unfolding, the
+interleaving of rows, digital partial sums, the bias, and the count of pulses and clipped updates.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends.analog import AnalogArray, AnalogBackend
+from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.core.initial import initial_weights
+from scff_hw.core.random import generator
+from scff_hw.errors import UsageError
+from scff_hw.hardware import load_profile
+from scff_hw.hardware.available import aihwkit_version
+from scff_hw.hardware.simulator import rpu_config
+from scff_hw.training.progress import Progress
+
+BATCH = 100
+TARGET = 1.15
+"""Time through the array, at most this multiple of the direct calls."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer on one profile."""
+
+    profile: str
+    geometry: Geometry
+    side: int = 0
+
+    @property
+    def name(self) -> str:
+        g = self.geometry
+        shape = f"{g.inputs}x{g.outputs}" if isinstance(g, Dense) else f"{g.inputs}x{g.outputs} {g.kernel}x{g.kernel}"
+        return f"{self.profile} {type(g).__name__.lower()} {shape}"
+
+
+CASES = (
+    Case("ideal", Dense(784, 500)),
+    Case("ecram", Dense(784, 500)),
+    Case("reram-es", Dense(784, 500)),
+    Case("ecram", Dense(784, 2000)),
+    Case("ecram", Conv2d(3, 32, 5), 12),
+)
+
+
+def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only: str = "") -> dict[str, Any]:
+    """Measure the cases whose name contains `only`.
+
+    Args:
+        repeats: timed pairs a case, after one that is not counted.
+        threads: of PyTorch.
+
+    Raises:
+        UsageError: no case matches `only`.
+        MissingPartError: aihwkit is not installed, or does not work.
+    """
+    cases = [case for case in CASES if only in case.name]
+    if not cases:
+        names = ", ".join(case.name for case in CASES)
+        raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    progress.start("bench analog", len(cases) * (repeats + 1))
+    try:
+        with torch.no_grad():
+            results = [_measure(case, repeats, progress) for case in cases]
+    finally:
+        torch.set_num_threads(before)
+    progress.finish()
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "aihwkit": aihwkit_version(),
+    }
+    return {"machine": machine, "cases": results}
+
+
+def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
+    draw = generator(0, "bench", case.name)
+    g = case.geometry
+    shape = (BATCH, g.inputs) if isinstance(g, Dense) else (BATCH, g.inputs, case.side, case.side)
+    x = torch.randn(shape, generator=draw)
+    weight, bias = initial_weights(g, "linear", draw)
+    # as SCFF's are on MNIST: about half of the units silent, a few parts in 1e5
+    profile = load_profile(case.profile, ["array.rows=null", "array.columns=null"])
+    array = AnalogBackend(profile).array(weight, bias, g, Optimisation("sgd", 0.3))
+    error = torch.randn(array.mvm(x).shape, generator=draw).relu_() * 2e-5
+    through, directly = _through(array, x, error), _directly(array, x, error)
+    times: dict[str, list[float]] = {"array": [], "tile": []}
+    for _ in range(repeats + 1):
+        times["tile"].append(_milliseconds(directly))
+        times["array"].append(_milliseconds(through))
+        progress.advance(1)
+    times = {name: values[1:] for name, values in times.items()}
+    ours, theirs = (statistics.median(times[name]) for name in ("array", "tile"))
+    ratios = [a / b for a, b in zip(times["array"], times["tile"], strict=True)]
+    return {
+        "name": case.name,
+        "ratio": round(ours / theirs, 3),
+        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        "at_most": TARGET,
+        "array_ms": round(ours, 2),
+        "tile_ms": round(theirs, 2),
+    }
+
+
+def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
+    bias_error = torch.zeros(array.geometry.outputs)
+
+    def step() -> None:
+        array.mvm(x)
+        array.update(x, error, bias_error)
+
+    return step
+
+
+def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
+    """The same read and update on a tile made by hand, with rows that are prepared already."""
+    geometry = array.geometry
+    rows, errors = x, error
+    if isinstance(geometry, Conv2d):
+        rows = F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
+        errors = error.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
+    config = rpu_config(array.profile, 1)
+    tile = config.tile_class(geometry.outputs, geometry.fan_in, config, bias=False)
+    tile.set_weights(array.weight.flatten(1))
+    tile.set_learning_rate(array.learning_rate)
+
+    def step() -> None:
+        tile.joint_forward(rows)
+        tile.update(rows, errors)
+
+    return step
+
+
+def _milliseconds(step: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    step()
+    return (time.perf_counter() - began) * 1e3
