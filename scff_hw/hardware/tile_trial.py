@@ -10,9 +10,11 @@ from __future__ import annotations
 def trial() -> None:
     """Raise whatever a tile that does not work raises."""
     import torch
-    from aihwkit.simulator.configs import FloatingPointRPUConfig, SingleRPUConfig
+    from aihwkit.simulator.configs import ConstantStepDevice, FloatingPointRPUConfig, SingleRPUConfig
 
-    for config in (FloatingPointRPUConfig(), SingleRPUConfig()):
+    # bounds without spread: a device whose bound is drawn low would cut its weight
+    pulsed = SingleRPUConfig(device=ConstantStepDevice(w_min_dtod=0.0, w_max_dtod=0.0))
+    for config in (FloatingPointRPUConfig(), pulsed):
         tile = config.tile_class(3, 2, config, bias=False)
         wanted = torch.tensor([[0.1, -0.2], [0.15, 0.05], [-0.15, 0.12]])
         tile.set_weights(wanted)

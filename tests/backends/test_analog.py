@@ -1,4 +1,4 @@
-"""The analog backend on real aihwkit tiles: the shared contract, exactly where devices are exact, else statistically."""
+"""The analog backend on real aihwkit tiles: the shared contract, exactly for exact devices, else statistically."""
 
 from __future__ import annotations
 
@@ -32,25 +32,21 @@ class TestExactInPieces(BackendContract):
 
 
 class TestIdealized(BackendContract):
-    """n = 40 arrays, bound 10 %.
+    """n = 40 arrays, each of a chip of its own, bound 20 %.
 
-    A change is the sum of six samples (25 to 294 positions) of stochastic pulses: one array's mean change has a relative
-    error of about 0.3 (noise of 0.0002 w steps counted one by one, device spread of 30 %), n arrays 0.3 / sqrt(40) = 5 %.
+    A change is the sum of six samples (25 to 294 positions) of stochastic pulses. One array's change has a relative error
+    of about 0.3 (steps of 0.0002 w drawn one by one, a spread of 30 % over devices), the mean of n 0.3 / sqrt(40) = 5 %.
     """
 
-    relative_error = 0.1
+    relative_error = 0.2
     repeats = 40
     learning_rate = 0.01
     error_scale = 0.5
 
     def backend(self) -> Backend:
         self.chips = getattr(self, "chips", 0) + 1
-        return AnalogBackend(
-            profile("ideal", "device.device_to_device.w_min=0 %", "device.device_to_device.w_max=0 %"), self.chips
-        )
-
-    def test_starts_from_the_weights_given(self, geometry: Geometry) -> None:
-        super().test_starts_from_the_weights_given(geometry)
+        # bounds without spread, so that none of the contract's weights is cut
+        return AnalogBackend(profile("ideal", "device.device_to_device={step: 30 %, w_min: 0 %, w_max: 0 %}"), self.chips)
 
 
 def dense(backend: Backend, inputs: int = 20, outputs: int = 10, rate: float = 0.05, name: str = "") -> AnalogArray:
@@ -169,7 +165,12 @@ def test_a_saved_array_goes_on_with_its_devices(name: str) -> None:
     state = array.state()
     twin.load_state(state)
     found = twin.state()
-    assert all(torch.equal(found[key], state[key]) for key in state)
+    names = array.grid.tiles[0][0].tile.get_hidden_parameter_names()
+    # a pair's noise of writing is drawn anew: what its two devices show is then what was written
+    shown = [k for k, n in enumerate(names) if n.startswith("hidden_weights") and "persistent_weights_0" in names]
+    for key in state:
+        kept = [k for k in range(len(state[key])) if k not in shown] if key.endswith("hidden") else slice(None)
+        assert torch.equal(found[key][kept], state[key][kept]), key
 
 
 @pytest.mark.parametrize(

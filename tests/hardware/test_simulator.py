@@ -1,4 +1,4 @@
-"""What the simulator is told of a profile: aihwkit's own presets, where there are some, and every key has its effect."""
+"""What the simulator is told of a profile: aihwkit's own presets where there are some, and every key has an effect."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_an_aihwkit_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
 
     available.require_aihwkit.cache_clear()
     monkeypatch.setattr(available, "trial", broken)
-    with pytest.raises(MissingPartError, match=r"built against another one \(RuntimeError: Invalid .*; type: make setup"):
+    with pytest.raises(MissingPartError, match=r"built against another one \(RuntimeError: .*; type: make setup"):
         available.require_aihwkit()
     monkeypatch.setattr(available, "aihwkit_version", lambda: None)
     with pytest.raises(MissingPartError, match=r"needs aihwkit, which is not installed; type: make setup"):

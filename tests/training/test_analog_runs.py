@@ -138,7 +138,7 @@ def test_a_convolution_learns_from_few_positions_on_devices(tmp_path: Path) -> N
             "controls.backprop=null",
             "training.update_positions=4",
         ],
-    )  # noqa: E501
+    )
     summary = train(recipe, tmp_path / "run", backend="analog", profile=load_profile("ecram"))
     assert summary["metrics"]["layers"][0]["pulses"] > 0
     assert summary["metrics"]["test_accuracy"] > 0.5

@@ -45,7 +45,7 @@ class AnalogArray:
         self.learning_rate = optimisation.learning_rate
         self.grid = TileGrid(weight.detach().flatten(1), profile, seed, name)
         self._bias = bias.detach().to(torch.float32, copy=True)
-        self._meter = PulseMeter(profile)
+        self._meter = PulseMeter(profile, self.grid)
         self._rows: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -74,7 +74,7 @@ class AnalogArray:
         errors = error if isinstance(self.geometry, Dense) else error.permute(0, 2, 3, 1).flatten(0, 2)
         rows, errors = _in_turns(rows, errors.float())
         rate = self.learning_rate * self.profile.learning.learning_rate_factor
-        self._meter.count(rows, errors, rate, self.grid)
+        self._meter.count(rows, errors, rate)
         self.grid.update(rows, errors, rate)
         self._bias -= self.learning_rate * bias_error.to(self._bias.dtype)
 
@@ -84,7 +84,7 @@ class AnalogArray:
 
     def take_figures(self) -> dict[str, float]:
         """What the devices went through since the last call: see `PulseMeter.take`."""
-        return self._meter.take(self.grid)
+        return self._meter.take()
 
     def state(self) -> dict[str, Tensor]:
         state = {"weight": self.weight, "bias": self._bias.clone(), "meter": self._meter.counts.clone()}

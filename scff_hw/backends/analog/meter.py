@@ -26,19 +26,20 @@ class PulseMeter:
         counts: float64 `[3]`: changes asked for, those cut short, pulses.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, grid: TileGrid) -> None:
         self.counts = torch.zeros(3, dtype=torch.float64)
+        self._grid = grid
         self._pulsed = profile.device.model != "exact"
-        self._step = profile.device.response.step
+        self._step = grid.granularity() if self._pulsed else 0.0
         self._learning = profile.learning
 
-    def count(self, x: Tensor, error: Tensor, rate: float, grid: TileGrid) -> None:
+    def count(self, x: Tensor, error: Tensor, rate: float) -> None:
         """Add one update of `[R, inputs]` by `[R, outputs]`."""
         if not self._pulsed or not len(x) or not rate:
             return
-        inputs = x.abs().split(grid.input_sizes, dim=1)
-        errors = error.abs().split(grid.output_sizes, dim=1)
-        for scales, e in zip(grid.scales(), errors, strict=True):
+        inputs = x.abs().split(self._grid.input_sizes, dim=1)
+        errors = error.abs().split(self._grid.output_sizes, dim=1)
+        for scales, e in zip(self._grid.scales(), errors, strict=True):
             for scale, part in zip(scales, inputs, strict=True):
                 self._count_tile(part, e, rate / self._step / scale)
 
@@ -60,7 +61,7 @@ class PulseMeter:
         self.counts[CUT] += float((x_active * e_active - x_whole * e_whole).sum())
         self.counts[PULSES] += gain * float((x_passed.sum(1) * error.minimum(e_reach).sum(1)).sum())
 
-    def take(self, grid: TileGrid) -> dict[str, float]:
+    def take(self) -> dict[str, float]:
         """Figures since the last call, and a fresh start.
 
         Returns:
@@ -72,7 +73,7 @@ class PulseMeter:
         self.counts.zero_()
         return {
             "clipped_updates": cut / requested if requested else 0.0,
-            "weights_at_bounds": at_bounds(grid, self._step / 2) if self._pulsed else 0.0,
+            "weights_at_bounds": at_bounds(self._grid, self._step / 2) if self._pulsed else 0.0,
             "pulses": pulses,
         }
 
@@ -86,9 +87,7 @@ def at_bounds(grid: TileGrid, within: float) -> float:
             if not name.startswith("max_bound"):
                 continue
             suffix = name.removeprefix("max_bound")
-            weight = hidden.get(f"hidden_weights{suffix}") if suffix else tile.tile.get_weights()
-            if weight is None:
-                weight = tile.tile.get_weights()
+            weight = hidden[f"hidden_weights{suffix}"] if suffix else tile.tile.get_weights()
             lower = hidden[f"min_bound{suffix}"]
             at += int(((weight >= upper - within) | (weight <= lower + within)).sum())
             count += weight.numel()

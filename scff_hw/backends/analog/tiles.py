@@ -76,6 +76,11 @@ class TileGrid:
                 tile.update(part, band)
                 tile.post_update_step()
 
+    def granularity(self) -> float:
+        """The change of a mean device's pulse at weight 0, from which the length of pulse trains follows; 0 if exact."""
+        extra = self.tiles[0][0].tile.dump_extra()
+        return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
+
     def scales(self) -> list[list[float]]:
         """What a weight of 1 on each tile stands for."""
         return [[_scale(tile) for tile in line] for line in self.tiles]
@@ -95,11 +100,30 @@ class TileGrid:
         """Continue from `state()`; names and shapes are checked by the caller."""
         for o, line in enumerate(self.tiles):
             for i, tile in enumerate(line):
-                if (hidden := state[f"tile.{o}.{i}.hidden"]).numel():
-                    tile.tile.set_hidden_parameters(hidden)
-                tile.tile.set_weights(state[f"tile.{o}.{i}.weight"])
+                _restore(tile, state[f"tile.{o}.{i}.hidden"], state[f"tile.{o}.{i}.weight"])
                 if tile.get_mapping_scales() is not None:
                     tile.set_mapping_scales(state[f"tile.{o}.{i}.scale"])
+
+
+def _restore(tile: Any, hidden: Tensor, weight: Tensor) -> None:
+    """Give a tile the devices and the weights of another.
+
+    Whatever sets weights or hidden parameters also takes the weights as freshly written, so that a device's noise of
+    writing is gone. So what was written is set first, and then, in the memory that Python and the simulator share,
+    what is read. A pair keeps no such memory of its two devices: their noise is drawn anew at their next pulse.
+    """
+    names = tile.tile.get_hidden_parameter_names()
+    written = {name: hidden[index] for index, name in enumerate(names) if name.startswith("persistent_weights")}
+    if hidden.numel():
+        hidden = hidden.clone()
+        for name, value in written.items():
+            pair = name.replace("persistent_weights", "hidden_weights")
+            if pair in names:
+                hidden[names.index(pair)] = value
+        tile.tile.set_hidden_parameters(hidden)
+    if "hidden_weights_0" not in names:
+        tile.tile.set_weights(written.get("persistent_weights", weight))
+    tile._shared_weight_tensor.copy_(weight)
 
 
 def _tile(outputs: int, inputs: int, profile: Profile, seed: int) -> Any:
