@@ -84,15 +84,14 @@ def pulsed_device(device: Device, seed: int) -> Any:
         case "constant-step":
             return devices.ConstantStepDevice(**common)
         case "linear-step":
-            return devices.LinearStepDevice(
-                **common,
-                **noise,
-                gamma_up=response.gamma_up,
-                gamma_down=response.gamma_down,
-                gamma_up_dtod=spread.gamma_up,
-                gamma_down_dtod=spread.gamma_down,
-                mult_noise=response.noise_follows_step,
-            )
+            own: dict[str, Any] = {
+                "gamma_up": response.gamma_up,
+                "gamma_down": response.gamma_down,
+                "gamma_up_dtod": spread.gamma_up,
+                "gamma_down_dtod": spread.gamma_down,
+                "mult_noise": response.noise_follows_step,
+            }
+            return devices.LinearStepDevice(**common, **noise, **own)
         case "soft-bounds":
             return devices.SoftBoundsReferenceDevice(
                 **common,
@@ -102,18 +101,17 @@ def pulsed_device(device: Device, seed: int) -> Any:
                 reference_std=response.reference_spread,
             )
         case "exp-step":
-            return devices.ExpStepDevice(
-                **common,
-                **noise,
-                A_up=response.a_up,
-                A_down=response.a_down,
-                gamma_up=response.gamma_up,
-                gamma_down=response.gamma_down,
-                a=response.slope,
-                b=response.offset,
-                dw_min_std_add=response.cycle_to_cycle_add,
-                dw_min_std_slope=response.cycle_to_cycle_slope,
-            )
+            own = {
+                "A_up": response.a_up,
+                "A_down": response.a_down,
+                "gamma_up": response.gamma_up,
+                "gamma_down": response.gamma_down,
+                "a": response.slope,
+                "b": response.offset,
+                "dw_min_std_add": response.cycle_to_cycle_add,
+                "dw_min_std_slope": response.cycle_to_cycle_slope,
+            }
+            return devices.ExpStepDevice(**common, **noise, **own)
         case "exact":
             raise AssertionError("an exact device has no pulses")
 

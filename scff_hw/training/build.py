@@ -43,6 +43,14 @@ def untrained_weights(recipe: Recipe, seed: int) -> Weights:
     return weights
 
 
+def frozen(recipe: Recipe) -> Recipe:
+    """The same network and data for hardware on which nothing will be learned: any backend can hold its arrays."""
+    rest = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+    layers = tuple(layer.model_copy(update={"learn": layer.learn.model_copy(update=rest)}) for layer in recipe.layers)
+    training = recipe.training.model_copy(update={"dtype": "float32"})
+    return recipe.model_copy(update={"layers": layers, "training": training})
+
+
 def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network:
     """A recipe's network on `backend`, holding `weights`.
 

@@ -18,7 +18,7 @@ from scff_hw.data import hold_out, load
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
-from scff_hw.training.build import build_network, untrained_weights
+from scff_hw.training.build import build_network, frozen, untrained_weights
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
@@ -116,7 +116,7 @@ def evaluate(
     recipe = load_recipe(str(run / RECIPE))
     backend, own, profile_given = details["backend"], details.get("profile"), profile
     if profile is not None:
-        backend = "analog"
+        backend, recipe = "analog", frozen(recipe)
     elif own is not None:
         profile = load_profile(run / PROFILE)
     context = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())

@@ -23,7 +23,7 @@ SMALL = [
     "layers.*.learn.learning_rate=0.5",
     "layers.1.learn.epochs=3",
     "layers.2.learn.epochs=1",
-    "readout.epochs=3",
+    "readout.epochs=30",
     "training.checkpoint_every_batches=4",
     "controls.backprop=null",
 ]
