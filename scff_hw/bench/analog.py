@@ -1,7 +1,7 @@
 """What the analog backend costs over aihwkit's own tile: one read and one update, through the array and directly.
 
-Both work on tiles of the same profile and size, with the same rows, and take turns. The array adds unfolding, the
-interleaving of rows, digital partial sums, the bias, and the count of pulses and clipped updates.
+Both work on tiles of the same profile and size, on the same rows, and take turns. The array adds the interleaving of
+rows, the bias, and the count of pulses and clipped updates.
 """
 
 from __future__ import annotations
@@ -129,18 +129,18 @@ def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
 
 
 def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
-    """The same read and update on a tile made by hand, with rows that are prepared already."""
+    """The same read and update on a tile made by hand; a convolution's windows are unfolded once, as they must be."""
     geometry = array.geometry
-    rows, errors = x, error
-    if isinstance(geometry, Conv2d):
-        rows = F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
-        errors = error.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
     config = rpu_config(array.profile, 1)
     tile = config.tile_class(geometry.outputs, geometry.fan_in, config, bias=False)
     tile.set_weights(array.weight.flatten(1))
     tile.set_learning_rate(array.learning_rate)
 
     def step() -> None:
+        rows, errors = x, error
+        if isinstance(geometry, Conv2d):
+            rows = F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
+            errors = error.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
         tile.joint_forward(rows)
         tile.update(rows, errors)
 

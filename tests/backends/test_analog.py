@@ -37,8 +37,9 @@ class TestExactInPieces(BackendContract):
 class TestIdealized(BackendContract):
     """n = 40 arrays, 600 where an array is one weight, each of a chip of its own; bound 20 %.
 
-    A change is the sum of six samples (25 to 294 positions) of stochastic pulses. One array's change has a relative error
-    of about 0.3 (steps of 0.0002 w drawn one by one, a spread of 30 % over devices), the mean of n 0.3 / sqrt(40) = 5 %.
+    A change is the sum of six samples (25 to 294 positions) of stochastic pulses. One array's has a relative error of
+    about 0.3 (steps of 0.0002 w drawn one by one, a spread of 30 % over devices), the mean of n 0.3 / sqrt(40) = 5 %,
+    twice the change of half the rate 10 %; a single weight's net change is small beside its pulses.
     """
 
     relative_error = 0.2
@@ -52,7 +53,8 @@ class TestIdealized(BackendContract):
     def backend(self) -> Backend:
         self.chips = getattr(self, "chips", 0) + 1
         # bounds without spread, so that none of the contract's weights is cut
-        return AnalogBackend(profile("ideal", "device.device_to_device={step: 30 %, w_min: 0 %, w_max: 0 %}"), self.chips)
+        whole = "device.device_to_device={step: 30 %, w_min: 0 %, w_max: 0 %}"
+        return AnalogBackend(profile("ideal", whole), self.chips)
 
 
 def dense(backend: Backend, inputs: int = 20, outputs: int = 10, rate: float = 0.05, name: str = "") -> AnalogArray:

@@ -12,8 +12,6 @@ from scff_hw.hardware.schema import Profile
 if TYPE_CHECKING:
     from scff_hw.backends.analog.tiles import TileGrid
 
-REQUESTED, CUT, PULSES = range(3)
-
 
 class PulseMeter:
     """Counts over updates, from inputs and errors alone: no device is read.
@@ -46,20 +44,22 @@ class PulseMeter:
     def _count_tile(self, x: Tensor, error: Tensor, gain: float) -> None:
         """One tile; `gain` is the steps that an input and an error of 1 ask for."""
         longest, learning = self._learning.max_pulses, self._learning
+        x_active, e_active = _sums(x.sign()), _sums(error.sign())  # both are magnitudes here
+        requested = x_active @ e_active
+        x_sum, e_sum, cut = _sums(x), _sums(error), 0.0
         if learning.update_management or learning.pulse_management:
-            # rows are pulsed up to certainty, and columns where their error does not exceed what a train can do
-            x_reach = None
-            steps = gain * x.amax(1) * error.amax(1)
-            e_reach = (error.amax(1) * (longest / steps.clamp_min(1e-30)).clamp_max(1)).unsqueeze(1)
+            # rows are pulsed up to certainty, columns up to the error at which a whole train is not enough
+            e_max = error.amax(1)
+            steps = gain * x.amax(1) * e_max
+            if float(steps.max()) > longest:
+                reach = (e_max * (longest / steps.clamp_min(1e-30)).clamp_max(1)).unsqueeze(1)
+                cut = float(x_active @ _sums(error > reach * (1 + 1e-6)))
+                e_sum = _sums(error.minimum(reach))
         else:
-            x_reach = e_reach = torch.tensor((longest / gain) ** 0.5)
-        x_active, e_active = x.count_nonzero(1), error.count_nonzero(1)
-        x_whole = x_active if x_reach is None else x_active - (x > x_reach).sum(1)
-        e_whole = e_active - (error > e_reach * (1 + 1e-6)).sum(1)
-        x_passed = x if x_reach is None else x.minimum(x_reach)
-        self.counts[REQUESTED] += float((x_active * e_active).sum())
-        self.counts[CUT] += float((x_active * e_active - x_whole * e_whole).sum())
-        self.counts[PULSES] += gain * float((x_passed.sum(1) * error.minimum(e_reach).sum(1)).sum())
+            reach = torch.tensor((longest / gain) ** 0.5)
+            cut = float(requested - (x_active - _sums(x > reach)) @ (e_active - _sums(error > reach)))
+            x_sum, e_sum = _sums(x.minimum(reach)), _sums(error.minimum(reach))
+        self.counts += torch.tensor([float(requested), cut, gain * float(x_sum @ e_sum)], dtype=torch.float64)
 
     def take(self) -> dict[str, float]:
         """Figures since the last call, and a fresh start.
@@ -76,6 +76,11 @@ class PulseMeter:
             "weights_at_bounds": at_bounds(self._grid, self._step / 2) if self._pulsed else 0.0,
             "pulses": pulses,
         }
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Of each row, float32."""
+    return values.float() @ torch.ones(values.shape[1])
 
 
 def at_bounds(grid: TileGrid, within: float) -> float:

@@ -77,7 +77,7 @@ class TileGrid:
                 tile.post_update_step()
 
     def granularity(self) -> float:
-        """The change of a mean device's pulse at weight 0, from which the length of pulse trains follows; 0 if exact."""
+        """The change of a mean device's pulse at weight 0, which sets the length of pulse trains; 0 if exact."""
         extra = self.tiles[0][0].tile.dump_extra()
         return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
 
