@@ -30,6 +30,7 @@ case "$*" in
 --version) echo "Python {version}" ;;
 "-m pip"*torch==*+cpu) {torch} ;;
 *'m.version("torch")'*) exit 1 ;;
+*tile_trial*) {trial} ;;
 esac
 """
 
@@ -60,11 +61,16 @@ class Machine:
         place.chmod(0o755)
 
     def python(
-        self, version: str = "3.11.2", recent: str = ":", ensurepip: str = ":", torch: str = ":"
+        self,
+        version: str = "3.11.2",
+        recent: str = ":",
+        ensurepip: str = ":",
+        torch: str = ":",
+        trial: str = ":",
     ) -> None:
-        """Put a stand-in on the PATH; the last three are what it does when it is asked for that."""
+        """Put a stand-in on the PATH; the last four are what it does when it is asked for that."""
         place = self.bin / "python3"
-        place.write_text(STAND_IN.format(version=version, recent=recent, ensurepip=ensurepip, torch=torch))
+        place.write_text(STAND_IN.format(version=version, recent=recent, ensurepip=ensurepip, torch=torch, trial=trial))
         place.chmod(0o755)
 
     def setup(self) -> subprocess.CompletedProcess[str]:
@@ -197,3 +203,22 @@ def test_a_missing_compiler_and_headers_are_optional(machine: Machine) -> None:
     assert done.returncode == 0
     assert "works without a C++ compiler" in done.stdout
     assert "type: sudo apt-get install g++ python3.11-dev" in done.stdout
+
+
+def test_an_aihwkit_that_does_not_work_is_built_and_else_left_out(machine: Machine) -> None:
+    machine.python(trial="exit 1")
+    done = machine.setup()
+    assert done.returncode == 0, done.stderr
+    assert "the analog backend does not work here, everything else does: aihwkit" in done.stdout
+    assert "--no-build-isolation --no-binary aihwkit --no-deps" in machine.asked or "libopenblas-dev" in done.stdout
+    assert not (machine.folder / ".venv/.aihwkit-key").exists()
+
+    # tried again the next time, and when it works, never more
+    machine.setup()
+    assert "tile_trial" in machine.asked
+    (machine.folder / ".venv" / "bin" / "python").unlink()
+    machine.python()
+    assert machine.setup().returncode == 0
+    assert (machine.folder / ".venv/.aihwkit-key").exists()
+    machine.setup()
+    assert "pip" not in machine.asked and "tile_trial" not in machine.asked
