@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends._conv import Workspace, conv_mvm, conv_outer, prepare
+from scff_hw.backends._descent import Descent
 from scff_hw.backends.protocol import Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_state, check_weight
 from scff_hw.errors import UsageError
@@ -62,17 +63,17 @@ class FloatArray:
         master = torch.float64 if dtype == torch.float64 else torch.float32
         self._weight = weight.detach().to(device, master, copy=True).contiguous()
         self._bias = bias.detach().to(device, master, copy=True)
-        self._optimiser = _optimiser([self._weight, self._bias], optimisation)
+        self._descent = Descent({"weight": self._weight, "bias": self._bias}, optimisation)
         self._workspace = Workspace()
         self._prepared: tuple[Tensor, Any] | None = None
 
     @property
     def learning_rate(self) -> float:
-        return float(self._optimiser.param_groups[0]["lr"])
+        return self._descent.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._optimiser.param_groups[0]["lr"] = value
+        self._descent.learning_rate = value
 
     @property
     def bias(self) -> Tensor:
@@ -86,42 +87,37 @@ class FloatArray:
         prepared = self._prepare(x)
         weight = self._weight.to(self.dtype)
         # W x^T with the batch as columns: a third faster than x W^T for batches far smaller than the layer
-        return (weight @ prepared.T).T.contiguous() if isinstance(self.geometry, Dense) else conv_mvm(prepared, weight)
+        return (weight @ prepared.T).T if isinstance(self.geometry, Dense) else conv_mvm(prepared, weight)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         prepared = self._prepare(x)
         self._prepared = None
         error = error.to(self.dtype)
-        gradient = error.T @ prepared if isinstance(self.geometry, Dense) else conv_outer(prepared, error)
+        if isinstance(self.geometry, Dense) and self.dtype == self._weight.dtype:
+            # into memory that is there already: fresh pages cost as much as the product
+            gradient = self._workspace.take("gradient", self.geometry.weight_shape, self._weight)
+            torch.mm(error.T, prepared, out=gradient)
+        else:
+            gradient = error.T @ prepared if isinstance(self.geometry, Dense) else conv_outer(prepared, error)
         # fused optimisers walk through memory in order, so a gradient in another layout would be read permuted
-        self._weight.grad = gradient.to(self._weight.dtype).contiguous()
-        self._bias.grad = bias_error.to(self._bias.dtype)
-        self._optimiser.step()
+        gradient = gradient.to(self._weight.dtype).contiguous()
+        self._descent.step({"weight": gradient, "bias": bias_error.to(self._bias.dtype)})
 
     def weight_range(self) -> tuple[float, float]:
         low, high = self._weight.aminmax()
         return float(low), float(high)
 
     def state(self) -> dict[str, Tensor]:
-        state = {"weight": self._weight, "bias": self._bias}
-        for name, parameter in (("weight", self._weight), ("bias", self._bias)):
-            for key, value in self._optimiser.state[parameter].items():
-                state[f"{name}.{key}"] = value
-        return {name: value.detach().clone() for name, value in state.items()}
+        return {name: value.clone() for name, value in self._everything().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        parameters = {"weight": self._weight, "bias": self._bias}
-        expected = dict(parameters)
-        for name, value in state.items():
-            owner, _, moment = name.partition(".")
-            if moment and owner in parameters:
-                expected[name] = value if moment == "step" else parameters[owner]
-        check_state(expected, state)
-        for name, parameter in parameters.items():
-            parameter.copy_(state[name])
-            prefix = f"{name}."
-            moments = {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
-            self._optimiser.state[parameter] = moments
+        everything = self._everything()
+        check_state(everything, state)
+        for name, value in everything.items():
+            value.copy_(state[name])
+
+    def _everything(self) -> dict[str, Tensor]:
+        return {"weight": self._weight, "bias": self._bias} | self._descent.state
 
     def _prepare(self, x: Tensor) -> Any:
         """The input in the form its products want; kept from an `mvm` to the `update` of the same `x`."""
@@ -133,13 +129,3 @@ class FloatArray:
             else:
                 self._prepared = (x, prepare(x_in, self.geometry, self._workspace))
         return self._prepared[1]
-
-
-def _optimiser(parameters: list[Tensor], wanted: Optimisation) -> torch.optim.Optimizer:
-    if wanted.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=wanted.learning_rate, weight_decay=wanted.weight_decay, fused=True)
-    if wanted.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=wanted.learning_rate, momentum=wanted.momentum, weight_decay=wanted.weight_decay, fused=True
-        )
-    raise UsageError(f"The optimiser of the float backend must be 'adamw' or 'sgd'. Got '{wanted.optimiser}' instead.")

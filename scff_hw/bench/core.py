@@ -10,6 +10,7 @@ its users run it. What the literal version gains from the same allocator setting
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import time
@@ -35,6 +36,7 @@ from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress
 
 BATCH = 100
+TURN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def bench_core(
 
     Args:
         only: part of a case's name; everything matches the empty text.
-        repeats: timed pairs of steps a case, after one of each that is not counted.
+        repeats: timed turns a case, after one of each version that is not counted.
         threads: of PyTorch.
         memory: measure peak memory too (Linux).
 
@@ -142,9 +144,14 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
 
 
 def _milliseconds(step: Callable[[], Any]) -> float:
+    """Mean time of a step, over as many as make a turn of `TURN_SECONDS`."""
     began = time.perf_counter()
-    step()
-    return (time.perf_counter() - began) * 1e3
+    for count in itertools.count(1):
+        step()
+        elapsed = time.perf_counter() - began
+        if elapsed >= TURN_SECONDS:
+            return elapsed / count * 1e3
+    raise AssertionError("unreachable")
 
 
 def _network(recipe: Recipe, case: Case, dtype: str) -> Network:

@@ -1,7 +1,7 @@
 """The algorithm, readable beside the paper: pairs, goodness, rules, layers and networks."""
 
 from scff_hw.core.functional import Pool, standardise, triangle
-from scff_hw.core.goodness import Errors, contrast, goodness
+from scff_hw.core.goodness import Errors, Modulating, Modulation, contrast, goodness, modulated
 from scff_hw.core.layer import Layer, PairLayer, Telemetry
 from scff_hw.core.network import Network
 from scff_hw.core.rules import SCFF, ForwardForward, LabelledForwardForward, Rule, Signals, register, rule_class
@@ -13,6 +13,8 @@ __all__ = [
     "ForwardForward",
     "LabelledForwardForward",
     "Layer",
+    "Modulating",
+    "Modulation",
     "Network",
     "PairLayer",
     "Partners",
@@ -25,6 +27,7 @@ __all__ = [
     "contrast",
     "goodness",
     "make_pairs",
+    "modulated",
     "pass_pairs",
     "register",
     "rule_class",

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WORTH_COMPILING = 150_000
-"""Elements of a pre-activation from which a learning step is compiled."""
+WORTH_COMPILING = 1 << 16
+"""Elements of a batch from which the elementwise work on it is compiled."""
 
 
 @functools.cache

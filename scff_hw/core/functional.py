@@ -43,6 +43,11 @@ def triangle(x: Tensor) -> Tensor:
     return torch.relu(x - x.mean(dim=1, keepdim=True))
 
 
+def wide(x: Tensor) -> Tensor:
+    """Half precision as float32, for what is squared, summed and compared; anything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def reflect_pad(x: Tensor, padding: int) -> Tensor:
     """Pad height and width of `[N, C, H, W]` by reflection; `padding` must be smaller than both."""
     return F.pad(x, (padding,) * 4, mode="reflect") if padding else x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,6 @@ class Errors:
             and the negative pairs, averaged over batch and positions (so an update is `W -= lr * errors^T x`).
         goodness_positive, goodness_negative: scalars, means over batch and positions.
         loss: scalar.
-        activity: `[C]`, the sum of each unit's output over the positive pairs; zero for a dead unit.
     """
 
     positive: Tensor
@@ -26,7 +26,32 @@ class Errors:
     goodness_positive: Tensor
     goodness_negative: Tensor
     loss: Tensor
-    activity: Tensor
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Errors of a rule that multiplies each output by one number a position, computed from goodness alone.
+
+    Attributes:
+        positive, negative: `[N, P]`, by what the outputs of the positive and the negative pairs are multiplied to
+            give the errors at their pre-activations.
+        goodness_positive, goodness_negative, loss: as in `Errors`.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    goodness_positive: Tensor
+    goodness_negative: Tensor
+    loss: Tensor
+
+
+@runtime_checkable
+class Modulating(Protocol):
+    """What a rule offers whose errors are modulated outputs; its layer then need not store any output."""
+
+    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+        """From the goodness of every position, `[N, P]` twice, of a layer of `units` units a position."""
+        ...
 
 
 def goodness(y: Tensor) -> Tensor:
@@ -41,8 +66,13 @@ def goodness(y: Tensor) -> Tensor:
 
 
 def contrast(
-    z_positive: Tensor, z_negative: Tensor, theta_pos: float, theta_neg: float, penalty: float = 0.0
-) -> Errors:
+    goodness_positive: Tensor,
+    goodness_negative: Tensor,
+    units: int,
+    theta_pos: float,
+    theta_neg: float,
+    penalty: float = 0.0,
+) -> Modulation:
     """Raise the goodness of positive pairs above `theta_pos`, lower that of negative ones below `theta_neg`.
 
     The loss is equation 3 of the paper with its penalty term,
@@ -55,26 +85,34 @@ def contrast(
     for P positions and N samples; no autograd is involved.
 
     Args:
-        z_positive, z_negative: `[N, C]` or `[N, C, ...]`, pre-activations.
+        goodness_positive, goodness_negative: `[N, P]`.
+        units: the C of the formula.
         theta_pos, theta_neg: thresholds, in units of goodness.
         penalty: the paper's lambda.
     """
+    pull = torch.sigmoid(theta_pos - goodness_positive) / goodness_positive.numel()
+    push = torch.sigmoid(goodness_negative - theta_neg) / goodness_negative.numel()
+    loss = F.softplus(theta_pos - goodness_positive).mean() + F.softplus(goodness_negative - theta_neg).mean()
+    if penalty:
+        norm = goodness_positive.norm(dim=1, keepdim=True)
+        loss = loss + penalty * norm.mean()
+        smallest = torch.finfo(norm.dtype).tiny
+        pull = pull - penalty / len(norm) * goodness_positive / norm.clamp_min(smallest)
+    scale = 2 / units
+    return Modulation(-scale * pull, scale * push, goodness_positive.mean(), goodness_negative.mean(), loss)
+
+
+def modulated(rule: Modulating, z_positive: Tensor, z_negative: Tensor) -> Errors:
+    """The errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`."""
     y_positive, y_negative = torch.relu(z_positive), torch.relu(z_negative)
     g_positive, g_negative = goodness(y_positive), goodness(y_negative)
-    pull = torch.sigmoid(theta_pos - g_positive) / g_positive.numel()
-    push = torch.sigmoid(g_negative - theta_neg) / g_negative.numel()
-    loss = F.softplus(theta_pos - g_positive).mean() + F.softplus(g_negative - theta_neg).mean()
-    if penalty:
-        norm = g_positive.flatten(1).norm(dim=1) if g_positive.dim() > 1 else g_positive
-        loss = loss + penalty * norm.mean()
-        norm = norm.clamp_min(torch.finfo(norm.dtype).tiny).view(-1, *(1,) * (g_positive.dim() - 1))
-        pull = pull - penalty / len(norm) * g_positive / norm
-    scale = 2 / z_positive.shape[1]
+    found = rule.modulation(
+        g_positive.view(len(g_positive), -1), g_negative.view(len(g_negative), -1), y_positive.shape[1]
+    )
     return Errors(
-        positive=y_positive * (-scale * pull).unsqueeze(1),
-        negative=y_negative * (scale * push).unsqueeze(1),
-        goodness_positive=g_positive.mean(),
-        goodness_negative=g_negative.mean(),
-        loss=loss,
-        activity=y_positive.sum(dim=[0, *range(2, y_positive.dim())]),
+        positive=y_positive * found.positive.view_as(g_positive).unsqueeze(1),
+        negative=y_negative * found.negative.view_as(g_negative).unsqueeze(1),
+        goodness_positive=found.goodness_positive,
+        goodness_negative=found.goodness_negative,
+        loss=found.loss,
     )

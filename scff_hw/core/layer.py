@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.protocol import Dense, SynapticArray
+from scff_hw.core import passes
 from scff_hw.core.compiling import compiled_where_it_pays
-from scff_hw.core.functional import TRANSMIT, Pool, standardise
-from scff_hw.core.goodness import Errors
+from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
+from scff_hw.core.goodness import Errors, Modulating, Modulation
 from scff_hw.core.rules import Rule, Signals
 from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
@@ -75,22 +76,20 @@ class PairLayer:
     readout_pool: Pool | None = None
     update_positions: int | None = None
 
-    def present(self, stream: Stream, partners: Partners | None) -> Presentation:
-        """The batch as the array reads it; a dense layer flattens images and maps."""
-        if isinstance(self.array.geometry, Dense):
-            stream = stream.flat()
-        if self.makes_pairs:
-            return make_pairs(stream, partners, self.padding)
-        return pass_pairs(stream, self.padding)
-
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
-        presentation = self.present(stream, partners)
+        presentation = compiled_where_it_pays(_present, stream.positive)(
+            stream, partners, isinstance(self.array.geometry, Dense), self.makes_pairs, self.padding
+        )
         u = self.array.mvm(presentation.inputs)
         bias = self.array.bias.clone()
-        error, bias_error, telemetry = compiled_where_it_pays(_learn, u)(u, bias, presentation, self.rule)
+        if isinstance(self.rule, Modulating) and u.numel() > passes.CHUNK_ELEMENTS:
+            error, bias_error, found = passes.modulated_errors(u, bias, presentation, self.rule)
+            telemetry = _telemetry(found, bias_error)
+        else:
+            error, bias_error, telemetry = compiled_where_it_pays(_errors, u)(u, bias, presentation, self.rule)
         if self.update_positions is not None and error.dim() > 2:
             assert generator is not None, "a layer that learns from random positions was given no generator"
             error = at_random_positions(error, self.update_positions, generator)
@@ -98,7 +97,9 @@ class PairLayer:
         return telemetry, lambda negative: self._pass_on(u, bias, presentation, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        presentation = self.present(stream, partners)
+        presentation = _present(
+            stream, partners, isinstance(self.array.geometry, Dense), self.makes_pairs, self.padding
+        )
         u = self.array.mvm(presentation.inputs)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
         return self._pass_on(u, self.array.bias, presentation, negative)
@@ -130,25 +131,31 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
-def _wide(u: Tensor) -> Tensor:
-    """Half-precision pre-activations are squared, summed and compared in float32."""
-    return u.float() if u.dtype in (torch.bfloat16, torch.float16) else u
+def _present(stream: Stream, partners: Partners | None, dense: bool, makes_pairs: bool, padding: int) -> Presentation:
+    """The batch as the array reads it; a dense layer flattens images and maps."""
+    if dense:
+        stream = stream.flat()
+    return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 
 
-def _learn(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
+def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
     """From the MVM to the errors at the MVM and at the bias: unfold the pairs, ask the rule, fold back."""
-    positive, negative = presentation.pre_activations(_wide(u), bias)
+    positive, negative = presentation.pre_activations(wide(u), bias)
     assert negative is not None
-    errors: Errors = rule.errors(Signals(presentation.inputs, positive, negative))
+    errors = rule.errors(Signals(presentation.inputs, positive, negative))
     error, bias_error = presentation.fold(errors.positive, errors.negative)
-    dead = (errors.activity <= 0).to(errors.activity.dtype).mean()
-    telemetry = Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead)
-    return error.to(u.dtype), bias_error, telemetry
+    return error.to(u.dtype), bias_error, _telemetry(errors, bias_error)
+
+
+def _telemetry(found: Errors | Modulation, bias_error: Tensor) -> Telemetry:
+    """A unit that was silent in every pair has a bias error of exactly zero."""
+    silent = (bias_error == 0).to(bias_error.dtype).mean()
+    return Telemetry(found.goodness_positive, found.goodness_negative, found.loss, silent)
 
 
 def _transmit(u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool) -> tuple[Tensor, ...]:
     """What the positive (and the negative) pairs pass on, before pooling."""
-    positive, other = presentation.pre_activations(_wide(u), bias)
+    positive, other = presentation.pre_activations(wide(u), bias)
     activation = TRANSMIT[transmit]
     if not negative:
         return (activation(positive).to(u.dtype),)

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scff_hw.core.goodness import Errors, contrast
+from scff_hw.core.goodness import Errors, Modulation, contrast, modulated
 from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError, nearest
 
@@ -68,7 +68,11 @@ class SCFF(Rule):
     penalty: float = 0.0
 
     def errors(self, signals: Signals) -> Errors:
-        return contrast(signals.positive, signals.negative, self.theta_pos, self.theta_neg, self.penalty)
+        return modulated(self, signals.positive, signals.negative)
+
+    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+        """Errors as modulated outputs, of which the errors above are made: see `contrast`."""
+        return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)
 
 
 @dataclass(frozen=True)

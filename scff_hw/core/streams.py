@@ -61,7 +61,7 @@ class Partners:
         if not 0 < shift < count:
             raise ValueError(f"The cyclic shift of a batch of {count} must be in 1..{count - 1}. Got {shift} instead.")
         index = torch.arange(count, device=device)
-        return cls((index + shift) % count, (index - shift) % count)
+        return cls(index.roll(-shift), index.roll(shift))
 
     @classmethod
     def draw(cls, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Partners:

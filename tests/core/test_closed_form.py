@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
-from scff_hw.core import SCFF, PairLayer, Partners, Stream, contrast
+from scff_hw.core import SCFF, PairLayer, Partners, Stream, make_pairs, modulated, passes
 from scff_hw.core.literal import LiteralLayer, pair
 
 thetas = st.floats(0, 12, allow_nan=False)
@@ -48,7 +48,7 @@ def test_errors_are_the_gradient_of_the_loss(
     loss = -F.logsigmoid(g_pos - theta_pos).mean() - F.logsigmoid(theta_neg - g_neg).mean()
     loss = loss + penalty * torch.linalg.vector_norm(g_pos.reshape(samples, -1), dim=1).mean()
     truth = torch.autograd.grad(loss, (z_pos, z_neg))
-    found = contrast(z_pos.detach(), z_neg.detach(), theta_pos, theta_neg, penalty)
+    found = modulated(SCFF(theta_pos, theta_neg, penalty), z_pos.detach(), z_neg.detach())
     torch.testing.assert_close(found.positive, truth[0], rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(found.negative, truth[1], rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(found.loss, loss.detach())
@@ -56,13 +56,13 @@ def test_errors_are_the_gradient_of_the_loss(
     torch.testing.assert_close(found.goodness_negative, g_neg.detach().mean())
 
 
-def test_a_silent_layer_has_no_error_and_is_counted_dead() -> None:
-    errors = contrast(-torch.ones(3, 4, 2, 2), -torch.ones(3, 4, 2, 2), 1.0, 2.0, penalty=0.1)
-    assert not errors.positive.any() and not errors.negative.any() and not errors.activity.any()
+def test_a_silent_layer_has_no_error() -> None:
+    errors = modulated(SCFF(1.0, 2.0, 0.1), -torch.ones(3, 4, 2, 2), -torch.ones(3, 4, 2, 2))
+    assert not errors.positive.any() and not errors.negative.any()
 
 
 def test_huge_goodness_stays_finite() -> None:
-    errors = contrast(torch.full((2, 3), 1e4), torch.full((2, 3), 1e4), 1.0, 2.0, penalty=0.1)
+    errors = modulated(SCFF(1.0, 2.0, 0.1), torch.full((2, 3), 1e4), torch.full((2, 3), 1e4))
     assert all(torch.isfinite(value).all() for value in (errors.positive, errors.negative, errors.loss))
 
 
@@ -78,6 +78,7 @@ geometries = st.one_of(
     samples=st.integers(2, 6),
     made=st.booleans(),
     two_views=st.booleans(),
+    chunk=st.sampled_from([1, 200, 10**9]),
     theta_pos=thetas,
     theta_neg=thetas,
     penalty=penalties,
@@ -88,6 +89,7 @@ def test_one_learning_step_equals_the_literal_algorithm(
     samples: int,
     made: bool,
     two_views: bool,
+    chunk: int,
     theta_pos: float,
     theta_neg: float,
     penalty: float,
@@ -104,7 +106,9 @@ def test_one_learning_step_equals_the_literal_algorithm(
     array = FloatBackend("float64").array(weight.float(), bias.float(), geometry, Optimisation("sgd", 1.0))
     before, bias_before = array.weight, array.bias.clone()
     stream = Stream(x, other) if not made else Stream(x, second_view=other if two_views else None)
-    telemetry, _ = PairLayer(array, rule, made, padding).learn(stream, Partners.cyclic(samples, shift))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "CHUNK_ELEMENTS", chunk)  # above it, errors take two passes, chunk by chunk
+        telemetry, _ = PairLayer(array, rule, made, padding).learn(stream, Partners.cyclic(samples, shift))
 
     leaf, bias_leaf = before.clone().requires_grad_(), bias_before.clone().requires_grad_()
     literal = LiteralLayer(leaf, bias_leaf, theta_pos, theta_neg, penalty, concatenated=made, padding=padding)
@@ -139,8 +143,7 @@ def test_one_mvm_gives_the_pre_activations_of_concatenated_pairs(
     shift = 1 + shift % (samples - 1) if samples > 2 else 1
     x, weight, bias = normal(samples, 2, 5, 5, seed=seed), normal(4, 2, 3, 3, seed=seed + 1), normal(4, seed=seed + 2)
     array = FloatBackend("float64").array(weight, bias, Conv2d(2, 4, 3), Optimisation("sgd", 1.0))
-    layer = PairLayer(array, None, makes_pairs=True, padding=padding)
-    presentation = layer.present(Stream(x), Partners.cyclic(samples, shift))
+    presentation = make_pairs(Stream(x), Partners.cyclic(samples, shift), padding)
     found = presentation.pre_activations(array.mvm(presentation.inputs), bias)
     literal = LiteralLayer(weight, bias, 0, 0, 0, concatenated=True, padding=padding)
     for mine, theirs in zip(found, pair(x, x, literal, shift), strict=True):

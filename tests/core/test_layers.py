@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
-from scff_hw.core import SCFF, Network, PairLayer, Pool, Stream, standardise, triangle
+from scff_hw.core import SCFF, Network, PairLayer, Pool, Stream, passes, standardise, triangle
 from scff_hw.core.literal import LiteralLayer, literal_step
 from scff_hw.core.random import generator
 
@@ -63,10 +63,14 @@ def build(algorithms: str, dtype: str = "float64", rate: float = 0.01) -> tuple[
     return Network(layers), literals
 
 
+@pytest.mark.parametrize("chunk", [1, 2000, 10**9], ids=["two passes", "two samples a chunk", "one pass"])
 @pytest.mark.parametrize("algorithms", ["mpm", "mpp", "mmm"])
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_ten_steps_of_each_layer_equal_the_literal_algorithm(algorithms: str, layer: int) -> None:
+def test_ten_steps_of_each_layer_equal_the_literal_algorithm(
+    algorithms: str, layer: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through frozen layers, both algorithms, AdamW: the weights of both ways stay together."""
+    monkeypatch.setattr(passes, "CHUNK_ELEMENTS", chunk)
     network, literals = build(algorithms)
     optimiser = torch.optim.AdamW([literals[layer].weight, literals[layer].bias], lr=0.01, weight_decay=1e-4)
     for step in range(10):

@@ -64,7 +64,7 @@ def test_a_rule_from_outside_is_registered_once_and_found_by_name() -> None:
         def errors(self, signals: Signals) -> Errors:
             y = torch.relu(signals.positive)
             zero = torch.zeros(())
-            return Errors(-y, torch.zeros_like(y), y.square().mean(), zero, zero, y.sum(0))
+            return Errors(-y, torch.zeros_like(y), y.square().mean(), zero, zero)
 
     assert rule_class("hebb-for-this-test") is Hebb
     with pytest.raises(UsageError, match=r"already registered"):
