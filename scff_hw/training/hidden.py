@@ -145,13 +145,14 @@ def _source(context: RunContext, pipeline: Pipeline, stage: HiddenStage) -> _Sou
     if first == 0 or len(stage.epochs) > 1 or endless or not context.network.layers[first].makes_pairs:
         return _Samples(context, pipeline)
     samples = context.plain(context.recipe.data.learn_split)
-    versions = cached_versions(
-        samples,
-        plain_and_flipped(samples, augmentation.flip),
-        lambda x: context.network.outputs(x, first)[-1],
-        context.progress,
-        f"frozen layers 1-{first}",
-    )
+    with context.stop.acting_at_once():
+        versions = cached_versions(
+            samples,
+            plain_and_flipped(samples, augmentation.flip),
+            lambda x: context.network.outputs(x, first)[-1],
+            context.progress,
+            f"frozen layers 1-{first}",
+        )
     if versions is None:
         context.progress.note("Too little free memory to keep what the frozen layers pass on; computing it each batch.")
         return _Samples(context, pipeline)

@@ -29,6 +29,22 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._nothing_to_save = False
+
+    @contextmanager
+    def acting_at_once(self) -> Iterator[None]:
+        """While something is computed that a resumed run computes anew: nothing is lost by stopping anywhere.
+
+        Raises:
+            KeyboardInterrupt: a stop is or was requested.
+        """
+        if self.requested:
+            raise KeyboardInterrupt
+        self._nothing_to_save = True
+        try:
+            yield
+        finally:
+            self._nothing_to_save = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -44,7 +60,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or self._nothing_to_save:
             raise KeyboardInterrupt
         self.requested = True
 

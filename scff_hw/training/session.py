@@ -236,18 +236,19 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
     train_part, test_part = context.plain("train"), context.plain("test")
     augmentation = augmentation_of(recipe.readout.augmentation)
     stage = f"{kind} features"
-    source = feature_source(
-        network,
-        layers,
-        train_part,
-        augmentation,
-        context.progress,
-        stage,
-        copies=recipe.readout.augmented_copies,
-        seed=context.seed,
-    )
     plain = augmentation_of(type(recipe.readout.augmentation)())
-    test = feature_source(network, layers, test_part, plain, context.progress, f"{stage}, test part")
+    with context.stop.acting_at_once():
+        source = feature_source(
+            network,
+            layers,
+            train_part,
+            augmentation,
+            context.progress,
+            stage,
+            copies=recipe.readout.augmented_copies,
+            seed=context.seed,
+        )
+        test = feature_source(network, layers, test_part, plain, context.progress, f"{stage}, test part")
     readout = Readout(recipe.readout_features, context.classes, recipe.readout, context.seed, context.device)
     if resumed is not None and start.epoch:
         readout.load_state(resumed.group("readout"))

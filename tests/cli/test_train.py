@@ -8,7 +8,7 @@ import shlex
 import signal
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
@@ -85,18 +85,26 @@ def test_several_seeds_run_side_by_side_with_mean_and_spread(cli: Any, tiny: lis
 
 
 class StopsItself(LineProgress):
-    """Sends this process a signal at the third batch."""
+    """Sends this process a signal at a step of a stage."""
 
     number = signal.SIGINT
+    at = ("layer 1", 3)
+    stages: ClassVar[list[str]] = []
     steps = 0
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        super().start(stage, total, done)
+        self.stages.append(stage)
+        self.steps = 0
 
     def advance(self, n: int = 1, **fields: float) -> None:
         super().advance(n, **fields)
         self.steps += 1
-        if self.steps == 3:
+        if (self.stages[-1], self.steps) == self.at:
             signal.raise_signal(self.number)
 
 
+@pytest.mark.parametrize("at", [("layer 1", 3), ("scff features", 1), ("readout on scff features", 1)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_tells_how_to_go_on_and_ends_in_the_same_weights(
     cli: Any,
@@ -105,12 +113,15 @@ def test_a_stopped_run_tells_how_to_go_on_and_ends_in_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
+    at: tuple[str, int],
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(StopsItself, "number", number)
+        patch.setattr(StopsItself, "at", at)
         patch.setattr(_train, "command_progress", lambda: StopsItself(Console(stderr=True)))
         stopped = cli("train", "iris-mlp", *tiny, "--out", "run")
     assert stopped.code == 1
+    assert StopsItself.stages[-1] == at[0]
     told = re.search(r"^Interrupted; resume with: scff-hw (train .*)$", stopped.err, flags=re.MULTILINE)
     assert told is not None, stopped.err
     assert stopped.out == ""
