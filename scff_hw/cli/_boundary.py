@@ -60,10 +60,11 @@ def guarded(run: Callable[[], int]) -> int:
     except typer.TyperException as error:
         return _fail(_usage(error), error.exit_code)
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        _give_up_unwritten()
         return 1
     except OSError as error:
+        _give_up_unwritten()
         return _fail(_os_error(error), 1, error)
     except Exception as error:
         return _fail(_bug(error), 1, error)
@@ -72,6 +73,14 @@ def guarded(run: Callable[[], int]) -> int:
 def _flush() -> None:
     if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
+
+
+def _give_up_unwritten() -> None:
+    """Where standard output takes no more: Python would complain, and exit with 120, when it flushes at exit."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

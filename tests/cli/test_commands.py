@@ -209,7 +209,8 @@ def test_a_reader_that_goes_away_is_not_an_error_message() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
-def test_a_full_standard_output_is_an_error() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_an_error(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*SCFF_HW, "recipes", "show", "iris-mlp"],
@@ -217,6 +218,7 @@ def test_a_full_standard_output_is_an_error() -> None:
             stderr=subprocess.PIPE,
             text=True,
             timeout=120,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     assert done.stderr.startswith("Error: No space left on the disk that holds ")
