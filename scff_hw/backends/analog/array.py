@@ -39,7 +39,7 @@ class AnalogArray:
         name: str = "",
     ) -> None:
         check_weight(geometry, weight)
-        _check_optimisation(optimisation, name)
+        check_optimisation(optimisation, name)
         self.geometry = geometry
         self.profile = profile
         self.learning_rate = optimisation.learning_rate
@@ -125,7 +125,8 @@ def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     return rows.index_select(0, order), errors.index_select(0, order)
 
 
-def _check_optimisation(wanted: Optimisation, name: str) -> None:
+def check_optimisation(wanted: Optimisation, name: str) -> None:
+    """Refuse what a pulse cannot do, naming the options that change it; `name` is the array's, e.g. layers.1."""
     key, _, _ = name.partition(" ")
     at = f"--set {key or 'layers.*'}.learn"
     if wanted.optimiser != "sgd":

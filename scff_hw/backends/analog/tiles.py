@@ -67,7 +67,8 @@ class TileGrid:
         else:
             parts = [part.contiguous() for part in x.split(self.input_sizes, dim=1)]
             outputs = [
-                _total([tile.joint_forward(p, self.compensated) for tile, p in zip(line, parts, strict=True)]) for line in self.tiles
+                _total([tile.joint_forward(p, self.compensated) for tile, p in zip(line, parts, strict=True)])
+                for line in self.tiles
             ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
