@@ -19,7 +19,7 @@ STUDIES = Path("studies")
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise.")],
+    name: Annotated[str, typer.Argument(help="Which study: noise or drift.")],
     source: Annotated[
         str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
     ],
@@ -37,6 +37,13 @@ def study(
     backprop: Annotated[
         str, typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices.")
     ] = "0.1",
+    batches: Annotated[
+        int | None,
+        typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [100]"),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.1]")
+    ] = None,
     engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
     jobs: Annotated[
         int | None, typer.Option(callback=lambda jobs: jobs and at_least(1)(jobs), help="Points at a time. [CPUs]")
@@ -55,6 +62,9 @@ def study(
     from scff_hw.studies import request_study, run_study
     from scff_hw.studies.study import STUDIES as KNOWN
 
+    if rate is not None and not 0 < rate <= 1000:
+        raise typer.BadParameter(f"{rate:g} is not above 0 and at most 1000.", param_hint="--rate")
+    options = {key: value for key, value in (("batches", batches), ("rate", rate)) if value is not None}
     request = request_study(
         name,
         source,
@@ -64,6 +74,7 @@ def study(
         seeds=seeds,
         data_dir=data_dir,
         backprop_rate=_rate(backprop),
+        options=options,
     )
     if out is None:
         parts = (name, request.recipe.name, request.profile.name, f"{datetime.now():%Y%m%d-%H%M%S}")
@@ -72,6 +83,7 @@ def study(
     for option, texts in (("--vary", vary), ("--set", overrides)):
         command += [part for text in texts or [] for part in (option, text)]
     command += ["--seeds", str(seeds), "--backprop", backprop]
+    command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
     again = shlex.join([*command, "--engine", engine, "--out", str(out)])
     with resumable(out, again), command_progress() as progress:
         found = run_study(

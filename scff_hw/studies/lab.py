@@ -78,11 +78,20 @@ class Lab:
                 run.close()
         return network
 
+    def on(self, backend: Backend, weights: Weights) -> Network:
+        """The network on `backend` with these weights, where it can learn as the recipe says."""
+        return build_network(self.recipe, backend, weights)
+
+    @property
+    def run(self) -> Path | None:
+        """The finished run that was given, where it is of this seed."""
+        run = self._parameters.get("run")
+        return None if run is None or run["seed"] != self.seed else Path(run["path"])
+
     def float_weights(self) -> Weights:
         """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
-        run = self._parameters.get("run")
-        if run is not None and run["seed"] == self.seed:
-            return hidden_weights(Path(run["path"]))
+        if self.run is not None and self._parameters["run"]["backend"] == "float":
+            return hidden_weights(self.run)
         return self.kept("float", lambda: weights_of(self.learned(FloatBackend())))
 
     def kept(self, what: str, make: Callable[[], Weights]) -> Weights:
@@ -93,10 +102,12 @@ class Lab:
         name = f"{stream_seed(self.seed, self._parameters['recipe'], what):016x}.safetensors"
         path = self._cache / name
         if path.exists():
-            return read_tensors(path)[0]
+            weights, metadata = read_tensors(path)
+            self.note = metadata.get("note", "")
+            return weights
         weights = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, weights)
+        write_tensors(path, weights, {"note": self.note})
         return weights
 
     def fit(self, network: Network) -> Readout:
@@ -128,8 +139,12 @@ class Lab:
         """Accuracy with a readout fitted on this very network."""
         return self.accuracy(network, self.fit(network))
 
-    def relearn(self, network: Network, batches: int, name: str) -> None:
+    def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
         """Let each layer, first to last, learn from `batches` more batches; labels are not looked at.
+
+        Args:
+            share: of the recipe's learning rate.
+            name: of the stream that draws samples.
 
         Raises:
             UsageError: the recipe's rule needs labels or makes pairs of its own.
@@ -143,6 +158,7 @@ class Lab:
         size = min(self.recipe.training.batch_size, len(pipeline))
         augmentation = augmentation_of(self.recipe.augmentation)
         for layer in range(max(self.layers) + 1):
+            network.layers[layer].array.learning_rate = share * self.recipe.layers[layer].learn.learning_rate
             for batch in range(batches):
                 draw = generator(self.seed, "relearn", name, layer, batch)
                 indices = torch.randint(len(pipeline), (size,), generator=draw)

@@ -16,7 +16,7 @@ from scff_hw.report import Curve, Panel
 from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
-from scff_hw.studies.request import Request, check_learnable
+from scff_hw.studies.request import Request, check_learnable, take_options
 from scff_hw.studies.table import values_of
 
 METHODS = ("float", "untrained", "scff", "programmed", "backprop")
@@ -39,7 +39,8 @@ CURVES = (
 
 
 def check(request: Request) -> None:
-    """Refuse what could not be measured: an optimiser that devices do not have."""
+    """Refuse what could not be measured: an optimiser that devices do not have, options of another study."""
+    take_options(request, ())
     check_learnable(request)
 
 

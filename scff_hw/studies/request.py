@@ -132,5 +132,22 @@ def check_learnable(request: Request) -> None:
 
     for number, layer in enumerate(request.recipe.layers, start=1):
         learn = layer.learn
+        if request.run is not None and learn.optimiser != "sgd":
+            raise UsageError(
+                f"The run of a study must be one of plain SGD, which devices can do. Got '{learn.optimiser}' in "
+                f"{request.run['path']} instead; name its recipe, with --set layers.*.learn.optimiser=sgd."
+            )
         wanted = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
         check_optimisation(wanted, f"layers.{number}")
+
+
+def take_options(request: Request, known: Sequence[str]) -> None:
+    """Refuse options that a study does not have.
+
+    Raises:
+        UsageError: an option of another study.
+    """
+    for name in request.options:
+        if name not in known:
+            takes = ", ".join(f"--{option}" for option in known) or "none of its own"
+            raise UsageError(f"The options of the study {request.study} must be {takes}. Got --{name} instead.")

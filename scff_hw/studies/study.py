@@ -10,7 +10,7 @@ from typing import Any
 
 from scff_hw.errors import UsageError, nearest
 from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
-from scff_hw.studies import noise
+from scff_hw.studies import drift, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
 from scff_hw.studies.request import Request, grid, read_source
@@ -46,6 +46,7 @@ class Study:
 
 STUDIES = {
     "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
+    "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
 }
 NAMES = tuple(STUDIES)
 
