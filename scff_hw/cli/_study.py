@@ -19,7 +19,7 @@ STUDIES = Path("studies")
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise or drift.")],
+    name: Annotated[str, typer.Argument(help="Which study: noise, drift or faults.")],
     source: Annotated[
         str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
     ],
@@ -44,6 +44,9 @@ def study(
     rate: Annotated[
         float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.1]")
     ] = None,
+    rates: Annotated[
+        str | None, typer.Option(metavar="R1,R2,...", help="faults: shares that are broken. ['0 %,1 %,5 %,20 %']")
+    ] = None,
     engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
     jobs: Annotated[
         int | None, typer.Option(callback=lambda jobs: jobs and at_least(1)(jobs), help="Points at a time. [CPUs]")
@@ -64,7 +67,9 @@ def study(
 
     if rate is not None and not 0 < rate <= 1000:
         raise typer.BadParameter(f"{rate:g} is not above 0 and at most 1000.", param_hint="--rate")
-    options = {key: value for key, value in (("batches", batches), ("rate", rate)) if value is not None}
+    options = {
+        key: value for key, value in (("batches", batches), ("rate", rate), ("rates", rates)) if value is not None
+    }
     request = request_study(
         name,
         source,
@@ -84,6 +89,8 @@ def study(
         command += [part for text in texts or [] for part in (option, text)]
     command += ["--seeds", str(seeds), "--backprop", backprop]
     command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    command += [] if data_dir is None else ["--data-dir", str(data_dir)]
+    command += [] if jobs is None else ["--jobs", str(jobs)]
     again = shlex.join([*command, "--engine", engine, "--out", str(out)])
     with resumable(out, again), command_progress() as progress:
         found = run_study(

@@ -47,14 +47,18 @@ def render(runs: Sequence[Run]) -> str:
     """Return the page about `runs` as HTML text."""
     summaries = [run.summary for run in runs]
     names = list(dict.fromkeys(str(summary["recipe"]) for summary in summaries))
-    return environment().get_template("page.html.j2").render(
-        title=", ".join(names),
-        description=str(runs[0].recipe.get("description") or ""),
-        seeds=[run.seed for run in runs],
-        results=[row for key in COMPARED if (row := _result(runs, key))],
-        seconds=duration(sum(map(total_seconds, summaries))),
-        overview=picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
-        runs=[_section(run) for run in runs],
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            title=", ".join(names),
+            description=str(runs[0].recipe.get("description") or ""),
+            seeds=[run.seed for run in runs],
+            results=[row for key in COMPARED if (row := _result(runs, key))],
+            seconds=duration(sum(map(total_seconds, summaries))),
+            overview=picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
+            runs=[_section(run) for run in runs],
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, d
 from scff_hw.report._tables import _stack, spread
 
 Summarised = dict[str, Any]
+HEADER_WIDTH = 13
 LINE_STYLES = ("-", "--", ":", "-.")
 
 
@@ -80,9 +82,9 @@ def study_table(title: str, panels: Sequence[Panel]) -> Table:
     """Return the panels as a table: a row a place, a column a curve, mean ± std over seeds in per cent."""
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(panels[0].x.rpartition(".")[2], no_wrap=True)
+    table.add_column(textwrap.fill(panels[0].x.rpartition(".")[2], HEADER_WIDTH), no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right", min_width=12)
+        table.add_column(textwrap.fill(name, HEADER_WIDTH), justify="right", no_wrap=True)
     for panel in panels:
         if len(panels) > 1:
             table.add_row(panel.title, style="bold")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends import Geometry
-from scff_hw.backends.analog import AnalogArray, AnalogBackend
+from scff_hw.backends import Backend, Geometry
+from scff_hw.backends.analog import AnalogArray
 from scff_hw.backends.analog.array import folded, unfolded
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
@@ -60,11 +61,17 @@ class AutogradTiles:
         self.array.load_state(state)
 
 
-def learn_backprop_on(lab: Lab, backend: AnalogBackend, learning_rate: float) -> Network:
+def learn_backprop_on(
+    lab: Lab, backend: Backend, learning_rate: float, after_step: Callable[[Network], None] | None = None
+) -> Network:
     """Train the recipe's network end to end on `backend` with `AnalogSGD`, and return it.
 
     As many epochs as the hidden layer that learns longest, in the recipe's batches. A digital readout on top learns
     along, by the same optimiser; hidden layers are compared with a readout fitted afterwards, as everywhere else.
+
+    Args:
+        backend: one whose arrays are those of the analog backend.
+        after_step: called with the network after each step of the optimiser.
     """
     from aihwkit.optim import AnalogSGD
 
@@ -89,6 +96,8 @@ def learn_backprop_on(lab: Lab, backend: AnalogBackend, learning_rate: float) ->
                 optimiser.zero_grad()
                 F.cross_entropy(F.linear(x, readout.weight, readout.bias), samples.labels[indices]).backward()
                 optimiser.step()
+                if after_step is not None:
+                    after_step(network)
     for tile in tiles:
         tile.bias.requires_grad_(False)
     return network

@@ -47,7 +47,7 @@ CURVES = (
     ("re-learned", "negative", 0, {"method": "scff", "treatment": "re-learned"}),
     ("compensated", "scff", 0, {"method": "scff", "treatment": "compensated"}),
     ("not compensated", "scff", 1, {"method": "scff", "treatment": "none"}),
-    ("backpropagation, compensated", "backprop", 0, {"method": "backprop", "treatment": "compensated"}),
+    ("backprop, compensated", "backprop", 0, {"method": "backprop", "treatment": "compensated"}),
     ("untrained, compensated", "untrained", 0, {"method": "untrained", "treatment": "compensated"}),
 )
 

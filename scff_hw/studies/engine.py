@@ -82,8 +82,10 @@ def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int,
         raise UsageError(
             f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES)}."
         )
-    missing = [point for point in points if measured(folder, point) is None]
-    progress.start("points", len(points), len(points) - len(missing))
+    # points that differ in their labels only are one measurement
+    missing = list({point.key: point for point in points if measured(folder, point) is None}.values())
+    total = len({point.key for point in points})
+    progress.start("points", total, total - len(missing))
     cache = folder / CACHE
     results = _on_ray(missing, cache) if engine == "ray" else _on_this_machine(missing, cache, jobs)
     for index, rows, seconds in results:

@@ -33,7 +33,7 @@ CURVES = (
     ("SCFF on chip", "scff", 0, {"method": "scff", "readout": "fitted"}),
     ("programmed", "positive", 0, {"method": "programmed", "readout": "fitted"}),
     ("programmed, readout kept", "positive", 1, {"method": "programmed", "readout": "kept"}),
-    ("backpropagation on chip", "backprop", 0, {"method": "backprop", "readout": "fitted"}),
+    ("backprop on chip", "backprop", 0, {"method": "backprop", "readout": "fitted"}),
     ("untrained", "untrained", 0, {"method": "untrained", "readout": "fitted"}),
 )
 

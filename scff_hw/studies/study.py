@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw.errors import UsageError, nearest
+from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
-from scff_hw.studies import drift, noise
+from scff_hw.studies import drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
 from scff_hw.studies.request import Request, grid, read_source
@@ -47,6 +48,7 @@ class Study:
 STUDIES = {
     "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
     "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
+    "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
 }
 NAMES = tuple(STUDIES)
 
@@ -73,6 +75,7 @@ def request_study(
 
     Raises:
         UsageError: anything that could not be measured; says what is allowed.
+        MissingPartError: aihwkit is not installed, or does not work.
     """
     if name not in STUDIES:
         raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
@@ -82,6 +85,7 @@ def request_study(
     numbers = tuple(range(first, first + seeds))
     request = Request(name, recipe, hardware, variants, numbers, run, data_dir, backprop_rate, options or {})
     STUDIES[name].check(request)
+    require_aihwkit()
     return request
 
 
