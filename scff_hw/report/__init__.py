@@ -6,10 +6,14 @@ from scff_hw.report._filters import filters
 from scff_hw.report._page import html
 from scff_hw.report._plots import first_layer, write_accuracies, write_plots
 from scff_hw.report._run import Run, read_run
+from scff_hw.report._study import Curve, Panel, Summarised, study_html, study_plot, study_plot_png, study_table
 from scff_hw.report._tables import backend_table, duration, spread_table, summary_table
 
 __all__ = [
+    "Curve",
+    "Panel",
     "Run",
+    "Summarised",
     "accuracies",
     "backend_table",
     "duration",
@@ -19,6 +23,10 @@ __all__ = [
     "learning_curves",
     "read_run",
     "spread_table",
+    "study_html",
+    "study_plot",
+    "study_plot_png",
+    "study_table",
     "summary_table",
     "write_accuracies",
     "write_atomic",

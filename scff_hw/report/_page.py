@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from scff_hw.errors import UsageError
@@ -46,20 +45,31 @@ def html(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
 
 def render(runs: Sequence[Run]) -> str:
     """Return the page about `runs` as HTML text."""
-    source = files("scff_hw.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(source)
     summaries = [run.summary for run in runs]
     names = list(dict.fromkeys(str(summary["recipe"]) for summary in summaries))
-    return template.render(
-        title=", ".join(names),
-        description=str(runs[0].recipe.get("description") or ""),
-        seeds=[run.seed for run in runs],
-        results=[row for key in COMPARED if (row := _result(runs, key))],
-        seconds=duration(sum(map(total_seconds, summaries))),
-        overview=_picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
-        runs=[_section(run) for run in runs],
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            title=", ".join(names),
+            description=str(runs[0].recipe.get("description") or ""),
+            seeds=[run.seed for run in runs],
+            results=[row for key in COMPARED if (row := _result(runs, key))],
+            seconds=duration(sum(map(total_seconds, summaries))),
+            overview=picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
+            runs=[_section(run) for run in runs],
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates of this package; what they show is escaped, and a name they lack is an error."""
+    return Environment(
+        loader=PackageLoader("scff_hw.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -86,12 +96,12 @@ def _section(run: Run) -> dict[str, Any]:
         "alone": any(layer.get("test_accuracy_alone") is not None for layer in metrics.get("layers", [])),
         "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
         "seconds": duration(total_seconds(run.summary)),
-        "curves": _picture(lambda theme: learning_curves(run, theme)),
-        "filters": _picture(lambda theme: first_layer(run, theme)),
+        "curves": picture(lambda theme: learning_curves(run, theme)),
+        "filters": picture(lambda theme: first_layer(run, theme)),
     }
 
 
-def _picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
+def picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
     """The same plot for light and for dark, as data URIs."""
     return {
         theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode() for theme in ("light", "dark")

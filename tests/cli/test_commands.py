@@ -28,12 +28,12 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "train", "evaluate", "recipes", "data", "profiles", "bench", "doctor"):
+    for command in ("demo", "train", "evaluate", "recipes", "data", "profiles", "study", "bench", "doctor"):
         assert f" {command} " in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "evaluate", "recipes list", "data fetch", "profiles fit", "bench", "doctor"]
+    "command", ["demo", "train", "evaluate", "recipes list", "data fetch", "profiles fit", "study", "bench", "doctor"]
 )
 def test_every_command_has_help(cli: Any, command: str) -> None:
     result = cli(*command.split(), "--help")

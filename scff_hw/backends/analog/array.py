@@ -39,7 +39,7 @@ class AnalogArray:
         name: str = "",
     ) -> None:
         check_weight(geometry, weight)
-        _check_optimisation(optimisation, name)
+        check_optimisation(optimisation, name)
         self.geometry = geometry
         self.profile = profile
         self.learning_rate = optimisation.learning_rate
@@ -62,11 +62,7 @@ class AnalogArray:
         self.grid.write(weight.detach().flatten(1))
 
     def mvm(self, x: Tensor) -> Tensor:
-        u = self.grid.mvm(self._prepare(x))
-        if isinstance(self.geometry, Dense):
-            return u
-        height, width = (size - self.geometry.kernel + 1 for size in x.shape[2:])
-        return u.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+        return folded(self.grid.mvm(self._prepare(x)), x, self.geometry)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         rows = self._prepare(x)
@@ -100,14 +96,23 @@ class AnalogArray:
         """The input as rows `[R * positions, fan_in]`; kept from an `mvm` to the `update` of the same `x`."""
         if self._rows is None or self._rows[0] is not x:
             check_input(self.geometry, x)
-            self._rows = (x, _unfolded(x.float(), self.geometry))
+            self._rows = (x, unfolded(x.float(), self.geometry))
         return self._rows[1]
 
 
-def _unfolded(x: Tensor, geometry: Geometry) -> Tensor:
+def unfolded(x: Tensor, geometry: Geometry) -> Tensor:
+    """The rows `[R * positions, fan_in]` that an array reads for the input `x` of a layer."""
     if isinstance(geometry, Conv2d):
         return F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
     return x.contiguous()
+
+
+def folded(u: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+    """What an array answers to `unfolded(x)`, in the shape of the layer's output."""
+    if isinstance(geometry, Dense):
+        return u
+    height, width = (size - geometry.kernel + 1 for size in x.shape[2:])
+    return u.view(len(x), height, width, -1).permute(0, 3, 1, 2)
 
 
 def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +125,8 @@ def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     return rows.index_select(0, order), errors.index_select(0, order)
 
 
-def _check_optimisation(wanted: Optimisation, name: str) -> None:
+def check_optimisation(wanted: Optimisation, name: str) -> None:
+    """Refuse what a pulse cannot do, naming the options that change it; `name` is the array's, e.g. layers.1."""
     key, _, _ = name.partition(" ")
     at = f"--set {key or 'layers.*'}.learn"
     if wanted.optimiser != "sgd":

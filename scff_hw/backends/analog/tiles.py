@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,15 +21,25 @@ class TileGrid:
 
     Attributes:
         tiles: row by row of the matrix; `tiles[o][i]` holds outputs `o` and inputs `i`.
+        compensated: reads of a programmed tile are scaled by its drift compensation; a learning tile has none.
     """
 
-    def __init__(self, weight: Tensor, profile: Profile, seed: int, name: str) -> None:
+    compensated = False
+
+    def __init__(
+        self,
+        weight: Tensor,
+        profile: Profile,
+        seed: int,
+        name: str,
+        config: Callable[[Profile, int], Any] = rpu_config,
+    ) -> None:
         outputs, inputs = weight.shape
         self.input_sizes = _shares(inputs, profile.array.rows)
         self.output_sizes = _shares(outputs, profile.array.columns)
         self.tiles = [
             [
-                _tile(columns, rows, profile, stream_seed(seed, "device", name, o, i))
+                _tile(columns, rows, config(profile, stream_seed(seed, "device", name, o, i)))
                 for i, rows in enumerate(self.input_sizes)
             ]
             for o, columns in enumerate(self.output_sizes)
@@ -53,11 +63,12 @@ class TileGrid:
     def mvm(self, x: Tensor) -> Tensor:
         """`[R, inputs] -> [R, outputs]`."""
         if len(self.input_sizes) == 1:
-            outputs = [line[0].joint_forward(x) for line in self.tiles]
+            outputs = [line[0].joint_forward(x, self.compensated) for line in self.tiles]
         else:
             parts = [part.contiguous() for part in x.split(self.input_sizes, dim=1)]
             outputs = [
-                _total([tile.joint_forward(p) for tile, p in zip(line, parts, strict=True)]) for line in self.tiles
+                _total([tile.joint_forward(p, self.compensated) for tile, p in zip(line, parts, strict=True)])
+                for line in self.tiles
             ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
@@ -126,8 +137,7 @@ def _restore(tile: Any, hidden: Tensor, weight: Tensor) -> None:
     tile._shared_weight_tensor.copy_(weight)
 
 
-def _tile(outputs: int, inputs: int, profile: Profile, seed: int) -> Any:
-    config = rpu_config(profile, seed)
+def _tile(outputs: int, inputs: int, config: Any) -> Any:
     return config.tile_class(outputs, inputs, config, bias=False)
 
 

@@ -1,0 +1,124 @@
+"""Arrays whose weights were trained elsewhere: programmed once, read many times, drifting in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.analog.array import folded, unfolded
+from scff_hw.backends.analog.tiles import TileGrid
+from scff_hw.backends.protocol import Geometry, Optimisation
+from scff_hw.backends.state import check_input, check_weight
+from scff_hw.core.random import stream_seed
+from scff_hw.hardware.programming import inference_config, require_drift
+from scff_hw.hardware.schema import Profile
+
+
+@dataclass(frozen=True)
+class ProgrammedBackend:
+    """Makes arrays that are programmed when they are made.
+
+    Attributes:
+        profile: of the hardware.
+        seed: of the noise of programming and drift.
+        compensated: reads are scaled by aihwkit's global drift compensation, one factor a tile.
+    """
+
+    profile: Profile
+    seed: int = 0
+    compensated: bool = False
+    name: str = "programmed"
+
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> ProgrammedArray:
+        """An array programmed with `weight`; nothing will learn on it, so `optimisation` is not used."""
+        return ProgrammedArray(weight, bias, geometry, self.profile, self.seed, name, self.compensated)
+
+
+class ProgrammedArray:
+    """One layer's weights on tiles that read and drift, with noise of programming; its bias is digital and exact.
+
+    aihwkit's training tiles ignore drift without a word; these are its inference tiles.
+    """
+
+    learning_rate = 0.0
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+        profile: Profile,
+        seed: int,
+        name: str = "",
+        compensated: bool = False,
+    ) -> None:
+        check_weight(geometry, weight)
+        self.geometry = geometry
+        self.profile = profile
+        self.bias = bias.detach().to(torch.float32, copy=True)
+        self.grid = TileGrid(weight.detach().flatten(1), profile, seed, name, inference_config)
+        self.grid.compensated = compensated
+        self._streams = (seed, "programming", name)
+        with _drawn_from(*self._streams):
+            for tile in self.grid:
+                tile.eval()
+                tile.program_weights()
+
+    @property
+    def weight(self) -> Tensor:
+        """A copy of the weights as they are now, times the compensation where reads are scaled by it."""
+        return self._read().view(self.geometry.weight_shape)
+
+    def drift(self, t_s: float) -> None:
+        """Let the devices drift from their programming to `t_s` seconds after it; times need not rise.
+
+        Raises:
+            UsageError: the profile has no drift.
+        """
+        require_drift(self.profile)
+        with _drawn_from(*self._streams, "drift", f"{t_s:g}"):
+            for tile in self.grid:
+                tile.drift_weights(t_s)
+
+    def mvm(self, x: Tensor) -> Tensor:
+        check_input(self.geometry, x)
+        return folded(self.grid.mvm(unfolded(x.float(), self.geometry)), x, self.geometry)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        raise NotImplementedError("programmed weights do not learn: read them back onto an array of the analog backend")
+
+    def weight_range(self) -> tuple[float, float]:
+        low, high = self.weight.aminmax()
+        return float(low), float(high)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weight": self.weight, "bias": self.bias.clone()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        raise NotImplementedError("programmed weights are made from weights, not restored")
+
+    def _read(self) -> Tensor:
+        lines = []
+        for line in self.grid.tiles:
+            factors = [tile.alpha if self.grid.compensated else 1.0 for tile in line]
+            parts = [tile.get_weights()[0] * factor for tile, factor in zip(line, factors, strict=True)]
+            lines.append(torch.cat(parts, dim=1))
+        return torch.cat(lines)
+
+
+class _drawn_from:
+    """PyTorch's global generator, which aihwkit draws this noise from, on a named stream; put back afterwards."""
+
+    def __init__(self, seed: int, *names: str) -> None:
+        self._seed = stream_seed(seed, *names)
+
+    def __enter__(self) -> None:
+        self._before = torch.random.get_rng_state()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.random.set_rng_state(self._before)

@@ -1,0 +1,122 @@
+"""`scff-hw study`: accuracy over a grid of hardware and seeds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scff_hw.cli._boundary import resumable
+from scff_hw.cli._options import DataDir, Json, Overrides, at_least
+from scff_hw.cli._output import emit_json, say, show
+from scff_hw.cli._progress import command_progress
+
+STUDIES = Path("studies")
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="Which study: noise, drift or faults.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
+    ],
+    profile: Annotated[
+        str, typer.Option("--profile", metavar="NAME|FILE", help="Hardware; see: scff-hw profiles list.")
+    ] = "ideal",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="KEY=V1,V2,...", help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds.")] = 3,
+    backprop: Annotated[
+        str, typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices.")
+    ] = "0.1",
+    batches: Annotated[
+        int | None,
+        typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [100]"),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.1]")
+    ] = None,
+    rates: Annotated[
+        str | None, typer.Option(metavar="R1,R2,...", help="faults: shares that are broken. ['0 %,1 %,5 %,20 %']")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(callback=lambda jobs: jobs and at_least(1)(jobs), help="Points at a time. [CPUs]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-PROFILE-TIME]")
+    ] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Measure accuracy over hardware and seeds: a table, plots and one HTML page.
+
+    Stopped or killed, the same command with its --out goes on.
+    """
+    from scff_hw.report import study_table
+    from scff_hw.studies import request_study, run_study
+    from scff_hw.studies.study import STUDIES as KNOWN
+
+    if rate is not None and not 0 < rate <= 1000:
+        raise typer.BadParameter(f"{rate:g} is not above 0 and at most 1000.", param_hint="--rate")
+    options = {
+        key: value for key, value in (("batches", batches), ("rate", rate), ("rates", rates)) if value is not None
+    }
+    request = request_study(
+        name,
+        source,
+        profile=profile,
+        vary=vary or [],
+        overrides=overrides or [],
+        seeds=seeds,
+        data_dir=data_dir,
+        backprop_rate=_rate(backprop),
+        options=options,
+    )
+    if out is None:
+        parts = (name, request.recipe.name, request.profile.name, f"{datetime.now():%Y%m%d-%H%M%S}")
+        out = STUDIES / "-".join(parts)
+    command = ["scff-hw", "study", name, source, "--profile", profile]
+    for option, texts in (("--vary", vary), ("--set", overrides)):
+        command += [part for text in texts or [] for part in (option, text)]
+    command += ["--seeds", str(seeds), "--backprop", backprop]
+    command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    command += [] if data_dir is None else ["--data-dir", str(data_dir)]
+    command += [] if jobs is None else ["--jobs", str(jobs)]
+    again = shlex.join([*command, "--engine", engine, "--out", str(out)])
+    with resumable(out, again), command_progress() as progress:
+        found = run_study(
+            request,
+            out,
+            engine=engine,
+            jobs=jobs or os.cpu_count() or 1,
+            command=shlex.join(command),
+            progress=progress,
+        )
+    if json:
+        emit_json({key: value for key, value in found.items() if key != "panels"})
+        return
+    show(study_table(f"{KNOWN[name].title}: {request.recipe.name} on {request.profile.name}", found["panels"]))
+    say(f"Folder: {out}   Report: {out / 'report.html'}")
+
+
+def _rate(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise typer.BadParameter(
+            f"'{text}' is neither none nor a number above 0, at most 1000.", param_hint="--backprop"
+        )
+    return rate

@@ -1,0 +1,181 @@
+"""A study as plots, a terminal table and one self-contained page."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from scff_hw.report._page import environment, picture
+from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure, percent_axis, png
+from scff_hw.report._tables import _stack, spread
+
+Summarised = dict[str, Any]
+HEADER_WIDTH = 13
+LINE_STYLES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method over the places of a panel.
+
+    Attributes:
+        role: a colour of the theme: scff, untrained, backprop, positive, negative, muted.
+        values: fractions 0..1, one a seed, at each tick; at a single place, a level that holds for all.
+        style: number of the line's style, 0 solid.
+    """
+
+    name: str
+    role: str
+    values: tuple[tuple[float, ...], ...]
+    style: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: accuracy over places, in order.
+
+    Attributes:
+        ticks: name of each place.
+        places: where they stand on the axis, None for evenly.
+    """
+
+    title: str
+    x: str
+    ticks: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    places: tuple[float, ...] | None = None
+
+
+def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
+    """Plot the panels, two a row: mean over seeds, shaded one sample standard deviation."""
+    look = THEMES[theme]
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(5.4 * columns if columns > 1 else 7.5, 3.9 * rows + 0.3, look)
+    all_axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for axes, panel in zip(all_axes, panels, strict=False):
+        _panel(axes, panel, look)
+    for axes in all_axes[len(panels) :]:
+        axes.set_visible(False)
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL_PT, frameon=False, labelcolor=look.ink
+    )
+    return figure
+
+
+def study_plot_png(panels: Sequence[Panel]) -> bytes:
+    """The plot as PNG, in the light theme."""
+    return png(study_plot(panels))
+
+
+def study_table(title: str, panels: Sequence[Panel]) -> Table:
+    """Return the panels as a table: a row a place, a column a curve, mean ± std over seeds in per cent."""
+    names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(textwrap.fill(panels[0].x.rpartition(".")[2], HEADER_WIDTH), no_wrap=True)
+    for name in names:
+        table.add_column(textwrap.fill(name, HEADER_WIDTH), justify="right", no_wrap=True)
+    for panel in panels:
+        if len(panels) > 1:
+            table.add_row(panel.title, style="bold")
+        for index, tick in enumerate(panel.ticks):
+            cells = _cells(panel, index)
+            table.add_row(tick, *(cells.get(name, "").removesuffix(" %") for name in names))
+    return _stack(f"{title} · test accuracy in %", [table])
+
+
+def study_html(
+    *,
+    title: str,
+    explanation: str,
+    panels: Sequence[Panel],
+    results: Sequence[Summarised],
+    command: str,
+    documents: Mapping[str, Any],
+    versions: Mapping[str, str],
+    seeds: Sequence[int],
+) -> str:
+    """Return a study as one HTML page that needs nothing but itself."""
+    columns = [key for key in (results[0] if results else {}) if key not in ("mean", "std", "seeds", "broken")]
+    return (
+        environment()
+        .get_template("study.html.j2")
+        .render(
+            title=title,
+            explanation=explanation,
+            plot=picture(lambda theme: study_plot(panels, theme)),
+            panels=[_section(panel) for panel in panels],
+            columns=columns,
+            results=[
+                {
+                    "cells": [row.get(column, "") for column in columns],
+                    "mean": f"{100 * row['mean']:.2f} %",
+                    "std": "" if row["std"] is None else f"{100 * row['std']:.2f}",
+                    "seeds": row["seeds"],
+                    "broken": row["broken"] or "",
+                }
+                for row in results
+            ],
+            command=command,
+            recipe=documents["recipe"],
+            profile=documents["profile"],
+            versions=versions,
+            seeds=seeds,
+        )
+    )
+
+
+def _section(panel: Panel) -> dict[str, Any]:
+    rows = [{"tick": tick, "cells": _cells(panel, index)} for index, tick in enumerate(panel.ticks)]
+    return {"title": panel.title, "x": panel.x, "names": [curve.name for curve in panel.curves], "rows": rows}
+
+
+def _cells(panel: Panel, index: int) -> dict[str, str]:
+    cells = {}
+    for curve in panel.curves:
+        values = curve.values[0] if len(curve.values) == 1 else curve.values[index]
+        cells[curve.name] = spread(values) if values else ""
+    return cells
+
+
+def _panel(axes: Axes, panel: Panel, look: Theme) -> None:
+    dress(axes, look, x=panel.x, y="test accuracy", title=panel.title)
+    places = list(panel.places or range(len(panel.ticks)))
+    for curve in panel.curves:
+        values = curve.values * len(places) if len(curve.values) == 1 else curve.values
+        shown = [(place, each) for place, each in zip(places, values, strict=True) if each]
+        if not shown:
+            continue
+        at = [place for place, _ in shown]
+        mean = [100 * statistics.mean(each) for _, each in shown]
+        half = [100 * statistics.stdev(each) if len(each) > 1 else 0.0 for _, each in shown]
+        level = len(curve.values) == 1
+        colour = getattr(look, curve.role)
+        axes.plot(
+            at,
+            mean,
+            color=colour,
+            linestyle=LINE_STYLES[curve.style],
+            linewidth=1.3 if level else 2.0,
+            marker="" if level and len(at) > 1 else "o",
+            markersize=4,
+            label=curve.name,
+        )
+        if not level:
+            low = [m - h for m, h in zip(mean, half, strict=True)]
+            high = [m + h for m, h in zip(mean, half, strict=True)]
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(places, panel.ticks, fontsize=SMALL_PT)
+    axes.margins(x=0.06)
+    percent_axis(axes)
+    axes.title.set_fontsize(TEXT_PT)

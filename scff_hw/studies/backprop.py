@@ -1,0 +1,108 @@
+"""The comparison trained by backpropagation on the same devices: aihwkit's own analog SGD on the same tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends import Backend, Geometry
+from scff_hw.backends.analog import AnalogArray
+from scff_hw.backends.analog.array import folded, unfolded
+from scff_hw.core.network import Network
+from scff_hw.core.random import generator
+from scff_hw.studies.lab import Lab
+from scff_hw.training.readout import Readout
+from scff_hw.training.run_context import augmentation_of
+
+LEARNING_RATE = 0.1
+"""Of analog SGD, on tiles and on what is digital, where a study asks for no other."""
+
+
+class AutogradTiles:
+    """An array read through aihwkit's autograd, which also reads its tiles transposed for the backward pass."""
+
+    learning_rate = 0.0
+
+    def __init__(self, array: AnalogArray) -> None:
+        self.array = array
+        self.bias = array.bias.requires_grad_()
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.array.geometry
+
+    @property
+    def weight(self) -> Tensor:
+        return self.array.weight
+
+    def mvm(self, x: Tensor) -> Tensor:
+        grid = self.array.grid
+        parts = unfolded(x, self.geometry).split(grid.input_sizes, dim=1)
+        outputs = []
+        for line in grid.tiles:
+            answers = [tile(part.contiguous()) for tile, part in zip(line, parts, strict=True)]
+            outputs.append(torch.stack(answers).sum(dim=0) if len(answers) > 1 else answers[0])
+        return folded(torch.cat(outputs, dim=1), x, self.geometry)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        raise NotImplementedError("these tiles are updated by aihwkit's AnalogSGD")
+
+    def weight_range(self) -> tuple[float, float]:
+        return self.array.weight_range()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.array.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.array.load_state(state)
+
+
+def learn_backprop_on(
+    lab: Lab, backend: Backend, learning_rate: float, after_step: Callable[[Network], None] | None = None
+) -> Network:
+    """Train the recipe's network end to end on `backend` with `AnalogSGD`, and return it.
+
+    As many epochs as the hidden layer that learns longest, in the recipe's batches. A digital readout on top learns
+    along, by the same optimiser; hidden layers are compared with a readout fitted afterwards, as everywhere else.
+
+    Args:
+        backend: one whose arrays are those of the analog backend.
+        after_step: called with the network after each step of the optimiser.
+    """
+    from aihwkit.optim import AnalogSGD
+
+    recipe, seed = lab.recipe, lab.seed
+    network = lab.untrained(backend)
+    depth = max(lab.layers) + 1
+    tiles = [AutogradTiles(_analog(layer.array)) for layer in network.layers[:depth]]
+    trained = Network([replace(layer, array=tile) for layer, tile in zip(network.layers, tiles, strict=False)])
+    readout = Readout(recipe.readout_features, lab.classes, recipe.readout, seed, torch.device("cpu"))
+    digital = [readout.weight.requires_grad_(), readout.bias.requires_grad_(), *(tile.bias for tile in tiles)]
+    analog = [piece.analog_ctx for tile in tiles for piece in tile.array.grid]
+    # A fresh tile's own rate is 0.1; step() gives it that of its group, which this constructor sets.
+    optimiser = AnalogSGD([*digital, *analog], lr=learning_rate)
+    optimiser.regroup_param_groups()
+    samples, augmentation = lab.samples("train"), augmentation_of(recipe.augmentation)
+    epochs = max(layer.learn.epochs for layer in recipe.layers)
+    with torch.enable_grad():
+        for epoch in range(epochs):
+            draw = generator(seed, "analog backprop", epoch)
+            for indices in samples.pipeline.order(draw).split(recipe.training.batch_size):
+                x = trained.features(samples.batch(indices, augmentation, draw), lab.layers)
+                optimiser.zero_grad()
+                F.cross_entropy(F.linear(x, readout.weight, readout.bias), samples.labels[indices]).backward()
+                optimiser.step()
+                if after_step is not None:
+                    after_step(network)
+    for tile in tiles:
+        tile.bias.requires_grad_(False)
+    return network
+
+
+def _analog(array: object) -> AnalogArray:
+    assert isinstance(array, AnalogArray), "backpropagation on devices was asked of another backend"
+    return array

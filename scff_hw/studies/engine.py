@@ -1,0 +1,168 @@
+"""Points of a study: measured in worker processes, here or on a cluster, each kept the moment it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from scff_hw.errors import MissingPartError, ScffError, UsageError, nearest
+from scff_hw.files import write_atomic
+from scff_hw.training.progress import Progress
+
+ENGINES = ("local", "ray")
+POINTS = "points"
+CACHE = "weights"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: everything it needs, as JSON.
+
+    Attributes:
+        study: whose `measure` is called.
+        parameters: its argument: texts of recipe and profile, the seed, what to measure.
+        labels: columns of the table that tell the point from others.
+    """
+
+    study: str
+    parameters: dict[str, Any]
+    labels: Row
+
+    @property
+    def key(self) -> str:
+        """Follows from what is measured alone, so a result is found again by whoever asks the same."""
+        text = json.dumps([self.study, self.parameters], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def measured(folder: Path, point: Point) -> list[Row] | None:
+    """The rows of a point that was measured before, None where it was not.
+
+    Raises:
+        UsageError: its file is damaged.
+    """
+    path = _path(folder, point)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return [point.labels | row for row in document["rows"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UsageError(
+            f"The file {path} is not the result of a point ({error}); remove it to measure it again."
+        ) from None
+
+
+def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int, progress: Progress) -> list[Row]:
+    """Measure what `folder` does not hold yet, and return the rows of all points, in order.
+
+    Every result is written to `folder/points/` at once: whatever ends this process, no finished point is lost.
+
+    Args:
+        engine: "local", joblib's worker processes, or "ray".
+        jobs: points measured at a time; 1 measures in this process. With ray, the cluster decides.
+
+    Raises:
+        UsageError: no such engine.
+        MissingPartError: ray is not installed.
+        ScffError: a point failed; those that were done are kept.
+    """
+    if engine not in ENGINES:
+        raise UsageError(
+            f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES)}."
+        )
+    # points that differ in their labels only are one measurement
+    missing = list({point.key: point for point in points if measured(folder, point) is None}.values())
+    total = len({point.key for point in points})
+    progress.start("points", total, total - len(missing))
+    cache = folder / CACHE
+    results = _on_ray(missing, cache) if engine == "ray" else _on_this_machine(missing, cache, jobs)
+    for index, rows, seconds in results:
+        point = missing[index]
+        document = {"labels": point.labels, "rows": rows, "seconds": round(seconds, 3), "study": point.study}
+        write_atomic(_path(folder, point), (json.dumps(document, indent=2) + "\n").encode())
+        progress.advance(1, **({"test_accuracy": rows[-1]["test_accuracy"]} if rows else {}))
+    progress.finish()
+    return [row for point in points for row in measured(folder, point) or []]
+
+
+def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool) -> tuple[int, list[Row], float]:
+    """Measure one point; what a worker process is asked for.
+
+    Args:
+        cache: folder of trained weights that points share; it may be another machine's.
+        threads: of PyTorch in this process.
+        worker: leave Ctrl-C to the process that started this one.
+    """
+    import torch
+
+    from scff_hw.studies.study import STUDIES
+
+    if worker:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
+    began = time.monotonic()
+    try:
+        rows = STUDIES[point.study].measure(point.parameters, cache)
+    except ScffError as error:
+        what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
+        # a plain error with the same exit code: it must cross process borders
+        raise (UsageError if error.exit_code == 2 else ScffError)(f"The point ({what}) failed: {error}") from None
+    return index, rows, time.monotonic() - began
+
+
+def _on_this_machine(points: Sequence[Point], cache: Path, jobs: int) -> Iterator[tuple[int, list[Row], float]]:
+    from joblib import Parallel, delayed
+
+    if jobs == 1 or len(points) < 2:
+        import torch
+
+        for index, point in enumerate(points):
+            yield run_point(index, point, cache, torch.get_num_threads(), False)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="n_jobs")
+    calls = (delayed(run_point)(index, point, cache, threads, True) for index, point in enumerate(points))
+    yield from cast(Iterator[tuple[int, list[Row], float]], pool(calls))
+
+
+def _on_ray(points: Sequence[Point], cache: Path) -> Iterator[tuple[int, list[Row], float]]:
+    try:
+        import ray
+        from ray.exceptions import RayTaskError
+    except ImportError:
+        raise MissingPartError(
+            "The engine ray needs Ray, which is not installed; type: pip install 'scff-hw[cluster]'"
+        ) from None
+    started = not ray.is_initialized()
+    if started:
+        # a running cluster is joined (RAY_ADDRESS), else one is started on this machine alone
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        remote = ray.remote(num_cpus=1, max_retries=2)(run_point)
+        waiting = [remote.remote(index, point, cache.absolute(), 1, True) for index, point in enumerate(points)]
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            try:
+                yield ray.get(done[0])
+            except RayTaskError as error:
+                raise error.cause if isinstance(error.cause, ScffError) else ScffError(str(error)) from None
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _path(folder: Path, point: Point) -> Path:
+    return folder / POINTS / f"{point.key}.json"

@@ -1,0 +1,199 @@
+"""What points of every study do: learn hidden layers somewhere, fit the readout, measure."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scff_hw.backends import Backend, FloatBackend
+from scff_hw.core.network import Network
+from scff_hw.core.random import generator, stream_seed
+from scff_hw.core.rules import rule_class
+from scff_hw.core.streams import Stream
+from scff_hw.data import Augmentation, Pipeline, hold_out, load
+from scff_hw.errors import CheckpointError, DivergenceError, UsageError
+from scff_hw.recipes import parse_recipe
+from scff_hw.training.build import Weights, build_network, frozen, untrained_weights
+from scff_hw.training.features import PlainSamples, feature_source
+from scff_hw.training.hidden import hidden_stages, learn_hidden
+from scff_hw.training.progress import SilentProgress
+from scff_hw.training.readout import Readout
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of
+from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder, read_tensors, write_tensors
+
+
+class Lab:
+    """One recipe with one seed, its data loaded; everything on the CPU in float32, but for what a backend simulates.
+
+    Attributes:
+        seed: of initial weights, order and devices.
+        note: how learning broke down, empty where it did not.
+    """
+
+    def __init__(self, parameters: dict[str, Any], cache: Path) -> None:
+        recipe = parse_recipe(parameters["recipe"], "the recipe of the study")
+        never = recipe.training.model_copy(update={"checkpoint_every_batches": 10_000_000, "dtype": "float32"})
+        self.recipe = recipe.model_copy(update={"training": never})
+        self.seed: int = parameters["seed"]
+        self._parameters, self._cache = parameters, cache
+        self._rule = rule_class(recipe.training.rule.name)
+        folder = parameters.get("data_dir")
+        dataset = load(recipe.data.name, None if folder is None else Path(folder))
+        if recipe.data.validation_samples:
+            dataset = hold_out(dataset, recipe.data.validation_samples, self.seed)
+        self.dataset = dataset
+        self.note = ""
+        self.layers = [number - 1 for number in recipe.readout.layers]
+
+    def untrained(self, backend: Backend) -> Network:
+        """The network on `backend`, before anything was learned."""
+        return build_network(frozen(self.recipe), backend, untrained_weights(self.recipe, self.seed))
+
+    def holding(self, backend: Backend, weights: Weights) -> Network:
+        """The network on `backend` with these weights, where nothing will be learned."""
+        return build_network(frozen(self.recipe), backend, weights)
+
+    def learned(self, backend: Backend) -> Network:
+        """The network after the recipe's hidden stages on `backend`: SCFF, in its arrays.
+
+        Learning that breaks down on this hardware is a result: `note` says how, and the network is as it was then.
+        """
+        recipe, stop = self.recipe, StopRequest()
+        network = build_network(recipe, backend, untrained_weights(recipe, self.seed))
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunFolder(Path(folder))
+            context = RunContext(
+                recipe, self.seed, self.dataset, backend, network, run, SilentProgress(), torch.device("cpu"), stop
+            )
+            try:
+                for stage in hidden_stages(recipe):
+                    learn_hidden(context, stage, Position(stage.name))
+            except DivergenceError as error:
+                self.note = str(error).partition(";")[0]
+            finally:
+                run.close()
+        return network
+
+    def on(self, backend: Backend, weights: Weights) -> Network:
+        """The network on `backend` with these weights, where it can learn as the recipe says."""
+        return build_network(self.recipe, backend, weights)
+
+    @property
+    def run(self) -> Path | None:
+        """The finished run that was given, where it is of this seed."""
+        run = self._parameters.get("run")
+        return None if run is None or run["seed"] != self.seed else Path(run["path"])
+
+    def float_weights(self) -> Weights:
+        """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
+        if self.run is not None and self._parameters["run"]["backend"] == "float":
+            return hidden_weights(self.run)
+        return self.kept("float", lambda: weights_of(self.learned(FloatBackend())))
+
+    def kept(self, what: str, make: Callable[[], Weights]) -> Weights:
+        """Weights that several points need, made once and kept beside the study's points.
+
+        `what` and the lab's recipe and seed must say all that they depend on.
+        """
+        name = f"{stream_seed(self.seed, self._parameters['recipe'], what):016x}.safetensors"
+        path = self._cache / name
+        if path.exists():
+            weights, metadata = read_tensors(path)
+            self.note = metadata.get("note", "")
+            return weights
+        weights = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, weights, {"note": self.note})
+        return weights
+
+    def fit(self, network: Network) -> Readout:
+        """The recipe's readout, fitted on what the network answers to the labelled training part."""
+        recipe = self.recipe.readout
+        samples = self.samples("train")
+        source = feature_source(
+            network,
+            self.layers,
+            samples,
+            augmentation_of(recipe.augmentation),
+            SilentProgress(),
+            "",
+            copies=recipe.augmented_copies,
+            seed=self.seed,
+        )
+        readout = Readout(self.recipe.readout_features, self.classes, recipe, self.seed, torch.device("cpu"))
+        for epoch in range(recipe.epochs):
+            readout.train_epoch(source, samples.labels, epoch)
+        return readout
+
+    def accuracy(self, network: Network, readout: Readout) -> float:
+        """Share of the test part (or of held-out samples) that is classified right."""
+        samples = self.samples("test")
+        source = feature_source(network, self.layers, samples, Augmentation(), SilentProgress(), "")
+        return readout.accuracy(source, samples.labels)
+
+    def fitted_accuracy(self, network: Network) -> float:
+        """Accuracy with a readout fitted on this very network."""
+        return self.accuracy(network, self.fit(network))
+
+    def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
+        """Let each layer, first to last, learn from `batches` more batches; labels are not looked at.
+
+        Args:
+            share: of the recipe's learning rate.
+            name: of the stream that draws samples.
+
+        Raises:
+            UsageError: the recipe's rule needs labels or makes pairs of its own.
+        """
+        if self._rule.needs_labels or self._rule.own_pairs:
+            raise UsageError(
+                f"The rule of a recipe that re-learns must be one without labels, such as scff. "
+                f"Got '{self._rule.name}' instead."
+            )
+        pipeline = self._pipeline(self.recipe.data.learn_split)
+        size = min(self.recipe.training.batch_size, len(pipeline))
+        augmentation = augmentation_of(self.recipe.augmentation)
+        for layer in range(max(self.layers) + 1):
+            network.layers[layer].array.learning_rate = share * self.recipe.layers[layer].learn.learning_rate
+            for batch in range(batches):
+                draw = generator(self.seed, "relearn", name, layer, batch)
+                indices = torch.randint(len(pipeline), (size,), generator=draw)
+                network.learn(Stream(pipeline.batch(indices, augmentation, draw)), {layer}, draw)
+
+    @property
+    def classes(self) -> int:
+        return len(self.dataset.classes)
+
+    def samples(self, part: str) -> PlainSamples:
+        """One part of the data as a network reads it where nothing is learned."""
+        return PlainSamples(self._pipeline(part), self._rule, self.classes)
+
+    def _pipeline(self, part: str) -> Pipeline:
+        data = self.recipe.data
+        return Pipeline(self.dataset, part, mean=data.mean, std=data.std, device=torch.device("cpu"))
+
+
+def weights_of(network: Network) -> Weights:
+    """`layers.N.weight` and `layers.N.bias` of a network, as they read now."""
+    weights: Weights = {}
+    for number, layer in enumerate(network.layers, start=1):
+        weights[f"layers.{number}.weight"] = layer.array.weight
+        weights[f"layers.{number}.bias"] = layer.array.bias.detach().clone()
+    return weights
+
+
+def hidden_weights(run: Path) -> Weights:
+    """The learned hidden weights of a finished run.
+
+    Raises:
+        CheckpointError: the run holds none.
+    """
+    tensors, _ = read_tensors(run / WEIGHTS)
+    weights = {name: value for name, value in tensors.items() if name.startswith("layers.")}
+    if not weights:
+        raise CheckpointError(f"The file {run / WEIGHTS} holds no hidden weights.")
+    return weights

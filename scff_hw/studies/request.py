@@ -1,0 +1,153 @@
+"""What a study was asked for, checked before anything is measured."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scff_hw.backends import Optimisation
+from scff_hw.errors import UsageError
+from scff_hw.hardware import Profile, dump_profile, load_profile
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe
+from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
+
+EXAMPLE = "device.response.write_noise='0 w,0.1 w'"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One place on the grid.
+
+    Attributes:
+        values: text by varied key.
+        text: the whole profile as YAML.
+    """
+
+    index: int
+    values: dict[str, str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One study.
+
+    Attributes:
+        profile: before anything is varied.
+        variants: the grid; one place where nothing is varied.
+        run: path and seed of the finished run that the study was asked about, None for a recipe.
+        backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
+        options: of the study itself, JSON.
+    """
+
+    study: str
+    recipe: Recipe
+    profile: Profile
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    run: dict[str, Any] | None
+    data_dir: Path | None
+    backprop_rate: float | None
+    options: dict[str, Any]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What is varied."""
+        return tuple(self.variants[0].values)
+
+    def common(self, seed: int) -> dict[str, Any]:
+        """Parameters of every point with this seed."""
+        found: dict[str, Any] = {"recipe": dump_recipe(self.recipe), "seed": seed}
+        if self.run is not None:
+            found["run"] = self.run
+        if self.data_dir is not None:
+            found["data_dir"] = str(self.data_dir.absolute())
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """What stands in study.json: enough to tell this study from another."""
+        return {
+            "study": self.study,
+            "recipe": dump_recipe(self.recipe),
+            "profile": dump_profile(self.profile),
+            "run": self.run,
+        }
+
+
+def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str, Any] | None]:
+    """A recipe, or the recipe of a finished run with that run's path, seed and backend.
+
+    Raises:
+        UsageError: neither, or a run that is not finished, or changes asked of a finished run.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return load_recipe(source, overrides), None
+    details = RunFolder(folder).read_json(RUN)
+    if details.get("status") != "done":
+        raise UsageError(f"The run in {folder} must be finished. Got the status '{details.get('status')}' instead.")
+    if overrides:
+        raise UsageError(f"A finished run cannot be changed. Got --set {overrides[0]} for {folder} instead.")
+    run = {"path": str(folder.absolute()), "seed": details["seed"], "backend": details["backend"]}
+    run["finished"] = details.get("started", "")
+    return load_recipe(str(folder / RECIPE)), run
+
+
+def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...]]:
+    """The profile, and its variants: every combination of the values of `key=v1,v2,...` texts, last key fastest.
+
+    Raises:
+        UsageError: no `=`, no value, a key given twice.
+        ProfileError: an unknown key, a value that is not allowed there.
+    """
+    axes: dict[str, list[str]] = {}
+    for text in vary:
+        key, equals, values = text.partition("=")
+        key = key.strip()
+        found = [value.strip() for value in values.split(",")]
+        if not equals or not key or not all(found):
+            raise UsageError(f"--vary must be key=v1,v2,..., such as {EXAMPLE}. Got {json.dumps(text)} instead.")
+        if key in axes:
+            raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
+        axes[key] = list(dict.fromkeys(found))
+    variants = []
+    for index, chosen in enumerate(itertools.product(*axes.values())):
+        values = dict(zip(axes, chosen, strict=True))
+        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
+        variants.append(Variant(index, values, dump_profile(varied)))
+    return load_profile(profile), tuple(variants)
+
+
+def check_learnable(request: Request) -> None:
+    """Refuse a recipe that cannot learn on devices, before anything is measured.
+
+    Raises:
+        UsageError: an optimiser that devices do not have.
+    """
+    from scff_hw.backends.analog.array import check_optimisation
+
+    for number, layer in enumerate(request.recipe.layers, start=1):
+        learn = layer.learn
+        if request.run is not None and learn.optimiser != "sgd":
+            raise UsageError(
+                f"The run of a study must be one of plain SGD, which devices can do. Got '{learn.optimiser}' in "
+                f"{request.run['path']} instead; name its recipe, with --set layers.*.learn.optimiser=sgd."
+            )
+        wanted = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
+        check_optimisation(wanted, f"layers.{number}")
+
+
+def take_options(request: Request, known: Sequence[str]) -> None:
+    """Refuse options that a study does not have.
+
+    Raises:
+        UsageError: an option of another study.
+    """
+    for name in request.options:
+        if name not in known:
+            takes = ", ".join(f"--{option}" for option in known) or "none of its own"
+            raise UsageError(f"The options of the study {request.study} must be {takes}. Got --{name} instead.")

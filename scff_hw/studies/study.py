@@ -1,0 +1,153 @@
+"""The studies there are, and one run of them: points, table, plots, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scff_hw.errors import UsageError, nearest
+from scff_hw.hardware.available import require_aihwkit
+from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
+from scff_hw.studies import drift, faults, noise
+from scff_hw.studies.backprop import LEARNING_RATE
+from scff_hw.studies.engine import Point, Row, run_points
+from scff_hw.studies.request import Request, grid, read_source
+from scff_hw.studies.table import as_csv, summarised
+from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.run_folder import versions, write_json
+
+STUDY = "study.json"
+RESULTS = "results.csv"
+PLOT = "accuracy.png"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One kind of study.
+
+    Attributes:
+        explanation: what its table says, for the report.
+        check: refuses a request that cannot be measured.
+        points: what to measure.
+        measure: measures one point, from its parameters and the folder of shared weights.
+        panels: plots of all rows.
+    """
+
+    title: str
+    explanation: str
+    check: Callable[[Request], None]
+    points: Callable[[Request], list[Point]]
+    measure: Callable[[dict[str, Any], Path], list[Row]]
+    panels: Callable[[Request, Sequence[Row]], list[Panel]]
+
+
+STUDIES = {
+    "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
+    "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
+    "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
+}
+NAMES = tuple(STUDIES)
+
+
+def request_study(
+    name: str,
+    source: str,
+    *,
+    profile: str,
+    vary: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seeds: int = 3,
+    data_dir: Path | None = None,
+    backprop_rate: float | None = LEARNING_RATE,
+    options: dict[str, Any] | None = None,
+) -> Request:
+    """A study, checked: nothing is measured yet.
+
+    Args:
+        source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
+        vary: `key=v1,v2,...` texts, keys of the profile.
+        seeds: how many; from 0, or from the run's.
+        backprop_rate: of analog SGD, None for no backpropagation.
+
+    Raises:
+        UsageError: anything that could not be measured; says what is allowed.
+        MissingPartError: aihwkit is not installed, or does not work.
+    """
+    if name not in STUDIES:
+        raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
+    recipe, run = read_source(source, overrides)
+    hardware, variants = grid(profile, vary)
+    first = 0 if run is None else run["seed"]
+    numbers = tuple(range(first, first + seeds))
+    request = Request(name, recipe, hardware, variants, numbers, run, data_dir, backprop_rate, options or {})
+    STUDIES[name].check(request)
+    require_aihwkit()
+    return request
+
+
+def run_study(
+    request: Request,
+    out: Path,
+    *,
+    engine: str = "local",
+    jobs: int = 1,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure every point that `out` does not hold yet, then write results.csv, accuracy.png and report.html there.
+
+    The same call goes on where a killed one stopped; more seeds or values add points to the folder.
+
+    Returns:
+        `study`, `out`, `points`, `results` (the table's rows with mean, standard deviation and count over seeds), and
+        `panels`, what was plotted.
+
+    Raises:
+        UsageError: `out` holds something else.
+        ScffError: a point failed.
+    """
+    _claim(out, request)
+    study = STUDIES[request.study]
+    points = study.points(request)
+    rows = run_points(points, out, engine=engine, jobs=jobs, progress=progress or SilentProgress())
+    panels = study.panels(request, rows)
+    results: list[Summarised] = summarised(rows)
+    write_atomic(out / RESULTS, as_csv(rows).encode())
+    write_atomic(out / PLOT, study_plot_png(panels))
+    page = study_html(
+        title=f"{study.title}: {request.recipe.name} on {request.profile.name}",
+        explanation=study.explanation,
+        panels=panels,
+        results=results,
+        command=command,
+        documents=request.describe(),
+        versions=versions(),
+        seeds=request.seeds,
+    )
+    write_atomic(out / REPORT, page.encode())
+    return {"study": request.study, "out": str(out), "points": len(points), "results": results, "panels": panels}
+
+
+def _claim(out: Path, request: Request) -> None:
+    """Take `out` for this study, or find that it was taken for it before."""
+    path = out / STUDY
+    described = request.describe()
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UsageError(f"The file {path} is not JSON; choose another --out.") from None
+        different = [key for key, value in described.items() if found.get(key) != value]
+        if different:
+            raise UsageError(
+                f"The folder {out} holds another study (its {different[0]} is not this one's); choose another --out."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"The folder {out} is not empty and holds no study; choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, described)

@@ -1,0 +1,55 @@
+"""Rows of results as a tidy table, and summarised over seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from scff_hw.studies.engine import Row
+
+VALUE = "test_accuracy"
+OVER = ("seed", "note")
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One row a measurement; a column that a row has not is empty there."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def summarised(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Mean, sample standard deviation (None of one seed), number of seeds, and how many of them broke down."""
+    columns = [column for column in _columns(rows) if column not in (*OVER, VALUE)]
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        groups.setdefault(_key(row, columns), []).append(row[VALUE])
+    return [
+        dict(zip(columns, key, strict=True))
+        | {
+            "mean": statistics.mean(values),
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+            "seeds": len(values),
+            "broken": sum(1 for row in rows if row.get("note") and _key(row, columns) == key),
+        }
+        for key, values in groups.items()
+    ]
+
+
+def values_of(rows: Sequence[Row], **where: Any) -> list[float]:
+    """Accuracies of the rows that match."""
+    return [row[VALUE] for row in rows if all(row.get(key, "") == value for key, value in where.items())]
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    found = list(dict.fromkeys(column for row in rows for column in row if column != VALUE))
+    return [*found, VALUE]
+
+
+def _key(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row.get(column, "") for column in columns)

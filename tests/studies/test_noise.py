@@ -1,0 +1,184 @@
+"""The noise study from end to end: its table, its report, going on after a kill, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scff_hw.cli import main
+from scff_hw.errors import ProfileError, UsageError
+from scff_hw.studies import Request, request_study, run_study
+
+Ask = Callable[..., Request]
+Done = tuple[Path, dict[str, Any]]
+VARY = "device.response.write_noise=0 w,0.2 w"
+KEY = VARY.partition("=")[0]
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask) -> Done:
+    out = tmp_path_factory.mktemp("studies") / "noise"
+    return out, run_study(ask(vary=[VARY], seeds=2), out, command="scff-hw study noise")
+
+
+def test_the_table_is_tidy(done: Done) -> None:
+    out, found = done
+    rows = table(out)
+    assert list(rows[0]) == ["method", "profile", KEY, "seed", "readout", "note", "test_accuracy"]
+    seen = {(row["method"], row["readout"], row[KEY], row["seed"]) for row in rows}
+    assert len(seen) == len(rows) == 2 + 2 * 2 * 5  # float, then place x seed x (four methods, one with two readouts)
+    assert all(0.05 < float(row["test_accuracy"]) <= 1 for row in rows)
+    assert {row[KEY] for row in rows} == {"", "0 w", "0.2 w"}
+    (summary,) = [r for r in found["results"] if r["method"] == "backprop" and r[KEY] == "0 w"]
+    values = [float(r["test_accuracy"]) for r in rows if r["method"] == "backprop" and r[KEY] == "0 w"]
+    assert summary["mean"] == pytest.approx(sum(values) / 2) and summary["seeds"] == 2
+    assert summary["mean"] > 0.6  # analog SGD did learn: 24 untrained units reach less
+
+
+def test_noise_hurts(done: Done) -> None:
+    """At 0.2 w of write noise, a fifth of the range, weights programmed with a kept readout lose most."""
+    mean = {(r["method"], r["readout"], r[KEY]): r["mean"] for r in done[1]["results"]}
+    assert mean["programmed", "kept", "0.2 w"] < mean["programmed", "kept", "0 w"]
+    assert mean["programmed", "fitted", "0 w"] == pytest.approx(mean["float", "fitted", ""], abs=0.08)
+
+
+def test_the_report_needs_nothing_but_itself(done: Done) -> None:
+    page = (done[0] / "report.html").read_text()
+    assert "Noise: digits-mlp on ecram" in page and "scff-hw study noise" in page and "SCFF on chip" in page
+    assert not re.search(r"""(?:src|href|srcset)=["'](?!data:)""", page) and "<script" not in page
+    assert (done[0] / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_learning_that_breaks_down_is_a_result(ask: Ask, small: list[str], tmp_path: Path) -> None:
+    wild = [change.replace("learning_rate: 0.5", "learning_rate: 100") for change in small[1::2]]
+    wanted = ask(profile="exact", overrides=wild, backprop_rate=None)
+    found = run_study(wanted, tmp_path / "study")
+    rows = {row["method"]: row for row in table(tmp_path / "study") if row["readout"] == "fitted"}
+    assert rows["untrained"]["note"] == ""
+    assert "Layer 1 " in rows["scff"]["note"], rows["scff"]
+    assert {r["method"]: r["broken"] for r in found["results"]}["scff"] == 1
+
+
+def test_a_further_seed_measures_only_itself(done: Done, ask: Ask) -> None:
+    out, _ = done
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "points").iterdir()}
+    run_study(ask(vary=[VARY.replace(",0.2 w", "")], seeds=3, backprop_rate=None), out)
+    after = {path.name: path.stat().st_mtime_ns for path in (out / "points").iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 4
+
+
+def test_a_killed_study_goes_on(tmp_path: Path, small: list[str]) -> None:
+    out = tmp_path / "study"
+    command = ["study", "noise", "digits-mlp", *small, "--profile", "ecram", "--vary", VARY, "--seeds", "2"]
+    command += ["--jobs", "1", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scff_hw", *command], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
+    deadline = time.monotonic() + 120
+    while len(list((out / "points").glob("*.json"))) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "results.csv").exists()
+    kept = {path: path.read_bytes() for path in (out / "points").glob("*.json")}
+    for text in kept.values():
+        assert 0 <= json.loads(text)["rows"][0]["test_accuracy"] <= 1
+    assert main(command) == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(table(out)) == 22
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path, ask: Ask) -> None:
+    wanted = ask(profile="exact", seeds=2, backprop_rate=None)
+    one = run_study(wanted, tmp_path / "one")
+    two = run_study(wanted, tmp_path / "two", jobs=2)
+    assert one["results"] == two["results"]  # exact devices draw nothing
+
+
+def test_a_run_stands_for_its_recipe_its_seed_and_its_weights(float_run: Path, tmp_path: Path) -> None:
+    wanted = request_study("noise", str(float_run), profile="exact", seeds=1, backprop_rate=None)
+    assert wanted.seeds == (5,)
+    found = run_study(wanted, tmp_path / "study")
+    mean = {(r["method"], r["readout"]): r["mean"] for r in found["results"]}
+    reported = json.loads((float_run / "summary.json").read_text())["metrics"]
+    assert mean["float", "fitted"] == pytest.approx(reported["test_accuracy"], abs=0.01)
+    assert mean["untrained", "fitted"] == pytest.approx(reported["untrained_test_accuracy"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "nose"}, "must be one of noise.* Got 'nose' instead; did you mean 'noise'?"),
+        ({"vary": ["device.response.write_noise"]}, 'must be key=v1,v2,.* Got "device.response.write_noise" instead'),
+        ({"vary": ["device.response.write_noise=0 w,,1 w"]}, "must be key=v1,v2"),
+        ({"vary": ["periphery.dac_bits=4 bit", "periphery.dac_bits=5 bit"]}, "Got --vary periphery.dac_bits twice"),
+        ({"overrides": []}, "Got 'adamw' instead; type: --set layers.1.learn.optimiser=sgd"),
+    ],
+)
+def test_what_could_not_be_measured_is_refused_at_once(options: dict[str, Any], message: str, ask: Ask) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask(**options)
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("device.response.write_nose=0 w", "--vary device.response.write_nose.*did you mean"),
+        ("device.response.write_noise=0.1", "--vary device.response.write_noise.*a finite number with its unit"),
+        ("periphery.dac_bits=4 bit,40 bit", "--vary periphery.dac_bits.*<= 16 bit"),
+    ],
+)
+def test_values_of_the_grid_are_checked_with_their_units(vary: str, message: str, ask: Ask) -> None:
+    with pytest.raises(ProfileError, match=message):
+        ask(vary=[vary])
+
+
+def test_a_folder_of_something_else_is_left_alone(done: Done, tmp_path: Path, ask: Ask) -> None:
+    with pytest.raises(UsageError, match=r"holds another study \(its profile is not this one's\)"):
+        run_study(ask(profile="reram-es"), done[0])
+    (tmp_path / "letter.txt").write_text("Dear reader")
+    with pytest.raises(UsageError, match="is not empty and holds no study; choose another --out"):
+        run_study(ask(), tmp_path)
+    with pytest.raises(UsageError, match=r"must be one of local, ray\. Got 'slurm' instead"):
+        run_study(ask(), tmp_path / "new", engine="slurm")
+
+
+def test_a_damaged_point_is_named(tmp_path: Path, ask: Ask) -> None:
+    wanted = ask(profile="exact", backprop_rate=None)
+    run_study(wanted, tmp_path / "study")
+    victim = next((tmp_path / "study" / "points").iterdir())
+    victim.write_text("{")
+    with pytest.raises(UsageError, match=f"{victim.name} is not the result of a point"):
+        run_study(wanted, tmp_path / "study")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backprop", "fast"], "'fast' is neither none nor a number above 0"),
+        (["--seeds", "0"], "0 is less than 1"),
+        (["--profile", "pmc"], "did you mean 'pcm'"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(
+    arguments: list[str], message: str, small: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "noise", "digits-mlp", *small, *arguments]) == 2
+    assert message in capfd.readouterr().err
