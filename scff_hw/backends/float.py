@@ -93,12 +93,12 @@ class FloatArray:
         prepared = self._prepare(x)
         self._prepared = None
         error = error.to(self.dtype)
-        if isinstance(self.geometry, Dense) and self.dtype == self._weight.dtype:
+        if isinstance(self.geometry, Dense):
             # into memory that is there already: fresh pages cost as much as the product
-            gradient = self._workspace.take("gradient", self.geometry.weight_shape, self._weight)
+            gradient = self._workspace.take("gradient", self.geometry.weight_shape, prepared)
             torch.mm(error.T, prepared, out=gradient)
         else:
-            gradient = error.T @ prepared if isinstance(self.geometry, Dense) else conv_outer(prepared, error)
+            gradient = conv_outer(prepared, error)
         # fused optimisers walk through memory in order, so a gradient in another layout would be read permuted
         gradient = gradient.to(self._weight.dtype).contiguous()
         self._descent.step({"weight": gradient, "bias": bias_error.to(self._bias.dtype)})

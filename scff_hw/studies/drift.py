@@ -30,7 +30,7 @@ BATCHES = 100
 """Of re-learning, for each layer, where a study asks for no other number."""
 
 RATE = 0.1
-"""Of re-learning, as a share of the recipe's; a small one keeps features that a kept readout still knows."""
+"""Of re-learning, as a share of the recipe's. Not tuned."""
 
 EXPLANATION = (
     "What drift leaves of hidden layers that learned on the chip and were then programmed onto it once. "

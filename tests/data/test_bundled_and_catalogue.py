@@ -17,7 +17,7 @@ def test_digits_are_bytes_with_every_class_in_both_parts() -> None:
     assert dataset.test.labels is not None
     assert all(35 <= count <= 37 for count in dataset.test.labels.bincount().tolist())
     everything = torch.cat([dataset.train.images, dataset.test.images]).flatten(1).numpy()
-    stored = np.rint(datasets.load_digits().images.reshape(1797, 64) * 255 / 16).astype(np.uint8)  # type: ignore
+    stored = np.rint(datasets.load_digits(return_X_y=True)[0] * 255 / 16).astype(np.uint8)
     assert np.array_equal(np.sort(everything, axis=0), np.sort(stored, axis=0))
 
 

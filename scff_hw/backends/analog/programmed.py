@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -110,15 +112,9 @@ class ProgrammedArray:
         return torch.cat(lines)
 
 
-class _drawn_from:
+@contextmanager
+def _drawn_from(seed: int, *names: str) -> Iterator[None]:
     """PyTorch's global generator, which aihwkit draws this noise from, on a named stream; put back afterwards."""
-
-    def __init__(self, seed: int, *names: str) -> None:
-        self._seed = stream_seed(seed, *names)
-
-    def __enter__(self) -> None:
-        self._before = torch.random.get_rng_state()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *_: object) -> None:
-        torch.random.set_rng_state(self._before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, *names))
+        yield
