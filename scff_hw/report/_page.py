@@ -16,7 +16,7 @@ from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._plots import first_layer
 from scff_hw.report._run import Run, read_run
 from scff_hw.report._style import png
-from scff_hw.report._tables import COMPARED, accuracies_of, duration, percent, spread, total_seconds
+from scff_hw.report._tables import COMPARED, accuracies_of, duration, layer_columns, percent, spread, total_seconds
 
 CLASSES = {
     "untrained_test_accuracy": "untrained",
@@ -88,12 +88,13 @@ def _section(run: Run) -> dict[str, Any]:
     return {
         "seed": run.seed,
         "backend": run.info.get("backend", ""),
+        "profile": run.info.get("profile", ""),
         "started": run.info.get("started", ""),
         "command": run.info.get("command", ""),
         "versions": run.info.get("versions", {}),
         "recipe": run.recipe_text,
         "layers": metrics.get("layers", []),
-        "alone": any(layer.get("test_accuracy_alone") is not None for layer in metrics.get("layers", [])),
+        "columns": layer_columns(metrics.get("layers", [])),
         "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
         "seconds": duration(total_seconds(run.summary)),
         "curves": picture(lambda theme: learning_curves(run, theme)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -12,18 +12,29 @@ from rich.text import Text
 
 Summary = dict[str, Any]
 
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Return a fraction 0..1 as per cent, or a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
 # What is compared, in the order it is printed: the key of its test accuracy, and its name.
 COMPARED = {
     "untrained_test_accuracy": "untrained hidden layers",
     "test_accuracy": "SCFF",
     "backprop_test_accuracy": "backpropagation",
 }
+# What is shown of a layer: a column's title, the key of its figure, and how a value is written.
+LAYER_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "goodness +": ("goodness_pos", "{:.3f}".format),
+    "goodness \N{MINUS SIGN}": ("goodness_neg", "{:.3f}".format),
+    "dead units": ("dead_units", lambda value: percent(value, 1)),
+    "test accuracy alone": ("test_accuracy_alone", percent),
+    "pulses": ("pulses", "{:.3g}".format),
+    "clipped updates": ("clipped_updates", percent),
+    "weights at a bound": ("weights_at_bounds", percent),
+}
 STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backprop_test_accuracy": "yellow"}
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction 0..1 as per cent, or a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -77,20 +88,25 @@ def summary_table(summary: Summary) -> Table:
 
 
 def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
-    """Return each layer's last goodness of positive and negative samples, dead units, and accuracy alone."""
-    alone = any(layer.get("test_accuracy_alone") is not None for layer in layers)
-    titles = ["goodness +", "goodness \N{MINUS SIGN}", "dead units"] + (["test accuracy alone"] if alone else [])
-    table = _table(*titles)
-    for layer in layers:
-        cells = [
-            f"{layer['goodness_pos']:.3f}",
-            f"{layer['goodness_neg']:.3f}",
-            f"{100 * layer['dead_units']:.1f} %",
-        ]
-        if alone:
-            cells.append(percent(layer.get("test_accuracy_alone")))
-        table.add_row(f"layer {layer['layer']}", *cells)
+    """Return the figures of each layer's last epoch, those of `layer_columns`."""
+    columns = layer_columns(layers)
+    table = _table(*columns)
+    for row, layer in enumerate(layers):
+        table.add_row(f"layer {layer['layer']}", *(cells[row] for cells in columns.values()))
     return table
+
+
+def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return what is shown of the layers, a title a column and a cell a layer.
+
+    Mean goodness, dead units, accuracy alone, and of simulated devices pulses, clipped updates and weights at a
+    bound; columns that no layer has are left out.
+    """
+    found = {}
+    for title, (key, show) in LAYER_FIGURES.items():
+        if any(layer.get(key) is not None for layer in layers):
+            found[title] = ["-" if layer.get(key) is None else show(layer[key]) for layer in layers]
+    return found
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:

@@ -80,6 +80,22 @@ def test_layer_accuracy_alone_has_a_column_where_it_was_measured(make_run: MakeR
     assert row(text, "layer 2")[-1] == "-"
 
 
+def test_figures_of_devices_are_in_the_table_and_on_the_page(make_run: MakeRun) -> None:
+    run = make_run()
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"backend": "analog", "profile": "ecram"}))
+    summary = json.loads((run / "summary.json").read_text())
+    summary["metrics"]["layers"][0] |= {"pulses": 38_795_727.9, "clipped_updates": 0.0123, "weights_at_bounds": 0.25}
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = text_of(report.summary_table(summary))
+    assert row(text, "layer 1")[-3:] == ["3.88e+07", "1.23 %", "25.00 %"]
+    assert row(text, "layer 2")[-3:] == ["-", "-", "-"]
+    page = report.html(run).read_text()
+    assert "analog backend · ecram" in page
+    assert "<th>pulses</th><th>clipped updates</th><th>weights at a bound</th>" in page
+    assert "<td>3.88e+07</td><td>1.23 %</td><td>25.00 %</td>" in page
+
+
 def test_spread_table_has_mean_standard_deviation_and_each_seed(make_run: MakeRun) -> None:
     text = text_of(report.spread_table([report.read_run(make_run(seed=s)).summary for s in range(3)]))
     assert row(text, "SCFF") == ["SCFF", "97.30 ± 0.10 %", "97.20 %", "97.30 %", "97.40 %"]
