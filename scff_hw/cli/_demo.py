@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,49 +12,79 @@ import typer
 from scff_hw.cli._boundary import resumable
 from scff_hw.cli._options import Json
 from scff_hw.cli._output import emit_json, say, show
-from scff_hw.cli._progress import command_progress
+from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.cli._train import RUNS, combined, train_seeds, write_report
-from scff_hw.errors import UsageError
+from scff_hw.errors import MissingPartError, UsageError
 
-RECIPE = "digits-mlp"
-# A further backend is a further name here: its runs get a folder, its result a row.
-BACKENDS = ("float",)
 SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the demo's table: a recipe, a backend, and the hardware it simulates."""
+
+    name: str
+    recipe: str
+    backend: str
+    profile: str | None = None
+
+
+ROWS = (
+    Row("float", "digits-mlp", "float"),
+    Row("float-sgd", "digits-100", "float"),
+    Row("analog-ecram", "digits-100", "analog", "ecram"),
+)
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")] = RUNS / "demo",
     json: Json = False,
 ) -> None:
-    """Train on handwritten digits with three seeds, beside both controls: about a minute, no download."""
+    """Train on handwritten digits with three seeds, in float beside both controls, and on simulated devices.
+
+    About two minutes, no download.
+    """
+    from scff_hw.hardware import load_profile
     from scff_hw.recipes import load_recipe
     from scff_hw.report import backend_table, write_accuracies
 
-    recipe = load_recipe(RECIPE)
     make_room(out)
     results: dict[str, list[dict[str, Any]]] = {}
-    folders: list[Path] = []
     with resumable(out, f"scff-hw demo --out {out}   (it starts again)"), command_progress() as progress:
-        progress.note(f"Recipe {RECIPE}: {recipe.description}")
-        for backend in BACKENDS:
-            runs = {seed: out / f"{backend}-seed-{seed}" for seed in SEEDS}
-            results[backend] = train_seeds(
+        for row in rows_here(progress):
+            recipe, folder = load_recipe(row.recipe), out / row.name
+            runs = {seed: folder / f"seed-{seed}" for seed in SEEDS}
+            progress.note(f"{row.name}: recipe {row.recipe}, {recipe.description}")
+            results[row.name] = train_seeds(
                 recipe,
                 runs,
-                backend=backend,
+                backend=row.backend,
+                profile=None if row.profile is None else load_profile(row.profile),
                 data_dir=None,
                 resume=False,
                 command="scff-hw demo",
                 progress=progress,
             )
-            folders += runs.values()
-        write_accuracies(results["float"], out)
-        report = write_report(folders, out, progress)
+            write_accuracies(results[row.name], folder)
+            write_report(list(runs.values()), folder, progress)
     if json:
-        emit_json({"run": str(out), "backends": {name: combined(each, out) for name, each in results.items()}})
+        each = {name: combined(summaries, out / name) for name, summaries in results.items()}
+        emit_json({"run": str(out), "backends": each})
         return
     show(backend_table(results))
-    say(f"Plots: {out / 'plots'} and {folders[0] / 'plots'}   Report: {report}")
+    say(f"Plots: {out}/*/plots   Reports: " + "  ".join(str(out / name / "report.html") for name in results))
+
+
+def rows_here(progress: CommandProgress) -> tuple[Row, ...]:
+    """The rows that can be run here; says which are left out, and why."""
+    from scff_hw.hardware.available import require_aihwkit
+
+    try:
+        require_aihwkit()
+    except MissingPartError as error:
+        progress.note(f"Simulated devices are left out: {error}")
+        return tuple(row for row in ROWS if row.backend != "analog")
+    return ROWS
 
 
 def make_room(out: Path) -> None:
@@ -63,7 +94,7 @@ def make_room(out: Path) -> None:
     """
     if not out.exists():
         return
-    ours = {f"{backend}-seed-{seed}" for backend in BACKENDS for seed in SEEDS} | {"plots", "report.html"}
+    ours = {row.name for row in ROWS}
     found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     if foreign := sorted(found - ours):
         raise UsageError(f"The folder {out} holds {foreign[0]}, which is not of a demo; choose another --out.")

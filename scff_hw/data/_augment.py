@@ -1,7 +1,8 @@
-"""Random translations, crops and flips of a batch of images, without a loop over its samples."""
+"""Random rotations, stretches, translations, crops and flips of a batch of images, without a loop over its samples."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -17,15 +18,24 @@ class Augmentation:
     translate_px: translation by -t..t pixels in both axes, what moves in being zero.
     crop_padding_px: zeros added on all sides, then a random crop back to the size.
     flip: horizontal mirror image with probability 1/2.
+    rotate_deg: rotation about the centre by an angle of -r..r degrees.
+    stretch: each axis by a factor of its own in 1-s..1+s, about the centre.
 
-    Raises UsageError for a negative number of pixels.
+    Rotation and stretch are one bilinear resampling, before the others; what moves in is zero.
+
+    Raises UsageError for a negative number of pixels, an angle not in 0..180, a stretch not in 0..0.9.
     """
 
     translate_px: int = 0
     crop_padding_px: int = 0
     flip: bool = False
+    rotate_deg: float = 0.0
+    stretch: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, most in (("rotate_deg", 180), ("stretch", 0.9)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UsageError(f"The augmentation's {name} must be in 0..{most}; got {getattr(self, name)!r}.")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith("_px") and (not isinstance(value, int) or value < 0):
@@ -50,6 +60,8 @@ class Augmentation:
             raise UsageError(
                 f"Augmentation needs images [N, C, H, W]; got a tensor of shape {list(images.shape)}."
             )
+        if self.rotate_deg or self.stretch:
+            images = _warp(images, self.rotate_deg, self.stretch, generator)
         # A crop out of zero padding is a translation too.
         for name in ("translate_px", "crop_padding_px"):
             reach = getattr(self, name)
@@ -89,6 +101,22 @@ def _translate(images: torch.Tensor, reach: int, generator: torch.Generator) -> 
     starts = sample + channel + row + top * row_stride + left
     windows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     return windows.index_select(0, starts.flatten()).view(images.shape)
+
+
+def _warp(images: torch.Tensor, rotate_deg: float, stretch: float, generator: torch.Generator) -> torch.Tensor:
+    count, _, height, width = images.shape
+    if count == 0:
+        return images
+    drawn = torch.rand((3, count), generator=generator, device=generator.device).to(images.device) * 2 - 1
+    angle = drawn[0] * math.radians(rotate_deg)
+    cos, sin = angle.cos(), angle.sin()
+    down, across = 1 / (1 + drawn[1:] * stretch)
+    # The grid's coordinates run from -1 to 1 along either side, so a rotation of oblong images scales them.
+    rows = (across * cos, -across * sin * (height / width)), (down * sin * (width / height), down * cos)
+    linear = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    grid = F.affine_grid(F.pad(linear, (0, 1)), list(images.shape), align_corners=False)
+    warped = F.grid_sample(images.to(torch.float32), grid, align_corners=False)
+    return (warped if images.is_floating_point() else warped.round_()).to(images.dtype)
 
 
 def _flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

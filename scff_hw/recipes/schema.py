@@ -103,11 +103,18 @@ class AugmentationRecipe(_Model):
         default=0, description="px; zero padding before a random crop back to the size"
     )
     flip: bool = Field(default=False, description="horizontal flip with probability 1/2")
+    rotate_deg: float = Field(
+        0.0, ge=0, le=180, description="degree; random rotation by up to this much either way, zero fill"
+    )
+    stretch: float = Field(
+        0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by up to this much"
+    )
 
     @property
     def is_identity(self) -> bool:
         """True where nothing is changed."""
-        return not (self.translate_px or self.crop_padding_px or self.flip)
+        changes = (self.translate_px, self.crop_padding_px, self.flip, self.rotate_deg, self.stretch)
+        return not any(changes)
 
 
 class LearningAugmentation(AugmentationRecipe):

@@ -128,13 +128,13 @@ def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
 
     `groups` maps the name of a backend to the summaries of its runs.
     """
-    table = _table(*COMPARED.values(), "time a run", first="backend")
+    table = _table("recipe", *COMPARED.values(), "time a run", first="backend")
     for name, summaries in groups.items():
         cells = [Text(spread(accuracies_of(summaries, key)), style=STYLES[key]) for key in COMPARED]
-        table.add_row(name, *cells, duration(statistics.mean(map(total_seconds, summaries))))
+        seconds = duration(statistics.mean(map(total_seconds, summaries)))
+        table.add_row(name, summaries[0]["recipe"], *cells, seconds)
     count = max(map(len, groups.values()))
-    recipe = next(iter(groups.values()))[0]["recipe"]
-    return _stack(f"{recipe} · test accuracy, mean ± std of {count} seeds", [table])
+    return _stack(f"test accuracy, mean ± std of {count} seeds", [table])
 
 
 def _table(*columns: str, first: str = "") -> Table:

@@ -92,7 +92,7 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
         if treatment == "re-learned":
             time = parameters["time"]
             drift(network, TIMES_S[time])
-            network = lab.on(AnalogBackend(profile, lab.seed), weights_of(network))
+            network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
             lab.relearn(network, parameters["batches"], parameters["rate"], time)
             return _rows(lab, network, kept, time)
         # "programmed": before any drift, with the readout that is kept from here on

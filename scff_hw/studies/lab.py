@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from scff_hw.backends import Backend, FloatBackend
+from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.rules import rule_class
@@ -78,9 +79,14 @@ class Lab:
                 run.close()
         return network
 
-    def on(self, backend: Backend, weights: Weights) -> Network:
-        """The network on `backend` with these weights, where it can learn as the recipe says."""
-        return build_network(self.recipe, backend, weights)
+    def resumed(self, backend: AnalogBackend, weights: Weights) -> Network:
+        """The network with these weights on the devices that learn from initial ones, at the scale they learned at."""
+        network = build_network(self.recipe, backend, untrained_weights(self.recipe, self.seed))
+        for number, layer in enumerate(network.layers, start=1):
+            assert isinstance(layer.array, AnalogArray), "weights were put on devices of another backend"
+            layer.array.write(weights[f"layers.{number}.weight"])
+            layer.array.bias.copy_(weights[f"layers.{number}.bias"])
+        return network
 
     @property
     def run(self) -> Path | None:

@@ -119,4 +119,6 @@ class RunContext:
 
 def augmentation_of(recipe: AugmentationRecipe) -> Augmentation:
     """The data package's augmentation for a recipe's."""
-    return Augmentation(recipe.translate_px, recipe.crop_padding_px, recipe.flip)
+    return Augmentation(
+        recipe.translate_px, recipe.crop_padding_px, recipe.flip, recipe.rotate_deg, recipe.stretch
+    )

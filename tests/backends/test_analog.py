@@ -131,6 +131,15 @@ def test_updates_too_large_for_a_train_are_counted_as_clipped() -> None:
     assert array.take_figures()["clipped_updates"] == pytest.approx(0.5)
 
 
+def test_weights_written_later_keep_the_scale_of_the_first() -> None:
+    """Else learning would go on with coarser steps than it began with, once weights have grown."""
+    array = dense(AnalogBackend(profile("ecram", "learning.weight_scaling_omega=0.3 w")))
+    scales, weight = array.grid.scales(), array.weight
+    array.write(2 * weight)
+    assert array.grid.scales() == scales
+    assert torch.allclose(array.weight, 2 * weight, atol=1e-6)
+
+
 def test_weights_at_their_bounds_are_counted() -> None:
     array = dense(AnalogBackend(profile("ideal", "learning.weight_scaling_omega=0 w")))
     assert array.take_figures()["weights_at_bounds"] < 0.02

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from scff_hw.cli import _demo, _train
 from scff_hw.cli._progress import LineProgress
+from scff_hw.errors import MissingPartError
 
 
 def one_object(text: str) -> dict[str, Any]:
@@ -257,10 +258,13 @@ def test_evaluate_repeats_the_accuracy_of_the_run(cli: Any, trained: Path) -> No
 @pytest.fixture
 def small_demo(cli: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo of Iris instead of digits, in a second instead of a minute; the digits run in `make demo`."""
-    small = cli("recipes", "show", "iris-mlp", *tiny)
-    (tmp_path / "small.yaml").write_text(small.out)
-    monkeypatch.setattr(_demo, "RECIPE", str(tmp_path / "small.yaml"))
+    sgd = [f"--set=layers.*.learn.{pair}" for pair in ("optimiser=sgd", "weight_decay=0")]
+    for name, options in (("small", tiny), ("sgd", [*tiny, *sgd])):
+        (tmp_path / f"{name}.yaml").write_text(cli("recipes", "show", "iris-mlp", *options).out)
+    small, plain = str(tmp_path / "small.yaml"), str(tmp_path / "sgd.yaml")
+    rows = (_demo.Row("float", small, "float"), _demo.Row("analog-ecram", plain, "analog", "ecram"))
     monkeypatch.setattr(_demo, "SEEDS", (0, 1))
+    monkeypatch.setattr(_demo, "ROWS", rows)
 
 
 @pytest.mark.usefixtures("small_demo")
@@ -269,15 +273,13 @@ def test_demo_prints_a_table_and_writes_plots_and_a_report_twice(cli: Any, tmp_p
         result = cli("demo")
         assert result.code == 0, result.err
         assert result.out == ""
-        assert re.search(r"float +[\d.]+ ± [\d.]+ % +[\d.]+ ± [\d.]+ % +[\d.]+ ± [\d.]+ %", result.err)
+        for name in ("float", "analog-ecram"):
+            assert re.search(rf"{name} +iris-mlp +" + r" +".join([r"[\d.]+ ± [\d.]+ %"] * 3), result.err)
     demo = tmp_path / "runs" / "demo"
-    assert (demo / "plots" / "accuracies.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in demo.iterdir()) == [
-        "float-seed-0",
-        "float-seed-1",
-        "plots",
-        "report.html",
-    ]
+    assert sorted(path.name for path in demo.iterdir()) == ["analog-ecram", "float"]
+    for folder in demo.iterdir():
+        assert sorted(path.name for path in folder.iterdir()) == ["plots", "report.html", "seed-0", "seed-1"]
+        assert (folder / "plots" / "accuracies.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.usefixtures("small_demo")
@@ -289,6 +291,18 @@ def test_demo_has_json_too(cli: Any) -> None:
     assert found["backends"]["float"]["seeds"] == [0, 1]
 
 
+@pytest.mark.usefixtures("small_demo")
+def test_demo_without_the_simulator_says_so_and_goes_on(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingPartError("The analog backend needs aihwkit, which is not installed; type: pip install it")
+
+    monkeypatch.setattr("scff_hw.hardware.available.require_aihwkit", missing)
+    result = cli("demo", "--json")
+    assert result.code == 0, result.err
+    assert list(one_object(result.out)["backends"]) == ["float"]
+    assert "Simulated devices are left out: The analog backend needs aihwkit" in result.err
+
+
 def test_demo_leaves_other_files_alone(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     result = cli("demo", "--out", tmp_path)
@@ -297,9 +311,10 @@ def test_demo_leaves_other_files_alone(cli: Any, tmp_path: Path) -> None:
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
-def test_the_demo_recipe_is_packaged_and_needs_no_download() -> None:
+def test_the_demo_recipes_are_packaged_and_need_no_download() -> None:
     from scff_hw.data import info
     from scff_hw.recipes import load_recipe
 
-    assert info(load_recipe(_demo.RECIPE).data.name).bundled
+    assert all(info(load_recipe(row.recipe).data.name).bundled for row in _demo.ROWS)
     assert len(_demo.SEEDS) == 3
+    assert {row.backend for row in _demo.ROWS} == {"float", "analog"}

@@ -120,3 +120,57 @@ def test_a_translation_as_large_as_the_image_and_features_are_refused() -> None:
         Augmentation(crop_padding_px=6)(torch.ones(2, 1, 8, 6), seeded(0))
     with pytest.raises(UsageError, match=r"needs images \[N, C, H, W\]; got a tensor of shape \[3, 4\]"):
         Augmentation(flip=True)(torch.ones(3, 4), seeded(0))
+
+
+def blobs(height: int, width: int, down: float, right: float, wide: float = 2.0) -> torch.Tensor:
+    """One image [1, 1, H, W]: a round spot of width `wide`, `down` and `right` of the centre."""
+    rows = torch.arange(height) - (height - 1) / 2 - down
+    columns = torch.arange(width) - (width - 1) / 2 - right
+    return torch.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / (2 * wide**2)).view(1, 1, height, width)
+
+
+def moments(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of images [N, 1, H, W]: the centre of mass from the middle (down, right), and the spread along both axes."""
+    _, _, height, width = images.shape
+    mass = images[:, 0].double() / images.double().sum((1, 2, 3))[:, None, None]
+    rows = torch.arange(height) - (height - 1) / 2
+    columns = torch.arange(width) - (width - 1) / 2
+    down, right = (mass * rows[:, None]).sum((1, 2)), (mass * columns).sum((1, 2))
+    tall = (mass * (rows[:, None] - down[:, None, None]) ** 2).sum((1, 2)).sqrt()
+    broad = (mass * (columns - right[:, None, None]) ** 2).sum((1, 2)).sqrt()
+    return down, right, tall, broad
+
+
+def test_rotation_turns_about_the_centre_by_up_to_its_angle() -> None:
+    images = blobs(36, 60, down=0, right=10).expand(400, -1, -1, -1)
+    down, right, tall, broad = moments(Augmentation(rotate_deg=30)(images, seeded(0)))
+    assert ((down**2 + right**2).sqrt() - 10).abs().max() < 0.05
+    angle = torch.atan2(down, right).rad2deg()
+    assert 28 < angle.max() <= 30.5 and -30.5 <= angle.min() < -28
+    assert abs(angle.mean()) < 3
+    assert (tall - 2).abs().max() < 0.1 and (broad - 2).abs().max() < 0.1
+
+
+def test_stretch_moves_and_widens_each_axis_by_its_own_factor() -> None:
+    images = blobs(60, 44, down=10, right=-6).expand(400, -1, -1, -1)
+    down, right, tall, broad = moments(Augmentation(stretch=0.2)(images, seeded(1)))
+    for moved, spread, at in ((down, tall, 10), (right, broad, -6)):
+        factor = moved / at
+        assert 1.17 < factor.max() <= 1.205 and 0.795 <= factor.min() < 0.83
+        assert (spread / 2 - factor).abs().max() < 0.06
+    assert torch.corrcoef(torch.stack([down, right]))[0, 1].abs() < 0.2
+
+
+def test_a_turned_image_keeps_its_type_and_its_range() -> None:
+    images = torch.randint(256, (50, 3, 9, 7), generator=seeded(2), dtype=torch.uint8)
+    turned = Augmentation(rotate_deg=20, stretch=0.1)(images, seeded(3))
+    assert turned.dtype == torch.uint8 and turned.shape == images.shape
+    exact = Augmentation(rotate_deg=20, stretch=0.1)(images.float(), seeded(3))
+    assert (turned.float() - exact).abs().max() <= 0.5
+    assert Augmentation(rotate_deg=20)(images[:0], seeded(0)).shape == (0, 3, 9, 7)
+
+
+@pytest.mark.parametrize("wrong", [{"rotate_deg": 181}, {"rotate_deg": float("nan")}, {"stretch": 1.0}])
+def test_angles_and_stretches_out_of_range_are_refused(wrong) -> None:
+    with pytest.raises(UsageError, match=r"augmentation's (rotate_deg|stretch) must be in 0\.\.(180|0\.9); got"):
+        Augmentation(**wrong)

@@ -14,6 +14,7 @@ from scff_hw.recipes.reference import main, recipe_page
 EXPECTED = (
     "cifar10-cnn",
     "cifar10-cnn-parallel",
+    "digits-100",
     "digits-mlp",
     "iris-mlp",
     "mnist-500",

@@ -82,7 +82,7 @@ def test_relearning_changes_weights_by_its_rate(ask: Ask, tmp_path: Path) -> Non
     with torch.no_grad():
         weights = weights_of(lab.untrained(AnalogBackend(load_profile("exact"), 0)))
         for share in (0.1, 0.2):
-            network = lab.on(AnalogBackend(load_profile("exact"), 0), weights)
+            network = lab.resumed(AnalogBackend(load_profile("exact"), 0), weights)
             lab.relearn(network, 1, share, "a test")
             moved.append(weights_of(network)["layers.1.weight"] - weights["layers.1.weight"])
     torch.testing.assert_close(2 * moved[0], moved[1], rtol=1e-3, atol=1e-6)

@@ -57,7 +57,10 @@ class AnalogArray:
         return self.grid.read().view(self.geometry.weight_shape)
 
     def write(self, weight: Tensor) -> None:
-        """Put weights of the shape `geometry.weight_shape` on the tiles, exactly up to the devices' bounds."""
+        """Put weights of the shape `geometry.weight_shape` on the tiles, exactly up to the devices' bounds.
+
+        What a device's full range stands for stays as the first weights set it.
+        """
         check_weight(self.geometry, weight)
         self.grid.write(weight.detach().flatten(1))
 

@@ -44,17 +44,21 @@ class TileGrid:
             ]
             for o, columns in enumerate(self.output_sizes)
         ]
-        self.write(weight)
+        for tile, part in self._parts(weight):
+            tile.set_weights(part.float())
 
     def __iter__(self) -> Iterator[Any]:
         for line in self.tiles:
             yield from line
 
     def write(self, weight: Tensor) -> None:
-        """Put `[outputs, inputs]` on the tiles, exactly up to the bounds of the devices."""
+        """Put `[outputs, inputs]` on the tiles, at the scale of the first weights, up to the bounds of the devices."""
+        for tile, part in self._parts(weight):
+            tile.set_weights(part.float() / _scale(tile), apply_weight_scaling=False)
+
+    def _parts(self, weight: Tensor) -> Iterator[tuple[Any, Tensor]]:
         for line, band in zip(self.tiles, weight.split(self.output_sizes), strict=True):
-            for tile, part in zip(line, band.split(self.input_sizes, dim=1), strict=True):
-                tile.set_weights(part.float())
+            yield from zip(line, band.split(self.input_sizes, dim=1), strict=True)
 
     def read(self) -> Tensor:
         """The weights `[outputs, inputs]` as the next MVM uses them, without its noise; a copy."""
