@@ -329,7 +329,7 @@ class ReadoutRecipe(_Model):
 
 
 class BackpropRecipe(_Model):
-    """The same architecture, trained end to end by backpropagation with Adam."""
+    """The same architecture, trained end to end by backpropagation with Adam, with the readout's augmentation."""
 
     epochs: Epochs = Field(description="passes over the labelled training split")
     learning_rate: LearningRate = Field(default=1e-3, description="step size of Adam")

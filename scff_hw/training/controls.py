@@ -70,7 +70,7 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
         _restore(adam, parameters, restored)
     context.extra = lambda: {f"backprop.{name}": value for name, value in _state(adam, parameters).items()}
     train, test = context.plain("train"), context.plain("test")
-    augmentation = augmentation_of(recipe.augmentation)
+    augmentation = augmentation_of(recipe.readout.augmentation)
     keep = 1 - wanted.dropout
     batches = -(-len(train) // wanted.batch_size)
     context.progress.start("backprop control", wanted.epochs * batches, start.epoch * batches)

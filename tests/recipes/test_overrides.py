@@ -32,7 +32,7 @@ def test_any_key_can_be_set() -> None:
             "data.mean=[0.5]",
         ],
     )
-    assert [layer.learn.epochs for layer in recipe.layers] == [20, 3]
+    assert [layer.learn.epochs for layer in recipe.layers] == [6, 3]
     assert recipe.training.batch_size == 50
     assert recipe.readout.dropout == 0.1
     assert recipe.training.rule.options == {"sharpness": 2}

@@ -109,11 +109,12 @@ def test_stl10_is_that_of_the_published_code() -> None:
     assert recipe.augmentation.crop_padding_px == 4 and recipe.augmentation.flip
 
 
-def test_mnist_mlp_is_that_of_the_published_code() -> None:
+def test_mnist_mlp_has_the_papers_layers_and_first_thresholds() -> None:
     recipe = load_recipe("mnist-mlp")
     assert [s.output for s in recipe.shapes] == [(2000,), (2000,)]
-    assert [layer.pairs for layer in recipe.layers] == ["made", "passed"]
-    assert (recipe.augmentation.translate_px, recipe.augmentation.two_views) == (2, True)
+    first = recipe.layers[0].learn
+    assert (first.learning_rate, first.theta_pos, first.theta_neg, first.penalty) == (3e-3, 4, 6, 1e-4)
+    assert recipe.augmentation.two_views
     assert recipe.readout.halve_at_percent == (20, 35, 50, 60, 70, 80, 90)
     assert recipe.readout_features == 4000
 
