@@ -39,10 +39,10 @@ def study(
     ] = "0.1",
     batches: Annotated[
         int | None,
-        typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [100]"),
+        typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [30]"),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.1]")
+        float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.03]")
     ] = None,
     rates: Annotated[
         str | None, typer.Option(metavar="R1,R2,...", help="faults: shares that are broken. ['0 %,1 %,5 %,20 %']")

@@ -104,10 +104,10 @@ class AugmentationRecipe(_Model):
     )
     flip: bool = Field(default=False, description="horizontal flip with probability 1/2")
     rotate_deg: float = Field(
-        0.0, ge=0, le=180, description="degree; random rotation by up to this much either way, zero fill"
+        default=0.0, ge=0, le=180, description="degree; random rotation by up to this much either way, zero fill"
     )
     stretch: float = Field(
-        0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by up to this much"
+        default=0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by up to this much"
     )
 
     @property

@@ -134,7 +134,7 @@ def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
         seconds = duration(statistics.mean(map(total_seconds, summaries)))
         table.add_row(name, summaries[0]["recipe"], *cells, seconds)
     count = max(map(len, groups.values()))
-    return _stack(f"test accuracy, mean ± std of {count} seeds", [table])
+    return _stack(f"test accuracy, mean ± std of {count} seeds (backpropagation: in float)", [table])
 
 
 def _table(*columns: str, first: str = "") -> Table:
