@@ -20,6 +20,7 @@ from torch import Tensor
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.core.initial import initial_weights
+from scff_hw.core.memory import large_blocks_kept
 from scff_hw.core.random import generator
 from scff_hw.errors import UsageError
 from scff_hw.hardware import load_profile
@@ -75,7 +76,7 @@ def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only
     torch.set_num_threads(threads)
     progress.start("bench analog", len(cases) * (repeats + 1))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), large_blocks_kept():  # as in training
             results = [_measure(case, repeats, progress) for case in cases]
     finally:
         torch.set_num_threads(before)

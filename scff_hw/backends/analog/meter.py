@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,30 +36,29 @@ class PulseMeter:
         """Add one update of `[R, inputs]` by `[R, outputs]`."""
         if not self._pulsed or not len(x) or not rate:
             return
-        inputs = x.abs().split(self._grid.input_sizes, dim=1)
-        errors = error.abs().split(self._grid.output_sizes, dim=1)
+        inputs = [_Lines.of(part) for part in x.abs().split(self._grid.input_sizes, dim=1)]
+        errors = [_Lines.of(part) for part in error.abs().split(self._grid.output_sizes, dim=1)]
         for scales, e in zip(self._grid.scales(), errors, strict=True):
             for scale, part in zip(scales, inputs, strict=True):
                 self._count_tile(part, e, rate / self._step / scale)
 
-    def _count_tile(self, x: Tensor, error: Tensor, gain: float) -> None:
+    def _count_tile(self, x: _Lines, error: _Lines, gain: float) -> None:
         """One tile; `gain` is the steps that an input and an error of 1 ask for."""
         longest, learning = self._learning.max_pulses, self._learning
-        x_active, e_active = _sums(x.sign()), _sums(error.sign())  # both are magnitudes here
-        requested = x_active @ e_active
-        x_sum, e_sum, cut = _sums(x), _sums(error), 0.0
+        requested = x.active @ error.active
+        x_sum, e_sum, cut = x.total, error.total, 0.0
         if learning.update_management or learning.pulse_management:
             # rows are pulsed up to certainty, columns up to the error at which a whole train is not enough
-            e_max = error.amax(1)
-            steps = gain * x.amax(1) * e_max
+            steps = gain * x.largest * error.largest
             if float(steps.max()) > longest:
-                reach = (e_max * (longest / steps.clamp_min(1e-30)).clamp_max(1)).unsqueeze(1)
-                cut = float(x_active @ _sums(error > reach * (1 + 1e-6)))
-                e_sum = _sums(error.minimum(reach))
+                reach = (error.largest * (longest / steps.clamp_min(1e-30)).clamp_max(1)).unsqueeze(1)
+                cut = float(x.active @ _sums(error.values > reach * (1 + 1e-6)))
+                e_sum = _sums(error.values.minimum(reach))
         else:
             reach = torch.tensor((longest / gain) ** 0.5)
-            cut = float(requested - (x_active - _sums(x > reach)) @ (e_active - _sums(error > reach)))
-            x_sum, e_sum = _sums(x.minimum(reach)), _sums(error.minimum(reach))
+            within_x, within_e = x.active - _sums(x.values > reach), error.active - _sums(error.values > reach)
+            cut = float(requested - within_x @ within_e)
+            x_sum, e_sum = _sums(x.values.minimum(reach)), _sums(error.values.minimum(reach))
         self.counts += torch.tensor([float(requested), cut, gain * float(x_sum @ e_sum)], dtype=torch.float64)
 
     def take(self) -> dict[str, float]:
@@ -76,6 +76,20 @@ class PulseMeter:
             "weights_at_bounds": at_bounds(self._grid, self._step / 2) if self._pulsed else 0.0,
             "pulses": pulses,
         }
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Magnitudes `[R, lines]`, and of each row how many are not 0, their sum and the largest."""
+
+    values: Tensor
+    active: Tensor
+    total: Tensor
+    largest: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> _Lines:
+        return cls(values, _sums(values.sign()), _sums(values), values.amax(1))
 
 
 def _sums(values: Tensor) -> Tensor:
