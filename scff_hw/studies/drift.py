@@ -30,7 +30,7 @@ BATCHES = 30
 """Of re-learning, for each layer, where a study asks for no other number."""
 
 RATE = 0.03
-"""Of re-learning, as a share of the recipe's: the most that does no harm on digits and PCM (benchmarks/README.md)."""
+"""Of re-learning, as a share of the recipe's: little harm on digits and PCM (benchmarks/relearning.py)."""
 
 EXPLANATION = (
     "What drift leaves of hidden layers that learned on the chip and were then programmed onto it once. "
