@@ -49,6 +49,10 @@ class DivergenceError(ScffError):
     """Learning produced a value that is not finite, or outgrew its bounds."""
 
 
+class WidthError(ScffError):
+    """An integer that needs more bits than its format declares."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the closest of `allowed`, or an empty string."""
     match = get_close_matches(name, list(allowed), n=1, cutoff=0.5)

@@ -10,7 +10,16 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from scff_hw.backends.float import FloatBackend
-from scff_hw.backends.protocol import Backend, Conv2d, Dense, Geometry, Metered, Optimisation, SynapticArray
+from scff_hw.backends.protocol import (
+    Backend,
+    Conv2d,
+    Dense,
+    Geometry,
+    Metered,
+    Optimisation,
+    OwnArithmetic,
+    SynapticArray,
+)
 from scff_hw.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -24,12 +33,13 @@ __all__ = [
     "Geometry",
     "Metered",
     "Optimisation",
+    "OwnArithmetic",
     "SynapticArray",
     "backend_names",
     "make_backend",
 ]
 
-BUILT_IN = ("analog", "float")
+BUILT_IN = ("analog", "fixed", "float")
 
 
 def backend_names() -> list[str]:
@@ -62,6 +72,15 @@ def make_backend(
         from scff_hw.hardware import load_profile
 
         return AnalogBackend(profile or load_profile(DEFAULT_PROFILE), seed, dtype, device)
+    if name == "fixed":
+        from scff_hw.backends.fixed import FixedBackend
+
+        if profile is not None:
+            raise UsageError(
+                f"The fixed backend has no devices, so it takes no profile of them. Got '{profile.name}'; "
+                "type: --backend analog"
+            )
+        return FixedBackend(seed=seed)
     hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
     for point in entry_points(group="scff_hw.backends"):
         if point.name == name:

@@ -8,7 +8,7 @@ what it prepared of `x` in between.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -141,6 +141,22 @@ class Metered(Protocol):
 
     def take_figures(self) -> dict[str, float]:
         """Figures since the last call, by name; asked for once an epoch, and logged with it."""
+        ...
+
+
+@runtime_checkable
+class OwnArithmetic(Protocol):
+    """A backend whose layers and readout compute in numbers of their own, such as integers.
+
+    Its arrays make the same two calls; what lies between them is not the float layer's.
+    """
+
+    def layer(self, **parts: Any) -> Any:
+        """A layer (`scff_hw.core.layer.Layer`) from the fields of `scff_hw.core.layer.PairLayer`."""
+        ...
+
+    def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A readout's weights and biases as this backend's inference has them."""
         ...
 
 

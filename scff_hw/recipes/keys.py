@@ -131,7 +131,7 @@ def _allowed(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "allowed" in node:
         return node["allowed"]
     if choices := _choices(node):
-        return choices[0] if len(choices) == 1 else "one of " + ", ".join(choices)
+        return str(choices[0]) if len(choices) == 1 else "one of " + ", ".join(map(str, choices))
     match node.get("type"):
         case "boolean":
             return "true or false"

@@ -6,6 +6,7 @@ values that are not finite. Tables and appendices cited are those of the SCFF pa
 
 from __future__ import annotations
 
+from math import frexp
 from typing import Annotated, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -346,6 +347,54 @@ class ControlsRecipe(_Model):
     )
 
 
+class FixedPointRecipe(_Model):
+    """Widths and choices of the fixed backend; other backends ignore them."""
+
+    weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, sign included")
+    activation_bits: int = Field(
+        default=8, ge=4, le=8, description="bit; of standardised inputs, outputs and what is passed on"
+    )
+    shadow_bits: Literal[0, 8, 16, 32] = Field(
+        default=16, description="bit; of the copy that updates are summed in; 0: they go straight into the weights"
+    )
+    error_bits: int = Field(default=8, ge=4, le=16, description="bit; of an error at a pre-activation")
+    accumulator_bits: int = Field(default=32, ge=16, le=32, description="bit; of the sums of the MVM and the update")
+    rounding: Literal["half_even", "half_up"] = Field(
+        default="half_even", description="of halves wherever a value is requantised; CMSIS-NN rounds half_up"
+    )
+    update_rounding: Literal["nearest", "stochastic"] | None = Field(
+        default=None, description="of an update; null: nearest into a shadow, stochastic without one"
+    )
+    weight_scales: Literal["tensor", "channel"] = Field(
+        default="tensor", description="one power of two for all weights of a layer, or one an output channel"
+    )
+    weight_scale: float | None = Field(
+        default=None, gt=0, le=1, description="of one step of a weight, a power of two; null: by weight_headroom"
+    )
+    weight_headroom: float = Field(
+        default=4.0, ge=1, le=256, description="largest weight that a layer can hold, over its largest initial one"
+    )
+    calibration_batches: int = Field(default=4, ge=1, le=1000, description="unlabelled batches that scales are chosen by")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether updates are rounded with probability."""
+        return self.update_rounding == "stochastic" or (self.update_rounding is None and not self.shadow_bits)
+
+    @model_validator(mode="after")
+    def _check(self) -> FixedPointRecipe:
+        if 0 < self.shadow_bits < self.weight_bits:
+            refuse("shadow_bits", f"must be 0 or at least weight_bits = {self.weight_bits}, got {self.shadow_bits}")
+        if self.weight_scale is not None:
+            mantissa, exponent = frexp(self.weight_scale)
+            if mantissa != 0.5:
+                below = 2.0 ** (exponent - 1)
+                refuse("weight_scale", f"must be a power of two, such as {below:g} or {2 * below:g}, got {self.weight_scale:g}")
+            if self.weight_scales == "channel":
+                refuse("weight_scale", "must be null with weight_scales channel, which has a scale for each")
+        return self
+
+
 class Recipe(_Model):
     """One experiment: data, network, learning and controls."""
 
@@ -367,6 +416,9 @@ class Recipe(_Model):
     )
     readout: ReadoutRecipe = Field(description="the linear classifier")
     controls: ControlsRecipe = Field(default_factory=ControlsRecipe, description="controls")
+    fixed_point: FixedPointRecipe = Field(
+        default_factory=FixedPointRecipe, description="widths and choices of the fixed backend"
+    )
 
     @property
     def shapes(self) -> tuple[LayerShapes, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation
+from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic
 from scff_hw.core.functional import Pool
 from scff_hw.core.initial import initial_weights
 from scff_hw.core.layer import PairLayer
@@ -58,6 +58,7 @@ def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network
         RecipeError: the rule does not take the options given.
     """
     layers = []
+    make_layer: Any = backend.layer if isinstance(backend, OwnArithmetic) else PairLayer
     rule_type = rule_class(recipe.training.rule.name)
     for number, (layer, geometry) in enumerate(zip(recipe.layers, geometries(recipe), strict=True), start=1):
         learn = layer.learn
@@ -69,7 +70,7 @@ def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network
             name=f"layers.{number}",
         )
         layers.append(
-            PairLayer(
+            make_layer(
                 array=array,
                 rule=_make_rule(rule_type, recipe, number),
                 makes_pairs=layer.pairs == "made" and not rule_type.own_pairs,

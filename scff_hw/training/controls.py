@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends import Dense, Geometry
+from scff_hw.backends import Dense, Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.data import Augmentation
 from scff_hw.recipes.schema import BackpropRecipe
-from scff_hw.training.build import untrained_weights
+from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import RunContext, augmentation_of
 from scff_hw.training.run_folder import Position
@@ -45,6 +43,17 @@ class AutogradArray:
             self.bias.copy_(state["bias"])
 
 
+class AutogradBackend:
+    """Arrays that share memory with the weights they are given."""
+
+    name = "autograd"
+
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> AutogradArray:
+        return AutogradArray(weight, bias, geometry)
+
+
 def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position, restored: dict[str, Tensor]) -> None:
     """Train the recipe's network end to end from the run's initial weights, and log its accuracy each epoch."""
     recipe, seed = context.recipe, context.seed
@@ -56,15 +65,7 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
     parameters |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
     for value in parameters.values():
         value.requires_grad_()
-    network = Network(
-        [
-            replace(
-                layer,
-                array=AutogradArray(initial[f"layers.{k}.weight"], initial[f"layers.{k}.bias"], layer.array.geometry),
-            )
-            for k, layer in enumerate(context.network.layers[:depth], start=1)
-        ]
-    )
+    network = Network(build_network(recipe, AutogradBackend(), initial).layers[:depth])
     adam = torch.optim.Adam(parameters.values(), lr=wanted.learning_rate, fused=True)
     if restored:
         _restore(adam, parameters, restored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import ReadoutRecipe
 from scff_hw.training.features import FeatureSource
+
+Inferred = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From a readout's weights and biases to those that inference has, e.g. in 8 bits."""
 
 
 @dataclass
@@ -26,9 +30,22 @@ class Readout:
     """A linear classifier with dropout on its input, cross-entropy and Adam (paper, appendix G).
 
     Its gradient is written down: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
+
+    Args:
+        as_inferred: makes of weights and biases those that `logits` computes with, in float64; None: they are taken
+            as they are.
     """
 
-    def __init__(self, features: int, classes: int, recipe: ReadoutRecipe, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        recipe: ReadoutRecipe,
+        seed: int,
+        device: torch.device,
+        as_inferred: Inferred | None = None,
+    ) -> None:
+        self._as_inferred = as_inferred
         draw = generator(seed, "readout", "init")
         bound = 1 / math.sqrt(features)
         self.weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound).to(device)
@@ -38,7 +55,10 @@ class Readout:
 
     def logits(self, x: Tensor) -> Tensor:
         """`[B, classes]` from features `[B, F]`."""
-        return torch.addmm(self.bias, x, self.weight.T)
+        if self._as_inferred is None:
+            return torch.addmm(self.bias, x, self.weight.T)
+        weight, bias = self._as_inferred(self.weight, self.bias)
+        return torch.addmm(bias.double(), x.double(), weight.double().T)
 
     def learning_rate(self, epoch: int) -> float:
         """Halved at fixed fractions of the training."""

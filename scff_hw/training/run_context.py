@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scff_hw.backends import Backend
+from scff_hw.backends import Backend, OwnArithmetic
 from scff_hw.core.network import Network
 from scff_hw.core.rules import Rule, rule_class
 from scff_hw.data import Augmentation, Dataset, Pipeline
@@ -21,6 +21,7 @@ from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import AugmentationRecipe
 from scff_hw.training.features import PlainSamples
 from scff_hw.training.progress import Progress
+from scff_hw.training.readout import Inferred
 from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
 
 
@@ -103,6 +104,11 @@ class RunContext:
         """One part of the data as a network reads it where nothing is learned."""
         return PlainSamples(self.pipeline(part), self.rule, self.classes)
 
+    @property
+    def as_inferred(self) -> Inferred | None:
+        """A readout's weights as the backend's inference has them; None where they are taken as they are."""
+        return self.backend.readout if isinstance(self.backend, OwnArithmetic) else None
+
     def checkpoint(self, stage: str, epoch: int, batch: int) -> None:
         """Save the run before batch `batch` of epoch `epoch`; then stop here if that was asked for.
 
@@ -115,6 +121,12 @@ class RunContext:
         self.folder.save(Checkpoint(Position(stage, epoch, batch), tensors, self.values))
         if self.stop.requested:
             raise KeyboardInterrupt
+
+
+def plain_samples(recipe: Recipe, dataset: Dataset, part: str) -> PlainSamples:
+    """One part of a data set, on the CPU, as a network of `recipe` reads it where nothing is learned."""
+    pipeline = Pipeline(dataset, part, mean=recipe.data.mean, std=recipe.data.std)
+    return PlainSamples(pipeline, rule_class(recipe.training.rule.name), len(dataset.classes))
 
 
 def augmentation_of(recipe: AugmentationRecipe) -> Augmentation:

@@ -27,6 +27,7 @@ from scff_hw.hardware.available import aihwkit_version
 
 RECIPE = "recipe.yaml"
 PROFILE = "profile.yaml"
+FORMATS = "formats.json"
 RUN = "run.json"
 SUMMARY = "summary.json"
 WEIGHTS = "weights.safetensors"

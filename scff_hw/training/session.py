@@ -19,14 +19,16 @@ from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
 from scff_hw.training.build import build_network, frozen, untrained_weights
+from scff_hw.training.calibration import calibrated_backend, dump_formats, load_formats
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, plain_samples
 from scff_hw.training.run_folder import (
     CHECKPOINT,
+    FORMATS,
     INITIAL,
     PROFILE,
     RECIPE,
@@ -67,7 +69,7 @@ def train(
     """
     progress = progress or SilentProgress()
     folder = RunFolder(out)
-    context = _context(recipe, folder, seed, backend, profile, data_dir, progress)
+    context, documents = _context(recipe, folder, seed, backend, profile, data_dir, progress)
     stop = context.stop
     used = getattr(context.backend, "profile", None)
     if resume:
@@ -77,7 +79,7 @@ def train(
         if used is not None:
             details["profile"] = used.name
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        documents = {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
+        documents |= {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
         folder.create(documents, details | {"status": "running", "started": started, "duration_s": 0.0})
         checkpoint = None
     began = time.monotonic() - (folder.read_json(RUN)["duration_s"] if resume else 0.0)
@@ -119,7 +121,7 @@ def evaluate(
         backend, recipe = "analog", frozen(recipe)
     elif own is not None:
         profile = load_profile(run / PROFILE)
-    context = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())
+    context, _ = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())
     metrics: dict[str, Any] = {}
     with torch.no_grad():
         for name, key in ((WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")):
@@ -142,12 +144,12 @@ def _context(
     profile: Profile | None,
     data_dir: Path | None,
     progress: Progress,
-) -> RunContext:
-    device = torch.device("cuda" if torch.cuda.is_available() and backend != "analog" else "cpu")
+) -> tuple[RunContext, dict[str, str]]:
+    """What a run works with, and the documents its folder is to hold of how that was made."""
+    device = torch.device("cuda" if torch.cuda.is_available() and backend not in ("analog", "fixed") else "cpu")
     if recipe.training.device != "auto":
         device = torch.device(recipe.training.device)
     hardware = make_backend(backend, dtype=recipe.training.dtype, device=str(device), profile=profile, seed=seed)
-    network = build_network(recipe, hardware, untrained_weights(recipe, seed))
     rule = rule_class(recipe.training.rule.name)
     if rule.needs_labels and recipe.data.learn_split != "train":
         raise RecipeError(
@@ -157,7 +159,17 @@ def _context(
     dataset = load(recipe.data.name, data_dir)
     if recipe.data.validation_samples:
         dataset = hold_out(dataset, recipe.data.validation_samples, seed)
-    return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest())
+    documents: dict[str, str] = {}
+    weights = untrained_weights(recipe, seed)
+    if backend == "fixed":
+        if known := folder.read_text(FORMATS):
+            hardware = load_formats(known, recipe, seed, str(folder.path / FORMATS))
+        else:
+            samples = plain_samples(recipe, dataset, recipe.data.learn_split)
+            hardware, calibration = calibrated_backend(recipe, weights, samples, seed)
+            documents[FORMATS] = dump_formats(calibration)
+    network = build_network(recipe, hardware, weights)
+    return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest()), documents
 
 
 def _resume(
@@ -249,7 +261,9 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
             seed=context.seed,
         )
         test = feature_source(network, layers, test_part, plain, context.progress, f"{stage}, test part")
-    readout = Readout(recipe.readout_features, context.classes, recipe.readout, context.seed, context.device)
+    readout = Readout(
+        recipe.readout_features, context.classes, recipe.readout, context.seed, context.device, context.as_inferred
+    )
     if resumed is not None and start.epoch:
         readout.load_state(resumed.group("readout"))
     context.extra = lambda: {f"readout.{name}": value for name, value in readout.state().items()}
@@ -296,7 +310,9 @@ def _accuracy(
             checkpoint = Checkpoint(Position("done"), arrays)
             for number, layer in enumerate(network.layers, start=1):
                 layer.array.load_state(checkpoint.group(f"layers.{number}"))
-        readout = Readout(recipe.readout_features, context.classes, recipe.readout, 0, context.device)
+        readout = Readout(
+            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.as_inferred
+        )
         readout.weight.copy_(tensors["readout.weight"])
         readout.bias.copy_(tensors["readout.bias"])
     except (KeyError, RuntimeError, UsageError) as error:

@@ -1,0 +1,110 @@
+"""The `fixed` backend: learning in integers, on Brevitas modules, bit for bit as the integer reference.
+
+`README.md` in this folder lists the format of every tensor and the order of every operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.fixed.array import FixedArray
+from scff_hw.backends.fixed.calibration import READOUT_BITS, Calibration, TensorRange, calibrate, default_formats
+from scff_hw.backends.fixed.formats import LayerFormats, QFormat, Rounding, check_sums, fraction_bits
+from scff_hw.backends.fixed.layer import FixedLayer
+from scff_hw.backends.protocol import Geometry, Optimisation, SynapticArray
+from scff_hw.core.functional import Pool
+from scff_hw.core.random import stream_seed
+from scff_hw.core.rules import SCFF, Rule
+from scff_hw.errors import UsageError
+
+__all__ = [
+    "Calibration",
+    "FixedArray",
+    "FixedBackend",
+    "FixedLayer",
+    "FixedPoint",
+    "LayerFormats",
+    "QFormat",
+    "TensorRange",
+    "calibrate",
+]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Widths and choices of a fixed-point network; a recipe's section `fixed_point` describes each."""
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    shadow_bits: int = 16
+    error_bits: int = 8
+    accumulator_bits: int = 32
+    rounding: Rounding = "half_even"
+    stochastic: bool = False
+    weight_scales: Literal["tensor", "channel"] = "tensor"
+    weight_scale: float | None = None
+    weight_headroom: float = 4.0
+
+
+@dataclass(frozen=True)
+class FixedBackend:
+    """Arrays and layers in fixed point.
+
+    Attributes:
+        options: widths and choices.
+        formats: of each layer, by its name; an array of another name gets formats made for its weights.
+        seed: of the run; decides the random numbers of stochastic rounding.
+    """
+
+    options: Any = FixedPoint()
+    formats: Mapping[str, LayerFormats] = field(default_factory=dict)
+    seed: int = 0
+    name: str = "fixed"
+
+    def array(
+        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
+    ) -> FixedArray:
+        formats = self.formats.get(name) or default_formats(weight, self.options)
+        check_sums(name or "this array", formats, geometry.fan_in, geometry.fan_in)
+        seed = stream_seed(self.seed, "rounding", name) & 0xFFFFFFFF
+        return FixedArray(weight, bias, geometry, optimisation, formats, seed, name or "this array")
+
+    def layer(
+        self,
+        *,
+        array: SynapticArray,
+        rule: Rule | None,
+        makes_pairs: bool,
+        padding: int,
+        transmit: str,
+        pool: Pool | None,
+        readout_pool: Pool | None,
+        update_positions: int | None,
+    ) -> FixedLayer:
+        """A layer around an array of this backend.
+
+        Raises:
+            UsageError: a rule that has no fixed-point form.
+        """
+        assert isinstance(array, FixedArray), "a fixed-point layer was asked for around another backend's array"
+        if rule is not None and not isinstance(rule, SCFF):
+            raise UsageError(
+                f"The fixed backend learns by the rules scff, forward-forward and forward-forward-supervised. "
+                f"Got '{rule.name}' instead."
+            )
+        return FixedLayer(array, rule, makes_pairs, padding, transmit, pool, readout_pool, update_positions)
+
+    def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A readout's weights in 8 bits and its biases in 32, at the scale of its products; numbers on their grids."""
+        held = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
+        feature = next(iter(self.formats.values())).feature
+        return _on_grid(weight, held), _on_grid(bias, held.plus(feature.one, 32))
+
+
+def _on_grid(x: Tensor, form: QFormat) -> Tensor:
+    return (torch.round(x.double() * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one).to(x)

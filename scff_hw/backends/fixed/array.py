@@ -1,0 +1,238 @@
+"""One layer's weights in fixed point: a Brevitas layer that holds them, and the update in integers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends._conv import Prepared, Workspace, choose, conv_mvm, conv_outer, prepare
+from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_weights
+from scff_hw.backends.fixed.integer import DRAW_BITS, draws, first_states
+from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
+from scff_hw.backends.fixed.tensors import EXACT, nearest
+from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_input, check_state, check_weight
+from scff_hw.errors import UsageError
+
+
+class FixedArray:
+    """Weights, shadow and biases as integers; numbers in and out are on the grids of their formats.
+
+    `mvm` and `update` put what they are given on those grids first, so that any caller may use them.
+
+    Attributes:
+        module: the Brevitas layer that holds the weights, with its quantiser; `module(read(x))` equals `mvm(x)`.
+        read: the Brevitas quantiser of the inputs.
+        formats: of the layer's tensors.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+        optimisation: Optimisation,
+        formats: LayerFormats,
+        seed: int = 0,
+        name: str = "this array",
+    ) -> None:
+        check_weight(geometry, weight)
+        _check_optimisation(optimisation)
+        form = formats.weight
+        sizes = weight.abs().flatten(1).amax(dim=1) if len(form.fracs) > 1 else weight.abs().max().view(1)
+        check_weights(name, sizes.tolist(), form)
+        self.geometry, self.formats = geometry, formats
+        self.module = quant_layer(geometry, form, torch.zeros(geometry.weight_shape))
+        self.read = quant_identity(formats.standardised)
+        self._read_error = quant_identity(formats.error)
+        self._unit = _scales(form, weight.dim())
+        held = formats.held
+        # float32 holds integers of 16 bits exactly, and their sums
+        self._held = _integers(weight, held).to(torch.float32 if held.bits <= 16 else torch.float64)
+        self._bias = _integers(bias, formats.bias)
+        self._states = first_states(seed, geometry.outputs)
+        self.learning_rate = optimisation.learning_rate
+        self._workspace = Workspace()
+        self._prepared: tuple[Tensor, Tensor, Prepared | None] | None = None
+        self._counts = dict.fromkeys(("inputs", "errors"), (0, 0))
+        self._write()
+
+    @property
+    def learning_rate(self) -> float:
+        """A power of two, which a shift can apply: the one nearest to what was asked for."""
+        return 2.0**-self.rate_shift
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.rate_shift = round(-math.log2(value))
+
+    @property
+    def bias(self) -> Tensor:
+        return (self._bias * _scales(self.formats.bias, 1)).float()
+
+    @property
+    def accumulator_bias(self) -> Tensor:
+        """`[outputs]`, integers at the accumulator's scale."""
+        guard = self.formats.bias.fracs[0] - self.formats.accumulator.fracs[0]
+        return nearest(self._bias * 2.0**-guard, self.formats.rounding)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.module.weight.detach().clone()
+
+    def mvm(self, x: Tensor) -> Tensor:
+        """`W x`; float64 where the accumulator's integers could leave float32's exact range."""
+        on_grid, prepared = self._prepare(x)
+        weight = self.module.weight
+        if self._row_sum * self.formats.standardised.top + self._bias_size >= EXACT[self.formats.rounding]:
+            on_grid, weight, prepared = on_grid.double(), weight.double(), None
+        if prepared is not None:
+            return conv_mvm(prepared, weight)
+        # weights are on their grid already, so that quantising them again would change nothing
+        return self.module.inner_forward_impl(on_grid, weight, None)
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        formats = self.formats
+        on_grid, prepared = self._prepare(x)
+        self._prepared = None
+        error = self._read_error(error)
+        self._count("errors", error, formats.error)
+        gradient = self._gradient(on_grid, prepared, error)
+        held, rate = formats.held, 2.0**-self.rate_shift
+        if formats.stochastic:
+            # float64: integers and the fractions below them together need more bits than float32 has
+            change = torch.floor(
+                gradient.double() * (_scales(held, gradient.dim(), inverse=True) * rate) + self._dither()
+            )
+            self._held = (self._held - change.to(self._held)).clamp_(-held.top, held.top)
+        else:
+            change = nearest(
+                gradient * (_scales(held, gradient.dim(), inverse=True) * rate).to(gradient), formats.rounding
+            )
+            self._held.sub_(change).clamp_(-held.top, held.top)
+        total = torch.round(bias_error.double() * 2.0**formats.error.one) * 2.0**-formats.error.one
+        change = nearest(total * _scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
+        self._bias = (self._bias - change).clamp_(-formats.bias.top, formats.bias.top)
+        self._write()
+
+    def weight_range(self) -> tuple[float, float]:
+        low, high = self.module.weight.aminmax()
+        return float(low), float(high)
+
+    def take_figures(self) -> dict[str, float]:
+        """Shares of inputs and errors that were cut off since the last call, and of weights now at their ends."""
+        figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in self._counts.items()}
+        self._counts = dict.fromkeys(self._counts, (0, 0))
+        top = self.module.weight.abs() >= self.formats.weight.top * self._unit
+        return figures | {"weights_at_bound": float(top.float().mean())}
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self._everything().items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        check_state(self._everything(), state)
+        self._held = state["held"].to(self._held).clone()
+        self._bias = state["bias"].to(self._bias).clone()
+        self._states = state["states"].to(torch.int64).numpy().astype("uint32")
+        self._write()
+
+    def _everything(self) -> dict[str, Tensor]:
+        states = torch.from_numpy(self._states.astype("int64"))
+        return {"weight": self.module.weight.detach(), "held": self._held, "bias": self._bias, "states": states}
+
+    def _write(self) -> None:
+        """The weights that the MVM reads, from what is held."""
+        formats = self.formats
+        weight = self._held
+        if formats.shadow is not None:
+            top = formats.weight.top
+            weight = nearest(weight * 2.0 ** (formats.weight.bits - formats.shadow.bits), formats.rounding).clamp_(
+                -top, top
+            )
+        self._row_sum = float(weight.abs().flatten(1).sum(dim=1).max())
+        self._bias_size = float(self.accumulator_bias.abs().max())
+        torch.mul(weight, self._unit, out=self.module.weight.data)
+
+    def _prepare(self, x: Tensor) -> tuple[Tensor, Prepared | None]:
+        """The input on its grid, and as a convolution's products want it; kept from an `mvm` to its `update`."""
+        if self._prepared is None or self._prepared[0] is not x:
+            check_input(self.geometry, x)
+            on_grid: Any = self.read(x.float())
+            self._count("inputs", on_grid, self.formats.standardised)
+            prepared = None
+            if isinstance(self.geometry, Conv2d):
+                # Winograd's transforms are not integers
+                columns = choose(on_grid, self.geometry) == "columns"
+                prepared = prepare(on_grid, self.geometry, self._workspace, "columns" if columns else "direct")
+            self._prepared = (x, on_grid, prepared)
+        return self._prepared[1:]
+
+    def _gradient(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
+        """`sum error x^T`, exactly: the batch in as many parts as float32 needs, their sums in float64."""
+        limit = EXACT[self.formats.rounding]
+        largest = self.formats.standardised.top * 2.0**self.formats.error.one
+        sums = error.abs().transpose(0, 1).flatten(2).sum(dim=2) if error.dim() > 2 else error.abs().T
+        parts = max(1, math.ceil(float(sums.sum(dim=1).max()) * largest / (limit / 2)))
+        if parts == 1:
+            return self._outer(x, prepared, error)
+        size = -(-len(error) // parts)
+        total = torch.zeros(self.geometry.weight_shape, dtype=torch.float64)
+        for start in range(0, len(error), size):
+            part = slice(start, start + size)
+            some = error[part]
+            if float(sums[:, part].sum(dim=1).max()) * largest < limit:
+                narrow = None if prepared is None else prepared.narrow(start, len(some))
+                total += self._outer(x[part], narrow, some)
+            else:
+                total += self._outer(x[part].double(), None, some.double())
+        return total
+
+    def _outer(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
+        if isinstance(self.geometry, Dense):
+            return error.T @ x
+        return conv_outer(prepared or prepare(x, self.geometry, self._workspace, "direct"), error).contiguous()
+
+    def _dither(self) -> Tensor:
+        """What is added before rounding down: random multiples of the last fraction that is cut off, below 1."""
+        columns = self._held[0].numel()
+        drawn, self._states = draws(self._states, columns)
+        shift = [self.formats.gradient.one + self.rate_shift - frac for frac in self.formats.held.fracs]
+        parts = []
+        for s in shift:
+            if s <= DRAW_BITS:
+                parts.append((DRAW_BITS - max(s, 0), 2.0 ** -max(s, 0), 0.0))
+            else:
+                parts.append((0, 2.0**-DRAW_BITS, 2.0 ** -(DRAW_BITS + 1)))
+        dropped, scale, half = (torch.tensor(each).view(-1, 1) for each in zip(*parts, strict=True))
+        return ((torch.from_numpy(drawn) >> dropped) * scale.double() + half.double()).view_as(self._held)
+
+    def _count(self, what: str, values: Tensor, form: QFormat) -> None:
+        cut, count = self._counts[what]
+        here = int((values.abs() >= form.top * 2.0**-form.one).sum())
+        self._counts[what] = (cut + here, count + values.numel())
+
+
+def _scales(form: QFormat, dims: int, *, inverse: bool = False) -> Tensor:
+    """`2^-frac` (or `2^frac`) of every output channel, as they multiply a tensor of `dims` dimensions."""
+    sign = 1 if inverse else -1
+    return torch.tensor([2.0 ** (sign * frac) for frac in form.fracs], dtype=torch.float64).view(-1, *(1,) * (dims - 1))
+
+
+def _integers(x: Tensor, form: QFormat) -> Tensor:
+    """Numbers to integers of a format, halves to even, out of range to its ends; float64."""
+    return torch.round(x.detach().double() * _scales(form, x.dim(), inverse=True)).clamp(-form.top, form.top)
+
+
+def _check_optimisation(wanted: Optimisation) -> None:
+    for name, found, allowed in (
+        ("optimiser", wanted.optimiser, "sgd"),
+        ("momentum", wanted.momentum, 0.0),
+        ("weight decay", wanted.weight_decay, 0.0),
+    ):
+        if found != allowed:
+            raise UsageError(
+                f"Learning in fixed point is plain SGD: the {name} must be {allowed}. Got {found} instead."
+            )

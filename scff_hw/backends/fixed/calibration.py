@@ -1,0 +1,257 @@
+"""Calibration: from a few unlabelled batches to the formats of every tensor of a network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.fixed.formats import (
+    FRAC_RANGE,
+    PRE_ACTIVATION_BITS,
+    Frac,
+    LayerFormats,
+    QFormat,
+    Rounding,
+    check_sums,
+    fraction_bits,
+    power_of_two,
+)
+from scff_hw.backends.protocol import Dense
+from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
+from scff_hw.core.layer import PairLayer
+from scff_hw.core.network import Network
+from scff_hw.core.rules import SCFF, Signals
+from scff_hw.core.streams import Partners, Stream
+
+INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
+
+OVERSHOOT = 2.0
+"""By how much goodness is expected to pass the larger threshold while a layer learns."""
+
+
+class Options(Protocol):
+    """Widths and choices; the recipe's section `fixed_point` has them all."""
+
+    @property
+    def weight_bits(self) -> int: ...
+    @property
+    def activation_bits(self) -> int: ...
+    @property
+    def shadow_bits(self) -> int: ...
+    @property
+    def error_bits(self) -> int: ...
+    @property
+    def accumulator_bits(self) -> int: ...
+    @property
+    def rounding(self) -> Rounding: ...
+    @property
+    def stochastic(self) -> bool: ...
+    @property
+    def weight_scales(self) -> str: ...
+    @property
+    def weight_scale(self) -> float | None: ...
+    @property
+    def weight_headroom(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """What calibration saw of one tensor.
+
+    Attributes:
+        layer: its name.
+        largest: magnitude seen, or expected once the layer has learned.
+        holds: the format's largest number.
+        clipped: share of the values seen that the format cuts off.
+    """
+
+    layer: str
+    tensor: str
+    bits: int
+    frac: Frac
+    largest: float
+    holds: float
+    clipped: float
+
+    @property
+    def used(self) -> float:
+        """Share of the format's range that the largest value takes; above 1 where some are cut off."""
+        return self.largest / self.holds
+
+    def to_json(self) -> dict[str, Any]:
+        frac = list(self.frac) if isinstance(self.frac, tuple) else self.frac
+        figures = {"largest": self.largest, "holds": self.holds, "used": self.used, "clipped": self.clipped}
+        return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | figures
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Formats by layer name (`layers.1`), and what they were chosen from."""
+
+    formats: dict[str, LayerFormats]
+    ranges: tuple[TensorRange, ...]
+
+
+def calibrate(
+    network: Network, samples: Tensor, options: Options, *, learning: bool = True, batch: int = 0, views: int = 1
+) -> Calibration:
+    """Choose the formats of a network's layers, first to last.
+
+    Every activation gets the power of two with the least mean squared error on what the layer does with `samples` in
+    float. Where the layer is to learn, its outputs are first scaled to the goodness they will have: its thresholds.
+    Weights get the one that holds `weight_headroom` times the largest of them, or them alone where nothing is learned.
+
+    Args:
+        network: in float, holding the weights that the fixed-point network starts from.
+        samples: `[N, ...]`, unlabelled; the second half gives negatives to the first.
+        learning: False for weights that stay as they are.
+        batch: samples of one update, whose sums are checked; 0 for none.
+        views: of each sample, where pairs are made of two.
+
+    Raises:
+        UsageError: a sum could overflow its accumulator; names the layer and the bits that would do.
+    """
+    formats: dict[str, LayerFormats] = {}
+    ranges: list[TensorRange] = []
+    stream = Stream(samples)
+    before: QFormat | None = None
+    for number, layer in enumerate(network.layers, start=1):
+        name = f"layers.{number}"
+        seen, stream = _observe(layer, stream, learning)
+        chosen = {
+            tensor: _best(values, bits)
+            for tensor, values, bits in (
+                ("input", seen["input"], INPUT_BITS),
+                ("standardised", seen["standardised"], options.activation_bits),
+                ("pre_activation", seen["pre_activation"], PRE_ACTIVATION_BITS),
+                ("output", seen["output"], options.activation_bits),
+                ("transmitted", seen["transmitted"], options.activation_bits),
+                ("error", seen["error"], options.error_bits),
+                ("feature", seen["feature"], FEATURE_BITS),
+            )
+        }
+        if before is not None:
+            chosen["input"] = before
+        before = chosen["transmitted"]
+        weight = weight_format(layer.array.weight, options, learning)
+        formats[name] = LayerFormats(
+            **chosen,
+            weight=weight,
+            shadow=weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits)
+            if options.shadow_bits
+            else None,
+            accumulator_bits=options.accumulator_bits,
+            rounding=options.rounding,
+            stochastic=options.stochastic,
+        )
+        rows = batch * (views if layer.makes_pairs else 2)
+        positions = min(seen["output"][0, 0].numel(), layer.update_positions or sys.maxsize)
+        inputs = seen["standardised"][0].numel()
+        check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * positions if learning else None)
+        ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items()]
+        ranges.append(_range(name, "weight", layer.array.weight, weight))
+    # one scale for all that the readout reads side by side
+    feature = min((form.feature for form in formats.values()), key=lambda form: form.one)
+    return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
+
+
+def weight_format(weight: Tensor, options: Options, learning: bool) -> QFormat:
+    """The format of weights, with one scale or one an output channel."""
+    if options.weight_scale is not None:
+        return QFormat(options.weight_bits, power_of_two(options.weight_scale))
+    headroom = options.weight_headroom if learning else 1.0
+    if options.weight_scales == "tensor":
+        return QFormat(options.weight_bits, fraction_bits(headroom * float(weight.abs().max()), options.weight_bits))
+    largest = (headroom * weight.abs().flatten(1).amax(dim=1)).tolist()
+    return QFormat(options.weight_bits, tuple(fraction_bits(each, options.weight_bits) for each in largest))
+
+
+def default_formats(weight: Tensor, options: Options, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
+    """Formats of an array that nothing was observed of, for inputs and errors up to the magnitudes given."""
+    held = weight_format(weight, options, learning=True)
+    activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
+    shadow = held.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
+    return LayerFormats(
+        input=QFormat(INPUT_BITS, fraction_bits(inputs, INPUT_BITS)),
+        standardised=activation,
+        weight=held,
+        shadow=shadow,
+        accumulator_bits=options.accumulator_bits,
+        pre_activation=QFormat(PRE_ACTIVATION_BITS, 10),
+        output=activation,
+        transmitted=activation,
+        error=QFormat(options.error_bits, fraction_bits(errors, options.error_bits)),
+        feature=QFormat(FEATURE_BITS, fraction_bits(inputs, FEATURE_BITS)),
+        rounding=options.rounding,
+        stochastic=options.stochastic,
+    )
+
+
+def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
+    """What every tensor of a layer holds, in float, by the steps that fixed point takes; and what is passed on."""
+    parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
+    if isinstance(layer.array.geometry, Dense):
+        parts = [part.flatten(1) for part in parts]
+    x = standardise(reflect_pad(torch.cat(parts), layer.padding))
+    v = layer.array.mvm(x)
+    v = v + layer.array.bias.view(1, -1, *(1,) * (v.dim() - 2))
+    n = len(parts[0])
+    partners = Partners.cyclic(n, n // 2)
+    if layer.makes_pairs:
+        z_pos, z_neg = 2 * v, v + v[partners.forward]
+    else:
+        z_pos, z_neg = v[:n], v[-n:]
+    growth = _growth(layer.rule, z_pos) if learning else 1.0
+    activation = TRANSMIT[layer.transmit]
+    passed = [activation(z) if layer.pool is None else layer.pool(activation(z)) for z in (z_pos, z_neg)]
+    error = torch.zeros(1)
+    if isinstance(layer.rule, SCFF):
+        found = layer.rule.errors(Signals(x, z_pos, z_neg))
+        error = torch.cat([found.positive, found.negative])
+        if layer.makes_pairs:
+            error = 2 * found.positive + found.negative + found.negative[partners.backward]
+    seen = {
+        "input": torch.cat(parts),
+        "standardised": x,
+        "pre_activation": growth * v,
+        "output": growth * torch.cat([torch.relu(z_pos), torch.relu(z_neg)]),
+        "transmitted": growth * torch.cat(passed),
+        "error": error,
+        "feature": layer.features(passed[0]),
+    }
+    return seen, Stream(passed[0], passed[1])
+
+
+def _growth(rule: Any, z: Tensor) -> float:
+    """By how much outputs will grow: until goodness passes the larger threshold; they are never expected to shrink."""
+    if not isinstance(rule, SCFF):
+        return 1.0
+    now = float(torch.relu(z).square().mean())
+    return max(1.0, (OVERSHOOT * max(rule.theta_pos, rule.theta_neg) / max(now, 1e-12)) ** 0.5)
+
+
+def _best(values: Tensor, bits: int) -> QFormat:
+    """The power of two that keeps the values with the least mean squared error."""
+    largest = float(values.abs().max())
+    widest = fraction_bits(largest, bits)
+    if largest == 0:
+        return QFormat(bits, widest)
+    flat = values.flatten().double()
+    tried = [frac for frac in range(widest, widest + 5) if frac <= FRAC_RANGE[1]]
+    return min((QFormat(bits, frac) for frac in tried), key=lambda form: _squared_error(flat, form))
+
+
+def _squared_error(values: Tensor, form: QFormat) -> float:
+    kept = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
+    return float((values - kept).square().sum())
+
+
+def _range(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
+    frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
+    holds = form.top * 2.0**-frac
+    clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())
+    return TensorRange(layer, tensor, form.bits, form.frac, float(values.abs().max()), float(holds.max()), clipped)

@@ -1,0 +1,213 @@
+"""The formats of fixed-point SCFF: how many bits every tensor of a layer has, and where its binary point is.
+
+A value is an integer times `2^-frac`. All formats are signed and symmetric: `bits` bits hold `-(2^(bits-1) - 1)` to
+`2^(bits-1) - 1`, so that a value can be negated. Which tensor has which format, and what is computed from what, is
+the table in `scff_hw/backends/fixed/README.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scff_hw.errors import CheckpointError, UsageError
+
+Rounding = Literal["half_even", "half_up"]
+Frac = int | tuple[int, ...]
+
+FRAC_RANGE = (-24, 40)
+"""Fraction bits that a format may have: beyond, nothing a network holds would be told from 0, or from infinity."""
+
+PRE_ACTIVATION_BITS = 16
+BIAS_BITS = 32
+BIAS_GUARD_BITS = 8
+"""Fraction bits of a bias beyond its accumulator's, so that small updates are not lost."""
+
+MAX_INPUTS = 1 << 16
+"""Inputs of a sample up to which its variance fits 64 bits (see `standardise` in the reference)."""
+
+
+@dataclass(frozen=True)
+class QFormat:
+    """`bits` bits, sign included; the value of the integer q is `q * 2^-frac`.
+
+    Attributes:
+        frac: fraction bits; one number, or one an output channel (weights and what is computed from them).
+    """
+
+    bits: int
+    frac: Frac
+
+    @property
+    def top(self) -> int:
+        """The largest integer, of either sign."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def fracs(self) -> tuple[int, ...]:
+        """Fraction bits as a tuple: of length 1, or one an output channel."""
+        return self.frac if isinstance(self.frac, tuple) else (self.frac,)
+
+    @property
+    def one(self) -> int:
+        """Fraction bits of a format that has the same for every channel."""
+        assert isinstance(self.frac, int), "a format of many scales was asked for its one"
+        return self.frac
+
+    def plus(self, frac: int, bits: int) -> QFormat:
+        """A format of `bits` bits with `frac` more fraction bits."""
+        moved = tuple(f + frac for f in self.frac) if isinstance(self.frac, tuple) else self.frac + frac
+        return QFormat(bits, moved)
+
+
+def fraction_bits(largest: float, bits: int) -> int:
+    """Most fraction bits with which `bits` bits hold values up to `largest`."""
+    low, high = FRAC_RANGE
+    if largest <= 0:
+        return 0
+    return min(max(math.floor(math.log2(((1 << (bits - 1)) - 1) / largest)), low), high)
+
+
+def power_of_two(scale: float) -> int:
+    """Fraction bits of a scale.
+
+    Raises:
+        UsageError: not a power of two; names the two beside it.
+    """
+    mantissa, exponent = math.frexp(scale)
+    if scale <= 0 or mantissa != 0.5:
+        below = 2.0 ** (exponent - 1) if scale > 0 else None
+        near = "" if below is None else f"; the nearest are {below:g} and {2 * below:g}"
+        raise UsageError(f"A scale must be a power of two, which a shift can apply. Got {scale:g} instead{near}.")
+    return 1 - exponent
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """The formats of one layer's tensors.
+
+    Attributes:
+        input: raw inputs: the data's, or what the layer before passed on.
+        standardised: what the MVM reads.
+        weight, shadow: the shadow is None where updates are rounded into the weights.
+        accumulator: of the MVM; its fraction is that of weight times standardised.
+        gradient: of the update's sum of products; error times standardised.
+        bias: at the accumulator's scale, with guard bits.
+        pre_activation: a sample's, bias included.
+        output: what goodness and errors are made of.
+        transmitted: what is passed on.
+        error: at the pre-activations.
+        feature: what the readout reads.
+        rounding: of every requantisation.
+        stochastic: updates are rounded with probability instead.
+    """
+
+    input: QFormat
+    standardised: QFormat
+    weight: QFormat
+    shadow: QFormat | None
+    accumulator_bits: int
+    pre_activation: QFormat
+    output: QFormat
+    transmitted: QFormat
+    error: QFormat
+    feature: QFormat
+    rounding: Rounding = "half_even"
+    stochastic: bool = False
+
+    @property
+    def accumulator(self) -> QFormat:
+        return self.weight.plus(self.standardised.one, self.accumulator_bits)
+
+    @property
+    def gradient(self) -> QFormat:
+        return QFormat(self.accumulator_bits, self.error.one + self.standardised.one)
+
+    @property
+    def bias(self) -> QFormat:
+        return self.accumulator.plus(BIAS_GUARD_BITS, BIAS_BITS)
+
+    @property
+    def held(self) -> QFormat:
+        """Where updates go: the shadow, or the weights themselves."""
+        return self.shadow or self.weight
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, which `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Any, where: str) -> LayerFormats:
+        """From what `to_json` gave.
+
+        Raises:
+            CheckpointError: something else; names `where`.
+        """
+        try:
+            values = {
+                key: QFormat(value["bits"], tuple(value["frac"]) if isinstance(value["frac"], list) else value["frac"])
+                if isinstance(value, dict)
+                else value
+                for key, value in document.items()
+            }
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({error}).") from None
+
+
+def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, products: int | None = None) -> None:
+    """Refuse formats whose sums could overflow.
+
+    Args:
+        fan_in: products in one sum of the MVM.
+        inputs: of one sample, padding included.
+        products: in one sum of the update, batch times positions; None where nothing is learned.
+
+    Raises:
+        UsageError: names the layer and the bits that would do.
+    """
+    if inputs > MAX_INPUTS:
+        raise UsageError(f"A sample at {name} must have at most {MAX_INPUTS} inputs in fixed point. Got {inputs}.")
+    # a bias is at most 2^23 at the accumulator's scale
+    mvm = fan_in * formats.weight.top * formats.standardised.top + (1 << (BIAS_BITS - 1 - BIAS_GUARD_BITS))
+    _check_sum(
+        name, formats, mvm, f"{fan_in} products of {formats.weight.bits} by {formats.standardised.bits} bits and a bias"
+    )
+    if products is not None:
+        update = products * formats.error.top * formats.standardised.top
+        _check_sum(
+            name,
+            formats,
+            update,
+            f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
+            "; a smaller batch or narrower errors fit too",
+        )
+
+
+def _check_sum(name: str, formats: LayerFormats, largest: int, what: str, rest: str = "") -> None:
+    needed = largest.bit_length() + 1
+    if needed > formats.accumulator_bits:
+        raise UsageError(
+            f"An accumulator of {formats.accumulator_bits} bits cannot hold {what} at {name}; it needs {needed} "
+            f"bits{rest}."
+        )
+
+
+def check_weights(name: str, largest: Sequence[float], weight: QFormat) -> None:
+    """Refuse weights that a format cannot hold.
+
+    Args:
+        largest: the largest magnitude of the tensor, or of each channel, as the format has scales.
+
+    Raises:
+        UsageError: names the fraction bits that would do.
+    """
+    for channel, (value, frac) in enumerate(zip(largest, weight.fracs, strict=True)):
+        if value * 2.0**frac > weight.top + 0.5:
+            where = name if len(weight.fracs) == 1 else f"channel {channel} of {name}"
+            raise UsageError(
+                f"Weights of up to {value:.4g} at {where} do not fit {weight.bits} bits with {frac} fraction bits, "
+                f"which hold {weight.top * 2.0**-frac:.4g}; {fraction_bits(value, weight.bits)} fraction bits would."
+            )

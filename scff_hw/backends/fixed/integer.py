@@ -1,0 +1,153 @@
+"""Integer arithmetic of fixed-point SCFF, in NumPy's int64: the primitives of the reference.
+
+Shifts are arithmetic, divisions round down unless a docstring says otherwise. C needs nothing that is not here.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.formats import Rounding
+from scff_hw.errors import WidthError
+
+Ints = NDArray[np.int64]
+
+TABLE_STEPS_PER_UNIT_LOG2 = 5
+TABLE_REACH_LOG2 = 3
+"""The logistic table covers -8 to 8 in steps of 1/32; beyond, its ends are taken."""
+
+COEFFICIENT_BITS = 15
+"""Fraction bits of the logistic function, and of the coefficients made of it."""
+
+DRAW_BITS = 16
+"""Random bits a weight takes of a draw."""
+
+
+def checked(x: Ints, bits: int, what: str) -> Ints:
+    """`x` itself.
+
+    Raises:
+        WidthError: a value needs more than `bits` bits, sign included.
+    """
+    top = (1 << (bits - 1)) - 1
+    largest = int(np.abs(x).max(initial=0))
+    if largest > top:
+        raise WidthError(f"The {what} reached {largest}, beyond the {top} of its declared {bits} bits.")
+    return x
+
+
+def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
+    """`x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift goes left.
+
+    Args:
+        shift: an integer, or integers that broadcast against `x`.
+    """
+    shift = np.asarray(shift, dtype=np.int64)
+    s = np.maximum(shift, 0)
+    half = np.where(s > 0, np.left_shift(1, np.maximum(s - 1, 0)), 0)
+    if rounding == "half_even":
+        half = np.where(s > 0, half - 1 + ((x >> s) & 1), 0)
+    return np.left_shift((x + half) >> s, np.maximum(-shift, 0))
+
+
+def saturate(x: Ints, bits: int) -> Ints:
+    """Within the symmetric range of `bits` bits."""
+    top = (1 << (bits - 1)) - 1
+    return np.clip(x, -top, top)
+
+
+def divide(x: Ints, n: Any) -> Ints:
+    """`x / n` for `n > 0`, rounded to the nearest integer, halves up."""
+    return (2 * x + n) // (2 * np.asarray(n, dtype=np.int64))
+
+
+def isqrt(x: Ints) -> Ints:
+    """The largest integers whose squares are at most `x >= 0`."""
+    root = np.sqrt(x.astype(np.float64)).astype(np.int64)
+    root -= root * root > x
+    return root + ((root + 1) * (root + 1) <= x)
+
+
+def bit_length(x: Ints) -> Ints:
+    """Bits of `0 <= x < 2^53`; 0 for 0."""
+    return np.frexp(x.astype(np.float64))[1].astype(np.int64)
+
+
+@cache
+def logistic_table() -> Ints:
+    """`1 / (1 + exp(-t))` for t from -8 in steps of 1/32, with 15 fraction bits."""
+    steps = 1 << TABLE_STEPS_PER_UNIT_LOG2
+    t = np.arange(-(steps << TABLE_REACH_LOG2), steps << TABLE_REACH_LOG2) / steps
+    return np.rint((1 << COEFFICIENT_BITS) / (1 + np.exp(-t))).astype(np.int64)
+
+
+def logistic(t: Ints) -> Ints:
+    """The table's entry for arguments with 5 fraction bits."""
+    table = logistic_table()
+    reach = len(table) // 2
+    return table[np.clip(t, -reach, reach - 1) + reach]
+
+
+def reciprocal(n: int) -> tuple[int, int]:
+    """`(m, s)` with `m * 2^-s` next to `1 / n`, and m of 15 bits."""
+    s = 14 + (n - 1).bit_length()
+    return min(round((1 << s) / n), (1 << 15) - 1), s
+
+
+def split(value: float) -> tuple[int, int]:
+    """`(m, s)` with `m * 2^-(15 + s)` next to `value > 0`, and m of 15 or 16 bits."""
+    mantissa, exponent = math.frexp(value)
+    return round(mantissa * (1 << COEFFICIENT_BITS)), -exponent
+
+
+def xorshift32(state: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The next state of Marsaglia's generator (13, 17, 5); states are never 0. Source: J. Stat. Softw. 8(14), 2003."""
+    state = state ^ (state << np.uint32(13))
+    state = state ^ (state >> np.uint32(17))
+    return state ^ (state << np.uint32(5))
+
+
+def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
+    """A generator's first state for each row of weights, from the layer's 32-bit seed.
+
+    MurmurHash3's finaliser of `seed + row * 0x9E3779B9`; 1 where that is 0.
+    """
+    h = (np.uint64(seed & 0xFFFFFFFF) + np.arange(rows, dtype=np.uint64) * np.uint64(0x9E3779B9)) & _WORD
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        h = ((h ^ (h >> np.uint64(shift))) * np.uint64(factor)) & _WORD
+    return np.maximum(h, 1).astype(np.uint32)
+
+
+_WORD = np.uint64(0xFFFFFFFF)
+
+
+def draws(states: NDArray[np.uint32], columns: int) -> tuple[Ints, NDArray[np.uint32]]:
+    """16 random bits for each weight `[rows, columns]`, and the generators' states after them.
+
+    A row draws for its weights in their order in memory, whether they change or not: each new state serves two, its
+    upper half the first. The last lower half of an odd row is dropped.
+    """
+    found = np.empty((len(states), columns + columns % 2), dtype=np.int64)
+    for column in range(0, columns, 2):
+        states = xorshift32(states)
+        found[:, column] = states >> np.uint32(DRAW_BITS)
+        found[:, column + 1] = states & np.uint32((1 << DRAW_BITS) - 1)
+    return found[:, :columns], states
+
+
+def stochastic_shift(x: Ints, shift: Any, drawn: Ints) -> Ints:
+    """`x * 2^-shift`, rounded up with the probability of what is cut off. A negative shift goes left.
+
+    Exact up to a shift of 16; beyond, probabilities are those of the nearest 16-bit fraction.
+    """
+    shift = np.asarray(shift, dtype=np.int64)
+    s = np.maximum(shift, 0)
+    beyond = np.maximum(s - DRAW_BITS, 0)
+    dither = (drawn >> np.maximum(DRAW_BITS - s, 0)) << beyond
+    dither = dither + np.where(beyond > 0, np.left_shift(1, np.maximum(beyond - 1, 0)), 0)
+    return np.left_shift((x + dither) >> s, np.maximum(-shift, 0))

@@ -1,0 +1,222 @@
+"""A layer in fixed point: the reference's steps between two MVMs, on tensors of integers held as floating point.
+
+Streams between layers, inputs of `mvm` and errors given to `update` are numbers on their formats' grids; in between,
+a `_integers` name holds the integers themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.backends.fixed import tensors
+from scff_hw.backends.fixed.array import FixedArray
+from scff_hw.backends.fixed.formats import LayerFormats
+from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, split
+from scff_hw.backends.fixed.reference import LayerSpec
+from scff_hw.backends.fixed.tensors import requantise, sum_of_squares
+from scff_hw.backends.protocol import Dense
+from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.functional import Pool, reflect_pad
+from scff_hw.core.layer import Telemetry
+from scff_hw.core.rules import SCFF
+from scff_hw.core.streams import Partners, Stream
+
+
+@dataclass(frozen=True)
+class FixedLayer:
+    """A feed-forward layer, dense or convolutional, whose every number is an integer of a declared width.
+
+    Attributes:
+        rule: SCFF's thresholds and penalty; None for a layer that does not learn.
+        update_positions: random positions of each sample that a convolution learns from; None for all.
+    """
+
+    array: FixedArray
+    rule: SCFF | None
+    makes_pairs: bool
+    padding: int = 0
+    transmit: str = "triangle"
+    pool: Pool | None = None
+    readout_pool: Pool | None = None
+    update_positions: int | None = None
+
+    @property
+    def spec(self) -> LayerSpec:
+        """The same layer, as the reference takes it."""
+        rule = self.rule or SCFF(0.0, 0.0)
+        kernel = None if isinstance(self.array.geometry, Dense) else self.array.geometry.kernel
+        return LayerSpec(
+            self.array.formats,
+            kernel,
+            self.makes_pairs,
+            rule.theta_pos,
+            rule.theta_neg,
+            rule.penalty,
+            self.padding,
+            self.transmit,
+            self.pool,
+            self.readout_pool,
+            self.update_positions,
+        )
+
+    def learn(
+        self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
+    ) -> tuple[Telemetry, Callable[[bool], Stream]]:
+        assert self.rule is not None, "a layer without a rule was asked to learn"
+        form, array, spec = self.array.formats, self.array, self.spec
+        second = stream.second_view if self.makes_pairs else stream.negative
+        views = [stream.positive] if second is None else [stream.positive, second]
+        x = self._read(torch.cat(views))
+        v = self._pre_activations(array.mvm(x))
+        n = len(stream.positive)
+        first, last = v[:n], v[-n:]
+        forward = partners.forward if self.makes_pairs and partners is not None else None
+        y_pos, y_neg, s_pos, s_neg = compiled_where_it_pays(_outputs, v)(first, last, forward, form)
+        units, positions = v.shape[1], v[0, 0].numel()
+        learned = min(self.update_positions or positions, positions)
+        c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned)
+        backward = partners.backward if self.makes_pairs and partners is not None else None
+        _, exponent = split(2 / (units * learned * n))
+        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        error = compiled_where_it_pays(_errors, v)(
+            y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(views), shift, form
+        )
+        if learned < positions:
+            assert generator is not None, "a layer that learns from random positions was given no generator"
+            error = error * chosen_positions(error, learned, generator)
+        bias_error = error.sum(dim=(0, *range(2, error.dim())), dtype=torch.float64)
+        array.update(x, error, bias_error)
+        return self._telemetry(s_pos, s_neg, y_pos, y_neg), lambda negative: self._pass_on(
+            first, last, forward, negative
+        )
+
+    def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
+        negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
+        second = stream.second_view if self.makes_pairs else stream.negative
+        views = [stream.positive] if second is None else [stream.positive, second]
+        v = self._pre_activations(self.array.mvm(self._read(torch.cat(views))))
+        n = len(stream.positive)
+        forward = partners.forward if self.makes_pairs and partners is not None else None
+        return self._pass_on(v[:n], v[-n:], forward, negative)
+
+    def features(self, output: Tensor) -> Tensor:
+        form = self.array.formats
+        x = output * 2.0**form.transmitted.one
+        x = x if self.readout_pool is None else _pooled(x, self.readout_pool)
+        return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.one
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Raw inputs as the array reads them: padded, standardised."""
+        form = self.array.formats
+        if isinstance(self.array.geometry, Dense):
+            x = x.flatten(1)
+        return compiled_where_it_pays(_standardised, x)(x, self.padding, form)
+
+    def _pre_activations(self, u: Tensor) -> Tensor:
+        """Of one sample each, bias included; integers `[R, C, ...]` in float32."""
+        form = self.array.formats
+        ones = (1,) * (u.dim() - 2)
+        scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs]).view(1, -1, *ones).to(u)
+        shift = torch.tensor([2.0 ** (form.pre_activation.one - frac) for frac in form.accumulator.fracs])
+        bias = self.array.accumulator_bias.view(1, -1, *ones).to(u)
+        return compiled_where_it_pays(_requantised, u)(u, scale, bias, shift.view(1, -1, *ones).to(u), form)
+
+    def _pass_on(self, first: Tensor, last: Tensor, forward: Tensor | None, negative: bool) -> Stream:
+        form, pool = self.array.formats, self.pool
+        z_pos = first + last if self.makes_pairs else first
+        pairs = [z_pos]
+        if negative:
+            pairs.append(last if forward is None else first + last[forward])
+        found = []
+        for z in pairs:
+            y = compiled_where_it_pays(_transmitted, z)(z, self.transmit, form)
+            y = y if pool is None else _pooled(y, pool)
+            found.append(y * 2.0**-form.transmitted.one)
+        return Stream(found[0], found[1] if negative else None)
+
+    def _telemetry(self, s_pos: Tensor, s_neg: Tensor, y_pos: Tensor, y_neg: Tensor) -> Telemetry:
+        """Figures as the float rule would give them for these outputs."""
+        assert self.rule is not None
+        unit = 2.0 ** (-2 * self.array.formats.output.one) / y_pos.shape[1]
+        figures = self.rule.modulation(
+            (s_pos.float() * unit).view(len(y_pos), -1),
+            (s_neg.float() * unit).view(len(y_pos), -1),
+            units=y_pos.shape[1],
+        )
+        others = [0, *range(2, y_pos.dim())]
+        silent = (y_pos.amax(dim=others) + y_neg.amax(dim=others)) == 0
+        return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent.float().mean())
+
+
+def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """1 at `count` random positions of each row of `[R, C, ...]`, 0 elsewhere; drawn as by `at_random_positions`."""
+    rows, positions = len(error), error[0, 0].numel()
+    chosen = torch.rand(rows, positions, generator=generator).topk(count, dim=1).indices
+    return torch.zeros(rows, positions).scatter_(1, chosen, 1.0).view(rows, 1, *error.shape[2:])
+
+
+def _standardised(x: Tensor, padding: int, form: LayerFormats) -> Tensor:
+    raw = torch.round(x.float() * 2.0**form.input.one).clamp(-form.input.top, form.input.top)
+    found = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding)
+    return found * 2.0**-form.standardised.one
+
+
+def _requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
+    return requantise(u * scale + bias, shift, form.pre_activation, form.rounding).float()
+
+
+def _outputs(
+    first: Tensor, last: Tensor, forward: Tensor | None, form: LayerFormats
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Outputs of the positive and the negative pairs, and their sums of squares at each position."""
+    made = forward is not None
+    z_pos, z_neg = (first + last, first + last[forward]) if made else (first, last)
+    shift = form.pre_activation.one - form.output.one
+    y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
+    return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top)
+
+
+def _errors(
+    y_pos: Tensor,
+    y_neg: Tensor,
+    c_pos: Tensor,
+    c_neg: Tensor,
+    backward: Tensor | None,
+    views: int,
+    shift: int,
+    form: LayerFormats,
+) -> Tensor:
+    """Errors at the rows of the MVM, on their grid. Products and sums of four stay below 2^24."""
+    pull, push = -y_pos * c_pos.unsqueeze(1), y_neg * c_neg.unsqueeze(1)
+    if backward is None:
+        folded = torch.cat([pull, push])
+    elif views == 2:
+        folded = torch.cat([pull + push, pull + push[backward]])
+    else:
+        folded = 2 * pull + push + push[backward]
+    return requantise(folded, shift, form.error, form.rounding) * 2.0**-form.error.one
+
+
+def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:
+    if transmit == "triangle":
+        z = z - tensors.divide(z.sum(dim=1, keepdim=True, dtype=torch.float64), z.shape[1])
+    shift = form.pre_activation.one - form.transmitted.one
+    return requantise(torch.relu(z), shift, form.transmitted, form.rounding)
+
+
+def _pooled(x: Tensor, pool: Pool) -> Tensor:
+    """Integers pooled; an average divides by what its window covers, as PyTorch counts it."""
+    if pool.kind == "max":
+        return pool(x)
+    options = {"padding": pool.padding, "ceil_mode": pool.ceil, "divisor_override": 1}
+    sums = F.avg_pool2d(x, pool.size, pool.stride, **options)
+    if pool.ceil or pool.padding:
+        covered = F.pad(torch.ones_like(x[:1, :1]), (pool.padding,) * 4, value=1.0)
+        sizes = F.avg_pool2d(covered, pool.size, pool.stride, ceil_mode=pool.ceil, divisor_override=1)
+        return tensors.divide(sums, sizes[..., : sums.shape[-2], : sums.shape[-1]].to(torch.int64))
+    return tensors.divide(sums, pool.size**2)

@@ -1,0 +1,58 @@
+"""Brevitas quantisers and layers with the formats of a fixed-point layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from brevitas.core.function_wrapper import CeilSte
+from brevitas.inject.enum import RestrictValueType, ScalingImplType, ScalingPerOutputType
+from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear
+from brevitas.quant.base import NarrowIntQuant
+from brevitas.quant.solver.act import ActQuantSolver
+from brevitas.quant.solver.weight import WeightQuantSolver
+from torch import Tensor
+
+from scff_hw.backends.fixed.formats import QFormat
+from scff_hw.backends.protocol import Dense, Geometry
+
+
+def weight_quantiser(form: QFormat, dims: int) -> type:
+    """A Brevitas weight quantiser of that format, for weights of `dims` dimensions."""
+    return _quantiser(WeightQuantSolver, form, dims)
+
+
+def activation_quantiser(form: QFormat) -> type:
+    """A Brevitas activation quantiser of that format."""
+    return _quantiser(ActQuantSolver, form, 0)
+
+
+def quant_identity(form: QFormat) -> QuantIdentity:
+    """A module that puts numbers on the grid of a format, halves to even, out of range to its ends."""
+    return QuantIdentity(act_quant=activation_quantiser(form)).eval()
+
+
+def quant_layer(geometry: Geometry, form: QFormat, weight: Tensor) -> QuantLinear | QuantConv2d:
+    """A Brevitas layer without bias that holds `weight`, which is copied."""
+    options: dict[str, Any] = {"bias": False, "weight_quant": weight_quantiser(form, weight.dim())}
+    if isinstance(geometry, Dense):
+        layer = QuantLinear(geometry.inputs, geometry.outputs, **options)
+    else:
+        layer = QuantConv2d(geometry.inputs, geometry.outputs, geometry.kernel, **options)
+    layer.weight.requires_grad_(False).copy_(weight)
+    return layer.eval()
+
+
+def _quantiser(solver: type, form: QFormat, dims: int) -> type:
+    many = len(form.fracs) > 1
+    # Brevitas divides by 2^(bits - 1) where a scale is to be a power of two
+    reach = torch.tensor([2.0 ** (form.bits - 1 - frac) for frac in form.fracs])
+    body = {
+        "scaling_impl_type": ScalingImplType.CONST,
+        "scaling_per_output_type": ScalingPerOutputType.CHANNEL if many else ScalingPerOutputType.TENSOR,
+        "restrict_scaling_type": RestrictValueType.POWER_OF_TWO,
+        "restrict_value_float_to_int_impl": CeilSte,
+        "bit_width": form.bits,
+        "scaling_init": reach.view(-1, *(1,) * (dims - 1)) if many else float(reach),
+    }
+    return type("FixedPoint", (NarrowIntQuant, solver), body)

@@ -1,0 +1,321 @@
+"""The integer reference: fixed-point SCFF in NumPy, the specification that every other implementation equals bit for bit.
+
+It is written to be read beside `README.md` in this folder, not to be fast. Every value is an integer in int64, and
+every sum is checked against the width its format declares. Tensors are `[R, n]` (dense) or `[R, C, H, W]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
+from scff_hw.backends.fixed.integer import (
+    COEFFICIENT_BITS,
+    TABLE_STEPS_PER_UNIT_LOG2,
+    Ints,
+    bit_length,
+    checked,
+    divide,
+    draws,
+    first_states,
+    isqrt,
+    logistic,
+    reciprocal,
+    saturate,
+    shift_right,
+    split,
+    stochastic_shift,
+)
+
+MEAN_GUARD_BITS = 6
+"""Fraction bits of a sample's mean beyond those of the sample."""
+
+RECIPROCAL_BITS = 30
+
+
+class PoolShape(Protocol):
+    """Max or average pooling over `[N, C, H, W]`; see `scff_hw.core.functional.Pool`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def padding(self) -> int: ...
+    @property
+    def ceil(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What a layer computes, beside its formats.
+
+    Attributes:
+        kernel: None for a dense layer.
+        makes_pairs: pairs are formed at this layer's input; otherwise it takes two streams.
+        padding: by reflection, in positions.
+        transmit: "triangle" or "relu".
+        positions: at which a batch of the recipe learns, a sample; None for all of them.
+    """
+
+    formats: LayerFormats
+    kernel: int | None
+    makes_pairs: bool
+    theta_pos: float
+    theta_neg: float
+    penalty: float
+    padding: int = 0
+    transmit: str = "triangle"
+    pool: PoolShape | None = None
+    readout_pool: PoolShape | None = None
+    positions: int | None = None
+
+
+def quantise(x: NDArray[np.float64], form: QFormat) -> Ints:
+    """Numbers to integers of a format, halves to even, out of range to its ends: how data enter."""
+    frac = (
+        np.asarray(form.frac, dtype=np.float64).reshape(-1, *(1,) * (x.ndim - 1)) if len(form.fracs) > 1 else form.frac
+    )
+    return saturate(np.rint(x * 2.0**frac).astype(np.int64), form.bits)
+
+
+def requantise(x: Ints, shift: Ints | int, bits: int, rounding: Rounding) -> Ints:
+    """To another format: a rounding shift, then saturation."""
+    return saturate(shift_right(x, shift, rounding), bits)
+
+
+def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
+    """Zero mean and unit unbiased standard deviation for every sample `[R, ...]`; zeros where it is constant.
+
+    With s1 and s2 the sums of a sample's n values and of their squares, V = n s2 - s1^2 is n (n - 1) times the
+    variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 fraction bits to spare, and one division gives the
+    reciprocal that all values are multiplied by.
+    """
+    shape, x = x.shape, x.reshape(len(x), -1)
+    n = x.shape[1]
+    s1 = checked(x.sum(axis=1), 32, "sum of a sample")
+    s2 = checked((x * x).sum(axis=1), 32, "sum of squares of a sample")
+    v, d = n * s2 - s1 * s1, n * max(n - 1, 1)
+    e = (RECIPROCAL_BITS + d.bit_length() - bit_length(v)) >> 1
+    q = np.where(e >= 0, (v << np.maximum(2 * e, 0)) // d, 0)
+    r = (1 << RECIPROCAL_BITS) // np.maximum(isqrt(q), 1)
+    centred = (x << MEAN_GUARD_BITS) - divide(s1 << MEAN_GUARD_BITS, n)[:, None]
+    product = checked(centred * np.where(v > 0, r, 0)[:, None], 32, "standardised input before its shift")
+    shift = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - e
+    return requantise(product, shift[:, None], form.bits, rounding).reshape(shape)
+
+
+def reflect(x: Ints, padding: int) -> Ints:
+    """Height and width padded by reflection."""
+    edges = (padding, padding)
+    return np.pad(x, ((0, 0), (0, 0), edges, edges), mode="reflect") if padding else x
+
+
+def fields(x: Ints, kernel: int | None) -> Ints:
+    """Receptive fields `[R, P, fan_in]` of inputs, each in the order of a row of weights."""
+    if kernel is None:
+        return x[:, None, :]
+    windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(len(x), -1, x.shape[1] * kernel * kernel)
+
+
+def pooled(x: Ints, pool: PoolShape | None) -> Ints:
+    """Pooling as PyTorch does it: an average counts padded zeros, but not what a last window has beyond them."""
+    if pool is None:
+        return x
+    lengths = []
+    for length in x.shape[2:]:
+        reach = length + 2 * pool.padding - pool.size
+        count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
+        lengths.append(count - (pool.ceil and (count - 1) * pool.stride >= length + pool.padding))
+    found = np.empty((*x.shape[:2], *lengths), dtype=np.int64)
+    for i in range(lengths[0]):
+        for j in range(lengths[1]):
+            top, left = i * pool.stride - pool.padding, j * pool.stride - pool.padding
+            window = x[:, :, max(top, 0) : top + pool.size, max(left, 0) : left + pool.size]
+            if pool.kind == "max":
+                found[:, :, i, j] = window.max(axis=(2, 3))
+            else:
+                height = min(top + pool.size, x.shape[2] + pool.padding) - top
+                width = min(left + pool.size, x.shape[3] + pool.padding) - left
+                found[:, :, i, j] = divide(window.sum(axis=(2, 3)), height * width)
+    return found
+
+
+def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, learned_positions: int) -> tuple[Ints, Ints]:
+    """By what outputs are multiplied to give errors, from sums of squared outputs `[N, P]`; 15 fraction bits.
+
+    Errors of a pair are `2 / (units * positions * N)` times output and coefficient. Equation 3 of the paper, with its
+    penalty: see `scff_hw.core.goodness.contrast`. The mantissa of that factor is in here, its power of two is not.
+    """
+    m, s = reciprocal(units)
+    shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
+    rounding = spec.formats.rounding
+    g_pos, g_neg = (shift_right(sums * m, shift, rounding) for sums in (s_pos, s_neg))
+    theta_pos, theta_neg = (round(t * (1 << TABLE_STEPS_PER_UNIT_LOG2)) for t in (spec.theta_pos, spec.theta_neg))
+    pull, push = logistic(theta_pos - g_pos), logistic(g_neg - theta_neg)
+    weight = round(spec.penalty * s_pos.shape[1] * (1 << COEFFICIENT_BITS))
+    norm = isqrt((s_pos * s_pos).sum(axis=1))[:, None]
+    pull = pull - s_pos * weight // np.maximum(norm, 1)
+    mantissa, _ = split(2 / (units * learned_positions * len(s_pos)))
+    pull, push = (requantise(c * mantissa, COEFFICIENT_BITS, 16, rounding) for c in (pull, push))
+    return pull, push
+
+
+class IntegerLayer:
+    """A layer that holds its weights as integers and learns.
+
+    Attributes:
+        weight: `[C, fan_in]`, int64.
+        shadow: the same at the shadow's scale, or None.
+        bias: `[C]`.
+        states: of the generators, `[C]`.
+    """
+
+    def __init__(self, weight: NDArray[np.float64], bias: NDArray[np.float64], spec: LayerSpec, seed: int = 0) -> None:
+        form = spec.formats
+        self.spec, self.shape = spec, weight.shape
+        rows = weight.reshape(len(weight), -1).astype(np.float64)
+        self.held = quantise(rows, form.held)
+        self.bias = quantise(bias.astype(np.float64), form.bias)
+        self.states = first_states(seed, len(rows))
+
+    @property
+    def weight(self) -> Ints:
+        form = self.spec.formats
+        if form.shadow is None:
+            return self.held
+        return requantise(self.held, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
+
+    def standardised(self, x: Ints) -> Ints:
+        """What the MVM reads of raw inputs."""
+        form = self.spec.formats
+        return standardise(reflect(x, self.spec.padding), form.standardised, form.rounding)
+
+    def mvm(self, x: Ints) -> Ints:
+        """`W x` of standardised inputs, `[R, P, C]`."""
+        return checked(fields(x, self.spec.kernel) @ self.weight.T, self.spec.formats.accumulator.bits, "accumulator")
+
+    def pre_activations(self, u: Ints) -> Ints:
+        """Of one sample each, bias included, `[R, P, C]`."""
+        form = self.spec.formats
+        total = u + shift_right(self.bias, BIAS_GUARD_BITS, form.rounding)
+        total = checked(total, form.accumulator.bits, "accumulator with its bias")
+        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+        return requantise(total, shift, form.pre_activation.bits, form.rounding)
+
+    def outputs(self, z: Ints) -> Ints:
+        """Rectified, as goodness and errors see it."""
+        form = self.spec.formats
+        shift = form.pre_activation.one - form.output.one
+        return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
+
+    def passed_on(self, z: Ints, side: tuple[int, ...]) -> Ints:
+        """What the next layer takes as its input, of pre-activations `[N, P, C]` over positions `side`."""
+        form = self.spec.formats
+        if self.spec.transmit == "triangle":
+            z = z - divide(checked(z.sum(axis=2), 32, "sum over channels"), z.shape[2])[:, :, None]
+        shift = form.pre_activation.one - form.transmitted.one
+        y = requantise(np.maximum(z, 0), shift, form.transmitted.bits, form.rounding)
+        if self.spec.kernel is None:
+            return y[:, 0, :]
+        return pooled(y.transpose(0, 2, 1).reshape(len(y), -1, *side), self.spec.pool)
+
+    def forward(self, x: Ints) -> Ints:
+        """What plain samples give: as pairs with themselves where the layer makes its pairs."""
+        v = self.pre_activations(self.mvm(self.standardised(x)))
+        return self.passed_on(2 * v if self.spec.makes_pairs else v, self._side(x))
+
+    def features(self, passed_on: Ints) -> Ints:
+        """The readout's view of what is passed on, `[N, F]`."""
+        form = self.spec.formats
+        x = pooled(passed_on, self.spec.readout_pool)
+        return standardise(x.reshape(len(x), -1), form.feature, form.rounding)
+
+    def learn(
+        self,
+        views: Sequence[Ints],
+        partner: NDArray[np.int64] | None,
+        rate_shift: int,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> tuple[Ints, Ints]:
+        """Change the weights once.
+
+        Args:
+            views: raw inputs `[N, ...]`: one view of the samples or two where pairs are made here, else the positive
+                and the negative stream.
+            partner: sample k is paired with `partner[k]`; None where pairs are passed.
+            rate_shift: the learning rate is `2^-rate_shift`.
+            chosen: `[R, P]`, the positions learned from; None for all.
+        Returns:
+            What is passed on of the positive and the negative pairs, from before the change.
+        """
+        spec, form = self.spec, self.spec.formats
+        n = len(views[0])
+        x = self.standardised(np.concatenate(views))
+        v = self.pre_activations(self.mvm(x))
+        first, last = v[:n], v[-n:]
+        if partner is None:
+            z_pos, z_neg = first, last
+        else:
+            z_pos, z_neg = first + last, first + last[partner]
+        y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
+        s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
+        units, positions = v.shape[2], spec.positions or v.shape[1]
+        c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions)
+        pull, push = -y_pos * c_pos[:, :, None], y_neg * c_neg[:, :, None]
+        if partner is None:
+            folded = np.concatenate([pull, push])
+        elif len(views) == 2:
+            folded = np.concatenate([pull + push, pull + push[np.argsort(partner)]])
+        else:
+            folded = 2 * pull + push + push[np.argsort(partner)]
+        folded = checked(folded, 32, "error before its shift")
+        _, exponent = split(2 / (units * positions * n))
+        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        error = requantise(folded, shift, form.error.bits, form.rounding)
+        if chosen is not None:
+            error = error * chosen[:, :, None]
+        self.update(x, error, rate_shift)
+        side = self._side(views[0])
+        return self.passed_on(z_pos, side), self.passed_on(z_neg, side)
+
+    def update(self, x: Ints, error: Ints, rate_shift: int) -> None:
+        """`W -= 2^-rate_shift * sum error x^T`, and the same for biases.
+
+        Args:
+            x: standardised inputs.
+            error: `[R, P, C]`.
+        """
+        form = self.spec.formats
+        rows = fields(x, self.spec.kernel).reshape(-1, self.held.shape[1])
+        errors = error.reshape(-1, len(self.held))
+        gradient = checked(errors.T @ rows, form.gradient.bits, "gradient's accumulator")
+        shift = (form.gradient.one + rate_shift - np.asarray(form.held.fracs))[:, None]
+        if form.stochastic:
+            drawn, self.states = draws(self.states, self.held.shape[1])
+            change = stochastic_shift(gradient, shift, drawn)
+        else:
+            change = shift_right(gradient, shift, form.rounding)
+        self.held = saturate(self.held - change, form.held.bits)
+        bias_gradient = checked(errors.sum(axis=0), form.gradient.bits, "bias gradient's accumulator")
+        bias_shift = form.error.one + rate_shift - np.asarray(form.bias.fracs)
+        self.bias = saturate(self.bias - shift_right(bias_gradient, bias_shift, form.rounding), form.bias.bits)
+
+    def _side(self, x: Ints) -> tuple[int, ...]:
+        if self.spec.kernel is None:
+            return ()
+        return tuple(length + 2 * self.spec.padding - self.spec.kernel + 1 for length in x.shape[2:])
+
+
+def logits(features: Ints, weight: Ints, bias: Ints) -> Ints:
+    """The readout, `[N, classes]`: int8 by int8 into int32, biases at the products' scale."""
+    return checked(features @ weight.T + bias, 32, "readout's accumulator")

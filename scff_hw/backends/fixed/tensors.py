@@ -1,0 +1,97 @@
+"""The reference's arithmetic on PyTorch tensors that hold integers as floating point, exactly.
+
+float32 holds integers up to 2^24 and float64 up to 2^53, and a sum of integers is exact in any order while no part of
+it leaves that range; so matrix products run at full speed. Each function says what its arguments may be.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.fixed.formats import QFormat, Rounding
+from scff_hw.backends.fixed.integer import (
+    COEFFICIENT_BITS,
+    TABLE_STEPS_PER_UNIT_LOG2,
+    logistic_table,
+    reciprocal,
+    split,
+)
+from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
+
+EXACT: dict[Rounding, int] = {"half_even": 1 << 24, "half_up": 1 << 23}
+"""Sums below are exact in float32 and in what rounds them: one half is added to round half up."""
+
+
+def nearest(x: Tensor, rounding: Rounding) -> Tensor:
+    """To the nearest integer, halves to even or up; `x` is a multiple of a power of two."""
+    return torch.round(x) if rounding == "half_even" else torch.floor(x + 0.5)
+
+
+def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding) -> Tensor:
+    """Integers `x * 2^-shift`, rounded and saturated; a tensor holds `2^-shift` itself."""
+    scale = shift if isinstance(shift, Tensor) else 2.0**-shift
+    return nearest(x * scale, rounding).clamp(-form.top, form.top)
+
+
+def standardise(x: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
+    """Zero mean and unit unbiased standard deviation for every sample; integers of 8 bits in float32.
+
+    In float64 where products need it; per sample in int64.
+    """
+    n = x[0].numel()
+    flat = x.flatten(1)
+    s1 = flat.sum(dim=1, dtype=torch.float64).to(torch.int64)
+    s2 = flat.square().sum(dim=1, dtype=torch.float64).to(torch.int64)
+    v, d = n * s2 - s1 * s1, n * max(n - 1, 1)
+    bits = torch.frexp(v.double()).exponent.to(torch.int64)
+    e = (RECIPROCAL_BITS + d.bit_length() - bits) >> 1
+    q = torch.div(v << (2 * e).clamp_min(0), d, rounding_mode="floor")
+    root = torch.sqrt(q.double()).floor().to(torch.int64).clamp_min(1)  # exact: q is below 2^31
+    r = torch.div(1 << RECIPROCAL_BITS, root, rounding_mode="floor") * (v > 0)
+    mean = torch.div((s1 << (MEAN_GUARD_BITS + 1)) + n, 2 * n, rounding_mode="floor")
+    scale = torch.ldexp(r.double(), e + form.one - RECIPROCAL_BITS - MEAN_GUARD_BITS)
+    centred = flat * (1 << MEAN_GUARD_BITS) - mean.float()[:, None]
+    return requantise(centred.double(), scale[:, None], form, rounding).float().view_as(x)
+
+
+def divide(x: Tensor, n: int | Tensor) -> Tensor:
+    """`x / n`, halves up, of integers in float32."""
+    return torch.div(2 * x.to(torch.int64) + n, 2 * n, rounding_mode="floor").float()
+
+
+def sum_of_squares(y: Tensor, top: int) -> Tensor:
+    """Over the units, dimension 1, of integers up to `top`."""
+    exact = y.shape[1] * top * top < EXACT["half_even"]
+    return y.square().sum(dim=1) if exact else y.square().sum(dim=1, dtype=torch.float64)
+
+
+def coefficients(
+    s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, learned_positions: int
+) -> tuple[Tensor, Tensor]:
+    """As in the reference, from integers `[N, P]`; integers in float32."""
+    m, s = reciprocal(units)
+    shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
+    rounding = spec.formats.rounding
+    table = torch.from_numpy(logistic_table()).to(s_pos.device)
+    steps, reach = 1 << TABLE_STEPS_PER_UNIT_LOG2, len(table) // 2
+    g_pos, g_neg = (nearest(sums.double() * m * 2.0**-shift, rounding) for sums in (s_pos, s_neg))
+    arguments = round(spec.theta_pos * steps) - g_pos, g_neg - round(spec.theta_neg * steps)
+    pull, push = (table[(t.clamp(-reach, reach - 1) + reach).to(torch.int64)] for t in arguments)
+    weight = round(spec.penalty * s_pos.shape[1] * (1 << COEFFICIENT_BITS))
+    if weight:
+        sums = s_pos.to(torch.int64)
+        pull = pull - torch.div(
+            sums * weight, isqrt(sums.square().sum(dim=1, keepdim=True)).clamp_min(1), rounding_mode="floor"
+        )
+    mantissa, _ = split(2 / (units * learned_positions * len(s_pos)))
+    narrow = QFormat(16, COEFFICIENT_BITS)
+    pull, push = (requantise((c * mantissa).double(), COEFFICIENT_BITS, narrow, rounding).float() for c in (pull, push))
+    return pull, push
+
+
+def isqrt(x: Tensor) -> Tensor:
+    """The largest integers whose squares are at most the int64 `x >= 0`."""
+    root = x.double().sqrt().to(torch.int64)
+    root = root - (root * root > x).to(torch.int64)
+    return root + ((root + 1) * (root + 1) <= x)
