@@ -13,9 +13,9 @@ from scff_hw.hardware.quantities import Quantity
 from scff_hw.hardware.schema import Document, Section
 from scff_hw.recipes.schema import Line, refuse
 
-Bytes = Annotated[float, Quantity("B", 0, 2**40, whole=True)]
-Cycles = Annotated[float, Quantity("cycle", 1e-6, 1e6)]
-Joules = Annotated[float, Quantity("J", 1e-18, 1e-3)]
+Bytes = Annotated[float, Quantity("B", 0, 2**32, whole=True)]
+Cycles = Annotated[float, Quantity("cycle", 1e-6, 1e4)]
+Joules = Annotated[float, Quantity("J", 1e-17, 1e-6)]
 
 ENERGIES = ("per_mac", "per_outer_mac", "per_weight_write")
 """Keys of `energy` that are given together, or left out where `energy.per_cycle` is given."""
@@ -27,7 +27,7 @@ class Memory(Section):
     flash: Bytes = Field(
         description="read-only while the network runs: flash, MRAM, ROM; 0: none, constants are held in RAM too"
     )
-    ram: Annotated[float, Quantity("B", 1, 2**40, whole=True)] = Field(description="read and written")
+    ram: Annotated[float, Quantity("B", 256, 2**32, whole=True)] = Field(description="read and written")
     flash_reserved: Bytes = Field(default=0.0, description="of flash, kept for the program")
     ram_reserved: Bytes = Field(default=0.0, description="of RAM, kept for the stack and the rest of the program")
 
@@ -53,7 +53,7 @@ class Memory(Section):
 class Compute(Section):
     """How fast it computes; cycles are means, loops included, and fractions where several are done in one."""
 
-    clock: Annotated[float, Quantity("Hz", 1e3, 1e11)] = Field(description="of the core, or of the array of MACs")
+    clock: Annotated[float, Quantity("Hz", 1e4, 1e10)] = Field(description="of the core, or of the array of MACs")
     cycles_per_mac: Cycles = Field(
         description="one multiply-accumulate of a matrix-vector product, 8-bit operands, its loads included"
     )

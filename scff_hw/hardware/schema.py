@@ -318,6 +318,7 @@ class Learning(Section):
 class Document(Section):
     """What every kind of profile begins with."""
 
+    kind: Literal["analog", "digital"] = Field(description="of the profile")
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
         max_length=100,

@@ -5,74 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from scff_hw.report._tables import plain_table
+from scff_hw.report._tables import _stack, _table
 
-PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
-
-
-def kibibytes(count: float) -> str:
-    """Return a number of bytes as a reader says it: "640 B", "12.5 KiB", "1 376.5 KiB"."""
-    return f"{count:.0f} B" if count < 1024 else f"{count / 1024:,.1f} KiB".replace(",", " ")
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 
-def with_prefix(value: float, unit: str) -> str:
-    """Return a time or an energy with three digits and a prefix: "13.2 ms", "0 s"."""
-    for size, prefix in PREFIXES:
-        if value >= size:
-            return f"{value / size:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
+def binary(count: int) -> str:
+    """Return a number of bytes as a reader says it: "640 B", "12.5 KiB", "1.34 MiB"."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
 
 
-def cost_tables(found: Mapping[str, Any]) -> Group:
-    """Return the object of `scff_hw.training.run_costs` as tables: the tasks, then the layers, then what was assumed."""
+def with_prefix(value: float, unit: str = "") -> str:
+    """Return a figure to three digits with its prefix: "13.2 ms", "432 M", "1.22 G"; units are not multiplied."""
+    rounded = float(f"{value:.3g}")
+    prefixes = [pair for pair in PREFIXES if not unit or pair[0] <= 1]
+    size, prefix = next((pair for pair in prefixes if rounded >= pair[0]), (1.0, ""))
+    digits = f"{rounded:.0f}" if rounded >= 1000 * size else f"{rounded / size:.3g}"
+    return f"{digits} {prefix}{unit}".rstrip()
+
+
+def cost_table(found: Mapping[str, Any]) -> Table:
+    """Return the object of `scff_hw.training.run_costs`: the tasks, the layers, and what the figures rest on."""
     costs = found["costs"]
-    tasks = plain_table("", "fits", "flash", "RAM", "MACs", "time", "energy")
+    tasks = _table("flash", "RAM", "too large by", "MACs", "time", "energy")
     tasks.add_row("inference", *_cells(costs["inference"]))
-    for task in ("learning", "backpropagation"):
+    for task, name, style in (("learning", "learning", "bold cyan"), ("backpropagation", "backprop", "yellow")):
         for cost in costs[task]:
-            style = "yellow" if task == "backpropagation" else "bold cyan"
-            tasks.add_row(f"{task}, batch of {cost['batch_size']}", *_cells(cost), style=style)
-    layers = plain_table("", "constants", "RAM to infer", "RAM to learn", "MACs to infer", "MACs to learn")
+            tasks.add_row(f"{name}, batch {cost['batch_size']}", *_cells(cost), style=style)
+    layers = _table("flash", "RAM to infer", "RAM to learn", "MACs to infer", "MACs to learn")
     for layer in costs["layers"]:
         infer, learn = layer["inference"], layer["learning"]
         layers.add_row(
             f"layer {layer['layer']}",
-            kibibytes(infer["constant_bytes"]),
-            kibibytes(infer["buffer_bytes"]),
-            "-" if learn is None else kibibytes(learn["buffer_bytes"]),
-            _count(infer["macs"]),
-            "-" if learn is None else _count(learn["macs"]),
+            binary(infer["flash_bytes"]),
+            binary(infer["ram_bytes"]),
+            "-" if learn is None else binary(learn["ram_bytes"]),
+            with_prefix(infer["macs"]),
+            "-" if learn is None else with_prefix(learn["macs"]),
         )
     bits = ", ".join(f"{name.removesuffix('_bits')} {value}" for name, value in costs["formats"].items())
-    origin = "of the run's recipe" if costs["formats_from"] == "recipe" else "the defaults, its recipe gives none"
-    free = f"{kibibytes(costs['flash_available_bytes'])} of flash and {kibibytes(costs['ram_available_bytes'])} of RAM"
+    origin = "of the run's recipe" if costs["formats_from"] == "recipe" else "the defaults, since its recipe gives none"
+    free = f"{binary(costs['flash_available_bytes'])} of flash and {binary(costs['ram_available_bytes'])} of RAM"
     notes = Text(
-        f"{costs['chip']}: {free} free for the network. Bits ({origin}): {bits}. Time and energy are those of one "
+        f"{costs['chip']}: {free} for the network. Bits ({origin}): {bits}. MACs, time and energy are those of one "
         "sample, from the profile's cycles and energies; nothing is measured.",
         style="dim",
     )
-    return Group(Text(f"{found['recipe']} on {found['profile']}", style="bold"), tasks, layers, notes)
+    return _stack(f"{found['recipe']} on {found['profile']}", [tasks, layers, notes])
 
 
 def _cells(cost: Mapping[str, Any]) -> tuple[str, ...]:
     missing = [
-        f"{kibibytes(cost[f'{key}_missing_bytes'])} of {name}"
-        for key, name in (("flash", "flash"), ("ram", "RAM"))
-        if cost[f"{key}_missing_bytes"]
+        f"{binary(cost[key])} {name}"
+        for key, name in (("flash_missing_bytes", "flash"), ("ram_missing_bytes", "RAM"))
+        if cost[key]
     ]
     return (
-        "no, misses " + " and ".join(missing) if missing else "yes",
-        kibibytes(cost["flash_bytes"]),
-        kibibytes(cost["ram_bytes"]),
-        _count(cost["macs"]),
+        binary(cost["flash_bytes"]),
+        binary(cost["ram_bytes"]),
+        ", ".join(missing) or "fits",
+        with_prefix(cost["macs"]),
         with_prefix(cost["time_s"], "s"),
         with_prefix(cost["energy_joule"], "J"),
     )
-
-
-def _count(value: int) -> str:
-    return f"{value:,}".replace(",", " ")

@@ -25,6 +25,8 @@ from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
 FORMATS = tuple(asdict(NumberFormats()))
+MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
+"""Said of the network, not of a layer: several share the memories."""
 
 
 def run_costs(run: Path, target: Target) -> dict[str, Any]:
@@ -53,16 +55,20 @@ def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
         `chip`; `formats` and `formats_from` (recipe or defaults); `flash_available_bytes`, `ram_available_bytes`;
         `inference`; `learning` and `backpropagation`, once at the recipe's batch and once at a batch of two; `layers`.
         Each cost holds `fits`, bytes of flash and RAM and by how many they miss, multiply-accumulates, time in s and
-        energy in J of one sample.
+        energy in J of one sample; one of a layer holds no `fits` and no misses.
     """
     network = workload(recipe)
     own = getattr(recipe, "fixed_point", None)
     formats: Formats = NumberFormats() if own is None else own
-    batches = sorted({SMALLEST_BATCH, network.batch_size}, reverse=True)
+    batch = network.batch_size
+    batches = sorted({SMALLEST_BATCH, batch}, reverse=True)
 
     def cost(need: Need) -> dict[str, Any]:
         found = on_target(need, target)
         return {"fits": found.fits} | asdict(found) | {"macs": need.macs + need.outer_macs}
+
+    def share(need: Need) -> dict[str, Any]:
+        return {key: value for key, value in cost(need).items() if key not in MISSES}
 
     return {
         "chip": target.chip,
@@ -76,8 +82,8 @@ def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
         "layers": [
             {
                 "layer": layer.number,
-                "inference": cost(layer_to_infer(layer, formats)),
-                "learning": cost(layer_to_learn(network, layer, formats, network.batch_size)) if layer.learns else None,
+                "inference": share(layer_to_infer(layer, formats)),
+                "learning": share(layer_to_learn(network, layer, formats, batch)) if layer.learns else None,
             }
             for layer in network.layers
         ],
