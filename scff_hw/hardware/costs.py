@@ -28,8 +28,8 @@ and of the readout in RAM, as above, and
 since every layer's inputs and pre-activations wait for the errors, which pass through one layer at a time (none is
 passed to the network's input). Its transposed products read the weights as they are.
 
-Time counts multiply-accumulates and weight writes at the target's cycles, energy the same at its energies. Standardising,
-pooling and activations are not counted, nor waits for flash.
+Time counts multiply-accumulates and weight writes at the target's cycles, energy the same at its energies.
+Standardising, pooling and activations are not counted, nor waits for flash.
 """
 
 from __future__ import annotations
@@ -208,9 +208,7 @@ def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
     weights = sum(_changing(layer.weights, layer.outputs, formats) for layer in layers)
     weights += _changing(readout, network.classes, formats)
     kept = sum(layer.inputs * activation + _preactivations(layer) for layer in layers) + network.features * activation
-    passing = max(
-        layer.outputs * layer.positions + (layer.inputs if layer.number > 1 else 0) for layer in layers
-    )
+    passing = max(layer.outputs * layer.positions + (layer.inputs if layer.number > 1 else 0) for layer in layers)
     row = max(network.features, *(layer.fan_in for layer in layers))
     buffers = batch * (kept + error * (network.features + passing)) + row * stored_bytes(formats.accumulator_bits)
     forward = sum(layer.macs for layer in layers)
