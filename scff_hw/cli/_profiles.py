@@ -13,7 +13,7 @@ from scff_hw.cli._options import Json
 from scff_hw.cli._output import emit, emit_json, say, show
 
 if TYPE_CHECKING:
-    from scff_hw.hardware import Profile
+    from scff_hw.hardware import Profile, Target
 
 app = typer.Typer(help="List, show, check and fit hardware profiles.")
 
@@ -26,28 +26,31 @@ Changes = Annotated[
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the shipped hardware profiles."""
-    from scff_hw.hardware import load_profile, profile_names
+    """List the shipped hardware profiles: analog devices, and digital targets."""
+    from scff_hw.hardware import load_profile, load_target, profile_names, target_names
 
     profiles = [load_profile(name) for name in profile_names()]
+    targets = [load_target(name) for name in target_names()]
     if json:
-        emit_json({"profiles": [_summary(profile) for profile in profiles]})
+        emit_json({"profiles": [_summary(found) for found in (*profiles, *targets)]})
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("profile", "update", "states", "cell", "what"):
-        table.add_column(title, no_wrap=title != "what", justify="right" if title == "states" else "left")
+    devices = _table("analog devices", "update", ">states", "cell", "what")
     for profile in profiles:
         states = "-" if profile.device.model == "exact" else f"{profile.device.states:,.0f}".replace(",", " ")
-        table.add_row(profile.name, profile.device.model, states, profile.array.cell, profile.description)
-    show(table)
+        devices.add_row(profile.name, profile.device.model, states, profile.array.cell, profile.description)
+    show(devices)
+    chips = _table("digital targets", ">flash", ">RAM", ">clock", "what")
+    for target in targets:
+        chips.add_row(target.name, *_sizes(target), target.description)
+    show(chips)
 
 
 @app.command("show")
 def show_(profile: Named, overrides: Changes = None, json: Json = False) -> None:
     """Print a profile as it is used, every figure written out with its unit, as YAML on standard output."""
-    from scff_hw.hardware import dump_profile, load_profile
+    from scff_hw.hardware import dump_profile, load_hardware
 
-    resolved = load_profile(profile, overrides or [], "--set")
+    resolved = load_hardware(profile, overrides or [], "--set")
     if json:
         emit_json(resolved.model_dump(mode="json"))
     else:
@@ -60,14 +63,14 @@ def validate(
     json: Json = False,
 ) -> None:
     """Check profiles: keys, units, ranges, sources; exit code 2 where one is wrong."""
-    from scff_hw.hardware import load_profile
+    from scff_hw.hardware import load_hardware
 
-    found = [load_profile(name) for name in profiles]
+    found = [load_hardware(name) for name in profiles]
     if json:
         emit_json({"profiles": [_summary(profile) for profile in found]})
         return
     for name, profile in zip(profiles, found, strict=True):
-        say(f"{name} is a valid profile: {profile.name}, {profile.device.model}, {profile.device.states:.0f} states.")
+        say(f"{name} is a valid profile: {profile.name}, {_in_short(profile)}.")
 
 
 @app.command("fit")
@@ -100,11 +103,38 @@ def fit(
     say(f"Profile: {profile}   Plot: {plot}")
 
 
-def _summary(profile: Profile) -> dict[str, Any]:
-    return {
-        "name": profile.name,
-        "description": profile.description,
+def _summary(profile: Profile | Target) -> dict[str, Any]:
+    found = {"name": profile.name, "kind": profile.kind, "description": profile.description}
+    if profile.kind == "digital":
+        return found | {
+            "chip": profile.chip,
+            "flash_bytes": int(profile.memory.flash),
+            "ram_bytes": int(profile.memory.ram),
+            "clock_hz": profile.compute.clock,
+        }
+    return found | {
         "model": profile.device.model,
         "states": None if profile.device.model == "exact" else round(profile.device.states, 1),
         "cell": profile.array.cell,
     }
+
+
+def _in_short(profile: Profile | Target) -> str:
+    if profile.kind == "digital":
+        flash, ram, clock = _sizes(profile)
+        return f"digital, {flash} of flash, {ram} of RAM, {clock}"
+    return f"{profile.device.model}, {profile.device.states:.0f} states"
+
+
+def _sizes(target: Target) -> tuple[str, str, str]:
+    memory = target.memory
+    return f"{memory.flash / 1024:g} KiB", f"{memory.ram / 1024:g} KiB", f"{target.compute.clock / 1e6:g} MHz"
+
+
+def _table(*titles: str) -> Table:
+    """An empty table; a title that begins with > is of figures, and the last one's column may wrap."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        justify = "right" if title.startswith(">") else "left"
+        table.add_column(title.removeprefix(">"), no_wrap=title != titles[-1], justify=justify)
+    return table

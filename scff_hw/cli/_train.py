@@ -19,7 +19,7 @@ from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from scff_hw.hardware import Profile
+    from scff_hw.hardware import Profile, Target
     from scff_hw.recipes import Recipe
 
 RUNS = Path("runs")
@@ -74,10 +74,17 @@ def evaluate(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure a finished run again, from its weights; with --profile, put on that hardware."""
+    """Measure a finished run again, from its weights; with --profile, put on that hardware.
+
+    With a digital target, what the run's network costs there: bytes, time and energy; no data set is needed.
+    """
+    from scff_hw.hardware import Target, load_hardware
     from scff_hw.training import evaluate as evaluate_run
 
-    hardware = _hardware(profile)
+    hardware = None if profile is None else load_hardware(profile)
+    if isinstance(hardware, Target):
+        _cost(run, hardware, json=json)
+        return
     with command_progress() as progress:
         summary = evaluate_run(run, profile=hardware, data_dir=data_dir, progress=progress)
     if json:
@@ -202,6 +209,18 @@ def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: b
             )
         if found is None and not resume:
             raise UsageError(f"The folder {folder} is not empty and holds no run; choose another --out.")
+
+
+def _cost(run: Path, target: Target, *, json: bool) -> None:
+    from scff_hw.training import run_costs
+
+    found = run_costs(run, target)
+    if json:
+        emit_json(found)
+    else:
+        from scff_hw.report import cost_table
+
+        show(cost_table(found))
 
 
 def _hardware(name: str | None) -> Profile | None:

@@ -1,6 +1,30 @@
-"""Hardware as data: validated profiles of devices, their periphery and array, and what the simulator makes of them."""
+"""Hardware as data: validated profiles of analog devices and of digital targets, and what a simulator and a cost model
+make of them."""
 
-from scff_hw.hardware.loader import dump_profile, list_profiles, load_profile, parse_profile, profile_names
+from scff_hw.hardware.digital import Target
+from scff_hw.hardware.loader import (
+    dump_profile,
+    list_profiles,
+    load_hardware,
+    load_profile,
+    load_target,
+    parse_hardware,
+    parse_profile,
+    profile_names,
+    target_names,
+)
 from scff_hw.hardware.schema import Profile
 
-__all__ = ["Profile", "dump_profile", "list_profiles", "load_profile", "parse_profile", "profile_names"]
+__all__ = [
+    "Profile",
+    "Target",
+    "dump_profile",
+    "list_profiles",
+    "load_hardware",
+    "load_profile",
+    "load_target",
+    "parse_hardware",
+    "parse_profile",
+    "profile_names",
+    "target_names",
+]

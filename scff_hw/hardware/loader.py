@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from scff_hw import paths
 from scff_hw.errors import ProfileError, RecipeError, nearest
+from scff_hw.hardware.digital import Target
 from scff_hw.hardware.schema import Profile
 from scff_hw.recipes.document import read_document
 from scff_hw.recipes.keys import keys_of
@@ -20,22 +22,40 @@ from scff_hw.recipes.overrides import apply_overrides
 from scff_hw.recipes.problems import describe_problems, find_place
 from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
-SECTIONS = ("device", "periphery", "array", "learning")
 UNSOURCED = "defaults of scff-hw"
 """The source of figures that no file gives."""
 
 
-def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Profile:
-    """Load a hardware profile and validate it.
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of profile: its schema, the sections whose figures need a source, an override for error messages."""
+
+    model: type[Profile] | type[Target]
+    sections: tuple[str, ...]
+    example: str
+
+
+ANALOG, DIGITAL = "analog", "digital"
+KINDS = {
+    ANALOG: _Kind(Profile, ("device", "periphery", "array", "learning"), "device.response.write_noise=0.1 w"),
+    DIGITAL: _Kind(Target, ("memory", "compute", "energy"), "memory.ram=64 KiB"),
+}
+
+
+def load_hardware(
+    name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set"
+) -> Profile | Target:
+    """Load a hardware profile of either kind and validate it: analog devices, or a digital target.
 
     Args:
-        name_or_path: a shipped profile's name (see `list_profiles`), or the path of a YAML file.
+        name_or_path: a shipped profile's name (see `profile_names`, `target_names`), or the path of a YAML file.
         overrides: `key=value` texts applied in order before validation, such as `device.response.write_noise=0.1 w`.
         option: what errors call the overrides.
 
     Raises:
-        ProfileError: an unknown name, a file that cannot be read or is not YAML, an unknown key or preset, a figure
-            without unit or source, a value out of range. One sentence a problem, one a line, each with its place.
+        ProfileError: an unknown name, a file that cannot be read or is not YAML, an unknown kind, key or preset, a
+            figure without unit or source, a value out of range. One sentence a problem, one a line, each with its
+            place.
     """
     try:
         text, source = read_document(name_or_path, "profile", _shipped())
@@ -44,27 +64,71 @@ def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option
         raise ProfileError(str(error)) from None
 
 
-def parse_profile(text: str, source: str) -> Profile:
-    """Validate a profile from YAML text; `source` is what errors call it. Otherwise as `load_profile`."""
+def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Profile:
+    """Load a profile of analog devices and validate it. Otherwise as `load_hardware`.
+
+    Raises:
+        ProfileError: as `load_hardware`, and for a digital target, which has no devices.
+    """
+    return _analog(load_hardware(name_or_path, overrides, option))
+
+
+def load_target(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Target:
+    """Load a digital target and validate it. Otherwise as `load_hardware`.
+
+    Raises:
+        ProfileError: as `load_hardware`, and for a profile of analog devices.
+    """
+    found = load_hardware(name_or_path, overrides, option)
+    if isinstance(found, Target):
+        return found
+    raise ProfileError(
+        f"The profile '{found.name}' is one of analog devices, where a digital target is needed: "
+        f"{', '.join(target_names())}, or a file with kind: digital"
+    )
+
+
+def parse_hardware(text: str, source: str) -> Profile | Target:
+    """Validate a profile of either kind from YAML text; `source` is what errors call it. See `load_hardware`."""
     try:
         return _parse(text, source, (), "")
     except RecipeError as error:
         raise ProfileError(str(error)) from None
 
 
+def parse_profile(text: str, source: str) -> Profile:
+    """Validate a profile of analog devices from YAML text; `source` is what errors call it. See `load_profile`."""
+    return _analog(parse_hardware(text, source))
+
+
 def profile_names() -> tuple[str, ...]:
-    """Names of the shipped profiles, sorted."""
-    return tuple(_shipped())
+    """Names of the shipped profiles of analog devices, sorted."""
+    return _names(ANALOG)
+
+
+def target_names() -> tuple[str, ...]:
+    """Names of the shipped digital targets, sorted."""
+    return _names(DIGITAL)
 
 
 def list_profiles() -> dict[str, str]:
-    """The shipped profiles: description by name, sorted by name."""
+    """The shipped profiles of analog devices: description by name, sorted by name."""
     return {name: load_profile(name).description for name in profile_names()}
 
 
-def dump_profile(profile: Profile) -> str:
+def dump_profile(profile: Profile | Target) -> str:
     """A profile as YAML text, every figure written out with its unit, that loads back to an equal profile."""
     return dump_yaml(profile.model_dump(mode="json"))
+
+
+def _analog(found: Profile | Target) -> Profile:
+    if isinstance(found, Profile):
+        return found
+    raise ProfileError(
+        f"The profile '{found.name}' is a digital target, without devices that could hold weights or learn, where "
+        f"analog devices are needed: {', '.join(profile_names())}, or a file with kind: analog; "
+        f"what a run costs on a digital target: scff-hw evaluate RUN --profile {found.name}"
+    )
 
 
 @cache
@@ -72,18 +136,30 @@ def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths.hardware_profiles().glob("*.yaml"))}
 
 
-def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Profile:
+@cache
+def _names(kind: str) -> tuple[str, ...]:
+    return tuple(name for name, path in _shipped().items() if _kind_of(_read(path), {(): path.name}) == kind)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return _document(path.read_text("utf-8"), path.name)[0]
+
+
+def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Profile | Target:
     data, places = _document(text, source)
-    if (name := data.get("preset")) is not None:
-        data = _on_preset(data, name, find_place({(): source, **places}, ("preset",)))
     known: dict[KeyPath, str] = {(): source, **places}
-    apply_overrides(data, known, overrides, model=Profile, option=option, example="device.response.write_noise=0.1 w")
+    kind = _kind_of(data, known)
+    spec = KINDS[kind]
+    _check_sources(data, known, spec)
+    if (name := data.get("preset")) is not None:
+        data = _on_preset(data, name, kind, find_place(known, ("preset",)))
+    apply_overrides(data, known, overrides, model=spec.model, option=option, example=spec.example)
     if isinstance(data.get("sources"), dict):
-        data["sources"] = {section: UNSOURCED for section in SECTIONS} | data["sources"]
+        data["sources"] = {section: UNSOURCED for section in spec.sections} | data["sources"]
     try:
-        return Profile.model_validate(data)
+        return spec.model.model_validate(data)
     except ValidationError as error:
-        raise ProfileError(describe_problems(error, data, known, Profile)) from None
+        raise ProfileError(describe_problems(error, data, known, spec.model)) from None
 
 
 def _document(text: str, source: str) -> tuple[dict[str, Any], dict[KeyPath, str]]:
@@ -92,19 +168,29 @@ def _document(text: str, source: str) -> tuple[dict[str, Any], dict[KeyPath, str
         found = "the text is empty" if data is None else f"got {show(data)}"
         wanted = "a profile must be a mapping with name, description, sources, device, ..."
         raise ProfileError(f"{source}: {wanted}; {found}")
-    _check_sources(data, {(): source, **places})
     return data, places
 
 
-def _on_preset(data: Mapping[str, Any], name: Any, place: str) -> dict[str, Any]:
-    """`data` laid over the shipped profile `name`."""
-    shipped = _shipped()
-    if not isinstance(name, str) or name not in shipped:
-        hint = nearest(str(name), shipped)
-        raise ProfileError(f"{place}: preset must be one of {', '.join(shipped)}, got {show(name)}{hint}")
-    below, _ = _document(shipped[name].read_text("utf-8"), f"{name}.yaml")
+def _kind_of(data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> str:
+    """The kind a file says it is of; one that says nothing is of analog devices."""
+    kind = data.get("kind", ANALOG)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ProfileError(
+            f"{find_place(places, ('kind',))}: kind must be one of {', '.join(KINDS)}, got {show(kind)}"
+            f"{nearest(str(kind), KINDS)}"
+        )
+    return kind
+
+
+def _on_preset(data: Mapping[str, Any], name: Any, kind: str, place: str) -> dict[str, Any]:
+    """`data` laid over the shipped profile `name`, which must be of the same kind."""
+    allowed = _names(kind)
+    if not isinstance(name, str) or name not in allowed:
+        hint = nearest(str(name), allowed)
+        raise ProfileError(f"{place}: preset must be one of {', '.join(allowed)}, got {show(name)}{hint}")
+    below = _read(_shipped()[name])
     if (further := below.get("preset")) is not None:
-        below = _on_preset(below, further, f"{name}.yaml")
+        below = _on_preset(below, further, kind, f"{name}.yaml")
     return _merged(below, data)
 
 
@@ -116,20 +202,20 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> None:
+def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str], spec: _Kind) -> None:
     """Every figure a file gives must have a source in that file, and every source must be of something."""
     sources = data.get("sources")
     if not isinstance(sources, dict):
         return  # validation says what is wrong
-    keys = {key.dotted for key in keys_of(Profile)}
+    keys = {key.dotted for key in keys_of(spec.model)}
     for name in sources:
-        if name not in keys or name.partition(".")[0] not in SECTIONS:
+        if name not in keys or name.partition(".")[0] not in spec.sections:
             place = find_place(places, ("sources", name))
             raise ProfileError(
-                f"{place}: sources must name sections or dotted keys below {', '.join(SECTIONS)}, "
+                f"{place}: sources must name sections or dotted keys below {', '.join(spec.sections)}, "
                 f"got {show(name)}{nearest(name, keys)}"
             )
-    for section in SECTIONS:
+    for section in spec.sections:
         for path in _leaves(data.get(section), (section,)):
             if not any(".".join(path[:length]) in sources for length in range(1, len(path) + 1)):
                 dotted = ".".join(path)

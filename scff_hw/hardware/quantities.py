@@ -33,13 +33,25 @@ UNITS: dict[str, dict[str, float]] = {
     "batch": {"batch": 1.0, "batches": 1.0},
     "pulse": {"pulse": 1.0, "pulses": 1.0},
     "line": {"lines": 1.0, "line": 1.0},
+    "B": {"B": 1.0, "KiB": 1024.0, "MiB": 1_048_576.0},
+    "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "cycle": {"cycles": 1.0, "cycle": 1.0},
 }
 """By dimension: what may be written, and its size in the unit that Python computes in (the dimension's name).
 
 `w` is a weight on the crossbar, in units of the conductance range that stands for one.
 """
 
-_SHOWN = {"fraction": "%", "S": "uS", "batch": "batches", "pulse": "pulses", "line": "lines"}
+_SHOWN = {
+    "fraction": "%",
+    "S": "uS",
+    "batch": "batches",
+    "pulse": "pulses",
+    "line": "lines",
+    "B": "KiB",
+    "Hz": "MHz",
+    "cycle": "cycles",
+}
 _TEXT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]+)\s*")
 
 

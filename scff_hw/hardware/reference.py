@@ -1,4 +1,4 @@
-"""The JSON schema of hardware profiles and the key table of their README, from the pydantic schema.
+"""The JSON schemas of hardware profiles and the key tables of their README, from the pydantic schemas.
 
 Written by `python -m scff_hw.hardware.reference hardware_profiles`.
 """
@@ -7,20 +7,51 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from scff_hw.files import write_atomic
+from scff_hw.hardware.digital import Target
 from scff_hw.hardware.schema import Profile
 from scff_hw.recipes.keys import keys_of, with_unit
 
-SCHEMA = "profile.schema.json"
-BEGIN, END = "<!-- keys: written by python -m scff_hw.hardware.reference hardware_profiles -->", "<!-- end of keys -->"
+COMMAND = "python -m scff_hw.hardware.reference hardware_profiles"
+END = "<!-- end of keys -->"
 
 
-def json_schema() -> str:
-    """The JSON schema as text: what an editor checks a profile against while it is written."""
-    schema = Profile.model_json_schema()
-    schema["required"] = ["name", "description", "sources"]  # the rest may come from a preset
+@dataclass(frozen=True)
+class Reference:
+    """One kind of profile: its schema, the file of its JSON schema, the mark before its key table.
+
+    Attributes:
+        required: keys that a preset cannot give.
+    """
+
+    model: type[BaseModel]
+    file: str
+    begin: str
+    required: tuple[str, ...]
+
+
+REFERENCES = (
+    Reference(
+        Profile, "profile.schema.json", f"<!-- keys: written by {COMMAND} -->", ("name", "description", "sources")
+    ),
+    Reference(
+        Target,
+        "target.schema.json",
+        f"<!-- keys of digital targets: written by {COMMAND} -->",
+        ("kind", "name", "description", "sources"),
+    ),
+)
+
+
+def json_schema(reference: Reference) -> str:
+    """The JSON schema of one kind as text: what an editor checks a profile against while it is written."""
+    schema = reference.model.model_json_schema()
+    schema["required"] = list(reference.required)
     for definition in (schema, *schema["$defs"].values()):
         for entry in definition["properties"].values():
             core = next((option for option in entry.get("anyOf", ()) if "unit" in option), entry)
@@ -30,25 +61,29 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-def key_table() -> str:
-    """Every key of a profile as a Markdown table: what it may be, its default, what it means."""
+def key_table(reference: Reference) -> str:
+    """Every key of one kind of profile as a Markdown table: what it may be, its default, what it means."""
     rows = [
-        f"| `{key.dotted}` | {key.allowed} | {_default(key.default)} | {key.description} |" for key in keys_of(Profile)
+        f"| `{key.dotted}` | {key.allowed} | {_default(key.default)} | {key.description} |"
+        for key in keys_of(reference.model)
     ]
     return "\n".join(["| key | allowed | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
 def readme(text: str) -> str:
-    """`text` with the key table brought up to date between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{key_table()}\n{END}{after}"
+    """`text` with the key tables brought up to date between their marks."""
+    for reference in REFERENCES:
+        before, _, rest = text.partition(reference.begin)
+        _, _, after = rest.partition(END)
+        text = f"{before}{reference.begin}\n{key_table(reference)}\n{END}{after}"
+    return text
 
 
 def main() -> None:
-    """Write both into the folder named on the command line."""
+    """Write all of it into the folder named on the command line."""
     folder = Path(sys.argv[1])
-    write_atomic(folder / SCHEMA, json_schema().encode())
+    for reference in REFERENCES:
+        write_atomic(folder / reference.file, json_schema(reference).encode())
     page = folder / "README.md"
     write_atomic(page, readme(page.read_text(encoding="utf-8")).encode())
 

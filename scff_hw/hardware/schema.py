@@ -39,11 +39,11 @@ REQUIRED_KEYS = {
 }
 
 
-class _Model(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Response(_Model):
+class Response(Section):
     """How one pulse changes a weight."""
 
     step: Annotated[float, Quantity("w", 1e-7, 1)] = Field(
@@ -99,7 +99,7 @@ class Response(_Model):
         return self
 
 
-class DeviceToDevice(_Model):
+class DeviceToDevice(Section):
     """How devices of one array differ: standard deviations, drawn once a device."""
 
     step: Spread = Field(default=0.0, description="of the step (aihwkit: dw_min_dtod)")
@@ -117,7 +117,7 @@ class DeviceToDevice(_Model):
     )
 
 
-class Retention(_Model):
+class Retention(Section):
     """What happens to a weight while nothing is written; applied once a batch while learning."""
 
     lifetime: Annotated[float, Quantity("batch", 1, 1e15)] | None = Field(
@@ -132,7 +132,7 @@ class Retention(_Model):
     diffusion_device_to_device: Spread = Field(default=0.0, description="of the diffusion (aihwkit: diffusion_dtod)")
 
 
-class Drift(_Model):
+class Drift(Section):
     """How a programmed conductance changes with time: `g(t) = g(t_0) (t / t_0)^-exponent`."""
 
     kind: Literal["pcm", "power-law"] = Field(
@@ -149,7 +149,7 @@ class Drift(_Model):
     )
 
 
-class Programming(_Model):
+class Programming(Section):
     """How exactly a conductance is reached by program-and-verify, for weights trained elsewhere."""
 
     kind: Literal["pcm", "gaussian"] = Field(
@@ -158,7 +158,7 @@ class Programming(_Model):
     noise: Size = Field(default=0.0, description="standard deviation of the programmed weight (gaussian)")
 
 
-class Reset(_Model):
+class Reset(Section):
     """Where a device ends when it is reset (one-sided pairs are reset when they are full)."""
 
     value: Weight = Field(default=0.0, description="weight after a reset (aihwkit: reset)")
@@ -168,7 +168,7 @@ class Reset(_Model):
     )
 
 
-class Defects(_Model):
+class Defects(Section):
     """Devices that do not change."""
 
     stuck: Share = Field(default=0.0, description="share of stuck devices (aihwkit: corrupt_devices_prob)")
@@ -177,7 +177,7 @@ class Defects(_Model):
     )
 
 
-class Device(_Model):
+class Device(Section):
     """The device at a cross point."""
 
     model: Literal["exact", "constant-step", "linear-step", "soft-bounds", "exp-step"] = Field(
@@ -222,7 +222,7 @@ class Device(_Model):
         return self
 
 
-class Periphery(_Model):
+class Periphery(Section):
     """Converters and wires around an array. Outputs are in units of one full input times one weight of 1."""
 
     perfect: bool = Field(default=False, description="exact products, nothing below applies (aihwkit: is_perfect)")
@@ -257,7 +257,7 @@ class Periphery(_Model):
     )
 
 
-class Array(_Model):
+class Array(Section):
     """The crossbar."""
 
     rows: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
@@ -292,7 +292,7 @@ class Array(_Model):
         return self
 
 
-class Learning(_Model):
+class Learning(Section):
     """How the array is driven while it learns: choices, not properties of the device."""
 
     weight_scaling_omega: Annotated[float, Quantity("w", 0, 10)] = Field(
@@ -315,9 +315,10 @@ class Learning(_Model):
     )
 
 
-class Profile(_Model):
-    """One device or chip."""
+class Document(Section):
+    """What every kind of profile begins with."""
 
+    kind: Literal["analog", "digital"] = Field(description="of the profile")
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
         max_length=100,
@@ -328,23 +329,30 @@ class Profile(_Model):
     preset: str | None = Field(
         default=None,
         max_length=100,
-        description="name of a shipped profile that the keys left out are taken from, null: the defaults here",
+        description="name of a shipped profile of the same kind that the keys left out are taken from, null: the "
+        "defaults here",
         json_schema_extra={"allowed": "the name of a shipped profile"},
     )
     sources: dict[str, Line] = Field(
         description="where figures come from: by section, or by dotted key",
         json_schema_extra={"allowed": "a mapping of sections or dotted keys to one line of text each"},
     )
-    device: Device = Field(description="the device at a cross point")
-    periphery: Periphery = Field(default_factory=Periphery, description="converters and wires")
-    array: Array = Field(default_factory=Array, description="the crossbar")
-    learning: Learning = Field(default_factory=Learning, description="how the array is driven while it learns")
 
     def source_of(self, key: str) -> str:
         """Where the figure under a dotted key comes from: its own source, or that of the nearest section above."""
         while key not in self.sources and "." in key:
             key = key.rpartition(".")[0]
         return self.sources.get(key, "")
+
+
+class Profile(Document):
+    """One analog device or chip."""
+
+    kind: Literal["analog"] = Field(default="analog", description="devices that are read and pulsed")
+    device: Device = Field(description="the device at a cross point")
+    periphery: Periphery = Field(default_factory=Periphery, description="converters and wires")
+    array: Array = Field(default_factory=Array, description="the crossbar")
+    learning: Learning = Field(default_factory=Learning, description="how the array is driven while it learns")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

@@ -23,6 +23,9 @@ INPUT_SHAPES: dict[str, Shape] = {
 }
 """Input shape of each data set a recipe can name: (channels, height, width), or (features,)."""
 
+CLASSES = {"digits": 10, "iris": 3, "mnist": 10, "cifar10": 10, "stl10": 10}
+"""Number of classes of each data set a recipe can name."""
+
 Pixels = Annotated[int, Field(ge=0, le=1024)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 BatchSize = Annotated[int, Field(ge=2, le=65_536)]
@@ -78,6 +81,11 @@ class DataRecipe(_Model):
     def input_shape(self) -> Shape:
         """Shape of one sample: (channels, height, width), or (features,)."""
         return INPUT_SHAPES[self.name]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return CLASSES[self.name]
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:

@@ -1,6 +1,7 @@
 """Results for people: tables for the terminal, plots, and one self-contained HTML page of a run folder."""
 
 from scff_hw.files import write_atomic
+from scff_hw.report._costs import cost_table
 from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._filters import filters
 from scff_hw.report._page import html
@@ -16,6 +17,7 @@ __all__ = [
     "Summarised",
     "accuracies",
     "backend_table",
+    "cost_table",
     "duration",
     "filters",
     "first_layer",

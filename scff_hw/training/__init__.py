@@ -1,6 +1,7 @@
 """Training runs: hidden layers by a local rule, a linear readout, and the controls every result stands beside."""
 
+from scff_hw.training.costing import recipe_costs, run_costs
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.session import evaluate, train
 
-__all__ = ["Progress", "SilentProgress", "evaluate", "train"]
+__all__ = ["Progress", "SilentProgress", "evaluate", "recipe_costs", "run_costs", "train"]

@@ -28,16 +28,49 @@ def test_profiles_list_and_show(cli: Any, tmp_path: Path) -> None:
 
 def test_validate_takes_what_the_page_shows_and_names_what_is_wrong(cli: Any, tmp_path: Path) -> None:
     page = (paths.hardware_profiles() / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    example, chip = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "my-device.yaml").write_text(example)
-    good = cli("profiles", "validate", "my-device.yaml", "pcm")
+    (tmp_path / "my-chip.yaml").write_text(chip)
+    good = cli("profiles", "validate", "my-device.yaml", "pcm", "my-chip.yaml")
     assert good.code == 0, good.err
     assert "my-device.yaml is a valid profile: my-device, soft-bounds, 200 states." in good.err
+    assert (
+        "my-chip.yaml is a valid profile: my-chip, digital, 1024 KiB of flash, 128 KiB of RAM, 80 MHz." in good.err
+    )
     (tmp_path / "bad.yaml").write_text(example.replace("40 uS", "40"))
     bad = cli("profiles", "validate", "bad.yaml")
     assert bad.code == 2
     assert "bad.yaml:11: device.g_max must be" in bad.err and "the unit is missing" in bad.err
     assert cli("profiles", "validate", "pmc").code == 2
+
+
+def test_both_kinds_are_listed_and_shown(cli: Any, tmp_path: Path) -> None:
+    listed = cli("profiles", "list")
+    assert "analog devices" in listed.err and "digital targets" in listed.err and "cortex-m4" in listed.err
+    rows = {row["name"]: row for row in json.loads(cli("profiles", "list", "--json").out)["profiles"]}
+    assert rows["ecram"]["kind"] == "analog" and "flash_bytes" not in rows["ecram"]
+    assert rows["cortex-m4"] == {
+        "name": "cortex-m4",
+        "kind": "digital",
+        "description": "Arm Cortex-M4 of a STM32L476, SIMD on pairs of 16 bits",
+        "chip": "STM32L476RG (STMicroelectronics)",
+        "flash_bytes": 1_048_576,
+        "ram_bytes": 131_072,
+        "clock_hz": 80e6,
+    }
+    shown = cli("profiles", "show", "cortex-m4", "--set", "memory.ram=64 KiB")
+    assert shown.code == 0 and "ram: 64 KiB" in shown.out
+    (tmp_path / "half.yaml").write_text(shown.out)
+    assert cli("profiles", "show", "half.yaml").out == shown.out
+
+
+@pytest.mark.parametrize("command", [["train", "iris-mlp", "--backend", "analog"], ["study", "noise", "iris-mlp"]])
+def test_a_digital_target_has_no_devices_to_learn_on(cli: Any, tmp_path: Path, command: list[str]) -> None:
+    done = cli(*command, "--profile", "cortex-m4", "--out", "out")
+    assert done.code == 2 and done.err.count("\n") == 1
+    assert "Error: The profile 'cortex-m4' is a digital target, without devices that could hold weights" in done.err
+    assert "scff-hw evaluate RUN --profile cortex-m4" in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def measurements(path: Path, *, both: bool = True) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from scff_hw import paths
 from scff_hw.errors import ProfileError
-from scff_hw.hardware import dump_profile, list_profiles, load_profile, parse_profile, profile_names
+from scff_hw.hardware import Target, dump_profile, list_profiles, load_profile, parse_profile, profile_names
 from scff_hw.hardware.quantities import UNITS, Quantity
-from scff_hw.hardware.reference import SCHEMA, json_schema, main, readme
+from scff_hw.hardware.reference import REFERENCES, json_schema, main, readme
 from scff_hw.hardware.schema import Profile
 from scff_hw.recipes.keys import keys_of
 
@@ -146,7 +146,7 @@ def test_every_unit_can_be_read_and_what_is_shown_reads_back(dimension: str, uni
 
 
 def test_every_figure_says_its_unit_and_range() -> None:
-    for key in keys_of(Profile):
+    for key in (*keys_of(Profile), *keys_of(Target)):
         assert key.description, key.dotted
         if "number" in key.allowed:
             assert "with its unit" in key.allowed or key.description.startswith("no unit;"), key.dotted
@@ -156,17 +156,19 @@ def test_every_figure_says_its_unit_and_range() -> None:
 def test_the_schema_and_the_page_are_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, remedy = paths.hardware_profiles(), "run: python -m scff_hw.hardware.reference hardware_profiles"
     page = (folder / "README.md").read_text(encoding="utf-8")
-    assert (folder / SCHEMA).read_text(encoding="utf-8") == json_schema(), remedy
+    for reference in REFERENCES:
+        assert (folder / reference.file).read_text(encoding="utf-8") == json_schema(reference), remedy
     assert page == readme(page), remedy
     (tmp_path / "README.md").write_text(page, encoding="utf-8")
     monkeypatch.setattr("sys.argv", ["reference", str(tmp_path)])
     main()
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == page
-    assert json.loads((tmp_path / SCHEMA).read_text())["required"] == ["name", "description", "sources"]
+    for reference in REFERENCES:
+        assert json.loads((tmp_path / reference.file).read_text())["required"] == list(reference.required)
 
 
 def test_the_profile_that_the_page_shows_is_valid() -> None:
     page = (paths.hardware_profiles() / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    example, _ = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     assert parse_profile(example, "README.md").device.states == 200
     assert all(f"`{name}`" in page for name in SHIPPED)
