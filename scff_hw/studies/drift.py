@@ -83,7 +83,8 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
     with torch.no_grad():
         if method == "float":
             network = lab.holding(FloatBackend(), lab.float_weights())
-            return [{"time": "", "readout": "refitted", "test_accuracy": lab.fitted_accuracy(network)}]
+            accuracy = lab.fitted_accuracy(network)
+            return [{"time": "", "readout": "refitted", "note": lab.note, "test_accuracy": accuracy}]
         profile = parse_profile(parameters["profile"], "the profile of the study")
         weights = _weights(lab, profile, parameters)
         compensated = treatment != "none"
@@ -96,7 +97,8 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
             lab.relearn(network, parameters["batches"], parameters["rate"], time)
             return _rows(lab, network, kept, time)
         # "programmed": before any drift, with the readout that is kept from here on
-        rows = [{"time": "programmed", "readout": "kept", "test_accuracy": lab.accuracy(network, kept)}]
+        accuracy = lab.accuracy(network, kept)
+        rows = [{"time": "programmed", "readout": "kept", "note": lab.note, "test_accuracy": accuracy}]
         for time, t_s in TIMES_S.items():
             drift(network, t_s)
             rows += _rows(lab, network, kept, time)

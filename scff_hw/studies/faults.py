@@ -99,7 +99,7 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
     with torch.no_grad():
         if method == "float":
             network = lab.holding(FloatBackend(), lab.float_weights())
-            return [{"readout": "fitted", "note": "", "test_accuracy": lab.fitted_accuracy(network)}]
+            return [{"readout": "fitted", "note": lab.note, "test_accuracy": lab.fitted_accuracy(network)}]
         profile = parse_profile(parameters["profile"], "the profile of the study")
         from_start = parameters["when"] == "before"
         backend = FaultyBackend(profile, lab.seed, parameters["kind"], parameters["rate"], from_start)

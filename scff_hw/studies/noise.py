@@ -64,7 +64,7 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
     with torch.no_grad():
         if method == "float":
             network = lab.holding(FloatBackend(), lab.float_weights())
-            return [{"readout": "fitted", "note": "", "test_accuracy": lab.fitted_accuracy(network)}]
+            return [{"readout": "fitted", "note": lab.note, "test_accuracy": lab.fitted_accuracy(network)}]
         profile = parse_profile(parameters["profile"], "the profile of the study")
         backend = AnalogBackend(profile, lab.seed)
         if method == "programmed":
@@ -72,8 +72,8 @@ def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
             network = lab.holding(ProgrammedBackend(profile, lab.seed), weights)
             kept = lab.fit(lab.holding(FloatBackend(), weights))
             return [
-                {"readout": "kept", "note": "", "test_accuracy": lab.accuracy(network, kept)},
-                {"readout": "fitted", "note": "", "test_accuracy": lab.fitted_accuracy(network)},
+                {"readout": "kept", "note": lab.note, "test_accuracy": lab.accuracy(network, kept)},
+                {"readout": "fitted", "note": lab.note, "test_accuracy": lab.fitted_accuracy(network)},
             ]
         if method == "backprop":
             network = learn_backprop_on(lab, backend, parameters["backprop_rate"])
