@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from scff_hw.backends import Optimisation
 from scff_hw.errors import UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
+from scff_hw.studies.engine import Point
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
 EXAMPLE = "device.response.write_noise='0 w,0.1 w'"
@@ -24,12 +25,13 @@ class Variant:
 
     Attributes:
         values: text by varied key.
-        text: the whole profile as YAML.
+        labels: columns of the table that tell it from others, the varied keys among them.
+        parameters: what a point needs to be measured there.
     """
 
-    index: int
     values: dict[str, str]
-    text: str
+    labels: dict[str, str]
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,38 @@ class Request:
         """What is varied."""
         return tuple(self.variants[0].values)
 
-    def common(self, seed: int) -> dict[str, Any]:
-        """Parameters of every point with this seed."""
-        found: dict[str, Any] = {"recipe": dump_recipe(self.recipe), "seed": seed}
+    def methods(self, *names: str) -> list[str]:
+        """Those that were asked for: backpropagation may be left out."""
+        return [name for name in names if name != "backprop" or self.backprop_rate is not None]
+
+    def point(
+        self,
+        seed: int,
+        method: str,
+        variant: Variant | None = None,
+        what: Mapping[str, Any] | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> Point:
+        """What to measure for one seed by one method.
+
+        Args:
+            variant: the hardware, None for float.
+            what: further parameters.
+            labels: columns of the study's own; the same ones for every point.
+        """
+        parameters: dict[str, Any] = {"recipe": dump_recipe(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
-            found["run"] = self.run
+            parameters["run"] = self.run
         if self.data_dir is not None:
-            found["data_dir"] = str(self.data_dir.absolute())
-        return found
+            parameters["data_dir"] = str(self.data_dir.absolute())
+        if method == "backprop":
+            parameters["backprop_rate"] = self.backprop_rate
+        hardware = dict.fromkeys(self.variants[0].labels, "")
+        if variant is not None:
+            parameters |= variant.parameters
+            hardware = variant.labels
+        parameters |= what or {}
+        return Point(self.study, parameters, {"method": method} | dict(labels or {}) | hardware | {"seed": seed})
 
     def describe(self) -> dict[str, Any]:
         """What stands in study.json: enough to tell this study from another."""
@@ -115,10 +141,10 @@ def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...
             raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
         axes[key] = list(dict.fromkeys(found))
     variants = []
-    for index, chosen in enumerate(itertools.product(*axes.values())):
+    for chosen in itertools.product(*axes.values()):
         values = dict(zip(axes, chosen, strict=True))
         varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
-        variants.append(Variant(index, values, dump_profile(varied)))
+        variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
     return load_profile(profile), tuple(variants)
 
 
@@ -141,8 +167,12 @@ def check_learnable(request: Request) -> None:
         check_optimisation(wanted, f"layers.{number}")
 
 
-def take_options(request: Request, known: Sequence[str]) -> None:
+def take_options(request: Request, known: Sequence[str], varies: str | None = None) -> None:
     """Refuse options that a study does not have.
+
+    Args:
+        known: its own.
+        varies: what it varies in place of keys of a profile, None where it takes --vary.
 
     Raises:
         UsageError: an option of another study.
@@ -151,3 +181,7 @@ def take_options(request: Request, known: Sequence[str]) -> None:
         if name not in known:
             takes = ", ".join(f"--{option}" for option in known) or "none of its own"
             raise UsageError(f"The options of the study {request.study} must be {takes}. Got --{name} instead.")
+    if varies is not None and request.keys:
+        raise UsageError(
+            f"The study {request.study} takes no --vary: it varies {varies}. Got --vary {request.keys[0]} instead."
+        )

@@ -14,6 +14,7 @@ from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_
 from scff_hw.studies import drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
+from scff_hw.studies.lab import Lab
 from scff_hw.studies.request import Request, grid, read_source
 from scff_hw.studies.table import as_csv, summarised
 from scff_hw.training.progress import Progress, SilentProgress
@@ -33,7 +34,7 @@ class Study:
         explanation: what its table says, for the report.
         check: refuses a request that cannot be measured.
         points: what to measure.
-        measure: measures one point, from its parameters and the folder of shared weights.
+        measure: measures one point; gradients are off.
         panels: plots of all rows.
     """
 
@@ -41,7 +42,7 @@ class Study:
     explanation: str
     check: Callable[[Request], None]
     points: Callable[[Request], list[Point]]
-    measure: Callable[[dict[str, Any], Path], list[Row]]
+    measure: Callable[[Lab], list[Row]]
     panels: Callable[[Request, Sequence[Row]], list[Panel]]
 
 
