@@ -128,7 +128,7 @@ def study_html(
             ],
             command=command,
             recipe=documents["recipe"],
-            profile=documents["profile"],
+            profile=documents.get("profile"),
             versions=versions,
             seeds=seeds,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from scff_hw.backends import FloatBackend
 from scff_hw.backends.analog import AnalogBackend
+from scff_hw.backends.analog.array import check_optimisation
 from scff_hw.backends.analog.programmed import ProgrammedArray, ProgrammedBackend
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
@@ -53,8 +54,9 @@ CURVES = (
 def check(request: Request) -> None:
     """Refuse a device whose drift is not known, a grid, and a recipe that cannot learn on devices."""
     take_options(request, ("batches", "rate"), varies="time")
+    assert request.profile is not None, "drift was asked of fixed point"
     require_drift(request.profile)
-    check_learnable(request)
+    check_learnable(request, check_optimisation)
 
 
 def points(request: Request) -> list[Point]:

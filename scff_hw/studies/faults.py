@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic_core import PydanticCustomError
 
+from scff_hw.backends.analog.array import check_optimisation
 from scff_hw.backends.analog.faulty import KINDS, FaultyArray, FaultyBackend
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
@@ -47,7 +48,7 @@ def check(request: Request) -> None:
     """Refuse rates that are none, a grid, and a recipe that cannot learn on devices."""
     take_options(request, ("rates",), varies="--rates")
     rates(request)
-    check_learnable(request)
+    check_learnable(request, check_optimisation)
 
 
 def rates(request: Request) -> dict[str, float]:

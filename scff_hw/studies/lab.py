@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
 from scff_hw.studies.engine import Row
+from scff_hw.studies.request import FIXED_POINT
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights
 from scff_hw.training.features import PlainSamples, feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
@@ -40,7 +42,9 @@ class Lab:
     """
 
     def __init__(self, parameters: dict[str, Any], cache: Path) -> None:
-        recipe = parse_recipe(parameters["recipe"], "the recipe of the study")
+        formats = parameters.get(FIXED_POINT)
+        changes = [] if formats is None else [f"{FIXED_POINT}={json.dumps(formats)}"]
+        recipe = parse_recipe(parameters["recipe"], "the recipe of the study", changes)
         never = recipe.training.model_copy(update={"checkpoint_every_batches": 10_000_000, "dtype": "float32"})
         self.recipe = recipe.model_copy(update={"training": never})
         self.seed: int = parameters["seed"]

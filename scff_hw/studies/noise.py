@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scff_hw.backends.analog import AnalogBackend
+from scff_hw.backends.analog.array import check_optimisation
 from scff_hw.backends.analog.programmed import ProgrammedBackend
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
@@ -35,7 +36,7 @@ CURVES = (
 def check(request: Request) -> None:
     """Refuse what could not be measured: an optimiser that devices do not have, options of another study."""
     take_options(request, ())
-    check_learnable(request)
+    check_learnable(request, check_optimisation)
 
 
 def points(request: Request) -> list[Point]:

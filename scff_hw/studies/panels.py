@@ -43,7 +43,7 @@ def grid_panels(request: Request, lines: Sequence[Line], rows: Sequence[Row]) ->
     found = []
     for combination in dict.fromkeys(tuple(variant.values[key] for key in others) for variant in request.variants):
         fixed = dict(zip(others, combination, strict=True))
-        ticks = tuple(dict.fromkeys(v.values[first] for v in request.variants)) if first else (request.profile.name,)
+        ticks = tuple(dict.fromkeys(v.values[first] for v in request.variants)) if first else (request.hardware,)
         places = [fixed | ({first: tick} if first else {}) for tick in ticks]
         title = ", ".join(f"{key} {value}" for key, value in fixed.items())
         found.append(Panel(title, first or "profile", ticks, curves(lines, rows, places), numbers(ticks)))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scff_hw.backends import Optimisation
-from scff_hw.errors import UsageError
+from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import Profile, dump_profile, load_profile
-from scff_hw.recipes import Recipe, dump_recipe, load_recipe
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
+from scff_hw.recipes.keys import child_names
+from scff_hw.recipes.loader import dump_yaml
 from scff_hw.studies.engine import Point
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
-EXAMPLE = "device.response.write_noise='0 w,0.1 w'"
+FIXED_POINT = "fixed_point"
+"""Section of a recipe that holds the formats of the fixed backend."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Request:
     """One study.
 
     Attributes:
-        profile: before anything is varied.
+        profile: before anything is varied; None where the hardware is the recipe's section `fixed_point`.
         variants: the grid; one place where nothing is varied.
         run: path and seed of the finished run that the study was asked about, None for a recipe.
         backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
@@ -48,7 +51,7 @@ class Request:
 
     study: str
     recipe: Recipe
-    profile: Profile
+    profile: Profile | None
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     run: dict[str, Any] | None
@@ -60,6 +63,11 @@ class Request:
     def keys(self) -> tuple[str, ...]:
         """What is varied."""
         return tuple(self.variants[0].values)
+
+    @property
+    def hardware(self) -> str:
+        """Name of the hardware, for titles."""
+        return "fixed point" if self.profile is None else self.profile.name
 
     def methods(self, *names: str) -> list[str]:
         """Those that were asked for: backpropagation may be left out."""
@@ -80,7 +88,7 @@ class Request:
             what: further parameters.
             labels: columns of the study's own; the same ones for every point.
         """
-        parameters: dict[str, Any] = {"recipe": dump_recipe(self.recipe), "seed": seed, "method": method}
+        parameters: dict[str, Any] = {"recipe": _float_recipe(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
             parameters["run"] = self.run
         if self.data_dir is not None:
@@ -96,12 +104,11 @@ class Request:
 
     def describe(self) -> dict[str, Any]:
         """What stands in study.json: enough to tell this study from another."""
-        return {
-            "study": self.study,
-            "recipe": dump_recipe(self.recipe),
-            "profile": dump_profile(self.profile),
-            "run": self.run,
-        }
+        if self.profile is None:
+            hardware = {"recipe": dump_recipe(self.recipe)}
+        else:
+            hardware = {"recipe": _float_recipe(self.recipe), "profile": dump_profile(self.profile)}
+        return {"study": self.study} | hardware | {"run": self.run}
 
 
 def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str, Any] | None]:
@@ -130,32 +137,65 @@ def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...
         UsageError: no `=`, no value, a key given twice.
         ProfileError: an unknown key, a value that is not allowed there.
     """
+    variants = []
+    for values in _places(vary, "device.response.write_noise='0 w,0.1 w'"):
+        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
+        variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
+    return load_profile(profile), tuple(variants)
+
+
+def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
+    """Formats of fixed point: every combination of `fixed_point.KEY=v1,v2,...` texts, last key fastest.
+
+    Raises:
+        UsageError: no `=`, no value, a key given twice, a key of another section.
+        RecipeError: an unknown key, a value that is not allowed there.
+    """
+    variants = []
+    text = dump_recipe(recipe)
+    for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4"):
+        for key in values:
+            if not key.startswith(f"{FIXED_POINT}."):
+                known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None)]
+                raise UsageError(
+                    f"--vary must be a key of the recipe below {FIXED_POINT}. Got '{key}' instead{nearest(key, known)}."
+                )
+        changes = [f"{key}={value}" for key, value in values.items()]
+        varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
+        variants.append(Variant(values, values, {FIXED_POINT: varied.model_dump(mode="json")[FIXED_POINT]}))
+    return tuple(variants)
+
+
+def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
+    """Every combination of the values of `key=v1,v2,...` texts: text by key."""
     axes: dict[str, list[str]] = {}
     for text in vary:
         key, equals, values = text.partition("=")
         key = key.strip()
         found = [value.strip() for value in values.split(",")]
         if not equals or not key or not all(found):
-            raise UsageError(f"--vary must be key=v1,v2,..., such as {EXAMPLE}. Got {json.dumps(text)} instead.")
+            raise UsageError(f"--vary must be key=v1,v2,..., such as {example}. Got {json.dumps(text)} instead.")
         if key in axes:
             raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
         axes[key] = list(dict.fromkeys(found))
-    variants = []
     for chosen in itertools.product(*axes.values()):
-        values = dict(zip(axes, chosen, strict=True))
-        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
-        variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
-    return load_profile(profile), tuple(variants)
+        yield dict(zip(axes, chosen, strict=True))
 
 
-def check_learnable(request: Request) -> None:
-    """Refuse a recipe that cannot learn on devices, before anything is measured.
+def _float_recipe(recipe: Recipe) -> str:
+    """The recipe without formats of fixed point, so that float is measured once for all of them."""
+    return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
+
+
+def check_learnable(request: Request, check_optimisation: Callable[[Optimisation, str], None]) -> None:
+    """Refuse a recipe that cannot learn on the hardware, before anything is measured.
+
+    Args:
+        check_optimisation: the backend's own check, of a layer's optimiser and name.
 
     Raises:
         UsageError: an optimiser that devices do not have.
     """
-    from scff_hw.backends.analog.array import check_optimisation
-
     for number, layer in enumerate(request.recipe.layers, start=1):
         learn = layer.learn
         if request.run is not None and learn.optimiser != "sgd":
