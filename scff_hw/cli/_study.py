@@ -22,7 +22,7 @@ BACKPROP = "0.1"
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise, drift or faults.")],
+    name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults or bits.")],
     source: Annotated[
         str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
     ],
@@ -33,7 +33,10 @@ def study(
     vary: Annotated[
         list[str] | None,
         typer.Option(
-            "--vary", metavar="KEY=V1,V2,...", help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'."
+            "--vary",
+            metavar="KEY=V1,V2,...",
+            help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'; "
+            "bits: of the recipe, e.g. fixed_point.weight_bits=8,4.",
         ),
     ] = None,
     overrides: Overrides = None,
@@ -116,7 +119,7 @@ def study(
     if json:
         emit_json({key: value for key, value in found.items() if key != "panels"})
         return
-    show(study_table(f"{KNOWN[name].title}: {request.recipe.name} on {request.hardware}", found["panels"]))
+    show(study_table(f"{KNOWN[name].title}: {request.subject}", found["panels"]))
     say(f"Folder: {out}   Report: {out / 'report.html'}")
 
 

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from scff_hw.report import Curve, Panel
 from scff_hw.studies.engine import Row
-from scff_hw.studies.request import Request
+from scff_hw.studies.request import FIXED_POINT, Request
 from scff_hw.studies.table import values_of
+
+FLOAT = ("float", "float-untrained")
+"""Methods that no hardware has a part in."""
 
 
 class Line(NamedTuple):
@@ -30,7 +33,7 @@ def curves(lines: Sequence[Line], rows: Sequence[Row], places: Sequence[Mapping[
     """The lines that have values: at each place, told by its columns; float is at no place and holds for all."""
     found = []
     for name, role, style, where in lines:
-        at = [{}] if where["method"] == "float" else places
+        at = [{}] if where["method"] in FLOAT else places
         values = tuple(tuple(values_of(rows, **where, **place)) for place in at)
         if any(values):
             found.append(Curve(name, role, values, style))
@@ -45,8 +48,9 @@ def grid_panels(request: Request, lines: Sequence[Line], rows: Sequence[Row]) ->
         fixed = dict(zip(others, combination, strict=True))
         ticks = tuple(dict.fromkeys(v.values[first] for v in request.variants)) if first else (request.hardware,)
         places = [fixed | ({first: tick} if first else {}) for tick in ticks]
-        title = ", ".join(f"{key} {value}" for key, value in fixed.items())
-        found.append(Panel(title, first or "profile", ticks, curves(lines, rows, places), numbers(ticks)))
+        title = ", ".join(f"{_short(key)} {value}" for key, value in fixed.items())
+        x = _short(first) or ("profile" if request.profile else "hardware")
+        found.append(Panel(title, x, ticks, curves(lines, rows, places), numbers(ticks)))
     return found
 
 
@@ -58,3 +62,8 @@ def numbers(ticks: Sequence[str]) -> tuple[float, ...] | None:
     except ValueError:
         return None
     return found if len({unit for _, _, unit in parts}) == 1 and len(set(found)) > 1 else None
+
+
+def _short(key: str) -> str:
+    """A varied key as panels name it."""
+    return key.removeprefix(f"{FIXED_POINT}.")

@@ -66,8 +66,13 @@ class Request:
 
     @property
     def hardware(self) -> str:
-        """Name of the hardware, for titles."""
+        """Name of the hardware."""
         return "fixed point" if self.profile is None else self.profile.name
+
+    @property
+    def subject(self) -> str:
+        """The recipe and its hardware, for titles."""
+        return f"{self.recipe.name} {'in' if self.profile is None else 'on'} {self.hardware}"
 
     def methods(self, *names: str) -> list[str]:
         """Those that were asked for: backpropagation may be left out."""

@@ -12,7 +12,7 @@ from scff_hw.backends.analog import DEFAULT_PROFILE
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
-from scff_hw.studies import drift, faults, noise
+from scff_hw.studies import bits, drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
 from scff_hw.studies.lab import Lab
@@ -53,6 +53,7 @@ STUDIES = {
     "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
     "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
     "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
+    "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, on_devices=False),
 }
 NAMES = tuple(STUDIES)
 
@@ -134,7 +135,7 @@ def run_study(
     write_atomic(out / RESULTS, as_csv(rows).encode())
     write_atomic(out / PLOT, study_plot_png(panels))
     page = study_html(
-        title=f"{study.title}: {request.recipe.name} on {request.hardware}",
+        title=f"{study.title}: {request.subject}",
         explanation=study.explanation,
         panels=panels,
         results=results,
