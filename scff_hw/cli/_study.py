@@ -14,29 +14,37 @@ from scff_hw.cli._boundary import resumable
 from scff_hw.cli._options import DataDir, Json, Overrides, at_least
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
+from scff_hw.errors import UsageError
 
 STUDIES = Path("studies")
+BACKPROP = "0.1"
+"""Learning rate of backpropagation where none is given."""
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise, drift or faults.")],
+    name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults or bits.")],
     source: Annotated[
         str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
     ],
     profile: Annotated[
-        str, typer.Option("--profile", metavar="NAME|FILE", help="Hardware; see: scff-hw profiles list.")
-    ] = "ideal",
+        str | None,
+        typer.Option("--profile", metavar="NAME|FILE", help="Hardware; see: scff-hw profiles list. [ideal]"),
+    ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
-            "--vary", metavar="KEY=V1,V2,...", help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'."
+            "--vary",
+            metavar="KEY=V1,V2,...",
+            help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'; "
+            "bits: of the recipe, e.g. fixed_point.weight_bits=8,4.",
         ),
     ] = None,
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds.")] = 3,
     backprop: Annotated[
-        str, typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices.")
-    ] = "0.1",
+        str | None,
+        typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices. [0.1]"),
+    ] = None,
     batches: Annotated[
         int | None,
         typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [30]"),
@@ -52,7 +60,7 @@ def study(
         int | None, typer.Option(callback=lambda jobs: jobs and at_least(1)(jobs), help="Points at a time. [CPUs]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-PROFILE-TIME]")
+        Path | None, typer.Option(help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-HARDWARE-TIME]")
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -65,6 +73,11 @@ def study(
     from scff_hw.studies import request_study, run_study
     from scff_hw.studies.study import STUDIES as KNOWN
 
+    if backprop is not None and name in KNOWN and not KNOWN[name].on_devices:
+        raise UsageError(
+            f"The study {name} takes no --backprop: it is compared on devices only. Got --backprop {backprop} instead."
+        )
+    backprop = BACKPROP if backprop is None else backprop
     if rate is not None and not 0 < rate <= 1000:
         raise typer.BadParameter(f"{rate:g} is not above 0 and at most 1000.", param_hint="--rate")
     options = {
@@ -82,12 +95,14 @@ def study(
         options=options,
     )
     if out is None:
-        parts = (name, request.recipe.name, request.profile.name, f"{datetime.now():%Y%m%d-%H%M%S}")
-        out = STUDIES / "-".join(parts)
-    command = ["scff-hw", "study", name, source, "--profile", profile]
+        hardware = request.hardware.replace(" ", "-")
+        out = STUDIES / "-".join((name, request.recipe.name, hardware, f"{datetime.now():%Y%m%d-%H%M%S}"))
+    command = ["scff-hw", "study", name, source]
+    command += [] if request.profile is None else ["--profile", profile or request.profile.name]
     for option, texts in (("--vary", vary), ("--set", overrides)):
         command += [part for text in texts or [] for part in (option, text)]
-    command += ["--seeds", str(seeds), "--backprop", backprop]
+    command += ["--seeds", str(seeds)]
+    command += [] if request.profile is None else ["--backprop", backprop]
     command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += [] if jobs is None else ["--jobs", str(jobs)]
@@ -104,7 +119,7 @@ def study(
     if json:
         emit_json({key: value for key, value in found.items() if key != "panels"})
         return
-    show(study_table(f"{KNOWN[name].title}: {request.recipe.name} on {request.profile.name}", found["panels"]))
+    show(study_table(f"{KNOWN[name].title}: {request.subject}", found["panels"]))
     say(f"Folder: {out}   Report: {out / 'report.html'}")
 
 

@@ -38,8 +38,11 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     return parse_recipe(text, source, overrides)
 
 
-def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Validate a recipe from YAML text; `source` is what errors call it. Otherwise as `load_recipe`."""
+def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: str = "--set") -> Recipe:
+    """Validate a recipe from YAML text; `source` and `option` are what errors call it and `overrides`.
+
+    Otherwise as `load_recipe`.
+    """
     data, places = parse_yaml(text, source)
     if data is None:
         raise RecipeError(
@@ -50,7 +53,7 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recip
             f"{source}: a recipe must be a mapping with name, data, layers, ..., got {show(data)}"
         )
     known: dict[KeyPath, str] = {(): source, **places}
-    apply_overrides(data, known, overrides)
+    apply_overrides(data, known, overrides, option=option)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from scff_hw.backends import FloatBackend
 from scff_hw.backends.analog import AnalogBackend
+from scff_hw.backends.analog.array import check_optimisation
 from scff_hw.backends.analog.programmed import ProgrammedArray, ProgrammedBackend
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
-from scff_hw.hardware import Profile, parse_profile
+from scff_hw.hardware import Profile
 from scff_hw.hardware.programming import require_drift
-from scff_hw.report import Curve, Panel
+from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab, hidden_weights, weights_of
+from scff_hw.studies.panels import Line, curves
 from scff_hw.studies.request import Request, check_learnable, take_options
-from scff_hw.studies.table import values_of
 from scff_hw.training.build import Weights
+from scff_hw.training.readout import Readout
 
 TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 2_629_800.0, "1 year": 31_557_600.0}
 """After programming."""
@@ -43,64 +42,57 @@ EXPLANATION = (
 )
 
 CURVES = (
-    ("SCFF in float, no drift", "scff", 2, {"method": "float"}),
-    ("re-learned", "negative", 0, {"method": "scff", "treatment": "re-learned"}),
-    ("compensated", "scff", 0, {"method": "scff", "treatment": "compensated"}),
-    ("not compensated", "scff", 1, {"method": "scff", "treatment": "none"}),
-    ("backprop, compensated", "backprop", 0, {"method": "backprop", "treatment": "compensated"}),
-    ("untrained, compensated", "untrained", 0, {"method": "untrained", "treatment": "compensated"}),
+    Line("SCFF in float, no drift", "scff", 2, {"method": "float"}),
+    Line("re-learned", "negative", 0, {"method": "scff", "treatment": "re-learned"}),
+    Line("compensated", "scff", 0, {"method": "scff", "treatment": "compensated"}),
+    Line("not compensated", "scff", 1, {"method": "scff", "treatment": "none"}),
+    Line("backprop, compensated", "backprop", 0, {"method": "backprop", "treatment": "compensated"}),
+    Line("untrained, compensated", "untrained", 0, {"method": "untrained", "treatment": "compensated"}),
 )
 
 
 def check(request: Request) -> None:
     """Refuse a device whose drift is not known, a grid, and a recipe that cannot learn on devices."""
-    take_options(request, ("batches", "rate"))
+    take_options(request, ("batches", "rate"), varies="time")
+    assert request.profile is not None, "drift was asked of fixed point"
     require_drift(request.profile)
-    if request.keys:
-        raise UsageError(f"The study drift takes no --vary: it varies time. Got --vary {request.keys[0]} instead.")
-    check_learnable(request)
+    check_learnable(request, check_optimisation)
 
 
 def points(request: Request) -> list[Point]:
     """For each seed: float, the drift of each method, and re-learning at each time."""
     found = []
     for seed in request.seeds:
-        found.append(_point(request, seed, {"method": "float"}))
-        methods = ("untrained", "scff") if request.backprop_rate is None else ("untrained", "scff", "backprop")
-        for method in methods:
+        found.append(_point(request, seed, "float", {}))
+        for method in request.methods("untrained", "scff", "backprop"):
             for treatment in ("none", "compensated"):
-                found.append(_point(request, seed, {"method": method, "treatment": treatment}))
+                found.append(_point(request, seed, method, {"treatment": treatment}))
         for time in TIMES_S:
             how = {"batches": BATCHES, "rate": RATE} | request.options
-            found.append(_point(request, seed, {"method": "scff", "treatment": "re-learned", "time": time} | how))
+            found.append(_point(request, seed, "scff", {"treatment": "re-learned", "time": time} | how))
     return found
 
 
-def measure(parameters: dict[str, Any], cache: Path) -> list[Row]:
+def measure(lab: Lab) -> list[Row]:
     """The rows of one point: each time it is about, with the readout kept and refitted."""
-    lab = Lab(parameters, cache)
-    method, treatment = parameters["method"], parameters.get("treatment", "")
-    with torch.no_grad():
-        if method == "float":
-            network = lab.holding(FloatBackend(), lab.float_weights())
-            return [{"time": "", "readout": "refitted", "test_accuracy": lab.fitted_accuracy(network)}]
-        profile = parse_profile(parameters["profile"], "the profile of the study")
-        weights = _weights(lab, profile, parameters)
-        compensated = treatment != "none"
-        network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated), weights)
-        kept = lab.fit(network)
-        if treatment == "re-learned":
-            time = parameters["time"]
-            drift(network, TIMES_S[time])
-            network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
-            lab.relearn(network, parameters["batches"], parameters["rate"], time)
-            return _rows(lab, network, kept, time)
-        # "programmed": before any drift, with the readout that is kept from here on
-        rows = [{"time": "programmed", "readout": "kept", "test_accuracy": lab.accuracy(network, kept)}]
-        for time, t_s in TIMES_S.items():
-            drift(network, t_s)
-            rows += _rows(lab, network, kept, time)
-        return rows
+    if lab.method == "float":
+        return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
+    profile, treatment = lab.profile, lab.parameters["treatment"]
+    weights = _weights(lab, profile)
+    network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
+    kept = lab.fit(network)
+    if treatment == "re-learned":
+        time = lab.parameters["time"]
+        drift(network, TIMES_S[time])
+        network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
+        lab.relearn(network, lab.parameters["batches"], lab.parameters["rate"], time)
+        return _rows(lab, network, kept, time)
+    # "programmed": before any drift, with the readout that is kept from here on
+    rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept))]
+    for time, t_s in TIMES_S.items():
+        drift(network, t_s)
+        rows += _rows(lab, network, kept, time)
+    return rows
 
 
 def drift(network: Network, t_s: float) -> None:
@@ -123,50 +115,32 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
     found = []
     ticks = tuple(TIMES_S)
     for readout in ("kept", "refitted"):
-        curves = []
-        for name, role, style, where in CURVES:
-            if where["method"] == "float":
-                values = (tuple(values_of(rows, **where)),)
-            else:
-                values = tuple(tuple(values_of(rows, **where, readout=readout, time=time)) for time in ticks)
-            if any(values):
-                curves.append(Curve(name, role, values, style))
-        found.append(Panel(f"Readout {readout}", "time after programming", ticks, tuple(curves)))
+        places = [{"readout": readout, "time": time} for time in ticks]
+        found.append(Panel(f"Readout {readout}", "time after programming", ticks, curves(CURVES, rows, places)))
     return found
 
 
-def _rows(lab: Lab, network: Network, kept: Any, time: str) -> list[Row]:
-    return [
-        {"time": time, "readout": "kept", "note": lab.note, "test_accuracy": lab.accuracy(network, kept)},
-        {"time": time, "readout": "refitted", "note": lab.note, "test_accuracy": lab.fitted_accuracy(network)},
-    ]
+def _rows(lab: Lab, network: Network, kept: Readout, time: str) -> list[Row]:
+    rows = [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network, "refitted")]
+    return [{"time": time} | row for row in rows]
 
 
-def _weights(lab: Lab, profile: Profile, parameters: dict[str, Any]) -> Weights:
+def _weights(lab: Lab, profile: Profile) -> Weights:
     """Hidden weights of a method, those that took learning kept for the other points of the seed."""
     backend = AnalogBackend(profile, lab.seed)
-    match parameters["method"]:
+    match lab.method:
         case "untrained":
             return weights_of(lab.untrained(FloatBackend()))
         case "scff" if (run := lab.run) is not None:
             return hidden_weights(run)
         case "scff":
-            return lab.kept(f"scff on {parameters['profile']}", lambda: weights_of(lab.learned(backend)))
+            return lab.kept(f"scff on {lab.parameters['profile']}", lambda: weights_of(lab.learned(backend)))
         case _:
-            rate = parameters["backprop_rate"]
-            made = f"backprop {rate} on {parameters['profile']}"
+            rate = lab.parameters["backprop_rate"]
+            made = f"backprop {rate} on {lab.parameters['profile']}"
             return lab.kept(made, lambda: weights_of(learn_backprop_on(lab, backend, rate)))
 
 
-def _point(request: Request, seed: int, what: dict[str, Any]) -> Point:
-    parameters = request.common(seed) | what
-    labels: Row = {"method": what["method"], "treatment": what.get("treatment", ""), "batches": "", "rate": ""}
-    labels |= {"profile": "", "seed": seed}
-    if what["method"] != "float":
-        parameters["profile"] = request.variants[0].text
-        labels["profile"] = request.profile.name
-    if what["method"] == "backprop":
-        parameters["backprop_rate"] = request.backprop_rate
-    if "batches" in what:
-        labels |= {"batches": what["batches"], "rate": what["rate"]}
-    return Point("drift", parameters, labels)
+def _point(request: Request, seed: int, method: str, what: dict[str, Any]) -> Point:
+    labels = {column: what.get(column, "") for column in ("treatment", "batches", "rate")}
+    return request.point(seed, method, None if method == "float" else request.variants[0], what, labels)

@@ -107,6 +107,7 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
     """
     import torch
 
+    from scff_hw.studies.lab import Lab
     from scff_hw.studies.study import STUDIES
 
     if worker:
@@ -115,7 +116,8 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
     torch.set_num_threads(threads)
     began = time.monotonic()
     try:
-        rows = STUDIES[point.study].measure(point.parameters, cache)
+        with torch.no_grad():
+            rows = STUDIES[point.study].measure(Lab(point.parameters, cache))
     except ScffError as error:
         what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
         # a plain error with the same exit code: it must cross process borders

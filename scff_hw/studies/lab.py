@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,10 @@ from scff_hw.core.rules import rule_class
 from scff_hw.core.streams import Stream
 from scff_hw.data import Augmentation, Pipeline, hold_out, load
 from scff_hw.errors import CheckpointError, DivergenceError, UsageError
+from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
+from scff_hw.studies.engine import Row
+from scff_hw.studies.request import FIXED_POINT
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights
 from scff_hw.training.features import PlainSamples, feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
@@ -31,16 +35,21 @@ class Lab:
     """One recipe with one seed, its data loaded; everything on the CPU in float32, but for what a backend simulates.
 
     Attributes:
+        parameters: of the point to measure.
+        method: which of the study's.
         seed: of initial weights, order and devices.
         note: how learning broke down, empty where it did not.
     """
 
     def __init__(self, parameters: dict[str, Any], cache: Path) -> None:
-        recipe = parse_recipe(parameters["recipe"], "the recipe of the study")
+        formats = parameters.get(FIXED_POINT)
+        changes = [] if formats is None else [f"{FIXED_POINT}={json.dumps(formats)}"]
+        recipe = parse_recipe(parameters["recipe"], "the recipe of the study", changes)
         never = recipe.training.model_copy(update={"checkpoint_every_batches": 10_000_000, "dtype": "float32"})
         self.recipe = recipe.model_copy(update={"training": never})
         self.seed: int = parameters["seed"]
-        self._parameters, self._cache = parameters, cache
+        self.parameters, self._cache = parameters, cache
+        self.method: str = parameters.get("method", "")
         self._rule = rule_class(recipe.training.rule.name)
         folder = parameters.get("data_dir")
         dataset = load(recipe.data.name, None if folder is None else Path(folder))
@@ -89,14 +98,23 @@ class Lab:
         return network
 
     @property
+    def profile(self) -> Profile:
+        """The hardware of the point."""
+        return parse_profile(self.parameters["profile"], "the profile of the study")
+
+    @property
     def run(self) -> Path | None:
         """The finished run that was given, where it is of this seed."""
-        run = self._parameters.get("run")
+        run = self.parameters.get("run")
         return None if run is None or run["seed"] != self.seed else Path(run["path"])
+
+    def float_network(self) -> Network:
+        """The network learned in float."""
+        return self.holding(FloatBackend(), self.float_weights())
 
     def float_weights(self) -> Weights:
         """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
-        if self.run is not None and self._parameters["run"]["backend"] == "float":
+        if self.run is not None and self.parameters["run"]["backend"] == "float":
             return hidden_weights(self.run)
         return self.kept("float", lambda: weights_of(self.learned(FloatBackend())))
 
@@ -105,7 +123,7 @@ class Lab:
 
         `what` and the lab's recipe and seed must say all that they depend on.
         """
-        name = f"{stream_seed(self.seed, self._parameters['recipe'], what):016x}.safetensors"
+        name = f"{stream_seed(self.seed, self.parameters['recipe'], what):016x}.safetensors"
         path = self._cache / name
         if path.exists():
             weights, metadata = read_tensors(path)
@@ -144,6 +162,14 @@ class Lab:
     def fitted_accuracy(self, network: Network) -> float:
         """Accuracy with a readout fitted on this very network."""
         return self.accuracy(network, self.fit(network))
+
+    def row(self, readout: str, accuracy: float) -> Row:
+        """One row of the table, beside the point's labels; `readout` says what the readout was fitted on."""
+        return {"readout": readout, "note": self.note, "test_accuracy": accuracy}
+
+    def fitted_row(self, network: Network, readout: str = "fitted") -> Row:
+        """The row of a network with a readout fitted on that very network."""
+        return self.row(readout, self.fitted_accuracy(network))
 
     def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
         """Let each layer, first to last, learn from `batches` more batches; labels are not looked at.

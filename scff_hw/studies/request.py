@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scff_hw.backends import Optimisation
-from scff_hw.errors import UsageError
+from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import Profile, dump_profile, load_profile
-from scff_hw.recipes import Recipe, dump_recipe, load_recipe
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
+from scff_hw.recipes.keys import child_names
+from scff_hw.recipes.loader import dump_yaml
+from scff_hw.studies.engine import Point
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
-EXAMPLE = "device.response.write_noise='0 w,0.1 w'"
+FIXED_POINT = "fixed_point"
+"""Section of a recipe that holds the formats of the fixed backend."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,13 @@ class Variant:
 
     Attributes:
         values: text by varied key.
-        text: the whole profile as YAML.
+        labels: columns of the table that tell it from others, the varied keys among them.
+        parameters: what a point needs to be measured there.
     """
 
-    index: int
     values: dict[str, str]
-    text: str
+    labels: dict[str, str]
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Request:
     """One study.
 
     Attributes:
-        profile: before anything is varied.
+        profile: before anything is varied; None where the hardware is the recipe's section `fixed_point`.
         variants: the grid; one place where nothing is varied.
         run: path and seed of the finished run that the study was asked about, None for a recipe.
         backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
@@ -46,7 +51,7 @@ class Request:
 
     study: str
     recipe: Recipe
-    profile: Profile
+    profile: Profile | None
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     run: dict[str, Any] | None
@@ -59,23 +64,56 @@ class Request:
         """What is varied."""
         return tuple(self.variants[0].values)
 
-    def common(self, seed: int) -> dict[str, Any]:
-        """Parameters of every point with this seed."""
-        found: dict[str, Any] = {"recipe": dump_recipe(self.recipe), "seed": seed}
+    @property
+    def hardware(self) -> str:
+        """Name of the hardware."""
+        return "fixed point" if self.profile is None else self.profile.name
+
+    @property
+    def subject(self) -> str:
+        """The recipe and its hardware, for titles."""
+        return f"{self.recipe.name} {'in' if self.profile is None else 'on'} {self.hardware}"
+
+    def methods(self, *names: str) -> list[str]:
+        """Those that were asked for: backpropagation may be left out."""
+        return [name for name in names if name != "backprop" or self.backprop_rate is not None]
+
+    def point(
+        self,
+        seed: int,
+        method: str,
+        variant: Variant | None = None,
+        what: Mapping[str, Any] | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> Point:
+        """What to measure for one seed by one method.
+
+        Args:
+            variant: the hardware, None for float.
+            what: further parameters.
+            labels: columns of the study's own; the same ones for every point.
+        """
+        parameters: dict[str, Any] = {"recipe": _float_recipe(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
-            found["run"] = self.run
+            parameters["run"] = self.run
         if self.data_dir is not None:
-            found["data_dir"] = str(self.data_dir.absolute())
-        return found
+            parameters["data_dir"] = str(self.data_dir.absolute())
+        if method == "backprop":
+            parameters["backprop_rate"] = self.backprop_rate
+        hardware = dict.fromkeys(self.variants[0].labels, "")
+        if variant is not None:
+            parameters |= variant.parameters
+            hardware = variant.labels
+        parameters |= what or {}
+        return Point(self.study, parameters, {"method": method} | dict(labels or {}) | hardware | {"seed": seed})
 
     def describe(self) -> dict[str, Any]:
         """What stands in study.json: enough to tell this study from another."""
-        return {
-            "study": self.study,
-            "recipe": dump_recipe(self.recipe),
-            "profile": dump_profile(self.profile),
-            "run": self.run,
-        }
+        if self.profile is None:
+            hardware = {"recipe": dump_recipe(self.recipe)}
+        else:
+            hardware = {"recipe": _float_recipe(self.recipe), "profile": dump_profile(self.profile)}
+        return {"study": self.study} | hardware | {"run": self.run}
 
 
 def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str, Any] | None]:
@@ -104,32 +142,65 @@ def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...
         UsageError: no `=`, no value, a key given twice.
         ProfileError: an unknown key, a value that is not allowed there.
     """
+    variants = []
+    for values in _places(vary, "device.response.write_noise='0 w,0.1 w'"):
+        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
+        variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
+    return load_profile(profile), tuple(variants)
+
+
+def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
+    """Formats of fixed point: every combination of `fixed_point.KEY=v1,v2,...` texts, last key fastest.
+
+    Raises:
+        UsageError: no `=`, no value, a key given twice, a key of another section.
+        RecipeError: an unknown key, a value that is not allowed there.
+    """
+    variants = []
+    text = dump_recipe(recipe)
+    for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4"):
+        for key in values:
+            if not key.startswith(f"{FIXED_POINT}."):
+                known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None)]
+                raise UsageError(
+                    f"--vary must be a key of the recipe below {FIXED_POINT}. Got '{key}' instead{nearest(key, known)}."
+                )
+        changes = [f"{key}={value}" for key, value in values.items()]
+        varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
+        variants.append(Variant(values, values, {FIXED_POINT: varied.model_dump(mode="json")[FIXED_POINT]}))
+    return tuple(variants)
+
+
+def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
+    """Every combination of the values of `key=v1,v2,...` texts: text by key."""
     axes: dict[str, list[str]] = {}
     for text in vary:
         key, equals, values = text.partition("=")
         key = key.strip()
         found = [value.strip() for value in values.split(",")]
         if not equals or not key or not all(found):
-            raise UsageError(f"--vary must be key=v1,v2,..., such as {EXAMPLE}. Got {json.dumps(text)} instead.")
+            raise UsageError(f"--vary must be key=v1,v2,..., such as {example}. Got {json.dumps(text)} instead.")
         if key in axes:
             raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
         axes[key] = list(dict.fromkeys(found))
-    variants = []
-    for index, chosen in enumerate(itertools.product(*axes.values())):
-        values = dict(zip(axes, chosen, strict=True))
-        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
-        variants.append(Variant(index, values, dump_profile(varied)))
-    return load_profile(profile), tuple(variants)
+    for chosen in itertools.product(*axes.values()):
+        yield dict(zip(axes, chosen, strict=True))
 
 
-def check_learnable(request: Request) -> None:
-    """Refuse a recipe that cannot learn on devices, before anything is measured.
+def _float_recipe(recipe: Recipe) -> str:
+    """The recipe without formats of fixed point, so that float is measured once for all of them."""
+    return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
+
+
+def check_learnable(request: Request, check_optimisation: Callable[[Optimisation, str], None]) -> None:
+    """Refuse a recipe that cannot learn on the hardware, before anything is measured.
+
+    Args:
+        check_optimisation: the backend's own check, of a layer's optimiser and name.
 
     Raises:
         UsageError: an optimiser that devices do not have.
     """
-    from scff_hw.backends.analog.array import check_optimisation
-
     for number, layer in enumerate(request.recipe.layers, start=1):
         learn = layer.learn
         if request.run is not None and learn.optimiser != "sgd":
@@ -141,8 +212,12 @@ def check_learnable(request: Request) -> None:
         check_optimisation(wanted, f"layers.{number}")
 
 
-def take_options(request: Request, known: Sequence[str]) -> None:
+def take_options(request: Request, known: Sequence[str], varies: str | None = None) -> None:
     """Refuse options that a study does not have.
+
+    Args:
+        known: its own.
+        varies: what it varies in place of keys of a profile, None where it takes --vary.
 
     Raises:
         UsageError: an option of another study.
@@ -151,3 +226,7 @@ def take_options(request: Request, known: Sequence[str]) -> None:
         if name not in known:
             takes = ", ".join(f"--{option}" for option in known) or "none of its own"
             raise UsageError(f"The options of the study {request.study} must be {takes}. Got --{name} instead.")
+    if varies is not None and request.keys:
+        raise UsageError(
+            f"The study {request.study} takes no --vary: it varies {varies}. Got --vary {request.keys[0]} instead."
+        )

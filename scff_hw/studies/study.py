@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scff_hw.backends.analog import DEFAULT_PROFILE
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
-from scff_hw.studies import drift, faults, noise
+from scff_hw.studies import bits, drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
-from scff_hw.studies.request import Request, grid, read_source
+from scff_hw.studies.lab import Lab
+from scff_hw.studies.request import FIXED_POINT, Request, fixed_point_grid, grid, read_source
 from scff_hw.studies.table import as_csv, summarised
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.run_folder import versions, write_json
@@ -33,22 +35,25 @@ class Study:
         explanation: what its table says, for the report.
         check: refuses a request that cannot be measured.
         points: what to measure.
-        measure: measures one point, from its parameters and the folder of shared weights.
+        measure: measures one point; gradients are off.
         panels: plots of all rows.
+        on_devices: its hardware is a profile, simulated; else the recipe's section `fixed_point`.
     """
 
     title: str
     explanation: str
     check: Callable[[Request], None]
     points: Callable[[Request], list[Point]]
-    measure: Callable[[dict[str, Any], Path], list[Row]]
+    measure: Callable[[Lab], list[Row]]
     panels: Callable[[Request, Sequence[Row]], list[Panel]]
+    on_devices: bool = True
 
 
 STUDIES = {
     "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
     "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
     "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
+    "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, on_devices=False),
 }
 NAMES = tuple(STUDIES)
 
@@ -57,7 +62,7 @@ def request_study(
     name: str,
     source: str,
     *,
-    profile: str,
+    profile: str | None = None,
     vary: Sequence[str] = (),
     overrides: Sequence[str] = (),
     seeds: int = 3,
@@ -69,9 +74,10 @@ def request_study(
 
     Args:
         source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
-        vary: `key=v1,v2,...` texts, keys of the profile.
+        profile: None for "ideal", and for a study that is not on devices.
+        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe below `fixed_point`.
         seeds: how many; from 0, or from the run's.
-        backprop_rate: of analog SGD, None for no backpropagation.
+        backprop_rate: of analog SGD, None for no backpropagation; a study that is not on devices has none.
 
     Raises:
         UsageError: anything that could not be measured; says what is allowed.
@@ -79,13 +85,23 @@ def request_study(
     """
     if name not in STUDIES:
         raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
+    study = STUDIES[name]
     recipe, run = read_source(source, overrides)
-    hardware, variants = grid(profile, vary)
+    if study.on_devices:
+        hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary)
+    elif profile is None:
+        hardware, variants, backprop_rate = None, fixed_point_grid(recipe, vary), None
+    else:
+        raise UsageError(
+            f"The study {name} takes no --profile: its hardware is the recipe's section {FIXED_POINT}. "
+            f"Got --profile {profile} instead."
+        )
     first = 0 if run is None else run["seed"]
     numbers = tuple(range(first, first + seeds))
     request = Request(name, recipe, hardware, variants, numbers, run, data_dir, backprop_rate, options or {})
-    STUDIES[name].check(request)
-    require_aihwkit()
+    study.check(request)
+    if study.on_devices:
+        require_aihwkit()
     return request
 
 
@@ -119,7 +135,7 @@ def run_study(
     write_atomic(out / RESULTS, as_csv(rows).encode())
     write_atomic(out / PLOT, study_plot_png(panels))
     page = study_html(
-        title=f"{study.title}: {request.recipe.name} on {request.profile.name}",
+        title=f"{study.title}: {request.subject}",
         explanation=study.explanation,
         panels=panels,
         results=results,

@@ -70,7 +70,8 @@ def test_learning_that_breaks_down_is_a_result(ask: Ask, small: list[str], tmp_p
     found = run_study(wanted, tmp_path / "study")
     rows = {row["method"]: row for row in table(tmp_path / "study") if row["readout"] == "fitted"}
     assert rows["untrained"]["note"] == ""
-    assert "Layer 1 " in rows["scff"]["note"], rows["scff"]
+    for method in ("scff", "float", "programmed"):
+        assert "Layer 1 " in rows[method]["note"], rows[method]
     assert {r["method"]: r["broken"] for r in found["results"]}["scff"] == 1
 
 
