@@ -77,12 +77,12 @@ def measure(lab: Lab) -> list[Row]:
             network = lab.learned(backend)
             return [_row(lab, backend, network, "fitted", lab.fit(network))]
         case "untrained":
-            backend = _backend(lab, untrained_weights(lab.recipe, lab.seed), headroom=1)
+            backend = _backend(lab, untrained_weights(lab.recipe, lab.seed), learning=False)
             network = lab.untrained(backend)
             return [_row(lab, backend, network, "fitted", lab.fit(network))]
         case _:
             weights = lab.float_weights()
-            backend = _backend(lab, weights, headroom=1)
+            backend = _backend(lab, weights, learning=False)
             network = lab.holding(backend, weights)
             kept = lab.fit(lab.float_network())
             return [
@@ -96,12 +96,13 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
     return grid_panels(request, CURVES, rows)
 
 
-def _backend(lab: Lab, weights: Weights, headroom: float | None = None) -> FixedBackend:
+def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
     """The fixed backend in the point's formats, their scales chosen for these weights."""
     from scff_hw.training.calibration import calibrated_backend
 
     samples = lab.samples(lab.recipe.data.learn_split)
-    return calibrated_backend(lab.recipe, weights, samples, lab.seed, headroom=headroom)
+    backend, _ = calibrated_backend(lab.recipe, weights, samples, lab.seed, learning=learning)
+    return backend
 
 
 def _row(lab: Lab, backend: FixedBackend, network: Network, name: str, readout: Readout) -> Row:

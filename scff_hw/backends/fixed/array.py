@@ -10,11 +10,13 @@ from torch import Tensor
 
 from scff_hw.backends._conv import Prepared, Workspace, choose, conv_mvm, conv_outer, prepare
 from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_weights
-from scff_hw.backends.fixed.integer import DRAW_BITS, draws, first_states
+from scff_hw.backends.fixed.integer import first_states
 from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
-from scff_hw.backends.fixed.tensors import EXACT, nearest
+from scff_hw.backends.fixed.steps import dithering, fast_draws, read_out, stepped, stepped_at_random
+from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_state, check_weight
+from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.errors import UsageError
 
 
@@ -40,7 +42,7 @@ class FixedArray:
         name: str = "this array",
     ) -> None:
         check_weight(geometry, weight)
-        _check_optimisation(optimisation)
+        check_optimisation(optimisation, name)
         form = formats.weight
         sizes = weight.abs().flatten(1).amax(dim=1) if len(form.fracs) > 1 else weight.abs().max().view(1)
         check_weights(name, sizes.tolist(), form)
@@ -48,17 +50,19 @@ class FixedArray:
         self.module = quant_layer(geometry, form, torch.zeros(geometry.weight_shape))
         self.read = quant_identity(formats.standardised)
         self._read_error = quant_identity(formats.error)
-        self._unit = _scales(form, weight.dim())
+        self._unit = scales(form, weight.dim()).float()
         held = formats.held
         # float32 holds integers of 16 bits exactly, and their sums
-        self._held = _integers(weight, held).to(torch.float32 if held.bits <= 16 else torch.float64)
+        dtype = torch.float32 if held.bits <= 16 else torch.float64
+        self._held = _integers(weight, held).to(dtype).flatten(1)
+        self._steps = scales(held, 2, inverse=True)
         self._bias = _integers(bias, formats.bias)
         self._states = first_states(seed, geometry.outputs)
         self.learning_rate = optimisation.learning_rate
         self._workspace = Workspace()
         self._prepared: tuple[Tensor, Tensor, Prepared | None] | None = None
-        self._counts = dict.fromkeys(("inputs", "errors"), (0, 0))
-        self._write()
+        self._counts: dict[str, tuple[int, int]] = dict.fromkeys(("inputs", "errors"), (0, 0))
+        self._put(self._held)
 
     @property
     def learning_rate(self) -> float:
@@ -71,7 +75,7 @@ class FixedArray:
 
     @property
     def bias(self) -> Tensor:
-        return (self._bias * _scales(self.formats.bias, 1)).float()
+        return (self._bias * scales(self.formats.bias, 1)).float()
 
     @property
     def accumulator_bias(self) -> Tensor:
@@ -100,23 +104,23 @@ class FixedArray:
         self._prepared = None
         error = self._read_error(error)
         self._count("errors", error, formats.error)
-        gradient = self._gradient(on_grid, prepared, error)
-        held, rate = formats.held, 2.0**-self.rate_shift
+        gradient = self._gradient(on_grid, prepared, error).flatten(1)
+        rate = 2.0**-self.rate_shift
+        per_step = (self._steps * rate).to(gradient)
         if formats.stochastic:
-            # float64: integers and the fractions below them together need more bits than float32 has
-            change = torch.floor(
-                gradient.double() * (_scales(held, gradient.dim(), inverse=True) * rate) + self._dither()
+            drawn, self._states = fast_draws(self._states, gradient.shape[1])
+            shifts = [formats.gradient.one + self.rate_shift - frac for frac in formats.held.fracs]
+            self._write(
+                *compiled_where_it_pays(stepped_at_random, gradient)(
+                    self._held, gradient, per_step, drawn, *dithering(shifts), formats
+                )
             )
-            self._held = (self._held - change.to(self._held)).clamp_(-held.top, held.top)
         else:
-            change = nearest(
-                gradient * (_scales(held, gradient.dim(), inverse=True) * rate).to(gradient), formats.rounding
-            )
-            self._held.sub_(change).clamp_(-held.top, held.top)
+            self._write(*compiled_where_it_pays(stepped, gradient)(self._held, gradient, per_step, formats))
         total = torch.round(bias_error.double() * 2.0**formats.error.one) * 2.0**-formats.error.one
-        change = nearest(total * _scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
+        change = nearest(total * scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
         self._bias = (self._bias - change).clamp_(-formats.bias.top, formats.bias.top)
-        self._write()
+        self._bias_size = float(self.accumulator_bias.abs().max())
 
     def weight_range(self) -> tuple[float, float]:
         low, high = self.module.weight.aminmax()
@@ -134,27 +138,24 @@ class FixedArray:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         check_state(self._everything(), state)
-        self._held = state["held"].to(self._held).clone()
         self._bias = state["bias"].to(self._bias).clone()
         self._states = state["states"].to(torch.int64).numpy().astype("uint32")
-        self._write()
+        self._put(state["held"].flatten(1).to(self._held))
 
     def _everything(self) -> dict[str, Tensor]:
         states = torch.from_numpy(self._states.astype("int64"))
-        return {"weight": self.module.weight.detach(), "held": self._held, "bias": self._bias, "states": states}
+        held = self._held.view(self.geometry.weight_shape)
+        return {"weight": self.module.weight.detach(), "held": held, "bias": self._bias, "states": states}
 
-    def _write(self) -> None:
-        """The weights that the MVM reads, from what is held."""
-        formats = self.formats
-        weight = self._held
-        if formats.shadow is not None:
-            top = formats.weight.top
-            weight = nearest(weight * 2.0 ** (formats.weight.bits - formats.shadow.bits), formats.rounding).clamp_(
-                -top, top
-            )
-        self._row_sum = float(weight.abs().flatten(1).sum(dim=1).max())
+    def _put(self, held: Tensor) -> None:
+        self._write(held.clone(), *read_out(held, self.formats))
         self._bias_size = float(self.accumulator_bias.abs().max())
-        torch.mul(weight, self._unit, out=self.module.weight.data)
+
+    def _write(self, held: Tensor, weight: Tensor, row_sums: Tensor) -> None:
+        """Take over what is held, and the weights that the MVM reads of it; integers `[outputs, fan_in]`."""
+        self._held = held
+        self._row_sum = float(row_sums.max())
+        torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
     def _prepare(self, x: Tensor) -> tuple[Tensor, Prepared | None]:
         """The input on its grid, and as a convolution's products want it; kept from an `mvm` to its `update`."""
@@ -195,44 +196,28 @@ class FixedArray:
             return error.T @ x
         return conv_outer(prepared or prepare(x, self.geometry, self._workspace, "direct"), error).contiguous()
 
-    def _dither(self) -> Tensor:
-        """What is added before rounding down: random multiples of the last fraction that is cut off, below 1."""
-        columns = self._held[0].numel()
-        drawn, self._states = draws(self._states, columns)
-        shift = [self.formats.gradient.one + self.rate_shift - frac for frac in self.formats.held.fracs]
-        parts = []
-        for s in shift:
-            if s <= DRAW_BITS:
-                parts.append((DRAW_BITS - max(s, 0), 2.0 ** -max(s, 0), 0.0))
-            else:
-                parts.append((0, 2.0**-DRAW_BITS, 2.0 ** -(DRAW_BITS + 1)))
-        dropped, scale, half = (torch.tensor(each).view(-1, 1) for each in zip(*parts, strict=True))
-        return ((torch.from_numpy(drawn) >> dropped) * scale.double() + half.double()).view_as(self._held)
-
     def _count(self, what: str, values: Tensor, form: QFormat) -> None:
         cut, count = self._counts[what]
         here = int((values.abs() >= form.top * 2.0**-form.one).sum())
         self._counts[what] = (cut + here, count + values.numel())
 
 
-def _scales(form: QFormat, dims: int, *, inverse: bool = False) -> Tensor:
-    """`2^-frac` (or `2^frac`) of every output channel, as they multiply a tensor of `dims` dimensions."""
-    sign = 1 if inverse else -1
-    return torch.tensor([2.0 ** (sign * frac) for frac in form.fracs], dtype=torch.float64).view(-1, *(1,) * (dims - 1))
-
-
 def _integers(x: Tensor, form: QFormat) -> Tensor:
     """Numbers to integers of a format, halves to even, out of range to its ends; float64."""
-    return torch.round(x.detach().double() * _scales(form, x.dim(), inverse=True)).clamp(-form.top, form.top)
+    return torch.round(x.detach().double() * scales(form, x.dim(), inverse=True)).clamp(-form.top, form.top)
 
 
-def _check_optimisation(wanted: Optimisation) -> None:
-    for name, found, allowed in (
-        ("optimiser", wanted.optimiser, "sgd"),
-        ("momentum", wanted.momentum, 0.0),
-        ("weight decay", wanted.weight_decay, 0.0),
-    ):
-        if found != allowed:
+def check_optimisation(wanted: Optimisation, name: str) -> None:
+    """Refuse what integers cannot do here, naming the options that change it; `name` is the array's, e.g. layers.1."""
+    at = f"--set {name if name.startswith('layers.') else 'layers.*'}.learn"
+    if wanted.optimiser != "sgd":
+        raise UsageError(
+            "The optimiser of the fixed backend must be sgd: moments would take more memory than the weights. "
+            f"Got '{wanted.optimiser}' instead; type: {at}.optimiser=sgd {at}.learning_rate=0.3 {at}.weight_decay=0"
+        )
+    for label, value in (("momentum", wanted.momentum), ("weight decay", wanted.weight_decay)):
+        if value:
             raise UsageError(
-                f"Learning in fixed point is plain SGD: the {name} must be {allowed}. Got {found} instead."
+                f"The {label} of the fixed backend must be 0. Got {value:g} instead; "
+                f"type: {at}.{label.replace(' ', '_')}=0"
             )

@@ -130,13 +130,13 @@ def draws(states: NDArray[np.uint32], columns: int) -> tuple[Ints, NDArray[np.ui
     """16 random bits for each weight `[rows, columns]`, and the generators' states after them.
 
     A row draws for its weights in their order in memory, whether they change or not: each new state serves two, its
-    upper half the first. The last lower half of an odd row is dropped.
+    lower half the first. The last upper half of an odd row is dropped.
     """
     found = np.empty((len(states), columns + columns % 2), dtype=np.int64)
     for column in range(0, columns, 2):
         states = xorshift32(states)
-        found[:, column] = states >> np.uint32(DRAW_BITS)
-        found[:, column + 1] = states & np.uint32((1 << DRAW_BITS) - 1)
+        found[:, column] = states & np.uint32((1 << DRAW_BITS) - 1)
+        found[:, column + 1] = states >> np.uint32(DRAW_BITS)
     return found[:, :columns], states
 
 

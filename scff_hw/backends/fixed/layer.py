@@ -115,7 +115,7 @@ class FixedLayer:
         form = self.array.formats
         if isinstance(self.array.geometry, Dense):
             x = x.flatten(1)
-        return compiled_where_it_pays(_standardised, x)(x, self.padding, form)
+        return _standardised(x, self.padding, form)
 
     def _pre_activations(self, u: Tensor) -> Tensor:
         """Of one sample each, bias included; integers `[R, C, ...]` in float32."""

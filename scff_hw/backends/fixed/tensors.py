@@ -18,9 +18,16 @@ from scff_hw.backends.fixed.integer import (
     split,
 )
 from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
+from scff_hw.core.compiling import compiled_where_it_pays
 
 EXACT: dict[Rounding, int] = {"half_even": 1 << 24, "half_up": 1 << 23}
 """Sums below are exact in float32 and in what rounds them: one half is added to round half up."""
+
+
+def scales(form: QFormat, dims: int, *, inverse: bool = False) -> Tensor:
+    """`2^-frac` (or `2^frac`) of every output channel, as they multiply a tensor of `dims` dimensions; float64."""
+    sign = 1 if inverse else -1
+    return torch.tensor([2.0 ** (sign * frac) for frac in form.fracs], dtype=torch.float64).view(-1, *(1,) * (dims - 1))
 
 
 def nearest(x: Tensor, rounding: Rounding) -> Tensor:
@@ -35,10 +42,7 @@ def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding
 
 
 def standardise(x: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """Zero mean and unit unbiased standard deviation for every sample; integers of 8 bits in float32.
-
-    In float64 where products need it; per sample in int64.
-    """
+    """Zero mean and unit unbiased standard deviation for every sample of integers of 8 bits; integers in float32."""
     n = x[0].numel()
     flat = x.flatten(1)
     s1 = flat.sum(dim=1, dtype=torch.float64).to(torch.int64)
@@ -51,8 +55,13 @@ def standardise(x: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
     r = torch.div(1 << RECIPROCAL_BITS, root, rounding_mode="floor") * (v > 0)
     mean = torch.div((s1 << (MEAN_GUARD_BITS + 1)) + n, 2 * n, rounding_mode="floor")
     scale = torch.ldexp(r.double(), e + form.one - RECIPROCAL_BITS - MEAN_GUARD_BITS)
-    centred = flat * (1 << MEAN_GUARD_BITS) - mean.float()[:, None]
-    return requantise(centred.double(), scale[:, None], form, rounding).float().view_as(x)
+    return compiled_where_it_pays(_scaled, x)(flat, mean.float()[:, None], scale[:, None], form, rounding).view_as(x)
+
+
+def _scaled(flat: Tensor, mean: Tensor, scale: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
+    """In float64, for products of 31 bits."""
+    centred = flat * (1 << MEAN_GUARD_BITS) - mean
+    return requantise(centred.double(), scale, form, rounding).float()
 
 
 def divide(x: Tensor, n: int | Tensor) -> Tensor:

@@ -1,0 +1,92 @@
+"""One step of a layer's weights, as large tensors take it: fused, and with random numbers for all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scff_hw.backends.fixed.formats import LayerFormats
+from scff_hw.backends.fixed.integer import DRAW_BITS
+from scff_hw.backends.fixed.tensors import nearest
+
+Step = tuple[Tensor, Tensor, Tensor]
+"""What is held after it, the weights read out of that, and the sum of their magnitudes in each row; integers."""
+
+
+def stepped(held: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
+    """`held - gradient * per_step`, rounded to the nearest.
+
+    Args:
+        held: integers `[outputs, fan_in]`.
+        gradient: numbers, of the same shape.
+        per_step: rate over the size of a step, one or `[outputs, 1]`.
+    """
+    change = nearest(gradient * per_step, form.rounding)
+    held = (held - change.to(held)).clamp(-form.held.top, form.held.top)
+    return held, *read_out(held, form)
+
+
+def stepped_at_random(
+    held: Tensor,
+    gradient: Tensor,
+    per_step: Tensor,
+    drawn: Tensor,
+    dropped: Tensor,
+    scale: Tensor,
+    half: Tensor,
+    form: LayerFormats,
+) -> Step:
+    """As `stepped`, but rounded up with the probability of what is cut off.
+
+    Args:
+        drawn: 16 random bits a weight, in int16.
+        dropped, scale, half: of `dithering`.
+    """
+    bits = drawn.to(torch.int32) & ((1 << DRAW_BITS) - 1)
+    # float64: an integer and the fractions below it together need more bits than float32 has
+    dither = (bits >> dropped).double() * scale + half
+    change = torch.floor(gradient.double() * per_step.double() + dither)
+    held = (held - change.to(held)).clamp(-form.held.top, form.held.top)
+    return held, *read_out(held, form)
+
+
+def read_out(held: Tensor, form: LayerFormats) -> tuple[Tensor, Tensor]:
+    """The weights that the MVM reads, in float32, and the sum of their magnitudes in each row."""
+    weight = held
+    if form.shadow is not None:
+        weight = nearest(held * 2.0 ** (form.weight.bits - form.shadow.bits), form.rounding)
+        weight = weight.clamp(-form.weight.top, form.weight.top)
+    weight = weight.float()
+    return weight, weight.abs().sum(dim=1)
+
+
+def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """For each shift, how 16 random bits become what is added before rounding down: `(bits >> dropped) * scale + half`.
+
+    Up to a shift of 16 every fraction has its exact probability; beyond, that of the nearest 16-bit fraction.
+    """
+    parts = [
+        (DRAW_BITS - max(s, 0), 2.0 ** -max(s, 0), 0.0)
+        if s <= DRAW_BITS
+        else (0, 2.0**-DRAW_BITS, 2.0 ** -(DRAW_BITS + 1))
+        for s in shifts
+    ]
+    dropped, scale, half = zip(*parts, strict=True)
+    columns = (torch.tensor(each, dtype=torch.float64).view(-1, 1) for each in (scale, half))
+    return torch.tensor(dropped, dtype=torch.int32).view(-1, 1), *columns
+
+
+def fast_draws(states: NDArray[np.uint32], columns: int) -> tuple[Tensor, NDArray[np.uint32]]:
+    """What `integer.draws` gives, as int16 `[rows, columns]`: a word's lower half lies first in memory."""
+    words = np.empty((-(-columns // 2), len(states)), dtype=np.dtype("<u4"))
+    state, moved = states.copy(), np.empty_like(states)
+    for word in words:
+        for shift, by in ((np.left_shift, 13), (np.right_shift, 17), (np.left_shift, 5)):
+            np.bitwise_xor(state, shift(state, np.uint32(by), out=moved), out=state)
+        word[:] = state
+    halves = np.ascontiguousarray(words.T).view(np.dtype("<i2"))
+    return torch.from_numpy(halves[:, :columns].astype(np.int16, copy=False)), state
