@@ -49,7 +49,7 @@ layers:
 readout:
   layers: [1]
 """
-RECIPE_KEYS = "name, description, source, data, augmentation, training, layers, readout, controls"
+RECIPE_KEYS = "name, description, source, data, augmentation, training, layers, readout, controls, fixed_point"
 DENSE_KEYS = "kind, units, init, pairs, transmit, learn"
 
 

@@ -8,7 +8,7 @@ import pytest
 from scff_hw.errors import RecipeError
 from scff_hw.recipes import Conv2dRecipe, load_recipe
 
-CHILDREN = "name, description, source, data, augmentation, training, layers, readout, controls"
+CHILDREN = "name, description, source, data, augmentation, training, layers, readout, controls, fixed_point"
 
 
 def message(name: str, *overrides: str) -> str:
