@@ -172,15 +172,16 @@ def conv_mvm(x: Prepared, weight: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 @torch.no_grad()
-def conv_outer(x: Prepared, error: Tensor) -> Tensor:
+def conv_outer(x: Prepared, error: Tensor, total: torch.dtype | None = None) -> Tensor:
     """The weight gradient: the outer products of error and input, summed over samples and positions.
 
     Args:
         x: what `prepare` returned.
         error: `[N, outputs, H - k + 1, W - k + 1]`, best in channels_last.
+        total: in which the samples' sums are added up where the strategy is columns; None: the dtype of the input.
 
     Returns:
-        `[outputs, inputs, k, k]`, contiguous, in the dtype of the input.
+        `[outputs, inputs, k, k]`, contiguous, in the dtype of the input or in `total`.
 
     Raises:
         UsageError: `error` has another shape.
@@ -199,9 +200,9 @@ def conv_outer(x: Prepared, error: Tensor) -> Tensor:
         gradient = _winograd_outer(x.shared, rows, x.workspace)
     else:
         # one product a sample: PyTorch spreads a batch of them over the cores, and not one product's long sum
-        products = torch.bmm(x.shared.transpose(1, 2), rows.view(n, ho * wo, g.outputs)).sum(0)
+        products = torch.bmm(x.shared.transpose(1, 2), rows.view(n, ho * wo, g.outputs)).sum(0, dtype=total)
         gradient = products.view(g.kernel, g.kernel, g.inputs, g.outputs).permute(3, 2, 0, 1)
-    return gradient.to(x.x.dtype).contiguous()
+    return gradient.to(total or x.x.dtype).contiguous()
 
 
 @lru_cache(maxsize=1)

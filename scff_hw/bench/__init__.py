@@ -8,7 +8,7 @@ from scff_hw.bench.core import bench_core
 from scff_hw.errors import UsageError, nearest
 from scff_hw.training.progress import Progress, SilentProgress
 
-NAMES = ("core", "analog")
+NAMES = ("core", "analog", "fixed")
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -25,4 +25,8 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
         from scff_hw.bench.analog import bench_analog
 
         return bench_analog(progress=progress or SilentProgress(), **options)
+    if name == "fixed":
+        from scff_hw.bench.fixed import bench_fixed
+
+        return bench_fixed(progress=progress or SilentProgress(), **options)
     return bench_core(progress=progress or SilentProgress(), **options)

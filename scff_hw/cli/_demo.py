@@ -32,6 +32,7 @@ class Row:
 ROWS = (
     Row("float", "digits-mlp", "float"),
     Row("float-sgd", "digits-100", "float"),
+    Row("fixed-int8", "digits-100", "fixed"),
     Row("analog-ecram", "digits-100", "analog", "ecram"),
 )
 
@@ -40,7 +41,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")] = RUNS / "demo",
     json: Json = False,
 ) -> None:
-    """Train on handwritten digits with three seeds, in float beside both controls, and on simulated devices.
+    """Train on handwritten digits with three seeds, in float beside both controls, in integers, and on devices.
 
     About two minutes, no download.
     """

@@ -27,7 +27,7 @@ RUNS = Path("runs")
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe, or the path of a YAML file.")],
-    backend: Annotated[str, typer.Option(help="What holds and updates the weights: float or analog.")] = "float",
+    backend: Annotated[str, typer.Option(help="What holds and updates the weights: float, fixed or analog.")] = "float",
     profile: ProfileOption = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(callback=at_least(0), help="Decides initial weights, order, augmentation.")] = 0,

@@ -6,12 +6,12 @@ values that are not finite. Tables and appendices cited are those of the SCFF pa
 
 from __future__ import annotations
 
-from math import frexp
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
+from scff_hw.recipes.base import Line, Model, refuse
+from scff_hw.recipes.fixed_point import FixedPoint
 from scff_hw.recipes.shapes import LayerShapes, Shape, ShapeError, conv2d_shapes, dense_shapes, feature_count
 
 INPUT_SHAPES: dict[str, Shape] = {
@@ -33,27 +33,9 @@ LearningRate = Annotated[float, Field(gt=0, le=100)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, le=1000)]
 Width = Annotated[int, Field(ge=2, le=1_000_000)]
-Line = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=1000,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
-        json_schema_extra={"allowed": "one line of text, at most 1000 characters"},
-    ),
-]
 
 
-def refuse(key: str, sentence: str) -> NoReturn:
-    """Refuse a value for a reason that spans several keys; `key` is dotted and relative to the model."""
-    raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataRecipe(_Model):
+class DataRecipe(Model):
     """Which samples, and how pixels become numbers."""
 
     name: Literal["digits", "iris", "mnist", "cifar10", "stl10"] = Field(description="data set")
@@ -102,7 +84,7 @@ class DataRecipe(_Model):
         return self
 
 
-class AugmentationRecipe(_Model):
+class AugmentationRecipe(Model):
     """Random changes of an image, drawn anew each time it is seen. All zero and false: none."""
 
     translate_px: Pixels = Field(
@@ -136,7 +118,7 @@ class LearningAugmentation(AugmentationRecipe):
     )
 
 
-class RuleRecipe(_Model):
+class RuleRecipe(Model):
     """The learning rule of the hidden layers."""
 
     name: Line = Field(default="scff", description="registered name of the rule")
@@ -147,7 +129,7 @@ class RuleRecipe(_Model):
     )
 
 
-class TrainingRecipe(_Model):
+class TrainingRecipe(Model):
     """How the hidden layers are trained."""
 
     batch_size: BatchSize = Field(default=100, description="samples (Appendix F: 100)")
@@ -175,7 +157,7 @@ class TrainingRecipe(_Model):
     )
 
 
-class PoolRecipe(_Model):
+class PoolRecipe(Model):
     """A square pooling window."""
 
     kind: Literal["max", "avg"] = Field(description="greatest or mean value of the window")
@@ -191,7 +173,7 @@ class PoolRecipe(_Model):
         return self
 
 
-class LearnRecipe(_Model):
+class LearnRecipe(Model):
     """Optimiser and loss of one hidden layer: one column of Tables F.2 to F.5."""
 
     epochs: int = Field(
@@ -246,7 +228,7 @@ Transmit = Annotated[
 Learn = Annotated[LearnRecipe, Field(description="optimiser and loss")]
 
 
-class DenseRecipe(_Model):
+class DenseRecipe(Model):
     """A fully connected layer."""
 
     kind: Literal["dense"] = Field(description="fully connected")
@@ -271,7 +253,7 @@ class DenseRecipe(_Model):
         return dense_shapes(shape, self.units)
 
 
-class Conv2dRecipe(_Model):
+class Conv2dRecipe(Model):
     """A 2-D convolution of stride 1 with reflect padding."""
 
     kind: Literal["conv2d"] = Field(description="2-D convolution, stride 1")
@@ -302,7 +284,7 @@ class Conv2dRecipe(_Model):
 LayerRecipe = Annotated[DenseRecipe | Conv2dRecipe, Field(discriminator="kind")]
 
 
-class ReadoutRecipe(_Model):
+class ReadoutRecipe(Model):
     """The linear classifier on the hidden layers' features (Appendix G)."""
 
     layers: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(strict=False, min_length=1)] = (
@@ -337,7 +319,7 @@ class ReadoutRecipe(_Model):
         return self
 
 
-class BackpropRecipe(_Model):
+class BackpropRecipe(Model):
     """The same architecture, trained end to end by backpropagation with Adam, with the readout's augmentation."""
 
     epochs: Epochs = Field(description="passes over the labelled training split")
@@ -346,7 +328,7 @@ class BackpropRecipe(_Model):
     dropout: Dropout = Field(default=0.0, description="fraction of readout features dropped while it trains")
 
 
-class ControlsRecipe(_Model):
+class ControlsRecipe(Model):
     """What every result is printed beside."""
 
     untrained: bool = Field(default=True, description="the same readout on hidden weights that never learnt")
@@ -355,55 +337,7 @@ class ControlsRecipe(_Model):
     )
 
 
-class FixedPointRecipe(_Model):
-    """Widths and choices of the fixed backend; other backends ignore them."""
-
-    weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, sign included")
-    activation_bits: int = Field(
-        default=8, ge=4, le=8, description="bit; of standardised inputs, outputs and what is passed on"
-    )
-    shadow_bits: Literal[0, 8, 16, 32] = Field(
-        default=16, description="bit; of the copy that updates are summed in; 0: they go straight into the weights"
-    )
-    error_bits: int = Field(default=8, ge=4, le=16, description="bit; of an error at a pre-activation")
-    accumulator_bits: int = Field(default=32, ge=16, le=32, description="bit; of the sums of the MVM and the update")
-    rounding: Literal["half_even", "half_up"] = Field(
-        default="half_even", description="of halves wherever a value is requantised; CMSIS-NN rounds half_up"
-    )
-    update_rounding: Literal["nearest", "stochastic"] | None = Field(
-        default=None, description="of an update; null: nearest into a shadow, stochastic without one"
-    )
-    weight_scales: Literal["tensor", "channel"] = Field(
-        default="tensor", description="one power of two for all weights of a layer, or one an output channel"
-    )
-    weight_scale: float | None = Field(
-        default=None, gt=0, le=1, description="of one step of a weight, a power of two; null: by weight_headroom"
-    )
-    weight_headroom: float = Field(
-        default=4.0, ge=1, le=256, description="largest weight that a layer can hold, over its largest initial one"
-    )
-    calibration_batches: int = Field(default=4, ge=1, le=1000, description="unlabelled batches that scales are chosen by")
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether updates are rounded with probability."""
-        return self.update_rounding == "stochastic" or (self.update_rounding is None and not self.shadow_bits)
-
-    @model_validator(mode="after")
-    def _check(self) -> FixedPointRecipe:
-        if 0 < self.shadow_bits < self.weight_bits:
-            refuse("shadow_bits", f"must be 0 or at least weight_bits = {self.weight_bits}, got {self.shadow_bits}")
-        if self.weight_scale is not None:
-            mantissa, exponent = frexp(self.weight_scale)
-            if mantissa != 0.5:
-                below = 2.0 ** (exponent - 1)
-                refuse("weight_scale", f"must be a power of two, such as {below:g} or {2 * below:g}, got {self.weight_scale:g}")
-            if self.weight_scales == "channel":
-                refuse("weight_scale", "must be null with weight_scales channel, which has a scale for each")
-        return self
-
-
-class Recipe(_Model):
+class Recipe(Model):
     """One experiment: data, network, learning and controls."""
 
     name: str = Field(
@@ -424,8 +358,8 @@ class Recipe(_Model):
     )
     readout: ReadoutRecipe = Field(description="the linear classifier")
     controls: ControlsRecipe = Field(default_factory=ControlsRecipe, description="controls")
-    fixed_point: FixedPointRecipe = Field(
-        default_factory=FixedPointRecipe, description="widths and choices of the fixed backend"
+    fixed_point: FixedPoint = Field(
+        default_factory=FixedPoint, description="widths and choices of the fixed backend"
     )
 
     @property

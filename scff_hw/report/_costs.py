@@ -49,10 +49,9 @@ def cost_table(found: Mapping[str, Any]) -> Table:
             "-" if learn is None else with_prefix(learn["macs"]),
         )
     bits = ", ".join(f"{name.removesuffix('_bits')} {value}" for name, value in costs["formats"].items())
-    origin = "of the run's recipe" if costs["formats_from"] == "recipe" else "the defaults, since its recipe gives none"
     free = f"{binary(costs['flash_available_bytes'])} of flash and {binary(costs['ram_available_bytes'])} of RAM"
     notes = Text(
-        f"{costs['chip']}: {free} for the network. Bits ({origin}): {bits}. MACs, time and energy are those of one "
+        f"{costs['chip']}: {free} for the network. Bits: {bits}. MACs, time and energy are those of one "
         "sample, from the profile's cycles and energies; nothing is measured.",
         style="dim",
     )

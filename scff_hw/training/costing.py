@@ -9,7 +9,6 @@ from typing import Any
 from scff_hw.errors import CheckpointError
 from scff_hw.hardware.costs import (
     SMALLEST_BATCH,
-    Formats,
     Need,
     NumberFormats,
     layer_to_infer,
@@ -49,17 +48,16 @@ def run_costs(run: Path, target: Target) -> dict[str, Any]:
 def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
     """What inference and learning of a recipe's network cost on `target`, and backpropagation beside them.
 
-    Number formats are those of `recipe.fixed_point`, else the defaults of `NumberFormats`.
+    Number formats are those of `recipe.fixed_point`.
 
     Returns:
-        `chip`; `formats` and `formats_from` (recipe or defaults); `flash_available_bytes`, `ram_available_bytes`;
+        `chip`; `formats`; `flash_available_bytes`, `ram_available_bytes`;
         `inference`; `learning` and `backpropagation`, once at the recipe's batch and once at a batch of two; `layers`.
         Each cost holds `fits`, bytes of flash and RAM and by how many they miss, multiply-accumulates, time in s and
         energy in J of one sample; one of a layer holds no `fits` and no misses.
     """
     network = workload(recipe)
-    own = getattr(recipe, "fixed_point", None)
-    formats: Formats = NumberFormats() if own is None else own
+    formats = recipe.fixed_point
     batch = network.batch_size
     batches = sorted({SMALLEST_BATCH, batch}, reverse=True)
 
@@ -73,7 +71,6 @@ def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
     return {
         "chip": target.chip,
         "formats": {name: getattr(formats, name) for name in FORMATS},
-        "formats_from": "defaults" if own is None else "recipe",
         "flash_available_bytes": target.memory.flash_available,
         "ram_available_bytes": target.memory.ram_available,
         "inference": cost(to_infer(network, formats)),

@@ -284,7 +284,7 @@ def test_evaluate_on_a_digital_target_says_what_the_run_costs_there(
     assert (pair["batch_size"], pair["ram_bytes"]) == (2, 3 * 40 + 40 + 2 * (4 + 30) + 16)
     assert learning["time_s"] == pytest.approx((40 * 2.65 + 40 * 6 + 40 * 14 / 30) / 80e6)
     assert costs["backpropagation"][0]["ram_bytes"] > learning["ram_bytes"]
-    assert costs["formats_from"] == "defaults"
+    assert costs["formats"]["weight_bits"] == 8
 
 
 def test_evaluate_on_a_digital_target_has_a_table(cli: Any, trained: Path, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_formats_of_any_object_that_has_them() -> None:
 def test_a_recipe_s_costs_name_their_formats_and_batches() -> None:
     target = load_target("cortex-m4")
     found = recipe_costs(load_recipe("digits-100"), target)
-    assert found["formats_from"] == "defaults" and found["formats"]["shadow_bits"] == 16
+    assert found["formats"]["shadow_bits"] == 16
     assert [cost["batch_size"] for cost in found["learning"]] == [100, 2]
     assert found["learning"][0]["ram_bytes"] == 3 * 6_400 + 400 + 100 * (64 + 300) + 256
     assert found["learning"][0]["fits"] and found["learning"][0]["macs"] == 12_800

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.calibration import READOUT_BITS, Calibration, TensorRange, calibrate, default_formats
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat, Rounding, check_sums, fraction_bits
+from scff_hw.backends.fixed.calibration import (
+    READOUT_BITS,
+    Calibration,
+    Options,
+    TensorRange,
+    calibrate,
+    default_formats,
+)
+from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.protocol import Geometry, Optimisation, SynapticArray
 from scff_hw.core.functional import Pool
 from scff_hw.core.random import stream_seed
 from scff_hw.core.rules import SCFF, Rule
 from scff_hw.errors import UsageError
+from scff_hw.recipes.fixed_point import FixedPoint
 
 __all__ = [
     "Calibration",
@@ -36,22 +43,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class FixedPoint:
-    """Widths and choices of a fixed-point network; a recipe's section `fixed_point` describes each."""
-
-    weight_bits: int = 8
-    activation_bits: int = 8
-    shadow_bits: int = 16
-    error_bits: int = 8
-    accumulator_bits: int = 32
-    rounding: Rounding = "half_even"
-    stochastic: bool = False
-    weight_scales: Literal["tensor", "channel"] = "tensor"
-    weight_scale: float | None = None
-    weight_headroom: float = 4.0
-
-
-@dataclass(frozen=True)
 class FixedBackend:
     """Arrays and layers in fixed point.
 
@@ -61,7 +52,7 @@ class FixedBackend:
         seed: of the run; decides the random numbers of stochastic rounding.
     """
 
-    options: Any = FixedPoint()
+    options: Options = field(default_factory=FixedPoint)
     formats: Mapping[str, LayerFormats] = field(default_factory=dict)
     seed: int = 0
     name: str = "fixed"

@@ -20,6 +20,13 @@ from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.errors import UsageError
 
 
+COUNTED = 4
+"""Samples of a batch that are looked at for values cut off."""
+
+MANY_PARTS = 64
+"""Float32 products after which one in float64 is faster."""
+
+
 class FixedArray:
     """Weights, shadow and biases as integers; numbers in and out are on the grids of their formats.
 
@@ -27,7 +34,7 @@ class FixedArray:
 
     Attributes:
         module: the Brevitas layer that holds the weights, with its quantiser; `module(read(x))` equals `mvm(x)`.
-        read: the Brevitas quantiser of the inputs.
+        read, read_error: the Brevitas quantisers of the inputs and of the errors.
         formats: of the layer's tensors.
     """
 
@@ -49,7 +56,7 @@ class FixedArray:
         self.geometry, self.formats = geometry, formats
         self.module = quant_layer(geometry, form, torch.zeros(geometry.weight_shape))
         self.read = quant_identity(formats.standardised)
-        self._read_error = quant_identity(formats.error)
+        self.read_error = quant_identity(formats.error)
         self._unit = scales(form, weight.dim()).float()
         held = formats.held
         # float32 holds integers of 16 bits exactly, and their sums
@@ -60,7 +67,7 @@ class FixedArray:
         self._states = first_states(seed, geometry.outputs)
         self.learning_rate = optimisation.learning_rate
         self._workspace = Workspace()
-        self._prepared: tuple[Tensor, Tensor, Prepared | None] | None = None
+        self._prepared: tuple[Tensor, Prepared | None] | None = None
         self._counts: dict[str, tuple[int, int]] = dict.fromkeys(("inputs", "errors"), (0, 0))
         self._put(self._held)
 
@@ -88,23 +95,30 @@ class FixedArray:
         return self.module.weight.detach().clone()
 
     def mvm(self, x: Tensor) -> Tensor:
-        """`W x`; float64 where the accumulator's integers could leave float32's exact range."""
-        on_grid, prepared = self._prepare(x)
+        return self.mvm_on_grid(self.read(x.float()))
+
+    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        self.update_on_grid(self.read(x.float()), self.read_error(error), bias_error)
+
+    def mvm_on_grid(self, x: Tensor) -> Tensor:
+        """`W x` of inputs that are on their grid already; float64 where integers could leave float32's exact range."""
+        prepared = self._prepare(x)
         weight = self.module.weight
         if self._row_sum * self.formats.standardised.top + self._bias_size >= EXACT[self.formats.rounding]:
-            on_grid, weight, prepared = on_grid.double(), weight.double(), None
+            x, weight, prepared = x.double(), weight.double(), None
         if prepared is not None:
             return conv_mvm(prepared, weight)
         # weights are on their grid already, so that quantising them again would change nothing
-        return self.module.inner_forward_impl(on_grid, weight, None)
+        return self.module.inner_forward_impl(x, weight, None)
 
-    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+    def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
+        """`update` with inputs and errors that are on their grids already."""
         formats = self.formats
-        on_grid, prepared = self._prepare(x)
+        prepared = self._prepare(x)
         self._prepared = None
-        error = self._read_error(error)
+        self._count("inputs", x, formats.standardised)
         self._count("errors", error, formats.error)
-        gradient = self._gradient(on_grid, prepared, error).flatten(1)
+        gradient = self._gradient(x, prepared, error).flatten(1)
         rate = 2.0**-self.rate_shift
         per_step = (self._steps * rate).to(gradient)
         if formats.stochastic:
@@ -127,7 +141,7 @@ class FixedArray:
         return float(low), float(high)
 
     def take_figures(self) -> dict[str, float]:
-        """Shares of inputs and errors that were cut off since the last call, and of weights now at their ends."""
+        """Shares of inputs and errors that were cut off, in some samples of each batch, and of weights at their ends."""
         figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in self._counts.items()}
         self._counts = dict.fromkeys(self._counts, (0, 0))
         top = self.module.weight.abs() >= self.formats.weight.top * self._unit
@@ -157,46 +171,44 @@ class FixedArray:
         self._row_sum = float(row_sums.max())
         torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
-    def _prepare(self, x: Tensor) -> tuple[Tensor, Prepared | None]:
-        """The input on its grid, and as a convolution's products want it; kept from an `mvm` to its `update`."""
+    def _prepare(self, x: Tensor) -> Prepared | None:
+        """The input as a convolution's products want it; kept from an MVM to its update."""
         if self._prepared is None or self._prepared[0] is not x:
             check_input(self.geometry, x)
-            on_grid: Any = self.read(x.float())
-            self._count("inputs", on_grid, self.formats.standardised)
             prepared = None
             if isinstance(self.geometry, Conv2d):
                 # Winograd's transforms are not integers
-                columns = choose(on_grid, self.geometry) == "columns"
-                prepared = prepare(on_grid, self.geometry, self._workspace, "columns" if columns else "direct")
-            self._prepared = (x, on_grid, prepared)
-        return self._prepared[1:]
+                columns = choose(x, self.geometry) == "columns"
+                prepared = prepare(x, self.geometry, self._workspace, "columns" if columns else "direct")
+            self._prepared = (x, prepared)
+        return self._prepared[1]
 
     def _gradient(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
-        """`sum error x^T`, exactly: the batch in as many parts as float32 needs, their sums in float64."""
-        limit = EXACT[self.formats.rounding]
-        largest = self.formats.standardised.top * 2.0**self.formats.error.one
-        sums = error.abs().transpose(0, 1).flatten(2).sum(dim=2) if error.dim() > 2 else error.abs().T
-        parts = max(1, math.ceil(float(sums.sum(dim=1).max()) * largest / (limit / 2)))
-        if parts == 1:
+        """`sum error x^T`, exactly: in float32 as many samples at a time as it can hold, their sums in float64."""
+        formats = self.formats
+        products = EXACT[formats.rounding] // (formats.error.top * formats.standardised.top)
+        samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)
+        if len(error) <= samples:
             return self._outer(x, prepared, error)
-        size = -(-len(error) // parts)
+        if samples and prepared is not None and prepared.strategy == "columns":
+            return conv_outer(prepared, error, torch.float64)
+        if samples * MANY_PARTS < len(error):
+            return self._outer(x.double(), None, error.double())
         total = torch.zeros(self.geometry.weight_shape, dtype=torch.float64)
-        for start in range(0, len(error), size):
-            part = slice(start, start + size)
-            some = error[part]
-            if float(sums[:, part].sum(dim=1).max()) * largest < limit:
-                narrow = None if prepared is None else prepared.narrow(start, len(some))
-                total += self._outer(x[part], narrow, some)
-            else:
-                total += self._outer(x[part].double(), None, some.double())
+        for start in range(0, len(error), samples):
+            part = slice(start, start + samples)
+            narrow = None if prepared is None else prepared.narrow(start, len(error[part]))
+            total += self._outer(x[part], narrow, error[part])
         return total
 
     def _outer(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
         if isinstance(self.geometry, Dense):
             return error.T @ x
-        return conv_outer(prepared or prepare(x, self.geometry, self._workspace, "direct"), error).contiguous()
+        return conv_outer(prepared or prepare(x, self.geometry, self._workspace, "direct"), error)
 
     def _count(self, what: str, values: Tensor, form: QFormat) -> None:
+        """Of a batch's first samples: looking at every value would cost as much as computing it."""
+        values = values[:COUNTED]
         cut, count = self._counts[what]
         here = int((values.abs() >= form.top * 2.0**-form.one).sum())
         self._counts[what] = (cut + here, count + values.numel())

@@ -146,15 +146,18 @@ class LayerFormats:
             CheckpointError: something else; names `where`.
         """
         try:
-            values = {
-                key: QFormat(value["bits"], tuple(value["frac"]) if isinstance(value["frac"], list) else value["frac"])
-                if isinstance(value, dict)
-                else value
-                for key, value in document.items()
-            }
+            values: dict[str, Any] = {key: _format(value) for key, value in document.items()}
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({error}).") from None
+
+
+def _format(value: Any) -> Any:
+    """The format that was written as a mapping; other values as they are."""
+    if not isinstance(value, dict):
+        return value
+    frac = value["frac"]
+    return QFormat(value["bits"], tuple(frac) if isinstance(frac, list) else frac)
 
 
 def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, products: int | None = None) -> None:

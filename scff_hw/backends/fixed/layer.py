@@ -72,34 +72,32 @@ class FixedLayer:
         second = stream.second_view if self.makes_pairs else stream.negative
         views = [stream.positive] if second is None else [stream.positive, second]
         x = self._read(torch.cat(views))
-        v = self._pre_activations(array.mvm(x))
+        v = self._pre_activations(array.mvm_on_grid(x))
         n = len(stream.positive)
         first, last = v[:n], v[-n:]
         forward = partners.forward if self.makes_pairs and partners is not None else None
-        y_pos, y_neg, s_pos, s_neg = compiled_where_it_pays(_outputs, v)(first, last, forward, form)
+        y_pos, y_neg, s_pos, s_neg, loudest = compiled_where_it_pays(_outputs, v)(first, last, forward, form)
         units, positions = v.shape[1], v[0, 0].numel()
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned)
         backward = partners.backward if self.makes_pairs and partners is not None else None
         _, exponent = split(2 / (units * learned * n))
         shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
-        error = compiled_where_it_pays(_errors, v)(
+        error, bias_error = compiled_where_it_pays(_errors, v)(
             y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(views), shift, form
         )
         if learned < positions:
             assert generator is not None, "a layer that learns from random positions was given no generator"
             error = error * chosen_positions(error, learned, generator)
-        bias_error = error.sum(dim=(0, *range(2, error.dim())), dtype=torch.float64)
-        array.update(x, error, bias_error)
-        return self._telemetry(s_pos, s_neg, y_pos, y_neg), lambda negative: self._pass_on(
-            first, last, forward, negative
-        )
+            bias_error = _sum_by_unit(error)
+        array.update_on_grid(x, error, bias_error)
+        return self._telemetry(s_pos, s_neg, loudest), lambda negative: self._pass_on(first, last, forward, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
         second = stream.second_view if self.makes_pairs else stream.negative
         views = [stream.positive] if second is None else [stream.positive, second]
-        v = self._pre_activations(self.array.mvm(self._read(torch.cat(views))))
+        v = self._pre_activations(self.array.mvm_on_grid(self._read(torch.cat(views))))
         n = len(stream.positive)
         forward = partners.forward if self.makes_pairs and partners is not None else None
         return self._pass_on(v[:n], v[-n:], forward, negative)
@@ -139,18 +137,15 @@ class FixedLayer:
             found.append(y * 2.0**-form.transmitted.one)
         return Stream(found[0], found[1] if negative else None)
 
-    def _telemetry(self, s_pos: Tensor, s_neg: Tensor, y_pos: Tensor, y_neg: Tensor) -> Telemetry:
-        """Figures as the float rule would give them for these outputs."""
+    def _telemetry(self, s_pos: Tensor, s_neg: Tensor, loudest: Tensor) -> Telemetry:
+        """Figures as the float rule would give them for these outputs; `loudest` is the largest of each unit."""
         assert self.rule is not None
-        unit = 2.0 ** (-2 * self.array.formats.output.one) / y_pos.shape[1]
-        figures = self.rule.modulation(
-            (s_pos.float() * unit).view(len(y_pos), -1),
-            (s_neg.float() * unit).view(len(y_pos), -1),
-            units=y_pos.shape[1],
-        )
-        others = [0, *range(2, y_pos.dim())]
-        silent = (y_pos.amax(dim=others) + y_neg.amax(dim=others)) == 0
-        return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent.float().mean())
+        units = len(loudest)
+        scale = 1 / (units * 4.0**self.array.formats.output.one)
+        positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
+        figures = self.rule.modulation(positive, negative, units=units)
+        silent = (loudest == 0).float().mean()
+        return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent)
 
 
 def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -172,13 +167,14 @@ def _requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: La
 
 def _outputs(
     first: Tensor, last: Tensor, forward: Tensor | None, form: LayerFormats
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Outputs of the positive and the negative pairs, and their sums of squares at each position."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Outputs of positive and negative pairs, their sums of squares at each position, each unit's largest output."""
     made = forward is not None
     z_pos, z_neg = (first + last, first + last[forward]) if made else (first, last)
     shift = form.pre_activation.one - form.output.one
     y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
-    return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top)
+    loudest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))
+    return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top), loudest
 
 
 def _errors(
@@ -190,8 +186,8 @@ def _errors(
     views: int,
     shift: int,
     form: LayerFormats,
-) -> Tensor:
-    """Errors at the rows of the MVM, on their grid. Products and sums of four stay below 2^24."""
+) -> tuple[Tensor, Tensor]:
+    """Errors at the rows of the MVM, and their sums, on their grid. Products and sums of four stay below 2^24."""
     pull, push = -y_pos * c_pos.unsqueeze(1), y_neg * c_neg.unsqueeze(1)
     if backward is None:
         folded = torch.cat([pull, push])
@@ -199,7 +195,13 @@ def _errors(
         folded = torch.cat([pull + push, pull + push[backward]])
     else:
         folded = 2 * pull + push + push[backward]
-    return requantise(folded, shift, form.error, form.rounding) * 2.0**-form.error.one
+    error = requantise(folded, shift, form.error, form.rounding) * 2.0**-form.error.one
+    return error, _sum_by_unit(error)
+
+
+def _sum_by_unit(error: Tensor) -> Tensor:
+    """Over rows and positions, `[C]`, in float64."""
+    return error.sum(dim=(0, *range(2, error.dim())), dtype=torch.float64)
 
 
 def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:

@@ -1,4 +1,4 @@
-"""The integer reference: fixed-point SCFF in NumPy, the specification that every other implementation equals bit for bit.
+"""The integer reference: fixed-point SCFF in NumPy, the specification that others equal bit for bit.
 
 It is written to be read beside `README.md` in this folder, not to be fast. Every value is an integer in int64, and
 every sum is checked against the width its format declares. Tensors are `[R, n]` (dense) or `[R, C, H, W]`.
@@ -81,10 +81,8 @@ class LayerSpec:
 
 def quantise(x: NDArray[np.float64], form: QFormat) -> Ints:
     """Numbers to integers of a format, halves to even, out of range to its ends: how data enter."""
-    frac = (
-        np.asarray(form.frac, dtype=np.float64).reshape(-1, *(1,) * (x.ndim - 1)) if len(form.fracs) > 1 else form.frac
-    )
-    return saturate(np.rint(x * 2.0**frac).astype(np.int64), form.bits)
+    scale = np.exp2(np.asarray(form.fracs, dtype=np.float64)).reshape(-1, *(1,) * (x.ndim - 1))
+    return saturate(np.rint(x * scale).astype(np.int64), form.bits)
 
 
 def requantise(x: Ints, shift: Ints | int, bits: int, rounding: Rounding) -> Ints:

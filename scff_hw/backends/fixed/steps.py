@@ -76,8 +76,12 @@ def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         for s in shifts
     ]
     dropped, scale, half = zip(*parts, strict=True)
-    columns = (torch.tensor(each, dtype=torch.float64).view(-1, 1) for each in (scale, half))
-    return torch.tensor(dropped, dtype=torch.int32).view(-1, 1), *columns
+    column = (-1, 1)
+    return (
+        torch.tensor(dropped, dtype=torch.int32).view(column),
+        torch.tensor(scale, dtype=torch.float64).view(column),
+        torch.tensor(half, dtype=torch.float64).view(column),
+    )
 
 
 def fast_draws(states: NDArray[np.uint32], columns: int) -> tuple[Tensor, NDArray[np.uint32]]:

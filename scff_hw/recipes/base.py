@@ -1,0 +1,29 @@
+"""What every model of a recipe or a profile is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Line = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1000,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
+        json_schema_extra={"allowed": "one line of text, at most 1000 characters"},
+    ),
+]
+
+
+def refuse(key: str, sentence: str) -> NoReturn:
+    """Refuse a value for a reason that spans several keys; `key` is dotted and relative to the model."""
+    raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
+
+
+class Model(BaseModel):
+    """Frozen; refuses unknown keys, wrong types and values that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

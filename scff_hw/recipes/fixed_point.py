@@ -1,0 +1,61 @@
+"""The section `fixed_point` of a recipe: the number formats of the fixed backend."""
+
+from __future__ import annotations
+
+from math import frexp
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from scff_hw.recipes.base import Model, refuse
+
+
+class FixedPoint(Model):
+    """Widths and choices of the fixed backend; other backends ignore them."""
+
+    weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, sign included")
+    activation_bits: int = Field(
+        default=8, ge=4, le=8, description="bit; of standardised inputs, outputs and what is passed on"
+    )
+    shadow_bits: Literal[0, 8, 16, 32] = Field(
+        default=16, description="bit; of the copy that updates are summed in; 0: they go straight into the weights"
+    )
+    error_bits: int = Field(default=8, ge=4, le=16, description="bit; of an error at a pre-activation")
+    accumulator_bits: int = Field(default=32, ge=16, le=32, description="bit; of the sums of the MVM and the update")
+    rounding: Literal["half_even", "half_up"] = Field(
+        default="half_even", description="of halves wherever a value is requantised; CMSIS-NN rounds half_up"
+    )
+    update_rounding: Literal["nearest", "stochastic"] | None = Field(
+        default=None, description="of an update; null: nearest into a shadow, stochastic without one"
+    )
+    weight_scales: Literal["tensor", "channel"] = Field(
+        default="tensor", description="one power of two for all weights of a layer, or one an output channel"
+    )
+    weight_scale: float | None = Field(
+        default=None, gt=0, le=1, description="of one step of a weight, a power of two; null: by weight_headroom"
+    )
+    weight_headroom: float = Field(
+        default=4.0, ge=1, le=256, description="largest weight that a layer can hold, over its largest initial one"
+    )
+    calibration_batches: int = Field(
+        default=4, ge=1, le=1000, description="unlabelled batches that scales are chosen by"
+    )
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether updates are rounded with probability."""
+        return self.update_rounding == "stochastic" or (self.update_rounding is None and not self.shadow_bits)
+
+    @model_validator(mode="after")
+    def _check(self) -> FixedPoint:
+        if 0 < self.shadow_bits < self.weight_bits:
+            refuse("shadow_bits", f"must be 0 or at least weight_bits = {self.weight_bits}, got {self.shadow_bits}")
+        if self.weight_scale is not None:
+            mantissa, exponent = frexp(self.weight_scale)
+            if mantissa != 0.5:
+                below = 2.0 ** (exponent - 1)
+                near = f"{below:g} or {2 * below:g}"
+                refuse("weight_scale", f"must be a power of two, such as {near}, got {self.weight_scale:g}")
+            if self.weight_scales == "channel":
+                refuse("weight_scale", "must be null with weight_scales channel, which has a scale for each")
+        return self
