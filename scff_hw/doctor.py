@@ -10,13 +10,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from scff_hw import paths
-from scff_hw.errors import DataError, ScffError
+from scff_hw.errors import DataError, MissingPartError, ScffError
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -59,7 +60,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
+    return [*checks, _fixed(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -197,6 +198,14 @@ def _cause(lines: list[str]) -> str:
     """Return the last line of a traceback that names an exception; torch prints hints after it."""
     named = [line for line in lines if "Error:" in line or "error:" in line]
     return (named or lines or ["no message"])[-1].strip()
+
+
+def _fixed() -> Check:
+    try:
+        import scff_hw.backends.fixed  # noqa: F401 - imports brevitas
+    except MissingPartError as error:
+        return Check("brevitas", "warn", str(error).split("; type")[0], _pip("'scff-hw[fixed]'"))
+    return Check("brevitas", "ok", f"{version('brevitas')}: the fixed backend works")
 
 
 def _analog() -> Check:

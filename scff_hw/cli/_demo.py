@@ -78,14 +78,16 @@ def demo(
 
 def rows_here(progress: CommandProgress) -> tuple[Row, ...]:
     """The rows that can be run here; says which are left out, and why."""
-    from scff_hw.hardware.available import require_aihwkit
+    from scff_hw.backends import make_backend
 
-    try:
-        require_aihwkit()
-    except MissingPartError as error:
-        progress.note(f"Simulated devices are left out: {error}")
-        return tuple(row for row in ROWS if row.backend != "analog")
-    return ROWS
+    missing: set[str] = set()
+    for name in dict.fromkeys(row.backend for row in ROWS):
+        try:
+            make_backend(name)
+        except MissingPartError as error:
+            progress.note(f"The {name} backend is left out: {error}")
+            missing.add(name)
+    return tuple(row for row in ROWS if row.backend not in missing)
 
 
 def make_room(out: Path) -> None:

@@ -95,11 +95,21 @@ def _section(run: Run) -> dict[str, Any]:
         "recipe": run.recipe_text,
         "layers": metrics.get("layers", []),
         "columns": layer_columns(metrics.get("layers", [])),
+        "formats": [_format(each) for each in run.ranges],
         "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
         "seconds": duration(total_seconds(run.summary)),
         "curves": picture(lambda theme: learning_curves(run, theme)),
         "filters": picture(lambda theme: first_layer(run, theme)),
     }
+
+
+def _format(each: dict[str, Any]) -> tuple[str, ...]:
+    """Cells of one tensor's number format."""
+    fracs = each["frac"] if isinstance(each["frac"], list) else [each["frac"]]
+    frac = str(fracs[0]) if min(fracs) == max(fracs) else f"{min(fracs)} to {max(fracs)}"
+    sizes = (f"{each[key]:.3g}" for key in ("largest", "holds"))
+    layer = each["layer"].replace("layers.", "layer ")
+    return layer, each["tensor"].replace("_", " "), str(each["bits"]), frac, *sizes, percent(each["clipped"])
 
 
 def picture(draw: Callable[[Any], Figure]) -> dict[str, str]:

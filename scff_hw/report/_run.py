@@ -42,6 +42,19 @@ class Run:
         rows = [r for r in self.records if all(r.get(key) == value for key, value in where.items())]
         return {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
 
+    @cached_property
+    def ranges(self) -> list[dict[str, Any]]:
+        """What calibration saw of each tensor of a fixed-point run; empty for others.
+
+        Raises CheckpointError where the run folder's formats.json is damaged.
+        """
+        if not (self.path / "formats.json").exists():
+            return []
+        found = _json(self.path, "formats.json").get("ranges")
+        if not isinstance(found, list):
+            raise CheckpointError(f"The file {self.path / 'formats.json'} holds no list of ranges.")
+        return found
+
     def thresholds(self, layer: int) -> tuple[float, float] | None:
         """Return (theta_pos, theta_neg) of a layer, or None where the recipe's rule has none."""
         layers = self.recipe.get("layers") or []

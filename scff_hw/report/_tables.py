@@ -32,6 +32,8 @@ LAYER_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "test accuracy alone": ("test_accuracy_alone", percent),
     "pulses": ("pulses", "{:.3g}".format),
     "clipped updates": ("clipped_updates", percent),
+    "clipped inputs": ("clipped_inputs", percent),
+    "clipped errors": ("clipped_errors", percent),
     "weights at a bound": ("weights_at_bounds", percent),
 }
 STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backprop_test_accuracy": "yellow"}
@@ -99,8 +101,8 @@ def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
 def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return what is shown of the layers, a title a column and a cell a layer.
 
-    Mean goodness, dead units, accuracy alone, and of simulated devices pulses, clipped updates and weights at a
-    bound; columns that no layer has are left out.
+    Mean goodness, dead units, accuracy alone, of simulated devices pulses and clipped updates, of fixed point clipped
+    inputs and errors, of both weights at a bound; columns that no layer has are left out.
     """
     found = {}
     for title, (key, show) in LAYER_FIGURES.items():

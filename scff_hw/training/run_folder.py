@@ -11,8 +11,9 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from torch import Tensor
 
 from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
-from scff_hw.hardware.available import aihwkit_version
 
 RECIPE = "recipe.yaml"
 PROFILE = "profile.yaml"
@@ -210,8 +210,9 @@ def versions() -> dict[str, str]:
     """Versions of what determines a run's numbers."""
     names = ("scff-hw", "numpy", "torch", "safetensors", "scikit-learn")
     found = {name: version(name) for name in names if name != "scff-hw"}
-    if (simulator := aihwkit_version()) is not None:
-        found["aihwkit"] = simulator
+    for name in ("aihwkit", "brevitas"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found | {
         "scff-hw": version("scff-hw"),
         "python": platform.python_version(),

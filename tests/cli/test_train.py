@@ -355,11 +355,11 @@ def test_demo_without_the_simulator_says_so_and_goes_on(cli: Any, monkeypatch: p
     def missing() -> None:
         raise MissingPartError("The analog backend needs aihwkit, which is not installed; type: pip install it")
 
-    monkeypatch.setattr("scff_hw.hardware.available.require_aihwkit", missing)
+    monkeypatch.setattr("scff_hw.backends.analog.require_aihwkit", missing)
     result = cli("demo", "--json")
     assert result.code == 0, result.err
     assert list(one_object(result.out)["backends"]) == ["float"]
-    assert "Simulated devices are left out: The analog backend needs aihwkit" in result.err
+    assert "The analog backend is left out: The analog backend needs aihwkit" in result.err
 
 
 def test_demo_leaves_other_files_alone(cli: Any, tmp_path: Path) -> None:
@@ -376,4 +376,4 @@ def test_the_demo_recipes_are_packaged_and_need_no_download() -> None:
 
     assert all(info(load_recipe(row.recipe).data.name).bundled for row in _demo.ROWS)
     assert len(_demo.SEEDS) == 3
-    assert {row.backend for row in _demo.ROWS} == {"float", "analog"}
+    assert {row.backend for row in _demo.ROWS} == {"float", "fixed", "analog"}

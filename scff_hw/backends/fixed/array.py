@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_state, check_weight
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.errors import UsageError
-
 
 COUNTED = 4
 """Samples of a batch that are looked at for values cut off."""
@@ -141,11 +139,11 @@ class FixedArray:
         return float(low), float(high)
 
     def take_figures(self) -> dict[str, float]:
-        """Shares of inputs and errors that were cut off, in some samples of each batch, and of weights at their ends."""
+        """Shares of inputs and errors cut off, in some samples of each batch, and of weights at their ends."""
         figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in self._counts.items()}
         self._counts = dict.fromkeys(self._counts, (0, 0))
         top = self.module.weight.abs() >= self.formats.weight.top * self._unit
-        return figures | {"weights_at_bound": float(top.float().mean())}
+        return figures | {"weights_at_bounds": float(top.float().mean())}
 
     def state(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self._everything().items()}

@@ -117,6 +117,7 @@ def calibrate(
     """
     formats: dict[str, LayerFormats] = {}
     ranges: list[TensorRange] = []
+    features: dict[str, Tensor] = {}
     stream = Stream(samples)
     before: QFormat | None = None
     for number, layer in enumerate(network.layers, start=1):
@@ -152,10 +153,12 @@ def calibrate(
         positions = min(seen["output"][0, 0].numel(), layer.update_positions or sys.maxsize)
         inputs = seen["standardised"][0].numel()
         check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * positions if learning else None)
-        ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items()]
+        ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]
         ranges.append(_range(name, "weight", layer.array.weight, weight))
+        features[name] = seen["feature"]
     # one scale for all that the readout reads side by side
     feature = min((form.feature for form in formats.values()), key=lambda form: form.one)
+    ranges += [_range(name, "feature", values, feature) for name, values in features.items()]
     return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from brevitas.core.function_wrapper import CeilSte
-from brevitas.inject.enum import RestrictValueType, ScalingImplType, ScalingPerOutputType
-from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear
-from brevitas.quant.base import NarrowIntQuant
-from brevitas.quant.solver.act import ActQuantSolver
-from brevitas.quant.solver.weight import WeightQuantSolver
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats import QFormat
 from scff_hw.backends.protocol import Dense, Geometry
+from scff_hw.errors import MissingPartError
+
+try:
+    from brevitas.core.function_wrapper import CeilSte
+    from brevitas.inject.enum import RestrictValueType, ScalingImplType, ScalingPerOutputType
+    from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear
+    from brevitas.quant.base import NarrowIntQuant
+    from brevitas.quant.solver.act import ActQuantSolver
+    from brevitas.quant.solver.weight import WeightQuantSolver
+except ImportError as missing:
+    raise MissingPartError(
+        f"The fixed backend needs brevitas, which cannot be imported ({missing}); type: pip install 'scff-hw[fixed]'"
+    ) from missing
 
 
 def weight_quantiser(form: QFormat, dims: int) -> type:
