@@ -128,8 +128,8 @@ def evaluate(
             if name == INITIAL and not recipe.controls.untrained:
                 continue
             tensors, _ = read_tensors(run / name)
-            # the weights of a simulated chip are restored with all that its devices went through, not written anew
-            in_place = own is not None and name == WEIGHTS and profile_given is None
+            # a chip's weights are restored with all that its devices went through, integers with all of their bits
+            in_place = backend in ("analog", "fixed") and name == WEIGHTS and profile_given is None
             arrays = read_tensors(run / CHECKPOINT)[0] if in_place else None
             metrics[key] = _accuracy(context, tensors, run / name, arrays)
     found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}

@@ -68,39 +68,31 @@ class FixedLayer:
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
-        form, array, spec = self.array.formats, self.array, self.spec
-        second = stream.second_view if self.makes_pairs else stream.negative
-        views = [stream.positive] if second is None else [stream.positive, second]
-        x = self._read(torch.cat(views))
-        v = self._pre_activations(array.mvm_on_grid(x))
-        n = len(stream.positive)
-        first, last = v[:n], v[-n:]
-        forward = partners.forward if self.makes_pairs and partners is not None else None
-        y_pos, y_neg, s_pos, s_neg, loudest = compiled_where_it_pays(_outputs, v)(first, last, forward, form)
-        units, positions = v.shape[1], v[0, 0].numel()
+        form, spec = self.array.formats, self.spec
+        x, first, last = self._read(stream)
+        n, units, positions = len(first), first.shape[1], first[0, 0].numel()
+        made = partners if self.makes_pairs else None
+        forward, backward = (None, None) if made is None else (made.forward, made.backward)
+        y_pos, y_neg, s_pos, s_neg, loudest = compiled_where_it_pays(_outputs, first)(first, last, forward, form)
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned)
-        backward = partners.backward if self.makes_pairs and partners is not None else None
         _, exponent = split(2 / (units * learned * n))
         shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
-        error, bias_error = compiled_where_it_pays(_errors, v)(
-            y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(views), shift, form
+        error, bias_error = compiled_where_it_pays(_errors, first)(
+            y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(x) // n, shift, form
         )
         if learned < positions:
             assert generator is not None, "a layer that learns from random positions was given no generator"
             error = error * chosen_positions(error, learned, generator)
             bias_error = _sum_by_unit(error)
-        array.update_on_grid(x, error, bias_error)
+        self.array.update_on_grid(x, error, bias_error)
         return self._telemetry(s_pos, s_neg, loudest), lambda negative: self._pass_on(first, last, forward, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
+        _, first, last = self._read(stream)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
-        second = stream.second_view if self.makes_pairs else stream.negative
-        views = [stream.positive] if second is None else [stream.positive, second]
-        v = self._pre_activations(self.array.mvm_on_grid(self._read(torch.cat(views))))
-        n = len(stream.positive)
         forward = partners.forward if self.makes_pairs and partners is not None else None
-        return self._pass_on(v[:n], v[-n:], forward, negative)
+        return self._pass_on(first, last, forward, negative)
 
     def features(self, output: Tensor) -> Tensor:
         form = self.array.formats
@@ -108,12 +100,19 @@ class FixedLayer:
         x = x if self.readout_pool is None else _pooled(x, self.readout_pool)
         return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.one
 
-    def _read(self, x: Tensor) -> Tensor:
-        """Raw inputs as the array reads them: padded, standardised."""
-        form = self.array.formats
+    def _read(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
+        """What the array reads, its rows one view or stream after the other, and pre-activations of the first and last.
+
+        With one view or stream both are the same.
+        """
+        second = stream.second_view if self.makes_pairs else stream.negative
+        views = [stream.positive] if second is None else [stream.positive, second]
         if isinstance(self.array.geometry, Dense):
-            x = x.flatten(1)
-        return _standardised(x, self.padding, form)
+            views = [view.flatten(1) for view in views]
+        x = _standardised(torch.cat(views), self.padding, self.array.formats)
+        v = self._pre_activations(self.array.mvm_on_grid(x))
+        n = len(stream.positive)
+        return x, v[:n], v[-n:]
 
     def _pre_activations(self, u: Tensor) -> Tensor:
         """Of one sample each, bias included; integers `[R, C, ...]` in float32."""
