@@ -1,0 +1,62 @@
+/* Integer arithmetic of the runtime. Nothing here depends on what a compiler does with >> of negative numbers. */
+#ifndef SCFF_ARITHMETIC_H
+#define SCFF_ARITHMETIC_H
+
+#include "scff.h"
+
+/* x / 2^shift rounded down: the one arithmetic shift. shift 0..62. Compilers make one instruction of it. */
+static inline int64_t scff_asr(int64_t x, uint32_t shift)
+{
+    return (x >= 0) ? (x >> shift) : ~(~x >> shift);
+}
+
+/* The largest magnitude that `bits` bits hold. bits 2..32. */
+static inline int64_t scff_top(uint32_t bits)
+{
+    return ((int64_t)1 << (bits - 1u)) - 1;
+}
+
+/* x within +-scff_top(bits). */
+static inline int32_t scff_saturate(int64_t x, uint32_t bits)
+{
+    int64_t top = scff_top(bits);
+    if (x > top) {
+        return (int32_t)top;
+    }
+    return (x < -top) ? (int32_t)(-top) : (int32_t)x;
+}
+
+/* x * 2^-shift rounded to the nearest integer; |x| < 2^61. Negative shifts go left and saturate at 64 bits. */
+int64_t scff_shift_right(int64_t x, int32_t shift, scff_rounding_t rounding);
+
+/* x * 2^-shift rounded up with the probability of what is cut off, for 16 random bits `drawn`; |x| < 2^61. */
+int64_t scff_shift_right_at_random(int64_t x, int32_t shift, uint32_t drawn);
+
+/* A shift to the nearest, and saturation to `bits`. */
+static inline int32_t scff_requantise(int64_t x, int32_t shift, uint32_t bits, scff_rounding_t rounding)
+{
+    return scff_saturate(scff_shift_right(x, shift, rounding), bits);
+}
+
+/* x / n rounded to the nearest integer, halves up; |x| < 2^61, n 1..2^31-1. */
+int64_t scff_divide(int64_t x, uint32_t n);
+
+/* The largest integer whose square is at most x. */
+uint32_t scff_isqrt(uint64_t x);
+
+/* Bits of x; 0 for 0. */
+uint32_t scff_bit_length(uint64_t x);
+
+/* 2 / count as *mantissa * 2^-(15 + *shift), mantissa of 15 bits (16 where count is a power of two); count 3..2^47. */
+void scff_two_over(uint64_t count, int32_t *mantissa, int32_t *shift);
+
+/* 1 / (1 + exp(-t)) with 15 fraction bits, for t with 5; beyond -8..8 the ends. */
+int32_t scff_logistic(int64_t t);
+
+/* The next state of the generator (13, 17, 5); states are never 0. */
+uint32_t scff_xorshift32(uint32_t state);
+
+/* The first state of the generator of a row of weights. */
+uint32_t scff_first_state(uint32_t seed, uint32_t row);
+
+#endif /* SCFF_ARITHMETIC_H */

@@ -1,0 +1,88 @@
+/* Inner loops, with the same integers on every path: scalar, SMLAD (Cortex-M4, M7, M33), MVE (Cortex-M55). */
+#ifndef SCFF_KERNELS_H
+#define SCFF_KERNELS_H
+
+#include "scff_arithmetic.h"
+
+/* sum of a[i] * b[i]; a, b [count], the sum fits int32 */
+int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count);
+
+/* sum of a[i] * b[i]; a int16 [count], b int8 [count], the sum fits int32 */
+int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count);
+
+/* sum[i] += a * x[i]; x [count], sums fit int32 */
+void scff_add_scaled(int32_t *sum, int32_t a, const int8_t *x, uint32_t count);
+
+/*
+ * Zero mean and unit unbiased standard deviation, in place; zeros where x is constant.
+ *   x    [count], int8; count 1..65 536
+ *   bits 4..8, frac of the result
+ */
+void scff_standardise(int8_t *x, uint32_t count, uint32_t bits, int32_t frac, scff_rounding_t rounding);
+
+/* x [channels][height][width] with `padding` more values on each side by reflection, into padded. */
+void scff_reflect(const int8_t *x, int8_t *padded, uint32_t channels, uint32_t height, uint32_t width,
+                  uint32_t padding);
+
+/*
+ * What a window of a pool covers along one axis.
+ *   length   of the axis, without padding
+ *   index    of the window
+ *   from, to the covered values are from..to-1
+ *   returns  how many an average divides by: padded zeros count, what lies beyond them does not
+ */
+uint32_t scff_window(const scff_pool_t *pool, uint32_t length, uint32_t index, uint32_t *from, uint32_t *to);
+
+/* x [channels][height][width] pooled, into y [channels][out_height][out_width]; they may not overlap. */
+void scff_pool(const scff_pool_t *pool, const int8_t *x, uint32_t channels, uint32_t height, uint32_t width, int8_t *y);
+
+/*
+ * Standardised input rows to pre-activations.
+ *   x     [padded n], standardised
+ *   field [F], scratch; may be NULL for a dense layer
+ *   v     [P][C], int16
+ */
+void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const int8_t *x, int8_t *field, int16_t *v);
+
+/*
+ * What a pair passes on.
+ *   a, b  [P][C], pre-activations of its halves; b NULL where pairs are passed
+ *   means [P], scratch
+ *   y     [scff_transmitted]
+ */
+void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b, int32_t *means, int8_t *y);
+
+/*
+ * One unit's weights and bias, changed by the errors of a batch.
+ *   x        [rows][padded n], standardised
+ *   error    [rows][P], int16
+ *   gradient [F], scratch
+ */
+void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
+                      const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient);
+
+/* What updates change of weight `at`: its shadow, or the weight itself. */
+int32_t scff_held(const scff_layer_t *layer, const scff_state_t *state, size_t at);
+
+/* Takes over what is held of weight `at`, and the weight that the MVM reads of it. */
+void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value);
+
+/* Inputs of a sample with its padding. */
+uint32_t scff_padded_inputs(const scff_layer_t *layer);
+
+/* Fraction bits of a unit's weights. */
+static inline int32_t scff_weight_frac(const scff_layer_t *layer, uint32_t unit)
+{
+    return layer->weight_frac[(layer->weight_fracs > 1u) ? unit : 0u];
+}
+
+/* Fraction bits of what updates change, beyond those of the weight. */
+static inline int32_t scff_held_guard(const scff_layer_t *layer)
+{
+    return (layer->shadow_bits != 0u) ? ((int32_t)layer->shadow_bits - (int32_t)layer->weight_bits) : 0;
+}
+
+#define SCFF_BIAS_BITS 32u
+#define SCFF_BIAS_GUARD_BITS 8
+
+#endif /* SCFF_KERNELS_H */

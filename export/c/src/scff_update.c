@@ -1,0 +1,139 @@
+#include "scff_kernels.h"
+
+int32_t scff_held(const scff_layer_t *layer, const scff_state_t *state, size_t at)
+{
+    switch (layer->shadow_bits) {
+    case 8:
+        return ((const int8_t *)state->shadow)[at];
+    case 16:
+        return ((const int16_t *)state->shadow)[at];
+    case 32:
+        return ((const int32_t *)state->shadow)[at];
+    default:
+        return state->weight[at];
+    }
+}
+
+void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value)
+{
+    switch (layer->shadow_bits) {
+    case 8:
+        ((int8_t *)state->shadow)[at] = (int8_t)value;
+        break;
+    case 16:
+        ((int16_t *)state->shadow)[at] = (int16_t)value;
+        break;
+    case 32:
+        ((int32_t *)state->shadow)[at] = value;
+        break;
+    default:
+        break;
+    }
+    state->weight[at] = (int8_t)scff_requantise(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
+}
+
+/* held - change, saturated; whatever the change. */
+static int32_t less(int32_t before, int64_t change, uint32_t bits)
+{
+    const int64_t most = (int64_t)1 << 33; /* moves any 32 bits to their end */
+    if (change > most) {
+        change = most;
+    } else if (change < -most) {
+        change = -most;
+    }
+    return scff_saturate((int64_t)before - change, bits);
+}
+
+void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
+{
+    size_t count = (size_t)layer->units * scff_fan_in(layer);
+    for (size_t at = 0; at < count; at++) {
+        scff_hold(layer, state, at, scff_held(layer, state, at));
+    }
+}
+
+void scff_seed(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed)
+{
+    if (layer->stochastic == 0u) {
+        return;
+    }
+    for (uint32_t unit = 0; unit < layer->units; unit++) {
+        state->states[unit] = scff_first_state(seed, unit);
+    }
+}
+
+/* gradient[f] = sum over rows and positions of error times what weight f read there */
+static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16_t *error, uint32_t rows,
+                         int32_t *gradient)
+{
+    uint32_t fan_in = scff_fan_in(layer);
+    uint32_t inputs = scff_padded_inputs(layer);
+    uint32_t positions = scff_positions(layer);
+    uint32_t kernel = layer->kernel;
+    uint32_t tall = layer->height + (2u * layer->padding);
+    uint32_t wide = layer->width + (2u * layer->padding);
+    for (uint32_t f = 0; f < fan_in; f++) {
+        gradient[f] = 0;
+    }
+    if (kernel == 0u) {
+        for (uint32_t row = 0; row < rows; row++) {
+            if (error[row] != 0) {
+                scff_add_scaled(gradient, error[row], &x[(size_t)row * inputs], fan_in);
+            }
+        }
+        return;
+    }
+    for (uint32_t row = 0; row < rows; row++) {
+        for (uint32_t f = 0; f < fan_in; f++) {
+            uint32_t channel = f / (kernel * kernel);
+            uint32_t down = (f / kernel) % kernel;
+            uint32_t across = f % kernel;
+            for (uint32_t i = 0; i < layer->out_height; i++) {
+                const int16_t *errors = &error[((size_t)row * positions) + (i * layer->out_width)];
+                const int8_t *read = &x[((size_t)row * inputs) + ((((channel * tall) + i + down) * wide) + across)];
+                gradient[f] += scff_dot_wide(errors, read, layer->out_width);
+            }
+        }
+    }
+}
+
+void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
+                      const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient)
+{
+    uint32_t fan_in = scff_fan_in(layer);
+    size_t first = (size_t)unit * fan_in;
+    int32_t frac = scff_weight_frac(layer, unit);
+    int32_t error_frac = layer->error_frac;
+    int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
+    uint32_t bits = (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
+    sum_products(layer, x, error, rows, gradient);
+    if (layer->stochastic != 0u) {
+        uint32_t drawn = 0;
+        for (uint32_t f = 0; f < fan_in; f++) {
+            if ((f % 2u) == 0u) {
+                state->states[unit] = scff_xorshift32(state->states[unit]);
+                drawn = state->states[unit];
+            } else {
+                drawn >>= 16;
+            }
+            int64_t change = scff_shift_right_at_random(gradient[f], shift, drawn & 0xFFFFu);
+            int32_t before = scff_held(layer, state, first + f);
+            scff_hold(layer, state, first + f, less(before, change, bits));
+        }
+    } else {
+        for (uint32_t f = 0; f < fan_in; f++) {
+            int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);
+            if (change != 0) {
+                int32_t before = scff_held(layer, state, first + f);
+                scff_hold(layer, state, first + f, less(before, change, bits));
+            }
+        }
+    }
+    int64_t sum = 0;
+    for (size_t i = 0; i < ((size_t)rows * scff_positions(layer)); i++) {
+        sum += error[i];
+    }
+    int32_t bias_frac = frac + layer->standardised_frac + SCFF_BIAS_GUARD_BITS;
+    int64_t change = scff_shift_right(sum, error_frac + rate_shift - bias_frac, layer->rounding);
+    state->bias[unit] = less(state->bias[unit], change, SCFF_BIAS_BITS);
+}
