@@ -28,7 +28,7 @@ typedef enum {
     SCFF_OK = 0,
     SCFF_BAD_ARGUMENT,      /* a pointer is NULL, or a number is outside its documented range */
     SCFF_SCRATCH_TOO_SMALL, /* fewer bytes than the size function says, or not aligned to 4 */
-    SCFF_BATCH_TOO_LARGE,   /* N is above the layer's max_batch: sums could overflow */
+    SCFF_BATCH_TOO_LARGE,   /* R is above the layer's max_rows: sums could overflow */
     SCFF_BAD_SIZE,          /* saved bytes: not as many as the layer has */
     SCFF_BAD_VERSION,       /* saved bytes: another format version, or not saved by scff_save at all */
     SCFF_BAD_MODEL,         /* saved bytes: of a layer with other formats or another shape */
@@ -85,7 +85,7 @@ typedef struct {
     int32_t mean_factor;                /* 1 / C is about mean_factor * 2^-mean_shift; 15 bits */
     int32_t mean_shift;
     uint32_t learned_positions;         /* positions that a batch learns from, 1..P */
-    uint32_t max_batch;                 /* largest N whose sums fit their accumulators; 0: not made to learn */
+    uint32_t max_rows;                  /* largest R whose sums fit their accumulators; 0: not made to learn */
     uint32_t fingerprint;               /* of formats and shape: what saved bytes must agree with */
 } scff_layer_t;
 
@@ -110,8 +110,8 @@ typedef struct {
 typedef struct {
     const int8_t *x;        /* [N][n]: samples; where pairs are passed, the positive stream */
     const int8_t *second;   /* [N][n]: where pairs are made, second views of the samples or NULL; else the negative stream */
-    const uint8_t *chosen;  /* [R][P], 0: not learned from; NULL: all positions are */
-    uint32_t count;         /* N, 2..max_batch */
+    const uint8_t *chosen;  /* [R][P], 0: not learned from; NULL: all positions are, which learned_positions must be */
+    uint32_t count;         /* N, 2..max_rows, where R is 2 N half of that */
     uint32_t partner_shift; /* where pairs are made: sample k is paired with (k + partner_shift) mod N; 1..N-1 */
     int32_t rate_shift;     /* learning rate 2^-rate_shift, -16..40, or SCFF_FROZEN */
 } scff_batch_t;

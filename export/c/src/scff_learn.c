@@ -197,7 +197,10 @@ static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state,
     if ((batch->rate_shift != SCFF_FROZEN) && ((batch->rate_shift < -16) || (batch->rate_shift > 40))) {
         return SCFF_BAD_ARGUMENT;
     }
-    if (batch->count > layer->max_batch) {
+    if ((batch->chosen == NULL) && (layer->learned_positions != scff_positions(layer))) {
+        return SCFF_BAD_ARGUMENT;
+    }
+    if ((batch->count > layer->max_rows) || (rows_of(layer, batch->count, batch->second != NULL) > layer->max_rows)) {
         return SCFF_BATCH_TOO_LARGE;
     }
     if ((scratch == NULL) || (((uintptr_t)scratch % sizeof(int32_t)) != 0u) ||

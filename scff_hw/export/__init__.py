@@ -1,0 +1,1 @@
+"""Exporters: a finished run for other machines."""

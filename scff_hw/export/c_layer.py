@@ -1,0 +1,215 @@
+"""A layer of the integer reference as the C runtime takes it: the constants of `scff_layer_t`, and saved bytes."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal
+from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, PoolShape
+
+SAVE_VERSION = 1
+"""Of saved bytes; `SCFF_SAVE_VERSION` in `scff.h`."""
+
+POOL_KINDS = {"max": 1, "avg": 2}
+ROUNDINGS = {"half_even": 0, "half_up": 1}
+
+
+@dataclass(frozen=True)
+class PoolConstants:
+    """`scff_pool_t`; kind 0 is none."""
+
+    kind: int = 0
+    size: int = 1
+    stride: int = 1
+    padding: int = 0
+    out_height: int = 1
+    out_width: int = 1
+
+    @classmethod
+    def of(cls, pool: PoolShape | None, height: int, width: int) -> PoolConstants:
+        """Of a pool over `height` x `width` values; none keeps them."""
+        if pool is None:
+            return cls(out_height=height, out_width=width)
+        out = [_windows(pool, length) for length in (height, width)]
+        return cls(POOL_KINDS[pool.kind], pool.size, pool.stride, pool.padding, out[0], out[1])
+
+
+def _windows(pool: PoolShape, length: int) -> int:
+    reach = length + 2 * pool.padding - pool.size
+    count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
+    return count - (pool.ceil and (count - 1) * pool.stride >= length + pool.padding)
+
+
+@dataclass(frozen=True)
+class LayerConstants:
+    """`scff_layer_t`, field by field in its order; what each means is said in `scff.h`."""
+
+    channels: int
+    height: int
+    width: int
+    units: int
+    kernel: int
+    padding: int
+    out_height: int
+    out_width: int
+    pool: PoolConstants
+    readout_pool: PoolConstants
+    rounding: int
+    stochastic: int
+    makes_pairs: int
+    triangle: int
+    weight_bits: int
+    shadow_bits: int
+    standardised_bits: int
+    output_bits: int
+    transmitted_bits: int
+    error_bits: int
+    feature_bits: int
+    standardised_frac: int
+    pre_activation_frac: int
+    output_frac: int
+    transmitted_frac: int
+    error_frac: int
+    feature_frac: int
+    weight_frac: tuple[int, ...]
+    weight_fracs: int
+    theta_pos: int
+    theta_neg: int
+    penalty: int
+    mean_factor: int
+    mean_shift: int
+    learned_positions: int
+    max_rows: int
+    fingerprint: int
+
+    @classmethod
+    def of(cls, spec: LayerSpec, units: int, shape: tuple[int, ...]) -> LayerConstants:
+        """Of a layer of `units` units on inputs `shape`: (channels, height, width), or (inputs,)."""
+        form = spec.formats
+        if spec.kernel is None:
+            channels, height, width = int(np.prod(shape)), 1, 1
+            out_height, out_width, fan_in = 1, 1, channels
+        else:
+            channels, height, width = shape
+            out_height, out_width = (n + 2 * spec.padding - spec.kernel + 1 for n in (height, width))
+            fan_in = channels * spec.kernel**2
+        positions = out_height * out_width
+        learned = min(spec.positions or positions, positions)
+        pool = PoolConstants.of(spec.pool, out_height, out_width)
+        mean_factor, mean_shift = reciprocal(units)
+        product = learned * form.error.top * form.standardised.top
+        held = {
+            "units": units,
+            "fan_in": fan_in,
+            "kernel": spec.kernel or 0,
+            "weight_bits": form.weight.bits,
+            "weight_frac": form.weight.fracs,
+            "shadow_bits": 0 if form.shadow is None else form.shadow.bits,
+            "standardised_frac": form.standardised.one,
+            "stochastic": form.stochastic,
+        }
+        return cls(
+            channels=channels,
+            height=height,
+            width=width,
+            units=units,
+            kernel=spec.kernel or 0,
+            padding=spec.padding,
+            out_height=out_height,
+            out_width=out_width,
+            pool=pool,
+            readout_pool=PoolConstants.of(spec.readout_pool, pool.out_height, pool.out_width),
+            rounding=ROUNDINGS[form.rounding],
+            stochastic=int(form.stochastic),
+            makes_pairs=int(spec.makes_pairs),
+            triangle=int(spec.transmit == "triangle"),
+            weight_bits=form.weight.bits,
+            shadow_bits=0 if form.shadow is None else form.shadow.bits,
+            standardised_bits=form.standardised.bits,
+            output_bits=form.output.bits,
+            transmitted_bits=form.transmitted.bits,
+            error_bits=form.error.bits,
+            feature_bits=form.feature.bits,
+            standardised_frac=form.standardised.one,
+            pre_activation_frac=form.pre_activation.one,
+            output_frac=form.output.one,
+            transmitted_frac=form.transmitted.one,
+            error_frac=form.error.one,
+            feature_frac=form.feature.one,
+            weight_frac=form.weight.fracs,
+            weight_fracs=len(form.weight.fracs),
+            theta_pos=round(spec.theta_pos * (1 << TABLE_STEPS_PER_UNIT_LOG2)),
+            theta_neg=round(spec.theta_neg * (1 << TABLE_STEPS_PER_UNIT_LOG2)),
+            penalty=round(spec.penalty * positions * (1 << COEFFICIENT_BITS)),
+            mean_factor=mean_factor,
+            mean_shift=mean_shift,
+            learned_positions=learned,
+            max_rows=((1 << (form.accumulator_bits - 1)) - 1) // product,
+            fingerprint=zlib.crc32(json.dumps(held, sort_keys=True).encode()),
+        )
+
+    @property
+    def inputs(self) -> int:
+        """n: of a sample, without padding."""
+        return self.channels * self.height * self.width
+
+    @property
+    def padded_inputs(self) -> int:
+        return self.channels * (self.height + 2 * self.padding) * (self.width + 2 * self.padding)
+
+    @property
+    def fan_in(self) -> int:
+        """F."""
+        return self.channels * self.kernel**2 if self.kernel else self.inputs
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return self.out_height * self.out_width
+
+    @property
+    def transmitted(self) -> int:
+        """Values passed on, a sample."""
+        return self.units * self.pool.out_height * self.pool.out_width
+
+    @property
+    def features(self) -> int:
+        """Values the readout reads, a sample."""
+        return self.units * self.readout_pool.out_height * self.readout_pool.out_width
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of what an update changes of one weight."""
+        return self.shadow_bits // 8 or 1
+
+    @property
+    def forward_scratch(self) -> int:
+        """`scff_forward_scratch`."""
+        return self.positions * (4 + 2 * self.units) + self.padded_inputs + (self.fan_in if self.kernel else 0)
+
+    @property
+    def learn_scratch(self) -> tuple[int, int]:
+        """`scff_learn_scratch` as bytes a row, with N = R at most, and bytes beside them, for one view."""
+        rows = 1 if self.makes_pairs else 2
+        each = 8 * self.positions + rows * (2 * self.positions * (self.units + 1) + self.padded_inputs)
+        return each, 4 * max(self.fan_in, self.positions) + (self.fan_in if self.kernel else 0)
+
+    def initialisers(self) -> list[tuple[str, Any]]:
+        """Names and values in the order of the struct."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+def saved_bytes(layer: IntegerLayer, constants: LayerConstants) -> bytes:
+    """What `scff_save` writes of a layer."""
+    held = layer.held.astype(f"<i{constants.held_bytes}").tobytes()
+    body = held + layer.bias.astype("<i4").tobytes()
+    if constants.stochastic:
+        body += layer.states.astype("<u4").tobytes()
+    head = b"SCFF" + struct.pack("<III", SAVE_VERSION, constants.fingerprint, len(body))
+    return head + body + struct.pack("<I", zlib.crc32(head + body))
