@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli import _bench, _data, _demo, _doctor, _profiles, _recipes, _study, _train
+from scff_hw.cli import _bench, _data, _demo, _doctor, _export, _profiles, _recipes, _study, _train
 from scff_hw.cli._boundary import guarded
 from scff_hw.cli._output import emit
 
@@ -45,6 +45,7 @@ app.command("demo")(_demo.demo)
 app.command("train")(_train.train)
 app.command("evaluate")(_train.evaluate)
 app.command("study")(_study.study)
+app.add_typer(_export.app, name="export")
 app.add_typer(_recipes.app, name="recipes")
 app.add_typer(_data.app, name="data")
 app.add_typer(_profiles.app, name="profiles")

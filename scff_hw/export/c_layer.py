@@ -194,9 +194,29 @@ class LayerConstants:
         return self.positions * (4 + 2 * self.units) + self.padded_inputs + (self.fan_in if self.kernel else 0)
 
     @property
-    def learn_scratch(self) -> tuple[int, int]:
-        """`scff_learn_scratch` as bytes a row, with N = R at most, and bytes beside them, for one view."""
-        rows = 1 if self.makes_pairs else 2
+    def state_bytes(self) -> dict[str, int]:
+        """Of what learning changes, a buffer."""
+        weights = self.units * self.fan_in
+        shadow = weights * self.held_bytes if self.shadow_bits else 0
+        return {
+            "weight": weights,
+            "shadow": shadow,
+            "bias": 4 * self.units,
+            "states": 4 * self.units if self.stochastic else 0,
+        }
+
+    @property
+    def save_size(self) -> int:
+        """`scff_save_size`."""
+        return 20 + self.units * (self.fan_in * self.held_bytes + (8 if self.stochastic else 4))
+
+    def rows(self, two_views: bool) -> int:
+        """R / N."""
+        return 2 if two_views or not self.makes_pairs else 1
+
+    def learn_scratch(self, two_views: bool) -> tuple[int, int]:
+        """`scff_learn_scratch`: bytes for each of N samples, and bytes beside them."""
+        rows = self.rows(two_views)
         each = 8 * self.positions + rows * (2 * self.positions * (self.units + 1) + self.padded_inputs)
         return each, 4 * max(self.fan_in, self.positions) + (self.fan_in if self.kernel else 0)
 

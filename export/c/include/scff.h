@@ -103,6 +103,14 @@ typedef struct {
     uint32_t *states; /* [C], generators, never 0; NULL unless the layer is stochastic */
 } scff_state_t;
 
+/* The same, only read. */
+typedef struct {
+    const int8_t *weight;
+    const void *shadow;
+    const int32_t *bias;
+    const uint32_t *states;
+} scff_saved_t;
+
 /* A rate_shift that changes no weights: the batch is only passed on. */
 #define SCFF_FROZEN (-128)
 
@@ -174,7 +182,7 @@ void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state);
  * Everything that learning changes, with a version, the layer's fingerprint and a CRC-32; the same bytes on every machine.
  *   bytes  [size], size >= scff_save_size(layer)
  */
-scff_status_t scff_save(const scff_layer_t *layer, const scff_state_t *state, uint8_t *bytes, size_t size);
+scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, uint8_t *bytes, size_t size);
 
 /* The reverse. The state is changed only where every check passed. size must be scff_save_size(layer). */
 scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, const uint8_t *bytes, size_t size);

@@ -62,7 +62,7 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
                       const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient);
 
 /* What updates change of weight `at`: its shadow, or the weight itself. */
-int32_t scff_held(const scff_layer_t *layer, const scff_state_t *state, size_t at);
+int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at);
 
 /* Takes over what is held of weight `at`, and the weight that the MVM reads of it. */
 void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value);

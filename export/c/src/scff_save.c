@@ -65,7 +65,7 @@ size_t scff_save_size(const scff_layer_t *layer)
     return HEADER + body_size(layer) + CRC;
 }
 
-scff_status_t scff_save(const scff_layer_t *layer, const scff_state_t *state, uint8_t *bytes, size_t size)
+scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, uint8_t *bytes, size_t size)
 {
     if ((layer == NULL) || (state == NULL) || (bytes == NULL)) {
         return SCFF_BAD_ARGUMENT;
@@ -84,7 +84,7 @@ scff_status_t scff_save(const scff_layer_t *layer, const scff_state_t *state, ui
     size_t count = (size_t)layer->units * scff_fan_in(layer);
     uint32_t width = held_size(layer);
     for (size_t i = 0; i < count; i++) {
-        to = put(to, (uint32_t)scff_held(layer, state, i), width);
+        to = put(to, (uint32_t)scff_held(layer, state->weight, state->shadow, i), width);
     }
     for (uint32_t unit = 0; unit < layer->units; unit++) {
         to = put(to, (uint32_t)state->bias[unit], 4u);

@@ -1,16 +1,16 @@
 #include "scff_kernels.h"
 
-int32_t scff_held(const scff_layer_t *layer, const scff_state_t *state, size_t at)
+int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at)
 {
     switch (layer->shadow_bits) {
     case 8:
-        return ((const int8_t *)state->shadow)[at];
+        return ((const int8_t *)shadow)[at];
     case 16:
-        return ((const int16_t *)state->shadow)[at];
+        return ((const int16_t *)shadow)[at];
     case 32:
-        return ((const int32_t *)state->shadow)[at];
+        return ((const int32_t *)shadow)[at];
     default:
-        return state->weight[at];
+        return weight[at];
     }
 }
 
@@ -48,7 +48,7 @@ void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
 {
     size_t count = (size_t)layer->units * scff_fan_in(layer);
     for (size_t at = 0; at < count; at++) {
-        scff_hold(layer, state, at, scff_held(layer, state, at));
+        scff_hold(layer, state, at, scff_held(layer, state->weight, state->shadow, at));
     }
 }
 
@@ -117,14 +117,14 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
                 drawn >>= 16;
             }
             int64_t change = scff_shift_right_at_random(gradient[f], shift, drawn & 0xFFFFu);
-            int32_t before = scff_held(layer, state, first + f);
+            int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
             scff_hold(layer, state, first + f, less(before, change, bits));
         }
     } else {
         for (uint32_t f = 0; f < fan_in; f++) {
             int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);
             if (change != 0) {
-                int32_t before = scff_held(layer, state, first + f);
+                int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
                 scff_hold(layer, state, first + f, less(before, change, bits));
             }
         }

@@ -1,0 +1,71 @@
+/* Start-up of the selftest image on a Cortex-M: vectors, memory, main, exit. Replace it by your board's. */
+#include <stdint.h>
+
+#include "semihosting.h"
+
+#define SYS_WRITE0 0x04u
+#define SYS_EXIT_EXTENDED 0x20u
+#define APPLICATION_EXIT 0x20026u
+#define CPACR (*(volatile uint32_t *)0xE000ED88u)
+
+extern uint32_t link_data_from[], link_data[], link_data_end[], link_bss[], link_bss_end[], link_stack[];
+
+int main(void);
+void reset_handler(void);
+
+static void request(uint32_t number, const void *argument)
+{
+    register uint32_t r0 __asm__("r0") = number;
+    register const void *r1 __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+}
+
+void semihosting_write(const char *text)
+{
+    request(SYS_WRITE0, text);
+}
+
+void semihosting_exit(int code)
+{
+    const uint32_t block[2] = {APPLICATION_EXIT, (uint32_t)code};
+    for (;;) {
+        request(SYS_EXIT_EXTENDED, block);
+    }
+}
+
+static void fault_handler(void)
+{
+    semihosting_write("FAIL: a fault\n");
+    semihosting_exit(99);
+}
+
+void reset_handler(void)
+{
+#if defined(__ARM_FEATURE_MVE)
+    CPACR |= 0xFu << 20; /* vector registers are off after reset */
+    __asm__ volatile("dsb\n isb" : : : "memory");
+#endif
+    const uint32_t *from = link_data_from;
+    for (uint32_t *to = link_data; to < link_data_end; to++) {
+        *to = *from;
+        from++;
+    }
+    for (uint32_t *to = link_bss; to < link_bss_end; to++) {
+        *to = 0;
+    }
+    semihosting_exit(main());
+}
+
+typedef void (*handler_t)(void);
+
+typedef struct {
+    uint32_t *stack;
+    handler_t handlers[15];
+} vectors_t;
+
+__attribute__((section(".vectors"), used)) const vectors_t vectors = {
+    link_stack,
+    {reset_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler,
+     fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler,
+     fault_handler},
+};

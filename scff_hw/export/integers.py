@@ -1,0 +1,128 @@
+"""A finished run in fixed point as plain integers: what every exporter of it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.formats import QFormat, fraction_bits
+from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.data import Augmentation, load
+from scff_hw.errors import CheckpointError, UsageError
+from scff_hw.recipes import Recipe, load_recipe
+from scff_hw.training.build import build_network
+from scff_hw.training.calibration import load_formats
+from scff_hw.training.run_context import plain_samples
+from scff_hw.training.run_folder import CHECKPOINT, FORMATS, RECIPE, RUN, WEIGHTS, Checkpoint, Position, RunFolder
+from scff_hw.training.run_folder import read_tensors as read
+
+READOUT_BITS = 8
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class IntegerRun:
+    """A network in integers, and where it came from.
+
+    Attributes:
+        shapes: of each layer's input, (channels, height, width) or (inputs,).
+        rate_shifts: of each layer; learning rates are `2^-shift`.
+        readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
+        readout_frac: fraction bits of the readout's weights.
+        reads: layers the readout reads, from 0.
+    """
+
+    recipe: Recipe
+    seed: int
+    layers: tuple[IntegerLayer, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    rate_shifts: tuple[int, ...]
+    readout_weight: Ints
+    readout_bias: Ints
+    readout_frac: int
+    reads: tuple[int, ...]
+
+    @property
+    def classes(self) -> int:
+        return len(self.readout_weight)
+
+    def samples(self, part: str, count: int, data_dir: Path | None = None) -> Ints:
+        """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`.
+
+        Raises:
+            DataError: the data set is not there.
+        """
+        found = plain_samples(self.recipe, load(self.recipe.data.name, data_dir), part)
+        x = found.batch(torch.arange(min(count, len(found))), Augmentation()).numpy().astype(np.float64)
+        return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
+
+    def shaped(self, index: int, x: Ints) -> Ints:
+        """Samples as layer `index` takes them."""
+        return x.reshape(len(x), *(self.shapes[index] if self.layers[index].spec.kernel else (-1,)))
+
+    def logits(self, x: Ints) -> Ints:
+        """Of samples `[N, ...]`, `[N, classes]`."""
+        features = []
+        for index, layer in enumerate(self.layers):
+            x = layer.forward(self.shaped(index, x))
+            if index in self.reads:
+                features.append(layer.features(x))
+        return logits(np.concatenate(features, axis=1), self.readout_weight, self.readout_bias)
+
+
+def read_run(run: Path) -> IntegerRun:
+    """A finished run of the fixed backend.
+
+    Raises:
+        CheckpointError: not a run, not finished, or its files do not belong together.
+        UsageError: a run on another backend.
+    """
+    folder = RunFolder(run)
+    details = folder.read_json(RUN)
+    backend = details.get("backend")
+    if backend != "fixed":
+        raise UsageError(
+            f"The run to export must be on the fixed backend, whose numbers are integers. Got {run} on '{backend}' "
+            "instead; train it with --backend fixed."
+        )
+    if (status := details.get("status")) != "done":
+        raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
+    recipe, seed = load_recipe(run / RECIPE), details["seed"]
+    hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
+    weights, _ = read(run / WEIGHTS)
+    checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])
+    try:
+        network = build_network(recipe, hardware, weights)
+        layers, rates = [], []
+        for number, layer in enumerate(network.layers, start=1):
+            array = layer.array
+            state = checkpoint.group(f"layers.{number}")
+            array.load_state(state)
+            # a device learns from every position: drawing some of them is a matter of speed where there are caches
+            spec = replace(layer.spec, positions=None)
+            held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
+            held.held = state["held"].flatten(1).to(torch.int64).numpy()
+            held.bias = state["bias"].to(torch.int64).numpy()
+            held.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
+            layers.append(held)
+            rates.append(array.rate_shift)
+        weight, bias = weights["readout.weight"], weights["readout.bias"]
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
+    form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
+    bias_form = form.plus(layers[0].spec.formats.feature.one, 32)
+    return IntegerRun(
+        recipe,
+        seed,
+        tuple(layers),
+        tuple(shapes.input for shapes in recipe.shapes),
+        tuple(rates),
+        quantise(weight.double().numpy(), form),
+        quantise(bias.double().numpy(), bias_form),
+        form.one,
+        tuple(number - 1 for number in recipe.readout.layers),
+    )
