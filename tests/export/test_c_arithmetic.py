@@ -1,0 +1,106 @@
+"""The arithmetic of the C runtime against the integer reference's, number by number."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from math import isqrt
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scff_hw.backends.fixed import integer
+
+WIDE = st.integers(-(2**48), 2**48)
+
+
+def reference(x: int) -> np.ndarray:
+    return np.array([x], np.int64)
+
+
+def test_shifts_round_as_the_reference(library: ctypes.CDLL) -> None:
+    @given(WIDE | st.integers(-300, 300), st.integers(-12, 47))
+    def check(x: int, shift: int) -> None:
+        for number, rounding in enumerate(("half_even", "half_up")):
+            expected = int(integer.shift_right(reference(x), shift, rounding)[0])  # type: ignore[arg-type]
+            assert library.scff_shift_right(ctypes.c_int64(x), shift, number) == expected
+
+    check()
+
+
+def test_halves_go_to_even_or_up(library: ctypes.CDLL) -> None:
+    found = [[library.scff_shift_right(ctypes.c_int64(x), 2, rounding) for x in (-6, -2, 2, 6)] for rounding in (0, 1)]
+    assert found == [[-2, 0, 0, 2], [-1, 0, 1, 2]]
+
+
+def test_shifts_beyond_64_bits_saturate_or_vanish(library: ctypes.CDLL) -> None:
+    top = 2**63 - 1
+    assert library.scff_shift_right(ctypes.c_int64(2**40), -30, 0) == top
+    assert library.scff_shift_right(ctypes.c_int64(-(2**40)), -30, 0) == -top
+    assert library.scff_shift_right(ctypes.c_int64(-1), -100, 0) == -top
+    assert library.scff_shift_right(ctypes.c_int64(0), -100, 0) == 0
+    assert library.scff_shift_right(ctypes.c_int64(-5), 100, 0) == 0
+
+
+def test_random_rounding_is_the_reference_s(library: ctypes.CDLL) -> None:
+    @given(st.integers(-(2**31), 2**31), st.integers(-8, 40), st.integers(0, 2**16 - 1))
+    def check(x: int, shift: int, drawn: int) -> None:
+        expected = int(integer.stochastic_shift(reference(x), shift, reference(drawn))[0])
+        assert library.scff_shift_right_at_random(ctypes.c_int64(x), shift, drawn) == expected
+
+    check()
+
+
+def test_divisions_round_as_the_reference(library: ctypes.CDLL) -> None:
+    @given(WIDE | st.integers(-50, 50), st.integers(1, 2**31 - 1) | st.integers(1, 20))
+    def check(x: int, n: int) -> None:
+        assert library.scff_divide(ctypes.c_int64(x), ctypes.c_uint32(n)) == int(integer.divide(reference(x), n)[0])
+
+    check()
+
+
+def test_roots_round_down(library: ctypes.CDLL) -> None:
+    @given(st.integers(0, 2**64 - 1) | st.integers(0, 2**32 - 1).map(lambda root: max(root * root - 1, 0)))
+    def check(x: int) -> None:
+        assert library.scff_isqrt(ctypes.c_uint64(x)) == isqrt(x)
+        assert library.scff_bit_length(ctypes.c_uint64(x)) == x.bit_length()
+
+    check()
+
+
+def test_the_mean_s_factor_is_the_reference_s(library: ctypes.CDLL) -> None:
+    @given(st.integers(3, 2**33) | st.integers(2, 33).map(lambda bits: 2**bits))
+    def check(count: int) -> None:
+        mantissa, shift = ctypes.c_int32(), ctypes.c_int32()
+        library.scff_two_over(ctypes.c_uint64(count), ctypes.byref(mantissa), ctypes.byref(shift))
+        assert (mantissa.value, shift.value) == integer.split(2 / count)
+
+    check()
+
+
+def test_the_logistic_table_is_the_reference_s(library: ctypes.CDLL) -> None:
+    t = np.arange(-300, 300)
+    expected = integer.logistic(t.astype(np.int64))
+    assert [library.scff_logistic(ctypes.c_int64(int(x))) for x in t] == expected.tolist()
+    assert library.scff_logistic(ctypes.c_int64(2**60)) == expected[-1]
+
+
+def test_generators_are_the_reference_s(library: ctypes.CDLL) -> None:
+    @given(st.integers(0, 2**32 - 1), st.integers(0, 2**20))
+    def check(seed: int, row: int) -> None:
+        state = library.scff_first_state(ctypes.c_uint32(seed), ctypes.c_uint32(row))
+        assert state == int(integer.first_states(seed, row + 1)[row]) if row < 1000 else state > 0
+        expected = int(integer.xorshift32(np.array([state], np.uint32))[0])
+        assert library.scff_xorshift32(ctypes.c_uint32(state)) == expected
+
+    check()
+
+
+def test_the_crc_is_zlib_s(library: ctypes.CDLL) -> None:
+    @given(st.binary(max_size=50), st.binary(max_size=50))
+    def check(a: bytes, b: bytes) -> None:
+        first = library.scff_crc32(ctypes.c_uint32(0), a, ctypes.c_size_t(len(a)))
+        assert library.scff_crc32(ctypes.c_uint32(first), b, ctypes.c_size_t(len(b))) == zlib.crc32(a + b)
+
+    check()
