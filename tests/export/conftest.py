@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scff_hw import paths
 from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
+from scff_hw.recipes import load_recipe
+from scff_hw.training import train
 
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 FROZEN = -128
@@ -246,6 +248,34 @@ def address(x: NDArray[Any] | None) -> int | None:
 def c_layer(library: ctypes.CDLL) -> Callable[[IntegerLayer, tuple[int, ...]], CLayer]:
     """Return a function that makes an `IntegerLayer` one in C."""
     return partial(CLayer, library)
+
+
+SHORT = {
+    "digits-100": [
+        *("layers.1.units=24", "layers.1.learn.epochs=1"),
+        *("readout.epochs=2", "controls.backprop=null", "controls.untrained=false"),
+    ],
+    "digits-mlp": [
+        *("layers.*.learn.optimiser=sgd", "layers.*.learn.learning_rate=1.0", "layers.*.learn.weight_decay=0"),
+        *("layers.1.units=25", "layers.2.units=16", "layers.*.learn.epochs=1"),
+        *("readout.epochs=2", "controls.backprop=null", "controls.untrained=false"),
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function to a finished run of a recipe, made shorter, on the fixed backend."""
+    known: dict[tuple[str, ...], Path] = {}
+
+    def make(recipe: str, *overrides: str, backend: str = "fixed") -> Path:
+        key = (recipe, backend, *overrides)
+        if key not in known:
+            known[key] = tmp_path_factory.mktemp("finished") / "run"
+            train(load_recipe(recipe, [*SHORT.get(recipe, []), *overrides]), known[key], backend=backend)
+        return known[key]
+
+    return make
 
 
 @pytest.fixture(name="tool")

@@ -1,0 +1,188 @@
+"""`scff-hw export c`: the folder builds without a warning, proves itself, and is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scff_hw.cli import main
+from scff_hw.data import load
+from scff_hw.errors import CheckpointError, UsageError
+from scff_hw.export.c import TARGETS, export_c
+from scff_hw.export.integers import read_run
+
+SANITIZED = "CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -g"
+RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.weight_bits=4", "fixed_point.rounding=half_up")
+CHANNELS = ("fixed_point.weight_scales=channel", "fixed_point.shadow_bits=32")
+
+CNN = """
+name: digits.cnn-1
+description: two convolutions on digits
+source: this test
+data: {name: digits}
+layers:
+  - {kind: conv2d, channels: 6, kernel: 3, padding: 1, init: linear, pairs: made, transmit: triangle,
+     pool: {kind: max, size: 2, stride: 2}, readout_pool: {kind: avg, size: 2, stride: 2},
+     learn: {epochs: 1, optimiser: sgd, learning_rate: 1.0, theta_pos: 0.5, theta_neg: 0.5, penalty: 0.01}}
+  - {kind: conv2d, channels: 5, kernel: 2, padding: 0, init: linear, pairs: passed, transmit: relu,
+     pool: {kind: avg, size: 2, stride: 1, padding: 1},
+     learn: {epochs: 1, optimiser: sgd, learning_rate: 1.0, theta_pos: 1.0, theta_neg: 1.0}}
+readout: {layers: [1, 2], epochs: 2}
+controls: {untrained: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def cnn(tmp_path_factory: pytest.TempPathFactory, finished: Any) -> Path:
+    """A finished run of two convolutions."""
+    path = tmp_path_factory.mktemp("cnn") / "cnn.yaml"
+    path.write_text(CNN, encoding="utf-8")
+    return finished(str(path))
+
+
+def check(folder: Path, call: Any, tool: Any) -> None:
+    """Build as it is and under sanitizers; both selftests must pass."""
+    for flags in ("CFLAGS=", SANITIZED):
+        call(tool("make"), "clean", cwd=folder)
+        said = call(tool("make"), "run", f"CC={tool('gcc')}", flags, cwd=folder)
+        assert "PASS" in said and "3 updates as in the integer reference" in said
+    call(tool("make"), "clean", cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("digits-100", ()),
+        ("digits-100", RANDOM),
+        ("digits-mlp", CHANNELS),
+        ("digits-mlp", ("layers.2.pairs=made", "readout.layers=[2]", "fixed_point.shadow_bits=8")),
+        ("iris-mlp", ("layers.*.learn.optimiser=sgd", "layers.*.learn.epochs=1", "layers.*.learn.weight_decay=0",
+                      "layers.*.learn.learning_rate=0.3", "readout.epochs=2", "controls.backprop=null")),
+    ],
+    ids=["dense", "at random", "two layers", "pairs made twice", "iris"],
+)  # fmt: skip
+def test_an_exported_run_proves_itself_on_the_host(
+    recipe: str, overrides: tuple[str, ...], finished: Any, tmp_path: Path, call: Any, tool: Any
+) -> None:
+    export_c(finished(recipe, *overrides), tmp_path / "out")
+    check(tmp_path / "out", call, tool)
+
+
+def test_an_exported_convolution_proves_itself_on_the_host(cnn: Path, tmp_path: Path, call: Any, tool: Any) -> None:
+    export_c(cnn, tmp_path / "out")
+    assert (tmp_path / "out" / "digits_cnn_1.c").exists()
+    check(tmp_path / "out", call, tool)
+
+
+def test_integers_of_a_run_classify_as_the_run_did(finished: Any, cnn: Path) -> None:
+    for run in (finished("digits-mlp", *CHANNELS), cnn):
+        network = read_run(run)
+        labels = load("digits").test.labels
+        assert labels is not None
+        found = network.logits(network.samples("test", len(labels))).argmax(axis=1)
+        accuracy = json.loads((run / "summary.json").read_text())["metrics"]["test_accuracy"]
+        assert np.mean(found == labels.numpy()) == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_a_wrong_golden_vector_fails_the_selftest(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
+    export_c(finished("digits-100"), tmp_path / "out")
+    source = tmp_path / "out" / "digits_100.c"
+    text = source.read_text()
+    at = text.index("l1_shadow[")
+    number = text[text.index("{", at) + 1 :].split(",")[0].strip()
+    source.write_text(text[:at] + text[at:].replace(f" {number},", f" {int(number) + 1},", 1))
+    with pytest.raises(AssertionError, match="FAIL digits_100: what was learned"):
+        call(tool("make"), "run", cwd=tmp_path / "out")
+
+
+def test_cmake_builds_and_tests_it(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
+    export_c(finished("digits-100"), tmp_path / "out")
+    call(tool("cmake"), "-S", tmp_path / "out", "-B", tmp_path / "build")
+    call(tool("cmake"), "--build", tmp_path / "build")
+    call(tool("ctest"), cwd=tmp_path / "build")
+
+
+def test_the_manifest_tells_files_formats_and_bytes(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
+    out = tmp_path / "out"
+    run = finished("digits-100")
+    assert main(["export", "c", str(run), "--target", "host", "--out", str(out), "--json"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == {*manifest["files"], "manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    assert manifest["rounding"] == "half_even"
+    assert manifest["layers"][0]["formats"]["weight"]["bits"] == 8
+    sizes = {row["buffer"]: row["bytes"] for row in manifest["memory"]}
+    assert sizes["layer 1, weight, learning"] == 24 * 64
+    assert sizes["layer 1, shadow, learning"] == 2 * 24 * 64
+    each, rest = manifest["learn_scratch_bytes"].values()
+    assert sizes["scratch to learn from 100 samples"] == 100 * each + rest
+    # the model and its scratch are what the selftest has in RAM, beside a buffer to save into
+    call(tool("make"), cwd=out)
+    bss = int(call(tool("size"), out / "selftest").splitlines()[1].split()[2])
+    model = sum(size for buffer, size in sizes.items() if "learning" in buffer)
+    needed = model + max(sizes["scratch to learn from 4 samples"], sizes["scratch to classify"]) + 2 * 24 * 64 + 116
+    assert needed <= bss <= needed + 128
+
+
+def test_the_same_run_exports_the_same_files(finished: Any, tmp_path: Path) -> None:
+    run = finished("digits-100")
+    assert export_c(run, tmp_path / "a")["files"] == export_c(run, tmp_path / "b")["files"]
+
+
+def test_no_text_of_it_needs_floating_point_or_malloc(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
+    export_c(finished("digits-100"), tmp_path / "out")
+    call(tool("make"), cwd=tmp_path / "out")
+    objects = [*(tmp_path / "out" / "build" / "scff").rglob("*.o"), tmp_path / "out" / "build" / "digits_100.o"]
+    wanted = {line.split()[-1] for line in call(tool("nm"), "-u", *objects).splitlines() if " U " in line}
+    assert {name for name in wanted if not name.startswith(("scff_", "_GLOBAL", "__stack_chk"))} <= {"memcpy", "memset"}
+    for path in (tmp_path / "out" / "scff").rglob("*.[ch]"):
+        words = path.read_text().split("*/")[-1]
+        assert "float" not in words and "double" not in words
+
+
+@pytest.mark.parametrize("backend", ["float"])
+def test_a_run_on_another_backend_is_refused(backend: str, finished: Any, tmp_path: Path, capsys: Any) -> None:
+    run = finished("digits-100", backend=backend)
+    assert main(["export", "c", str(run), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "must be on the fixed backend" in said and "'float'" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
+    finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished("digits-100")
+    with pytest.raises(UsageError, match=r"The target must be one of host, .* Got 'cortex-m44' .*'cortex-m4'\?"):
+        export_c(run, tmp_path / "out", "cortex-m44")
+    with pytest.raises(CheckpointError, match=r"holds no run\.json"):
+        export_c(tmp_path, tmp_path / "out")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="must be new or empty"):
+        export_c(run, full)
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
+    monkeypatch.setattr("scff_hw.export.c.hashlib.sha256", _full_disk)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space"):
+        export_c(run, tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_command_lists_every_target(capsys: Any) -> None:
+    main(["export", "c", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for target in TARGETS:
+        assert target in said
+
+
+def _full_disk(data: bytes) -> Any:
+    raise OSError(28, "No space left on device")
