@@ -13,6 +13,9 @@ int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count);
 /* sum[i] += a * x[i]; x [count], sums fit int32 */
 void scff_add_scaled(int32_t *sum, int32_t a, const int8_t *x, uint32_t count);
 
+/* sum[i] += a * x[i] + b * y[i]; a, b within int16, x, y [count], sums fit int32 */
+void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, const int8_t *y, uint32_t count);
+
 /*
  * Zero mean and unit unbiased standard deviation, in place; zeros where x is constant.
  *   x    [count], int8; count 1..65 536

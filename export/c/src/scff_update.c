@@ -76,10 +76,24 @@ static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16
         gradient[f] = 0;
     }
     if (kernel == 0u) {
+        /* rows without an error, of which rectified outputs leave many, are skipped; the others go two by two */
+        const int8_t *waiting = NULL;
+        int32_t factor = 0;
         for (uint32_t row = 0; row < rows; row++) {
-            if (error[row] != 0) {
-                scff_add_scaled(gradient, error[row], &x[(size_t)row * inputs], fan_in);
+            const int8_t *here = &x[(size_t)row * inputs];
+            if (error[row] == 0) {
+                continue;
             }
+            if (waiting == NULL) {
+                waiting = here;
+                factor = error[row];
+            } else {
+                scff_add_scaled_pair(gradient, factor, waiting, error[row], here, fan_in);
+                waiting = NULL;
+            }
+        }
+        if (waiting != NULL) {
+            scff_add_scaled(gradient, factor, waiting, fan_in);
         }
         return;
     }
