@@ -55,9 +55,7 @@ TARGETS = {
     "cortex-m3": CTarget("-mcpu=cortex-m3 -mthumb", "mps2-an385", *_MPS2),
     "cortex-m4": CTarget("-mcpu=cortex-m4 -mthumb", "mps2-an386", *_MPS2),
     "cortex-m7": CTarget("-mcpu=cortex-m7 -mthumb", "mps2-an500", *_MPS2),
-    "cortex-m33": CTarget(
-        "-mcpu=cortex-m33 -mthumb", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")
-    ),
+    "cortex-m33": CTarget("-mcpu=cortex-m33 -mthumb", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")),
     "cortex-m55": CTarget(
         "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard", "mps3-an547", ("0x00000000", "512K"), ("0x21000000", "2M")
     ),

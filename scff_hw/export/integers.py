@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from scff_hw.backends.fixed.formats import QFormat, fraction_bits
+from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
 from scff_hw.data import Augmentation, load
 from scff_hw.errors import CheckpointError, UsageError
@@ -98,7 +101,9 @@ def read_run(run: Path) -> IntegerRun:
     try:
         network = build_network(recipe, hardware, weights)
         layers, rates = [], []
-        for number, layer in enumerate(network.layers, start=1):
+        built: Sequence[Any] = network.layers
+        for number, layer in enumerate(built, start=1):
+            assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
             array = layer.array
             state = checkpoint.group(f"layers.{number}")
             array.load_state(state)

@@ -37,23 +37,24 @@ def tool(name: str) -> str:
 
 
 def run(*command: str | Path, cwd: Path | None = None, timeout: float = 600, **environment: str) -> str:
-    """Run a program and return what it printed."""
+    """Run a program and return what it printed, on either output."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{command}: {done.stdout}"
     return done.stdout
 
 
 class Pool(ctypes.Structure):
     """`scff_pool_t`."""
 
-    _fields_ = (("kind", ctypes.c_int), *((name, ctypes.c_uint32) for name in "size stride padding h w".split()))
+    _fields_ = (("kind", ctypes.c_int), *((name, ctypes.c_uint32) for name in ["size", "stride", "padding", "h", "w"]))
 
 
 class Layer(ctypes.Structure):
@@ -62,23 +63,36 @@ class Layer(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_uint32)
-            for name in "channels height width units kernel padding out_height out_width".split()
+            for name in ["channels", "height", "width", "units", "kernel", "padding", "out_height", "out_width"]
         ),
         ("pool", Pool),
         ("readout_pool", Pool),
         ("rounding", ctypes.c_int),
         *(
             (name, ctypes.c_uint8)
-            for name in (
-                "stochastic makes_pairs triangle weight_bits shadow_bits standardised_bits output_bits "
-                "transmitted_bits error_bits feature_bits"
-            ).split()
+            for name in [
+                "stochastic",
+                "makes_pairs",
+                "triangle",
+                "weight_bits",
+                "shadow_bits",
+                "standardised_bits",
+                "output_bits",
+                "transmitted_bits",
+                "error_bits",
+                "feature_bits",
+            ]
         ),
         *(
             (name, ctypes.c_int8)
-            for name in (
-                "standardised_frac pre_activation_frac output_frac transmitted_frac error_frac feature_frac"
-            ).split()
+            for name in [
+                "standardised_frac",
+                "pre_activation_frac",
+                "output_frac",
+                "transmitted_frac",
+                "error_frac",
+                "feature_frac",
+            ]
         ),
         ("weight_frac", ctypes.c_void_p),
         ("weight_fracs", ctypes.c_uint32),
@@ -123,7 +137,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The runtime, compiled without a warning for this machine."""
     built = tmp_path_factory.mktemp("library") / "libscff.so"
     sources = sorted((paths.export() / "c" / "src").glob("*.c"))
-    run(tool("gcc"), *WARNINGS, "-O2", "-I", paths.export() / "c" / "include", "-shared", "-fPIC", *sources, "-o", built)
+    run(
+        tool("gcc"), *WARNINGS, "-O2", "-I", paths.export() / "c" / "include", "-shared", "-fPIC", *sources, "-o", built
+    )
     found = ctypes.CDLL(str(built))
     for name in ("scff_forward_scratch", "scff_learn_scratch", "scff_save_size"):
         getattr(found, name).restype = ctypes.c_size_t
@@ -145,9 +161,7 @@ class CLayer:
         self.struct = Layer()
         for name, value in values.items():
             if isinstance(value, PoolConstants):
-                value = Pool(
-                    value.kind, value.size, value.stride, value.padding, value.out_height, value.out_width
-                )
+                value = Pool(value.kind, value.size, value.stride, value.padding, value.out_height, value.out_width)
             setattr(self.struct, name, address(self._fracs) if name == "weight_frac" else value)
         self.weight = layer.weight.astype(np.int8)
         self.shadow = layer.held.astype(f"i{self.constants.held_bytes}")

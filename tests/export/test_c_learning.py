@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def layers_of(tmp_path: Path) -> Callable[..., Layers]:
         weights = untrained_weights(recipe, 0)
         backend, _ = calibrated_backend(recipe, weights, samples, 0)
         found = []
-        for number, layer in enumerate(build_network(recipe, backend, weights).layers, start=1):
+        built: Sequence[Any] = build_network(recipe, backend, weights).layers
+        for number, layer in enumerate(built, start=1):
             weight, bias = (weights[f"layers.{number}.{part}"].numpy() for part in ("weight", "bias"))
             found.append(IntegerLayer(weight, bias, layer.spec, seed=number))
         order = np.random.default_rng(0).permutation(len(samples))
@@ -69,7 +70,9 @@ def shaped(layer: IntegerLayer, x: np.ndarray, shape: tuple[int, ...]) -> np.nda
     return x.reshape(len(x), *(shape if layer.spec.kernel else (-1,)))
 
 
-def compare(layers: list[IntegerLayer], shapes: list[tuple[int, ...]], x: np.ndarray, c_layer: Any, updates: int) -> None:
+def compare(
+    layers: list[IntegerLayer], shapes: list[tuple[int, ...]], x: np.ndarray, c_layer: Any, updates: int
+) -> None:
     """Learn in both, all layers in every batch; shifts, rates and batch sizes vary."""
     ours = [c_layer(layer, shape) for layer, shape in zip(layers, shapes, strict=True)]
     draw = np.random.default_rng(1)
@@ -87,7 +90,8 @@ def compare(layers: list[IntegerLayer], shapes: list[tuple[int, ...]], x: np.nda
                 assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
             assert np.array_equal(layer.held, c.held), f"weights at update {step}"
             assert np.array_equal(layer.bias, c.bias), f"biases at update {step}"
-            views = [expected[0]] if step % 2 and layer.spec.makes_pairs and layers[-1].spec.makes_pairs else list(expected)
+            # a layer that makes its pairs takes one view or two, any other both streams
+            views = list(expected) if step % 2 or not layers[-1].spec.makes_pairs else [expected[0]]
     for layer, c, before in zip(layers, ours, start, strict=True):
         assert (layer.held != before).mean() > 0.05, "hardly a weight moved: the test would see nothing"
         assert np.array_equal(layer.weight, c.weight)
