@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,8 @@ def export_c(run: Path, out: Path, target: str = "host", data_dir: Path | None =
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"The folder to export to must be new or empty. Got {out} instead.")
     network = read_run(run)
-    if network.recipe.training.rule.name != "scff":
-        raise UsageError(
-            f"The rule of a run to export as C must be scff. Got '{network.recipe.training.rule.name}' in {run} instead."
-        )
+    if (rule := network.recipe.training.rule.name) != "scff":
+        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
     values, manifest = _values(network, run, target, data_dir)
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -228,7 +227,7 @@ def _scratch(constants: Sequence[LayerConstants], views: Sequence[bool], reads: 
     forward = -(-max(c.forward_scratch for c in constants) // 4) * 4
     each, rest = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
     streams = sum(
-        c.transmitted * (1 if after.makes_pairs else 2) for c, after in zip(constants, constants[1:], strict=False)
+        c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants)
     )
     features = sum(constants[index].features for index in reads)
     return {
