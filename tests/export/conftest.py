@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,12 @@ def address(x: NDArray[Any] | None) -> int | None:
 def c_layer(library: ctypes.CDLL) -> Callable[[IntegerLayer, tuple[int, ...]], CLayer]:
     """Return a function that makes an `IntegerLayer` one in C."""
     return partial(CLayer, library)
+
+
+@pytest.fixture(scope="session")
+def structs() -> Any:
+    """The runtime's structs by name."""
+    return SimpleNamespace(Layer=Layer, Params=Params, State=State, Batch=Batch)
 
 
 SHORT = {
