@@ -32,6 +32,7 @@ from scff_hw.backends.fixed.integer import (
     split,
     stochastic_shift,
 )
+from scff_hw.recipes.shapes import PoolGeometry, pool_length
 
 MEAN_GUARD_BITS = 6
 """Fraction bits of a sample's mean beyond those of the sample."""
@@ -39,19 +40,11 @@ MEAN_GUARD_BITS = 6
 RECIPROCAL_BITS = 30
 
 
-class PoolShape(Protocol):
+class PoolShape(PoolGeometry, Protocol):
     """Max or average pooling over `[N, C, H, W]`; see `scff_hw.core.functional.Pool`."""
 
     @property
     def kind(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def stride(self) -> int: ...
-    @property
-    def padding(self) -> int: ...
-    @property
-    def ceil(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -129,11 +122,10 @@ def pooled(x: Ints, pool: PoolShape | None) -> Ints:
     """Pooling as PyTorch does it: an average counts padded zeros, but not what a last window has beyond them."""
     if pool is None:
         return x
-    lengths = []
-    for length in x.shape[2:]:
-        reach = length + 2 * pool.padding - pool.size
-        count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
-        lengths.append(count - (pool.ceil and (count - 1) * pool.stride >= length + pool.padding))
+    lengths = [
+        pool_length(length, size=pool.size, stride=pool.stride, padding=pool.padding, ceil=pool.ceil)
+        for length in x.shape[2:]
+    ]
     found = np.empty((*x.shape[:2], *lengths), dtype=np.int64)
     for i in range(lengths[0]):
         for j in range(lengths[1]):
