@@ -277,7 +277,7 @@ def test_another_rule_is_refused() -> None:
         FixedBackend().layer(array=made(Dense(3, 4)), rule=Other(), makes_pairs=True, update_positions=None, **parts)
 
 
-def test_a_state_of_other_formats_or_shapes_is_refused() -> None:
+def test_a_state_of_other_shapes_is_refused() -> None:
     array = made(Dense(30, 12))
     state = array.state()
     with pytest.raises(CheckpointError, match=r"'held' of the state must have shape \[12, 30\]. Got \[12, 29\]"):
@@ -286,3 +286,12 @@ def test_a_state_of_other_formats_or_shapes_is_refused() -> None:
         array.load_state({name: value for name, value in state.items() if name != "states"})
     with pytest.raises(CheckpointError, match=r"holds a tensor 'momentum'"):
         array.load_state(state | {"momentum": torch.zeros(1)})
+
+
+def test_a_state_of_other_formats_is_refused() -> None:
+    array, narrow = made(Dense(30, 12)), made(Dense(30, 12), "weight_headroom=1")
+    assert array.formats.weight != narrow.formats.weight
+    before = narrow.state()
+    with pytest.raises(CheckpointError, match=r"saved in other formats than this array's"):
+        narrow.load_state(array.state())
+    assert all(torch.equal(value, before[name]) for name, value in narrow.state().items())
