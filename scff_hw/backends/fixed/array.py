@@ -16,6 +16,7 @@ from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
 from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.errors import CheckpointError
 
 COUNTED = 4
 """Samples of a batch that are looked at for values cut off."""
@@ -149,9 +150,13 @@ class FixedArray:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         check_state(self._everything(), state)
+        held = state["held"].flatten(1).to(self._held)
+        weight = read_out(held, self.formats)[0].view(self.geometry.weight_shape) * self._unit
+        if not torch.equal(weight, state["weight"]):
+            raise CheckpointError("The state was saved in other formats than this array's: its weights do not follow.")
         self._bias = state["bias"].to(self._bias).clone()
         self._states = state["states"].to(torch.int64).numpy().astype("uint32")
-        self._put(state["held"].flatten(1).to(self._held))
+        self._put(held)
 
     def _everything(self) -> dict[str, Tensor]:
         states = torch.from_numpy(self._states.astype("int64"))

@@ -56,7 +56,7 @@ class LayerSpec:
         makes_pairs: pairs are formed at this layer's input; otherwise it takes two streams.
         padding: by reflection, in positions.
         transmit: "triangle" or "relu".
-        positions: at which a batch of the recipe learns, a sample; None for all of them.
+        positions: of each sample that a batch learns from, where it has more; None for all of them.
     """
 
     formats: LayerFormats
@@ -259,7 +259,7 @@ class IntegerLayer:
             z_pos, z_neg = first + last, first + last[partner]
         y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
         s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
-        units, positions = v.shape[2], spec.positions or v.shape[1]
+        units, positions = v.shape[2], min(spec.positions or v.shape[1], v.shape[1])
         c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions)
         pull, push = -y_pos * c_pos[:, :, None], y_neg * c_neg[:, :, None]
         if partner is None:
