@@ -21,6 +21,7 @@ from scff_hw.core.goodness import Errors
 from scff_hw.core.rules import Rule, Signals
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import load_recipe
+from scff_hw.recipes.fixed_point import FixedPoint
 
 SGD = Optimisation("sgd", 0.25)
 
@@ -41,6 +42,7 @@ class Fitted(FixedBackend):
         largest = torch.full(geometry.weight_shape, holds)
         if self.options.weight_scales == "channel":
             largest[1::2] *= 2
+        assert isinstance(self.options, FixedPoint)
         options = self.options.model_copy(update={"weight_headroom": 1.0})
         formats = {name: default_formats(largest, options, inputs=1.0, errors=0.5)}
         return FixedBackend(options, formats, self.seed).array(weight, bias, geometry, optimisation, name)
