@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scff_hw.backends.fixed import QFormat, integer
 from scff_hw.backends.fixed.formats import Rounding
 from scff_hw.backends.fixed.reference import quantise, requantise, standardise
-from scff_hw.backends.fixed.steps import fast_draws
+from scff_hw.backends.fixed.steps import dithering, fast_draws
 from scff_hw.backends.fixed.tensors import isqrt as fast_isqrt
 from scff_hw.backends.fixed.tensors import standardise as fast_standardise
 from scff_hw.core.functional import standardise as float_standardise
@@ -167,6 +167,10 @@ def test_stochastic_rounding_has_the_exact_mean(x: int, shift: int) -> None:
         exact = Fraction(rounded(exact * 2**16, "half_up"), 2**16)
     assert Fraction(int(found.sum()), 1 << 16) == exact
     assert set(found.tolist()) <= {math.floor(exact), math.ceil(exact)}
+    drawn = torch.arange(1 << 16, dtype=torch.int32)
+    dropped, scale, half = dithering([shift])
+    fast = torch.floor(x * 2.0**-shift + (drawn >> dropped).double() * scale + half)
+    assert np.array_equal(fast[0].numpy(), found)
 
 
 def test_the_logistic_table_is_rounded_from_40_digits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.fixed import FixedArray, FixedLayer, LayerFormats, QFormat
-from scff_hw.backends.fixed.layer import chosen_positions
-from scff_hw.backends.fixed.reference import IntegerLayer, quantise
+from scff_hw.backends.fixed.layer import _pooled, chosen_positions
+from scff_hw.backends.fixed.reference import IntegerLayer, pooled, quantise
 from scff_hw.core import compiling
 from scff_hw.core.functional import Pool
 from scff_hw.core.rules import SCFF
@@ -181,6 +182,19 @@ def test_any_layer_equals_the_reference(
         step(layer, reference, stream, generator)
 
 
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_pools_are_pytorchs(kind: Any, ceil: bool) -> None:
+    """Every window up to 4, with any stride and padding; averages are rounded to the nearest, halves up."""
+    x = torch.randint(-40, 300, (2, 3, 7, 6), generator=torch.Generator().manual_seed(0)).double()
+    for size, stride in itertools.product(range(1, 5), range(1, 5)):
+        for padding in range(size // 2 + 1):
+            pool = Pool(kind, size, stride, padding, ceil)
+            wanted = torch.floor(pool(x) + 0.5)
+            assert torch.equal(torch.from_numpy(pooled(x.numpy().astype(np.int64), pool)).double(), wanted), pool
+            assert torch.equal(_pooled(x.float(), pool).double(), wanted), pool
+
+
 def form(error: QFormat, frac: int = 5, **others: Any) -> LayerFormats:
     """Eight bits nearly everywhere."""
     weight = QFormat(8, frac)
@@ -216,6 +230,18 @@ def test_sums_beyond_float32_are_taken_in_float64(geometry: Geometry, shape: tup
     assert largest > 1 << 24
     for _ in range(2):
         step(layer, reference, Stream(torch.randn(3, *shape, generator=generator)), generator)
+
+
+def test_a_bias_that_grows_counts_among_the_sums_of_float32() -> None:
+    layer, _ = make(Dense(1200, 3), form(QFormat(8, 12)), torch.Generator(), weight=torch.full((3, 1200), 100 / 32))
+    array, x = layer.array, torch.full((2, 1200), 3.9)
+    assert array.mvm(x).dtype == torch.float32
+    array.update(x, torch.zeros(2, 3), torch.full((3,), -1e6))
+    assert float(array.bias.max()) == pytest.approx(2.0**13), "the bias is at its end, 2^23 steps of the accumulator"
+    assert array.mvm(x).dtype == torch.float64
+    twin, _ = make(Dense(1200, 3), form(QFormat(8, 12)), torch.Generator())
+    twin.array.load_state(array.state())
+    assert twin.array.mvm(x).dtype == torch.float64
 
 
 @pytest.mark.parametrize("rounding", ["half_even", "half_up"])
