@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from scff_hw.backends.protocol import Dense, Geometry
+from scff_hw.backends.protocol import Dense, Geometry, Optimisation
 from scff_hw.errors import CheckpointError, UsageError
 
 
@@ -51,3 +51,24 @@ def check_input(geometry: Geometry, x: Tensor) -> None:
             f"The input of {geometry} must have {dims} dimensions and {geometry.inputs} in the second. "
             f"Got shape {list(x.shape)} instead."
         )
+
+
+def check_plain_sgd(wanted: Optimisation, name: str, backend: str, why: str) -> None:
+    """Refuse anything but plain SGD, naming the options that change it; `name` is the array's, e.g. layers.1.
+
+    Raises:
+        UsageError: another optimiser (`why` says what stands against it), momentum or weight decay.
+    """
+    key, _, _ = name.partition(" ")
+    at = f"--set {key if key.startswith('layers.') else 'layers.*'}.learn"
+    if wanted.optimiser != "sgd":
+        raise UsageError(
+            f"The optimiser of the {backend} backend must be sgd: {why}. "
+            f"Got '{wanted.optimiser}' instead; type: {at}.optimiser=sgd {at}.learning_rate=0.3 {at}.weight_decay=0"
+        )
+    for label, value in (("momentum", wanted.momentum), ("weight decay", wanted.weight_decay)):
+        if value:
+            raise UsageError(
+                f"The {label} of the {backend} backend must be 0. Got {value:g} instead; "
+                f"type: {at}.{label.replace(' ', '_')}=0"
+            )

@@ -6,9 +6,6 @@ rows, the bias, and the count of pulses and clipped updates.
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +16,9 @@ from torch import Tensor
 
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
 from scff_hw.core.initial import initial_weights
-from scff_hw.core.memory import large_blocks_kept
 from scff_hw.core.random import generator
-from scff_hw.errors import UsageError
 from scff_hw.hardware import load_profile
 from scff_hw.hardware.available import aihwkit_version
 from scff_hw.hardware.simulator import rpu_config
@@ -68,26 +64,12 @@ def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only
         UsageError: no case matches `only`.
         MissingPartError: aihwkit is not installed, or does not work.
     """
-    cases = [case for case in CASES if only in case.name]
-    if not cases:
-        names = ", ".join(case.name for case in CASES)
-        raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    cases = chosen(CASES, only)
     progress.start("bench analog", len(cases) * (repeats + 1))
-    try:
-        with torch.no_grad(), large_blocks_kept():  # as in training
-            results = [_measure(case, repeats, progress) for case in cases]
-    finally:
-        torch.set_num_threads(before)
+    with as_in_training(threads):
+        results = [_measure(case, repeats, progress) for case in cases]
     progress.finish()
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "threads": threads,
-        "torch": torch.__version__,
-        "aihwkit": aihwkit_version(),
-    }
-    return {"machine": machine, "cases": results}
+    return {"machine": machine(threads, aihwkit=aihwkit_version()), "cases": results}
 
 
 def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
@@ -100,23 +82,9 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
     profile = load_profile(case.profile, ["array.rows=null", "array.columns=null"])
     array = AnalogBackend(profile).array(weight, bias, g, Optimisation("sgd", 0.3))
     error = torch.randn(array.mvm(x).shape, generator=draw).relu_() * 2e-5
-    through, directly = _through(array, x, error), _directly(array, x, error)
-    times: dict[str, list[float]] = {"array": [], "tile": []}
-    for _ in range(repeats + 1):
-        times["tile"].append(_milliseconds(directly))
-        times["array"].append(_milliseconds(through))
-        progress.advance(1)
-    times = {name: values[1:] for name, values in times.items()}
-    ours, theirs = (statistics.median(times[name]) for name in ("array", "tile"))
-    ratios = [a / b for a, b in zip(times["array"], times["tile"], strict=True)]
-    return {
-        "name": case.name,
-        "ratio": round(ours / theirs, 3),
-        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
-        "at_most": TARGET,
-        "array_ms": round(ours, 2),
-        "tile_ms": round(theirs, 2),
-    }
+    steps = {"tile": _directly(array, x, error), "array": _through(array, x, error)}
+    found = ratio(in_turn(steps, repeats, 1, progress), "array", "tile")
+    return {"name": case.name, "at_most": TARGET, **found}
 
 
 def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
@@ -147,8 +115,3 @@ def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]
 
     return step
 
-
-def _milliseconds(step: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    step()
-    return (time.perf_counter() - began) * 1e3

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,16 +11,18 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import Backend, FloatBackend
-from scff_hw.core.memory import large_blocks_kept
+from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
 from scff_hw.core.random import generator
 from scff_hw.core.streams import Partners, Stream
-from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress
 
 TARGET = 1 / 3
 """Speed in fixed point, at least this share of float's."""
+
+WARM_UP = 3
+"""Turns that are not counted: the first ones compile."""
 
 PLAIN_SGD = ("layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0", "layers.*.learn.learning_rate=0.01")
 
@@ -60,26 +59,12 @@ def bench_fixed(*, progress: Progress, repeats: int = 5, threads: int = 2, only:
     Raises:
         UsageError: no case matches `only`.
     """
-    cases = [case for case in CASES if only in case.name]
-    if not cases:
-        names = "; ".join(case.name for case in CASES)
-        raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    progress.start("bench fixed", len(cases) * (repeats + 3))
-    try:
-        with torch.no_grad(), large_blocks_kept():  # as in training
-            results = [_measure(case, repeats, progress) for case in cases]
-    finally:
-        torch.set_num_threads(before)
+    cases = chosen(CASES, only)
+    progress.start("bench fixed", len(cases) * (repeats + WARM_UP))
+    with as_in_training(threads):
+        results = [_measure(case, repeats, progress) for case in cases]
     progress.finish()
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "threads": threads,
-        "torch": torch.__version__,
-        "brevitas": version("brevitas"),
-    }
-    return {"machine": machine, "cases": results}
+    return {"machine": machine(threads, brevitas=version("brevitas")), "cases": results}
 
 
 def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
@@ -95,22 +80,8 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
         "float": _step(recipe, FloatBackend(), x, case.layer - 1),
         "fixed": _step(recipe, FixedBackend(recipe.fixed_point, formats), x, case.layer - 1),
     }
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats + 3):
-        for name, step in steps.items():
-            times[name].append(_milliseconds(step))
-        progress.advance(1)
-    times = {name: values[3:] for name, values in times.items()}
-    fixed, floating = (statistics.median(times[name]) for name in ("fixed", "float"))
-    ratios = [b / a for a, b in zip(times["fixed"], times["float"], strict=True)]
-    return {
-        "name": case.name,
-        "ratio": round(floating / fixed, 3),
-        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
-        "at_least": round(TARGET, 3),
-        "fixed_ms": round(fixed, 2),
-        "float_ms": round(floating, 2),
-    }
+    found = ratio(in_turn(steps, repeats, WARM_UP, progress), "float", "fixed")
+    return {"name": case.name, "at_least": round(TARGET, 3), **found}
 
 
 def _step(recipe: Recipe, backend: Backend, x: Tensor, index: int) -> Callable[[], Any]:
@@ -121,9 +92,3 @@ def _step(recipe: Recipe, backend: Backend, x: Tensor, index: int) -> Callable[[
     for layer in network.layers[:index]:
         stream = layer.forward(stream, partners)
     return lambda: network.layers[index].learn(stream, partners)
-
-
-def _milliseconds(step: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    step()
-    return (time.perf_counter() - began) * 1e3

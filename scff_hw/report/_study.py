@@ -87,7 +87,7 @@ def study_table(title: str, panels: Sequence[Panel]) -> Table:
         table.add_column(textwrap.fill(name, HEADER_WIDTH), justify="right", no_wrap=True)
     for panel in panels:
         if len(panels) > 1:
-            table.add_row(panel.title.replace(", ", "\n"), style="bold")
+            table.add_row(textwrap.fill(panel.title, HEADER_WIDTH), style="bold")
         for index, tick in enumerate(panel.ticks):
             cells = _cells(panel, index)
             table.add_row(tick, *(cells.get(name, "").removesuffix(" %") for name in names))

@@ -12,7 +12,7 @@ from scff_hw.core.random import generator
 from scff_hw.data import Augmentation
 from scff_hw.errors import CheckpointError
 from scff_hw.recipes import Recipe
-from scff_hw.training.build import Weights, build_network, frozen
+from scff_hw.training.build import Weights, build_network, frozen, geometries
 from scff_hw.training.features import PlainSamples
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBacke
     """The fixed backend of a run, from what `dump_formats` wrote.
 
     Raises:
-        CheckpointError: not such a document.
+        CheckpointError: not such a document, or one of another network's layers.
     """
     from scff_hw.backends.fixed import FixedBackend, LayerFormats
 
@@ -65,4 +65,16 @@ def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBacke
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The file {where} holds no fixed-point formats ({error}).") from None
     formats = {name: LayerFormats.from_json(layers[name], f"Layer {name} of {where}") for name in names}
+    outputs = {f"layers.{number}": each.outputs for number, each in enumerate(geometries(recipe), start=1)}
+    if formats.keys() != outputs.keys():
+        wanted = ", ".join(outputs)
+        raise CheckpointError(
+            f"The file {where} must hold the formats of {wanted}. Got those of {', '.join(names) or 'none'} instead."
+        )
+    for name, form in formats.items():
+        if len(form.weight.fracs) not in (1, outputs[name]) or len(form.held.fracs) != len(form.weight.fracs):
+            raise CheckpointError(
+                f"Layer {name} of {where} must have 1 scale of weights, or one for each of {outputs[name]} channels. "
+                f"Got {len(form.weight.fracs)} instead."
+            )
     return FixedBackend(recipe.fixed_point, formats, seed)

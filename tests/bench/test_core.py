@@ -25,5 +25,5 @@ def test_a_case_reports_a_ratio_of_two_ways_that_agree(case: str) -> None:
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"must be one of core, analog. Got 'cor' instead; did you mean 'core'"):
+    with pytest.raises(UsageError, match=r"must be one of core, analog, fixed. Got 'cor' instead; did you mean 'core'"):
         bench.run("cor")

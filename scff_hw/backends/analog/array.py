@@ -9,8 +9,7 @@ from torch import Tensor
 from scff_hw.backends.analog.meter import PulseMeter
 from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
-from scff_hw.backends.state import check_input, check_state, check_weight
-from scff_hw.errors import UsageError
+from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
 from scff_hw.hardware.schema import Profile
 
 
@@ -130,16 +129,4 @@ def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
 
 def check_optimisation(wanted: Optimisation, name: str) -> None:
     """Refuse what a pulse cannot do, naming the options that change it; `name` is the array's, e.g. layers.1."""
-    key, _, _ = name.partition(" ")
-    at = f"--set {key or 'layers.*'}.learn"
-    if wanted.optimiser != "sgd":
-        raise UsageError(
-            "The optimiser of the analog backend must be sgd: a pulse changes a weight, and nothing keeps moments. "
-            f"Got '{wanted.optimiser}' instead; type: {at}.optimiser=sgd {at}.learning_rate=0.3 {at}.weight_decay=0"
-        )
-    for label, value in (("momentum", wanted.momentum), ("weight decay", wanted.weight_decay)):
-        if value:
-            raise UsageError(
-                f"The {label} of the analog backend must be 0: no device has it. Got {value:g} instead; "
-                f"type: {at}.{label.replace(' ', '_')}=0"
-            )
+    check_plain_sgd(wanted, name, "analog", "a pulse changes a weight, and nothing keeps moments")

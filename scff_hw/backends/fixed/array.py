@@ -14,9 +14,9 @@ from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
 from scff_hw.backends.fixed.steps import dithering, fast_draws, read_out, stepped, stepped_at_random
 from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
-from scff_hw.backends.state import check_input, check_state, check_weight
+from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
 from scff_hw.core.compiling import compiled_where_it_pays
-from scff_hw.errors import UsageError
+from scff_hw.errors import CheckpointError
 
 COUNTED = 4
 """Samples of a batch that are looked at for values cut off."""
@@ -150,9 +150,13 @@ class FixedArray:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         check_state(self._everything(), state)
+        held = state["held"].flatten(1).to(self._held)
+        weight = read_out(held, self.formats)[0].view(self.geometry.weight_shape) * self._unit
+        if not torch.equal(weight, state["weight"]):
+            raise CheckpointError("The state was saved in other formats than this array's: its weights do not follow.")
         self._bias = state["bias"].to(self._bias).clone()
         self._states = state["states"].to(torch.int64).numpy().astype("uint32")
-        self._put(state["held"].flatten(1).to(self._held))
+        self._put(held)
 
     def _everything(self) -> dict[str, Tensor]:
         states = torch.from_numpy(self._states.astype("int64"))
@@ -218,16 +222,5 @@ def _integers(x: Tensor, form: QFormat) -> Tensor:
 
 
 def check_optimisation(wanted: Optimisation, name: str) -> None:
-    """Refuse what integers cannot do here, naming the options that change it; `name` is the array's, e.g. layers.1."""
-    at = f"--set {name if name.startswith('layers.') else 'layers.*'}.learn"
-    if wanted.optimiser != "sgd":
-        raise UsageError(
-            "The optimiser of the fixed backend must be sgd: moments would take more memory than the weights. "
-            f"Got '{wanted.optimiser}' instead; type: {at}.optimiser=sgd {at}.learning_rate=0.3 {at}.weight_decay=0"
-        )
-    for label, value in (("momentum", wanted.momentum), ("weight decay", wanted.weight_decay)):
-        if value:
-            raise UsageError(
-                f"The {label} of the fixed backend must be 0. Got {value:g} instead; "
-                f"type: {at}.{label.replace(' ', '_')}=0"
-            )
+    """Refuse anything but plain SGD, naming the options that change it; `name` is the array's, e.g. layers.1."""
+    check_plain_sgd(wanted, name, "fixed", "moments would take more memory than the weights")

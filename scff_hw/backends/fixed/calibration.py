@@ -109,7 +109,7 @@ def calibrate(
         network: in float, holding the weights that the fixed-point network starts from.
         samples: `[N, ...]`, unlabelled; the second half gives negatives to the first.
         learning: False for weights that stay as they are.
-        batch: samples of one update, whose sums are checked; 0 for none.
+        batch: samples of one update, which decide the size of errors and sums; 0: as many as are given here.
         views: of each sample, where pairs are made of two.
 
     Raises:
@@ -123,6 +123,10 @@ def calibrate(
     for number, layer in enumerate(network.layers, start=1):
         name = f"layers.{number}"
         seen, stream = _observe(layer, stream, learning)
+        positions = seen["output"][0, 0].numel()
+        learned = min(positions, layer.update_positions or sys.maxsize)
+        # an error is averaged over the samples and positions of an update, which are not those seen here
+        seen["error"] = seen["error"] * (len(samples) / (batch or len(samples)) * positions / learned)
         chosen = {
             tensor: _best(values, bits)
             for tensor, values, bits in (
@@ -149,10 +153,9 @@ def calibrate(
             rounding=options.rounding,
             stochastic=options.stochastic,
         )
-        rows = batch * (views if layer.makes_pairs else 2)
-        positions = min(seen["output"][0, 0].numel(), layer.update_positions or sys.maxsize)
+        rows = (batch or len(samples)) * (views if layer.makes_pairs else 2)
         inputs = seen["standardised"][0].numel()
-        check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * positions if learning else None)
+        check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * learned if learning else None)
         ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]
         ranges.append(_range(name, "weight", layer.array.weight, weight))
         features[name] = seen["feature"]

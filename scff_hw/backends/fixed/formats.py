@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 from scff_hw.errors import CheckpointError, UsageError
 
@@ -147,9 +147,14 @@ class LayerFormats:
         """
         try:
             values: dict[str, Any] = {key: _format(value) for key, value in document.items()}
-            return cls(**values)
+            found = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({error}).") from None
+        for field in fields(cls):
+            if not _fits(field.name, getattr(found, field.name)):
+                problem = f"{field.name} is {document.get(field.name)!r}"
+                raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({problem}).")
+        return found
 
 
 def _format(value: Any) -> Any:
@@ -158,6 +163,21 @@ def _format(value: Any) -> Any:
         return value
     frac = value["frac"]
     return QFormat(value["bits"], tuple(frac) if isinstance(frac, list) else frac)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value that was read can be that field of a layer's formats."""
+    if name == "rounding":
+        return value in get_args(Rounding)
+    if name == "stochastic":
+        return isinstance(value, bool)
+    if name == "accumulator_bits":
+        return type(value) is int
+    if name == "shadow" and value is None:
+        return True
+    if not isinstance(value, QFormat) or (isinstance(value.frac, tuple) and name not in ("weight", "shadow")):
+        return False
+    return all(type(number) is int for number in (value.bits, *value.fracs))
 
 
 def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, products: int | None = None) -> None:

@@ -32,6 +32,7 @@ from scff_hw.backends.fixed.integer import (
     split,
     stochastic_shift,
 )
+from scff_hw.recipes.shapes import PoolGeometry, pool_length
 
 MEAN_GUARD_BITS = 6
 """Fraction bits of a sample's mean beyond those of the sample."""
@@ -39,19 +40,11 @@ MEAN_GUARD_BITS = 6
 RECIPROCAL_BITS = 30
 
 
-class PoolShape(Protocol):
+class PoolShape(PoolGeometry, Protocol):
     """Max or average pooling over `[N, C, H, W]`; see `scff_hw.core.functional.Pool`."""
 
     @property
     def kind(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def stride(self) -> int: ...
-    @property
-    def padding(self) -> int: ...
-    @property
-    def ceil(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class LayerSpec:
         makes_pairs: pairs are formed at this layer's input; otherwise it takes two streams.
         padding: by reflection, in positions.
         transmit: "triangle" or "relu".
-        positions: at which a batch of the recipe learns, a sample; None for all of them.
+        positions: of each sample that a batch learns from, where it has more; None for all of them.
     """
 
     formats: LayerFormats
@@ -129,11 +122,10 @@ def pooled(x: Ints, pool: PoolShape | None) -> Ints:
     """Pooling as PyTorch does it: an average counts padded zeros, but not what a last window has beyond them."""
     if pool is None:
         return x
-    lengths = []
-    for length in x.shape[2:]:
-        reach = length + 2 * pool.padding - pool.size
-        count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
-        lengths.append(count - (pool.ceil and (count - 1) * pool.stride >= length + pool.padding))
+    lengths = [
+        pool_length(length, size=pool.size, stride=pool.stride, padding=pool.padding, ceil=pool.ceil)
+        for length in x.shape[2:]
+    ]
     found = np.empty((*x.shape[:2], *lengths), dtype=np.int64)
     for i in range(lengths[0]):
         for j in range(lengths[1]):
@@ -267,7 +259,7 @@ class IntegerLayer:
             z_pos, z_neg = first + last, first + last[partner]
         y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
         s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
-        units, positions = v.shape[2], spec.positions or v.shape[1]
+        units, positions = v.shape[2], min(spec.positions or v.shape[1], v.shape[1])
         c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions)
         pull, push = -y_pos * c_pos[:, :, None], y_neg * c_neg[:, :, None]
         if partner is None:

@@ -1,0 +1,82 @@
+"""Two ways of doing the same work, timed in turn on a machine that others use too."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from scff_hw.core.memory import large_blocks_kept
+from scff_hw.errors import UsageError
+from scff_hw.training.progress import Progress
+
+
+class Named(Protocol):
+    """A case of a benchmark."""
+
+    @property
+    def name(self) -> str: ...
+
+
+CaseType = TypeVar("CaseType", bound=Named)
+
+
+def chosen(cases: Sequence[CaseType], only: str) -> list[CaseType]:
+    """The cases whose name contains `only`.
+
+    Raises:
+        UsageError: none does.
+    """
+    found = [case for case in cases if only in case.name]
+    if not found:
+        names = "; ".join(case.name for case in cases)
+        raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
+    return found
+
+
+@contextmanager
+def as_in_training(threads: int) -> Iterator[None]:
+    """Without gradients, with freed memory kept, on `threads` threads of PyTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), large_blocks_kept():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def machine(threads: int, **more: Any) -> dict[str, Any]:
+    """What a benchmark ran on."""
+    cpu = platform.processor() or platform.machine()
+    return {"cpu": cpu, "threads": threads, "torch": torch.__version__, **more}
+
+
+def in_turn(
+    steps: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int, progress: Progress
+) -> dict[str, list[float]]:
+    """Milliseconds of each step, `repeats` times in turn, after `warm_up` turns that are not counted."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats + warm_up):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            times[name].append((time.perf_counter() - began) * 1e3)
+        progress.advance(1)
+    return {name: values[warm_up:] for name, values in times.items()}
+
+
+def ratio(times: Mapping[str, list[float]], over: str, under: str) -> dict[str, Any]:
+    """`over`'s median time over `under`'s, the range over single turns, and both medians."""
+    pairs = [a / b for a, b in zip(times[over], times[under], strict=True)]
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "ratio": round(medians[over] / medians[under], 3),
+        "ratio_range": [round(min(pairs), 3), round(max(pairs), 3)],
+        **{f"{name}_ms": round(value, 2) for name, value in medians.items()},
+    }

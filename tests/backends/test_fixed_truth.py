@@ -1,0 +1,140 @@
+"""The integer reference against learning in float: the specification itself, whatever else is equal to it.
+
+With 8-bit activations, 12-bit errors and a 32-bit shadow, one update is the float layer's in its direction and size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
+from scff_hw.backends.fixed import LayerFormats, calibrate
+from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, quantise
+from scff_hw.core.functional import Pool
+from scff_hw.core.layer import PairLayer
+from scff_hw.core.network import Network
+from scff_hw.core.rules import SCFF
+from scff_hw.core.streams import Partners, Stream
+from scff_hw.recipes import load_recipe
+
+N = 24
+RATE_SHIFT = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, and how its batch reaches it."""
+
+    geometry: Geometry
+    shape: tuple[int, ...]
+    pairs: str
+    parts: dict[str, Any]
+
+
+POOLED = {"padding": 1, "pool": Pool("max", 2, 2), "readout_pool": Pool("avg", 2, 2)}
+CASES = {
+    "dense, one view": Case(Dense(160, 16), (160,), "made", {}),
+    "dense, two views": Case(Dense(160, 16), (160,), "two views", {}),
+    "dense, passed": Case(Dense(160, 16), (160,), "passed", {"transmit": "relu"}),
+    "conv": Case(Conv2d(3, 8, 3), (3, 9, 8), "made", {}),
+    "conv, padded and pooled": Case(Conv2d(3, 8, 3), (3, 9, 8), "made", POOLED),
+    "conv, two views": Case(Conv2d(3, 8, 3), (3, 9, 8), "two views", POOLED),
+    "conv, passed": Case(Conv2d(3, 8, 3), (3, 9, 8), "passed", {"padding": 1, "pool": Pool("avg", 3, 2, 1)}),
+}
+
+
+def samples(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Images of their own, whose neighbouring values resemble each other."""
+    x = torch.rand(N, *shape, generator=generator)
+    return (x + x.roll(1, -1) + x.roll(2, -1)) / 3
+
+
+@pytest.fixture(params=list(CASES.values()), ids=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+def make(case: Case, rule: SCFF, generator: torch.Generator) -> tuple[PairLayer, IntegerLayer, Stream]:
+    """Both layers with the same weights, which lie on the 8-bit grid, and a batch."""
+    bound = case.geometry.fan_in**-0.5
+    weight = (torch.rand(case.geometry.weight_shape, generator=generator) * 2 - 1) * bound
+    bias = (torch.rand(case.geometry.outputs, generator=generator) * 2 - 1) * bound
+    first, second = samples(case.shape, generator), samples(case.shape, generator)
+    stream = {
+        "made": Stream(first),
+        "two views": Stream(first, second_view=first + 0.3 * second),
+        "passed": Stream(first, negative=second),
+    }[case.pairs]
+    keys = ["error_bits=12", "shadow_bits=32"]
+    options = load_recipe("digits-100", [f"fixed_point.{key}" for key in keys]).fixed_point
+    parts: dict[str, Any] = {"makes_pairs": case.pairs != "passed"} | case.parts
+
+    def layer(weight: Tensor) -> PairLayer:
+        array = FloatBackend().array(weight, bias, case.geometry, Optimisation("sgd", 2.0**-RATE_SHIFT))
+        return PairLayer(array, rule, **parts)
+
+    formats = calibrate(Network([layer(weight)]), torch.cat([first, second]), options, batch=N).formats["layers.1"]
+    scale = 2.0**-formats.weight.one
+    weight = torch.round(weight / scale) * scale
+    kernel = case.geometry.kernel if isinstance(case.geometry, Conv2d) else None
+    options = {name: value for name, value in parts.items() if name != "makes_pairs"}
+    spec = LayerSpec(formats, kernel, parts["makes_pairs"], rule.theta_pos, rule.theta_neg, rule.penalty, **options)
+    return layer(weight), IntegerLayer(weight.double().numpy(), bias.double().numpy(), spec), stream
+
+
+def raw(stream: Stream, formats: LayerFormats) -> list[NDArray[np.int64]]:
+    parts = [stream.positive, stream.second_view if stream.negative is None else stream.negative]
+    return [quantise(part.double().numpy(), formats.input) for part in parts if part is not None]
+
+
+def alike(found: NDArray[Any], truth: Tensor) -> tuple[float, float]:
+    """The cosine between two tensors, and the ratio of their norms."""
+    a, b = torch.from_numpy(np.ascontiguousarray(found)).double().flatten(), truth.double().flatten()
+    return float(a @ b / (a.norm() * b.norm())), float(a.norm() / b.norm())
+
+
+RULES = {
+    "both": SCFF(0.5, -1.0),
+    "with a penalty": SCFF(8.0, 3.0, 0.02),
+    "pull": SCFF(8.0, 20.0),
+    "push": SCFF(-20.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("rule", list(RULES.values()), ids=list(RULES))
+def test_one_update_is_that_of_float(case: Case, rule: SCFF) -> None:
+    """Changes have cosines above 0.99 and norms within 3 %; what is passed on, above 0.97 and within 5 %.
+
+    Float standardises a pair jointly and fixed point each of its halves: z differs by 1/(4 n), 0.2 % for 160 inputs.
+    Thresholds are such that pull and push do not cancel, which would multiply all differences. What is passed on has
+    8-bit grids wide enough for the goodness that a layer is to reach, of which it uses a part before it has learned.
+    """
+    generator = torch.Generator().manual_seed(0)
+    layer, reference, stream = make(case, rule, generator)
+    form, array = reference.spec.formats, layer.array
+    partners = Partners.draw(N, generator)
+    before, bias_before = array.weight, array.bias.clone()
+    held, bias_held = reference.held.copy(), reference.bias.copy()
+    _, output = layer.learn(stream, partners, generator)
+    passed = output(True)
+    assert passed.negative is not None
+    forward = None if case.pairs == "passed" else partners.forward.numpy()
+    positive, negative = reference.learn(raw(stream, form), forward, RATE_SHIFT)
+    changes = {
+        "weights": ((reference.held - held) * 2.0**-form.held.one, (array.weight - before).flatten(1)),
+        "biases": ((reference.bias - bias_held) * 2.0**-form.bias.one, array.bias - bias_before),
+        "positive stream": (positive * 2.0**-form.transmitted.one, passed.positive),
+        "negative stream": (negative * 2.0**-form.transmitted.one, passed.negative),
+        "features": (reference.features(positive) * 2.0**-form.feature.one, layer.features(passed.positive)),
+    }
+    for what, (found, truth) in changes.items():
+        cosine, ratio = alike(found, truth)
+        least, most = (0.99, 0.03) if what in ("weights", "biases") else (0.97, 0.05)
+        assert cosine > least and abs(ratio - 1) < most, f"{what}: cosine {cosine:.4f}, ratio of norms {ratio:.4f}"
