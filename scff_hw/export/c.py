@@ -226,9 +226,7 @@ def _scratch(constants: Sequence[LayerConstants], views: Sequence[bool], reads: 
     """Bytes of scratch of the whole network."""
     forward = -(-max(c.forward_scratch for c in constants) // 4) * 4
     each, rest = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
-    streams = sum(
-        c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants)
-    )
+    streams = sum(c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants))
     features = sum(constants[index].features for index in reads)
     return {
         "forward_scratch": forward,

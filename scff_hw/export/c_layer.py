@@ -12,6 +12,7 @@ import numpy as np
 
 from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal
 from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, PoolShape
+from scff_hw.recipes.shapes import pool_length
 
 SAVE_VERSION = 1
 """Of saved bytes; `SCFF_SAVE_VERSION` in `scff.h`."""
@@ -36,14 +37,9 @@ class PoolConstants:
         """Of a pool over `height` x `width` values; none keeps them."""
         if pool is None:
             return cls(out_height=height, out_width=width)
-        out = [_windows(pool, length) for length in (height, width)]
+        rule = {"size": pool.size, "stride": pool.stride, "padding": pool.padding, "ceil": pool.ceil}
+        out = [pool_length(length, **rule) for length in (height, width)]
         return cls(POOL_KINDS[pool.kind], pool.size, pool.stride, pool.padding, out[0], out[1])
-
-
-def _windows(pool: PoolShape, length: int) -> int:
-    reach = length + 2 * pool.padding - pool.size
-    count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
-    return count - (pool.ceil and (count - 1) * pool.stride >= length + pool.padding)
 
 
 @dataclass(frozen=True)

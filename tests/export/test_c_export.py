@@ -31,7 +31,7 @@ layers:
      learn: {epochs: 1, optimiser: sgd, learning_rate: 1.0, theta_pos: 0.5, theta_neg: 0.5, penalty: 0.01}}
   - {kind: conv2d, channels: 5, kernel: 2, padding: 0, init: linear, pairs: passed, transmit: relu,
      pool: {kind: avg, size: 2, stride: 1, padding: 1},
-     learn: {epochs: 1, optimiser: sgd, learning_rate: 1.0, theta_pos: 1.0, theta_neg: 1.0}}
+     learn: {epochs: 1, optimiser: sgd, learning_rate: 0.125, theta_pos: 1.0, theta_neg: 1.0}}
 readout: {layers: [1, 2], epochs: 2}
 controls: {untrained: false}
 """
