@@ -20,6 +20,7 @@ lint: setup ## check style and types
 	$(BIN)/pyright
 
 test: lint ## check style and types, then run every test but the slow reproductions
+	@.ci/tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 clean: ## remove .venv and everything that can be made again; runs/ stays

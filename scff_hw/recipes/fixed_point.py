@@ -48,8 +48,6 @@ class FixedPoint(Model):
 
     @model_validator(mode="after")
     def _check(self) -> FixedPoint:
-        if 0 < self.shadow_bits < self.weight_bits:
-            refuse("shadow_bits", f"must be 0 or at least weight_bits = {self.weight_bits}, got {self.shadow_bits}")
         if self.weight_scale is not None:
             mantissa, exponent = frexp(self.weight_scale)
             if mantissa != 0.5:

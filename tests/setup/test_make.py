@@ -44,7 +44,7 @@ class Machine:
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool) or f"/missing/{tool}")
         (self.folder / ".ci").mkdir(parents=True)
-        for name in ("Makefile", "pyproject.toml", "constraints.txt", ".ci/setup"):
+        for name in ("Makefile", "pyproject.toml", "constraints.txt", ".ci/setup", ".ci/tools"):
             shutil.copy(ROOT / name, self.folder / name)
         self.include = folder / "include"
         self.include.mkdir()
@@ -116,7 +116,7 @@ def test_make_demo_sets_up_then_runs_the_demo() -> None:
 
 
 def test_scripts_may_be_run() -> None:
-    for name in (".ci/run", ".ci/setup"):
+    for name in (".ci/run", ".ci/setup", ".ci/tools"):
         assert os.access(ROOT / name, os.X_OK), name
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
 
