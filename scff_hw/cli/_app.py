@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli import _bench, _data, _demo, _doctor, _profiles, _recipes, _study, _train
+from scff_hw.cli import _bench, _data, _demo, _doctor, _export_onnx, _profiles, _recipes, _study, _train
 from scff_hw.cli._boundary import guarded
 from scff_hw.cli._output import emit
 
@@ -48,6 +48,10 @@ app.command("study")(_study.study)
 app.add_typer(_recipes.app, name="recipes")
 app.add_typer(_data.app, name="data")
 app.add_typer(_profiles.app, name="profiles")
+export = typer.Typer(help="Write a finished run for other runtimes and machines.")
+export.callback()(lambda: None)
+export.command("onnx")(_export_onnx.onnx)
+app.add_typer(export, name="export")
 app.command("bench")(_bench.bench)
 app.command("doctor")(_doctor.doctor)
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import onnx
-from onnx import TensorProto
 from torch import Tensor
 
 from scff_hw.backends.protocol import Dense
@@ -28,6 +26,7 @@ from scff_hw.export.onnx_graph import (
     per_channel,
     reflected,
 )
+from scff_hw.export.onnx_parts import TensorProto, onnx
 
 F32 = np.float32
 

@@ -16,17 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.core.functional import Pool
-from scff_hw.errors import MissingPartError
-
-try:
-    import onnx
-    import onnxruntime  # noqa: F401 - every export is checked with it, so that one without it would fail at its end
-    from onnx import TensorProto, helper, numpy_helper
-except ImportError as missing:
-    raise MissingPartError(
-        f"Exporting to ONNX needs onnx and onnxruntime, which cannot be imported ({missing}); "
-        "type: pip install 'scff-hw[export]'"
-    ) from missing
+from scff_hw.export.onnx_parts import TensorProto, helper, numpy_helper, onnx
 
 OPSET = 13
 IR_VERSION = 8
@@ -63,6 +53,7 @@ class Graph:
     def __init__(self, domains: Mapping[str, int] | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: dict[str, onnx.TensorProto] = {}
+        self.declared: list[onnx.ValueInfoProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._count = 0
         self._domains = {"": OPSET} | dict(domains or {})
@@ -90,6 +81,11 @@ class Graph:
         self.nodes.append(helper.make_node(kind, names, [name], name=f"{name}_node", domain=domain, **attributes))
         return name
 
+    def declare(self, name: str, shape: Sequence[int], *, batch: bool = True) -> None:
+        """Note the shape of a float32 value that shape inference cannot know, since no schema describes its node."""
+        sizes = [BATCH, *shape] if batch else list(shape)
+        self.declared.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
+
     def model(
         self,
         name: str,
@@ -109,7 +105,13 @@ class Graph:
             helper.make_tensor_value_info(each, kind, [BATCH, width]) for each, (width, kind) in outputs.items()
         ]
         graph = helper.make_graph(
-            self.nodes, name, [x], found, list(self.initialisers.values()), doc_string=description
+            self.nodes,
+            name,
+            [x],
+            found,
+            list(self.initialisers.values()),
+            doc_string=description,
+            value_info=self.declared,
         )
         model = helper.make_model(
             graph,

@@ -17,9 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
 from scff_hw.backends.fixed.integer import Ints, shift_right
@@ -42,6 +40,7 @@ from scff_hw.export.onnx_graph import (
     per_channel,
     reflected,
 )
+from scff_hw.export.onnx_parts import TensorProto, onnx
 
 EXACT_SUM = 1 << 24
 """Sums of integers up to here are exact in float32."""

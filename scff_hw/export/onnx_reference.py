@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import QFormat
-from scff_hw.backends.fixed.integer import Ints
+from scff_hw.backends.fixed.calibration import best_format
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
+from scff_hw.backends.fixed.integer import Ints, shift_right
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
 from scff_hw.export.onnx_integer import IntegerReadout
@@ -51,3 +53,22 @@ def integer_answers(
             features.append(layer.features(value))
     read = np.concatenate(features, axis=1)
     return read, logits(read, readout.weight, readout.bias)
+
+
+def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> list[QFormat]:
+    """For each layer, the 8-bit format with the least squared error on what its products give for samples `[N, ...]`.
+
+    A convolution's products include the bias, as in QLinearConv; a dense layer's do not, as in QLinearMatMul.
+    """
+    value, found = quantise(x, stack[0].spec.formats.input), []
+    for layer in stack:
+        form = layer.spec.formats
+        if layer.spec.kernel is None:
+            value = value.reshape(len(value), -1)
+        u = layer.mvm(layer.standardised(value))
+        if layer.spec.kernel is not None:
+            u = u + shift_right(layer.bias, BIAS_GUARD_BITS, form.rounding)
+        numbers = u * np.exp2(-np.asarray(form.accumulator.fracs, np.float64))
+        found.append(best_format(torch.from_numpy(numbers), 8))
+        value = layer.forward(value)
+    return found
