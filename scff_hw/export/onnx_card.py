@@ -115,14 +115,14 @@ def _checks(summary: dict[str, Any]) -> str:
     text = (
         f"At export, with onnx {versions['onnx']} and onnxruntime {versions['onnxruntime']}, on the first "
         f"{summary['samples']} of {summary['test_samples']} test samples, and on one sample alone: ONNX's checker "
-        "(full), strict shape inference, and the readers below. `float.onnx` had to come within 1e-5 of the library's float32 "
-        "logits, relative to the largest"
+        "(full), strict shape inference, and the readers below. `float.onnx` had to come within 1e-5 of the "
+        "library's float32 logits, relative to the largest"
     )
     if "integer.onnx" in summary["files"]:
         text += "; `integer.onnx` had to equal the integer reference in every feature and logit; the others are "
         text += "compared with it"
     rows = [
-        "| file | reader | accuracy here | features equal | logits equal | largest and mean difference | classes equal |",
+        "| file | reader | accuracy | features equal | logits equal | largest and mean difference | classes equal |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, file in summary["files"].items():
@@ -141,7 +141,7 @@ def _checks(summary: dict[str, Any]) -> str:
 def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
     lines = ["- Inference only: nothing here learns. Opset 13, IR version 8; every size but the batch is fixed."]
     if run.fixed is not None:
-        lines.append("- `float.onnx` computes in float32 with the run's weights on their grids and rounds nothing else.")
+        lines.append("- `float.onnx` computes in float32 with the run's weights on their grids; nothing else is rounded.")
         lines.append(
             "- `integer.onnx` holds its integers in int64, float64 and float32, within the range where these are "
             "exact: it is for equality, not for speed."
@@ -154,7 +154,7 @@ def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
     elif run.backend != "float":
         lines.append(
             f"- The weights are those read back from the {run.backend} backend at the end of the run. What its "
-            "hardware does besides (noise of reading, converters, drift) is not in the graph, so that accuracies can differ."
+            "hardware does besides (noise of reading, converters, drift) is not in the graph, so accuracies can differ."
         )
     if run.recipe.training.dtype != "float32":
         lines.append(f"- The run learned in {run.recipe.training.dtype}; the graph computes in float32.")
