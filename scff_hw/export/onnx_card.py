@@ -141,7 +141,7 @@ def _checks(summary: dict[str, Any]) -> str:
 def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
     lines = ["- Inference only: nothing here learns. Opset 13, IR version 8; every size but the batch is fixed."]
     if run.fixed is not None:
-        lines.append("- `float.onnx` computes in float32 with the run's weights on their grids; nothing else is rounded.")
+        lines.append("- `float.onnx` computes in float32 with the run's weights on their grids, and rounds nothing.")
         lines.append(
             "- `integer.onnx` holds its integers in int64, float64 and float32, within the range where these are "
             "exact: it is for equality, not for speed."
