@@ -47,11 +47,12 @@ def check_table(summary: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", no_wrap=True)
     table.add_column("reader")
-    for name in ("accuracy", "logits equal", "largest difference"):
+    for name in ("samples", "accuracy", "logits equal", "largest difference"):
         table.add_column(name, justify="right")
     for name, file in summary["files"].items():
         for reader, found in file["readers"].items():
             equal = "-" if file["held_to"] == "float" else f"{found['logits_equal']:.2%}".replace("%", " %")
             accuracy = f"{found['accuracy']:.2%}".replace("%", " %")
-            table.add_row(name, reader, accuracy, equal, f"{found['largest_logit_difference']:.1e}")
+            gap = f"{found['largest_logit_difference']:.1e}"
+            table.add_row(name, reader, str(found["samples"]), accuracy, equal, gap)
     return table

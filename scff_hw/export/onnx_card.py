@@ -122,8 +122,8 @@ def _checks(summary: dict[str, Any]) -> str:
         text += "; `integer.onnx` had to equal the integer reference in every feature and logit; the others are "
         text += "compared with it"
     rows = [
-        "| file | reader | accuracy | features equal | logits equal | largest and mean difference | classes equal |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | same class |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, file in summary["files"].items():
         for reader, found in file["readers"].items():
@@ -131,7 +131,7 @@ def _checks(summary: dict[str, Any]) -> str:
             logits = "-" if file["held_to"] == "float" else f"{found['logits_equal']:.2%}"
             gap = f"{found['largest_logit_difference']:.1e}, {found['mean_logit_difference']:.1e}"
             rows.append(
-                f"| `{name}` | {reader} | {found['accuracy']:.2%} | {same} | {logits} | {gap} | "
+                f"| `{name}` | {reader} | {found['samples']} | {found['accuracy']:.2%} | {same} | {logits} | {gap} | "
                 f"{found['classes_equal']:.2%} |".replace("%", " %")
             )
     note = "Differences are those of logits, relative to the largest logit."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from scff_hw.export.onnx_parts import OpRun, ReferenceEvaluator, onnx, onnxrunti
 Answers = tuple[NDArray[Any], NDArray[Any]]
 Reader = Callable[[NDArray[np.float32]], Answers]
 """From samples `[N, ...]` to features and logits."""
+
+EVALUATOR_POOLED, EVALUATOR_LEAST = 60_000, 10
+"""Pooled values that the evaluator is asked for, since it takes some 10 to 50 microseconds for each; and samples that
+it reads however many these are."""
 
 EVALUATOR, OPTIMISED, PLAIN = "ONNX reference evaluator", "onnxruntime", "onnxruntime, optimisations off"
 
@@ -73,6 +78,17 @@ def checked_model(path: Path) -> onnx.ModelProto:
         if shapes[name][0] != BATCH:
             raise ExportError(f"The batch of {name} in {path.name} must be open. Got {shapes[name]} instead.")
     return model
+
+
+def evaluator_samples(model: onnx.ModelProto) -> int:
+    """How many samples of a model ONNX's reference evaluator computes in seconds."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = {each.name: _dims(each) for each in inferred.graph.value_info}
+    pooled = 0
+    for node in model.graph.node:
+        if node.op_type in ("MaxPool", "AveragePool"):
+            pooled += math.prod(side for side in shapes[node.output[0]] if isinstance(side, int))
+    return max(EVALUATOR_LEAST, EVALUATOR_POOLED // max(pooled, 1))
 
 
 def readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
