@@ -122,7 +122,7 @@ def _checks(summary: dict[str, Any]) -> str:
         text += "; `integer.onnx` had to equal the integer reference in every feature and logit; the others are "
         text += "compared with it"
     rows = [
-        "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | same class |",
+        "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | class |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, file in summary["files"].items():

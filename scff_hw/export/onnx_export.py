@@ -30,7 +30,7 @@ from scff_hw.training.progress import Progress, SilentProgress
 SAMPLES = 300
 """Test samples that every file is checked on, unless asked otherwise."""
 
-SCALE_SAMPLES = 256
+SCALE_SAMPLES = 64
 """Samples, of those that hidden layers learned from, that the 8-bit products of QOperator get their scale by."""
 
 
