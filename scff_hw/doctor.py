@@ -60,7 +60,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _fixed(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
+    return [*checks, _fixed(), _onnx(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -206,6 +206,14 @@ def _fixed() -> Check:
     except MissingPartError as error:
         return Check("brevitas", "warn", str(error).split("; type")[0], _pip("'scff-hw[fixed]'"))
     return Check("brevitas", "ok", f"{version('brevitas')}: the fixed backend works")
+
+
+def _onnx() -> Check:
+    try:
+        from scff_hw.export.onnx_parts import onnx, onnxruntime
+    except MissingPartError as error:
+        return Check("onnx", "warn", str(error).split("; type")[0], _pip("'scff-hw[export]'"))
+    return Check("onnx", "ok", f"{onnx.__version__}, onnxruntime {onnxruntime.__version__}: export onnx works")
 
 
 def _analog() -> Check:

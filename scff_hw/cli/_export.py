@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from scff_hw.cli import _export_onnx
 from scff_hw.cli._options import DataDir, Json
 from scff_hw.cli._output import emit_json, say
 
-app = typer.Typer(help="Write a finished run for other machines.", no_args_is_help=True)
+app = typer.Typer(help="Write a finished run for other runtimes and machines.", no_args_is_help=True)
+app.command("onnx")(_export_onnx.onnx)
 
 
 @app.command("c")

@@ -1,1 +1,1 @@
-"""Exporters: a finished run for other machines."""
+"""What leaves the library: networks of finished runs as files that other runtimes and machines read."""

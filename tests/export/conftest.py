@@ -1,4 +1,4 @@
-"""The C runtime as a shared library, and its structs for ctypes."""
+"""Data and settings of the tests of exports; the C runtime as a shared library, and its structs for ctypes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +18,35 @@ from numpy.typing import NDArray
 
 from scff_hw import paths
 from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.core import compiling
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 FROZEN = -128
+
+
+@pytest.fixture(scope="package", autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """Tiny networks take longer to compile than to train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCFF_HW_COMPILE", "0")
+        compiling.compiler_missing.cache_clear()
+        yield
+    compiling.compiler_missing.cache_clear()
+
+
+@pytest.fixture(scope="package")
+def data_dir() -> Path:
+    """The directory with the real data sets; required in CI, otherwise the test is skipped."""
+    named = os.environ.get("SCFF_HW_DATA")
+    if named:
+        return Path(named)
+    message = "SCFF_HW_DATA must name the directory that holds MNIST for this test"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def tool(name: str) -> str:

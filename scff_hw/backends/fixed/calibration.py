@@ -128,7 +128,7 @@ def calibrate(
         # an error is averaged over the samples and positions of an update, which are not those seen here
         seen["error"] = seen["error"] * (len(samples) / (batch or len(samples)) * positions / learned)
         chosen = {
-            tensor: _best(values, bits)
+            tensor: best_format(values, bits)
             for tensor, values, bits in (
                 ("input", seen["input"], INPUT_BITS),
                 ("standardised", seen["standardised"], options.activation_bits),
@@ -240,7 +240,7 @@ def _growth(rule: Any, z: Tensor) -> float:
     return max(1.0, (OVERSHOOT * max(rule.theta_pos, rule.theta_neg) / max(now, 1e-12)) ** 0.5)
 
 
-def _best(values: Tensor, bits: int) -> QFormat:
+def best_format(values: Tensor, bits: int) -> QFormat:
     """The power of two that keeps the values with the least mean squared error."""
     largest = float(values.abs().max())
     widest = fraction_bits(largest, bits)

@@ -1,0 +1,165 @@
+"""The model card of an exported folder: what each file is, how it was checked, where its limits are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scff_hw.export.onnx_run import FinishedRun, needs_label
+
+CARD = "README.md"
+
+ABOUT = {
+    "float.onnx": "float32 throughout: any runtime",
+    "integer.onnx": "the fixed-point specification's integers, step by step; features are int8, logits int32",
+    "qdq.onnx": "int8 weights and activations in QuantizeLinear and DequantizeLinear: runtimes, NPU compilers",
+    "qoperator.onnx": "QLinearMatMul and QLinearConv, one power of two a tensor: C generators",
+    "qonnx.onnx": "QONNX's Quant operator: hls4ml, FINN; onnxruntime does not read it",
+}
+
+WHY_CLOSE = """\
+`qdq.onnx`, `qonnx.onnx` and `qoperator.onnx` hold the run's integers and scales, but are not equal to the integer
+reference; the table says by how much they differ. The operations that make them differ:
+
+- the standardisation of inputs and of features is in float32 there, in 64-bit integers in the reference, so that a
+  value beside a rounding boundary can land on its other side;
+- the triangle's mean is not rounded to an integer before it is subtracted, and an average pool rounds halves to even
+  where the reference rounds them up;
+- a pre-activation, 16 bits wide in the reference, stays in float32 in `qdq.onnx` and has 8 bits in `qoperator.onnx`
+  (QLinearMatMul and QLinearConv give no more), at a scale chosen on samples the hidden layers learned from;
+- QuantizeLinear goes down to -128, the reference to -127{half_up}.
+"""
+
+
+def card(run: FinishedRun, summary: dict[str, Any]) -> str:
+    """The model card as Markdown.
+
+    Args:
+        summary: what `export_onnx` returns.
+    """
+    parts = [
+        f"# {run.recipe.name}, seed {run.seed}",
+        _what(run),
+        "## Files",
+        _files(summary),
+        "## Inputs and outputs",
+        _ends(run),
+        "## Accuracy",
+        _accuracy(run),
+        "## How it was checked",
+        _checks(summary),
+        "## Limits",
+        _limits(run, summary),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _what(run: FinishedRun) -> str:
+    versions = run.versions
+    trained = f"scff-hw {versions.get('scff-hw', '?')}, torch {versions.get('torch', '?')}"
+    hardware = "" if run.profile is None else f", hardware profile `{run.profile}`"
+    return (
+        f"{run.recipe.description[:1].upper()}{run.recipe.description[1:]}. A network that learned by Self-Contrastive "
+        f"Forward-Forward (arXiv 2409.11593), layer by layer and without labels, and a linear readout of its features."
+        f"\n\nRecipe `{run.recipe.name}`, seed {run.seed}, backend `{run.backend}`{hardware}; trained with {trained}. "
+        "These and the formats of every tensor are in each file's metadata."
+    )
+
+
+def _files(summary: dict[str, Any]) -> str:
+    rows = ["| file | bytes | what it is |", "| --- | ---: | --- |"]
+    rows += [f"| `{name}` | {file['bytes']} | {ABOUT[name]} |" for name, file in summary["files"].items()]
+    reasons = dict.fromkeys(summary["left_out"].values())
+    for reason in reasons:
+        names = [f"`{name}`" for name, why in summary["left_out"].items() if why == reason]
+        rows.append(f"\nLeft out: {', '.join(names)}. {reason}")
+    return "\n".join(rows)
+
+
+def _ends(run: FinishedRun) -> str:
+    data = run.recipe.data
+    shape = " x ".join(map(str, data.input_shape))
+    if len(data.input_shape) == 3:
+        made = f"pixels from 0 to 255, divided by 255, minus {_list(data.mean)}, divided by {_list(data.std)}"
+    else:
+        made = (
+            "features minus the training part's mean, divided by its standard deviation, then minus "
+            f"{_list(data.mean)}, divided by {_list(data.std)}"
+        )
+    lines = [f"- Input `x`: float32, N x {shape}, any N: `{data.name}`, {made}."]
+    if needs_label(run.recipe):
+        lines.append("  The place of the label holds the neutral one, 1 / classes in every entry.")
+    lines.append(
+        f"- Output `features`: N x {run.recipe.readout_features}, what the readout reads. Output `logits`: N x "
+        f"{data.classes}; the class is the first of the largest."
+    )
+    if run.fixed is not None:
+        feature = next(iter(run.fixed.backend.formats.values())).feature.one
+        lines.append(
+            f"- `integer.onnx` gives integers: a feature is one times 2^-{feature}, a logit one times "
+            f"2^-{run.fixed.readout_frac + feature}; it rounds `x` itself, so that it takes the same input."
+        )
+    example = (
+        'import onnxruntime\n\nsession = onnxruntime.InferenceSession("float.onnx")\n'
+        'features, logits = session.run(["features", "logits"], {"x": x})\nclasses = logits.argmax(axis=1)'
+    )
+    return "\n".join(lines) + f"\n\n```python\n{example}\n```"
+
+
+def _accuracy(run: FinishedRun) -> str:
+    found = f"The run's own, measured by scff-hw when it was trained: {run.accuracy:.2%} ({run.measured_on})."
+    return found.replace("%", " %")
+
+
+def _checks(summary: dict[str, Any]) -> str:
+    versions = summary["versions"]
+    text = (
+        f"At export, with onnx {versions['onnx']} and onnxruntime {versions['onnxruntime']}, on the first "
+        f"{summary['samples']} of {summary['test_samples']} test samples, and on one sample alone: ONNX's checker "
+        "(full), strict shape inference, and the readers below. `float.onnx` had to come within 1e-5 of the "
+        "library's float32 logits, relative to the largest"
+    )
+    if "integer.onnx" in summary["files"]:
+        text += "; `integer.onnx` had to equal the integer reference in every feature and logit; the others are "
+        text += "compared with it"
+    rows = [
+        "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | class |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, file in summary["files"].items():
+        for reader, found in file["readers"].items():
+            same = "-" if file["held_to"] == "float" else f"{found['features_equal']:.2%}"
+            logits = "-" if file["held_to"] == "float" else f"{found['logits_equal']:.2%}"
+            gap = f"{found['largest_logit_difference']:.1e}, {found['mean_logit_difference']:.1e}"
+            rows.append(
+                f"| `{name}` | {reader} | {found['samples']} | {found['accuracy']:.2%} | {same} | {logits} | {gap} | "
+                f"{found['classes_equal']:.2%} |".replace("%", " %")
+            )
+    note = "Differences are those of logits, relative to the largest logit."
+    return f"{text}.\n\n" + "\n".join(rows) + f"\n\n{note}"
+
+
+def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
+    lines = ["- Inference only: nothing here learns. Opset 13, IR version 8; every size but the batch is fixed."]
+    if run.fixed is not None:
+        lines.append("- `float.onnx` computes in float32 with the run's weights on their grids, and rounds nothing.")
+        lines.append(
+            "- `integer.onnx` holds its integers in int64, float64 and float32, within the range where these are "
+            "exact: it is for equality, not for speed."
+        )
+        half_up = ""
+        if next(iter(run.fixed.backend.formats.values())).rounding == "half_up":
+            half_up = ", and rounds halves to even where this run rounds them up"
+        if len(summary["files"]) > 2:
+            lines.append("\n" + WHY_CLOSE.format(half_up=half_up))
+    elif run.backend != "float":
+        lines.append(
+            f"- The weights are those read back from the {run.backend} backend at the end of the run. What its "
+            "hardware does besides (noise of reading, converters, drift) is not in the graph, so accuracies can differ."
+        )
+    if run.recipe.training.dtype != "float32":
+        lines.append(f"- The run learned in {run.recipe.training.dtype}; the graph computes in float32.")
+    return "\n".join(lines)
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{value:g}' for value in values)}] a channel"

@@ -1,0 +1,215 @@
+"""A finished run as a folder of ONNX files with a model card, each file checked before the folder appears."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scff_hw.data import Augmentation
+from scff_hw.errors import UsageError
+from scff_hw.export.onnx_card import CARD, card
+from scff_hw.export.onnx_check import Expected, check_file
+from scff_hw.export.onnx_float import float_model
+from scff_hw.export.onnx_parts import onnx
+from scff_hw.export.onnx_readers import Answers, TooFarError
+from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+from scff_hw.training.progress import Progress, SilentProgress
+
+SAMPLES = 300
+"""Test samples that every file is checked on, unless asked otherwise."""
+
+SCALE_SAMPLES = 64
+"""Samples, of those that hidden layers learned from, that the 8-bit products of QOperator get their scale by."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A file to be written.
+
+    Attributes:
+        demand: what it is held to; see `check_file`.
+        units: of its features and logits, in steps of the integers expected.
+    """
+
+    model: onnx.ModelProto
+    demand: str
+    expected: Expected
+    units: tuple[float, float] = (1.0, 1.0)
+
+
+def export_onnx(
+    run: Path,
+    out: Path,
+    *,
+    samples: int = SAMPLES,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write and check the ONNX files of a finished run: `out` holds them all, or is not there.
+
+    Args:
+        out: a folder that does not exist, or is empty.
+        samples: of the run's test data that every file is checked on; at most as many as there are.
+    Returns:
+        The figures of every check, as `scff-hw export onnx --json` prints them.
+
+    Raises:
+        UsageError: `out` is not empty, or `samples` is not positive.
+        CheckpointError: not a finished run.
+        DataError: the run's data set, on which files are checked, is not there.
+        ExportError: a file failed a check.
+    """
+    progress = progress or SilentProgress()
+    check_out(out)
+    if samples < 1:
+        raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
+    found = finished_run(run, data_dir)
+    count = min(samples, len(found.test))
+    planned, left_out = plan(found)
+    with _appearing(out) as folder:
+        files: dict[str, Any] = {}
+        for name, file in planned.items():
+            path = folder / name
+            path.write_bytes(file.model.SerializeToString(deterministic=True))
+            try:
+                figures = check_file(path, file.demand, found.test, count, file.expected, progress, file.units)
+            except TooFarError as error:
+                if file.demand != "qoperator":
+                    raise
+                # this network does not allow it: its products need more than 8 bits
+                left_out[name] = str(error)
+                path.unlink()
+                continue
+            files[name] = {"bytes": path.stat().st_size, "held_to": file.demand, "readers": figures}
+        summary = {
+            "run": str(run),
+            "out": str(out),
+            "recipe": found.recipe.name,
+            "seed": found.seed,
+            "backend": found.backend,
+            **({} if found.profile is None else {"profile": found.profile}),
+            "test_accuracy": found.accuracy,
+            "measured_on": found.measured_on,
+            "samples": count,
+            "test_samples": len(found.test),
+            "files": files,
+            "left_out": left_out,
+            "versions": {name: version(name) for name in ("scff-hw", "onnx", "onnxruntime")},
+        }
+        (folder / CARD).write_text(card(found, summary), encoding="utf-8")
+    return summary
+
+
+def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    """The files of a run, and why others are left out, both by name."""
+    shape = run.recipe.data.input_shape
+    model = float_model(run.network, run.layers, run.weight, run.bias, shape, metadata(run, "float"))
+
+    def as_float(x: NDArray[np.float32]) -> Answers:
+        features, logits = float_answers(run, torch.from_numpy(x))
+        return features.numpy(), logits.numpy()
+
+    planned = {"float.onnx": Planned(model, "float", as_float)}
+    if run.fixed is None:
+        reason = f"The run is on the {run.backend} backend; integers need a run on the fixed one."
+        return planned, dict.fromkeys(("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx"), reason)
+    more, left_out = _plan_fixed(run)
+    return planned | more, left_out
+
+
+def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    # the fixed backend needs brevitas, which other runs do without
+    from scff_hw.export.onnx_integer import integer_model
+    from scff_hw.export.onnx_quantised import Dialect, Qdq, QOnnx, QOperator, quantised_model
+    from scff_hw.export.onnx_reference import integer_answers, integer_readout, integer_stack, product_formats
+
+    shape = run.recipe.data.input_shape
+    assert run.fixed is not None
+    stack, readout = integer_stack(run.fixed), integer_readout(run)
+
+    def as_integers(x: NDArray[np.float32]) -> Answers:
+        return integer_answers(stack, run.layers, readout, x.astype(np.float64))
+
+    model = integer_model(stack, run.layers, readout, shape, metadata(run, "integer"))
+    planned = {"integer.onnx": Planned(model, "integer", as_integers)}
+    dialects: dict[str, Dialect] = {"qdq": Qdq(), "qonnx": QOnnx()}
+    left_out: dict[str, str] = {}
+    if all(isinstance(layer.spec.formats.weight.frac, int) for layer in stack):
+        few = torch.arange(min(SCALE_SAMPLES, len(run.learned)))
+        x = run.learned.batch(few, Augmentation()).double().numpy()
+        dialects["qoperator"] = QOperator(product_formats(stack, x))
+    else:
+        left_out["qoperator.onnx"] = "The run has a weight scale a channel; QLinearMatMul is written with one a layer."
+    units = 2.0 ** stack[0].spec.formats.feature.one, 2.0**readout.frac
+    for name, dialect in dialects.items():
+        model = quantised_model(dialect, stack, run.layers, readout, shape, metadata(run, name), name)
+        planned[f"{name}.onnx"] = Planned(model, name, as_integers, units)
+    return planned, left_out
+
+
+def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
+    """What every file says of itself."""
+    found = {
+        "kind": kind,
+        "recipe": run.recipe.name,
+        "description": run.recipe.description,
+        "data": run.recipe.data.name,
+        "seed": str(run.seed),
+        "backend": run.backend,
+        "scff_hw_version": version("scff-hw"),
+        "trained_with": json.dumps(run.versions, sort_keys=True),
+        "test_accuracy": repr(run.accuracy),
+        "measured_on": run.measured_on,
+    }
+    if run.profile is not None:
+        found["profile"] = run.profile
+    if run.fixed is not None:
+        formats = run.fixed.backend.formats
+        feature = next(iter(formats.values())).feature.one
+        found |= {
+            "formats": json.dumps({name: form.to_json() for name, form in formats.items()}),
+            "rounding": next(iter(formats.values())).rounding,
+            "features_frac": str(feature),
+            "readout_weight_frac": str(run.fixed.readout_frac),
+            "logits_frac": str(run.fixed.readout_frac + feature),
+        }
+    return found
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        UsageError: it is not empty, or a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"The folder to export to must be a folder; {out} is a file.")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"The folder {out} is not empty; choose another --out.")
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name at the end, and is removed where something goes wrong."""
+    place = out.absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        folder.chmod(0o755)
+        yield folder
+        os.replace(folder, place)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

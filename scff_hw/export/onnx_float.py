@@ -1,0 +1,145 @@
+"""The float graph of a network: `scff_hw.core` at inference, operation by operation, in float32.
+
+The sources of each operation are named in `scff_hw.core.functional` and `scff_hw.core.streams`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from scff_hw.backends.protocol import Dense
+from scff_hw.core.functional import STD_EPSILON, Pool
+from scff_hw.core.layer import PairLayer
+from scff_hw.core.network import Network
+from scff_hw.export.onnx_graph import (
+    FEATURES,
+    INPUT,
+    LOGITS,
+    Graph,
+    Value,
+    Windows,
+    flat,
+    max_pooled,
+    per_channel,
+    reflected,
+)
+from scff_hw.export.onnx_parts import TensorProto, onnx
+
+F32 = np.float32
+
+
+def float_model(
+    network: Network,
+    layers: Sequence[int],
+    weight: Tensor,
+    bias: Tensor,
+    shape: Sequence[int],
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The network and its readout in float32.
+
+    Args:
+        network: of `PairLayer`.
+        layers: 0-based, those whose features the readout reads.
+        weight, bias: of the readout, `[classes, F]` and `[classes]`.
+        shape: of one input sample.
+    """
+    graph = Graph()
+    value, features = Value(INPUT, tuple(shape)), []
+    for index, layer in enumerate(network.layers[: max(layers) + 1]):
+        value = _layer(graph, value, layer, f"layers.{index + 1}")
+        if index in layers:
+            features.append(float_features(graph, value, layer.readout_pool))
+    width = sum(each.size for each in features)
+    read = graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1)
+    readout = [_named(graph, weight, "readout.weight"), _named(graph, bias, "readout.bias")]
+    graph.op("Gemm", read, *readout, name=LOGITS, transB=1)
+    outputs = {FEATURES: (width, TensorProto.FLOAT), LOGITS: (len(bias), TensorProto.FLOAT)}
+    return graph.model("scff_float", shape, outputs, metadata, "SCFF network and linear readout in float32")
+
+
+def standardised(graph: Graph, x: Value) -> Value:
+    """Zero mean and unit unbiased standard deviation for every sample."""
+    centred, energy = _centred(graph, x)
+    variance = graph.op("Div", energy, np.array(max(x.size - 1, 1), F32))
+    std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
+    return Value(graph.op("Div", centred, std), x.shape)
+
+
+def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
+    """Pooling of a float32 map as PyTorch does it."""
+    if pool is None:
+        return x
+    if pool.kind == "max":
+        return max_pooled(graph, x, pool)
+    windows = Windows.of(pool, x.shape)
+    name = graph.op(
+        "AveragePool",
+        x.name,
+        kernel_shape=[pool.size] * 2,
+        strides=[pool.stride] * 2,
+        pads=windows.pads,
+        count_include_pad=1,
+    )
+    if (windows.counts != pool.size**2).any():
+        name = graph.op("Mul", name, (pool.size**2 / windows.counts).astype(F32))
+    return Value(name, windows.shape)
+
+
+def passed_on(graph: Graph, z: Value, transmit: str) -> Value:
+    """Triangle or ReLU of a pre-activation."""
+    name = z.name
+    if transmit == "triangle":
+        name = graph.op("Sub", name, graph.op("ReduceMean", name, axes=[1], keepdims=1))
+    return Value(graph.op("Relu", name), z.shape)
+
+
+def float_features(graph: Graph, output: Value, pool: Pool | None) -> Value:
+    """The readout's view of a layer's output."""
+    return standardised(graph, flat(graph, pooled(graph, output, pool)))
+
+
+def _layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
+    dense = isinstance(layer.array.geometry, Dense)
+    x = flat(graph, x) if dense else x
+    weight = _named(graph, layer.array.weight, f"{name}.weight")
+    bias = layer.array.bias
+    units = len(bias)
+    if not layer.makes_pairs:
+        x = standardised(graph, reflected(graph, x, layer.padding))
+        parts = (x.name, weight, _named(graph, bias, f"{name}.bias"))
+        u = graph.op("Gemm", *parts, transB=1) if dense else graph.op("Conv", *parts)
+        z = Value(u, _shape(x, layer, units))
+    else:
+        x = reflected(graph, standardised(graph, x), layer.padding)
+        centred, energy = _centred(graph, x)
+        # a sample paired with itself: twice its energy over twice its values
+        variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
+        std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
+        u = graph.op("Gemm", centred, weight, transB=1) if dense else graph.op("Conv", centred, weight)
+        shape = _shape(x, layer, units)
+        twice = per_channel(2 * bias.detach().cpu().float().numpy(), shape)
+        scaled = graph.op("Mul", u, graph.op("Div", np.array(2, F32), std))
+        z = Value(graph.op("Add", scaled, graph.constant(twice, name=f"{name}.twice_bias")), shape)
+    return pooled(graph, passed_on(graph, z, layer.transmit), layer.pool)
+
+
+def _shape(x: Value, layer: PairLayer, units: int) -> tuple[int, ...]:
+    geometry = layer.array.geometry
+    if isinstance(geometry, Dense):
+        return (units,)
+    return (units, *(side - geometry.kernel + 1 for side in x.shape[1:]))
+
+
+def _centred(graph: Graph, x: Value) -> tuple[str, str]:
+    """The centred values of each sample, and the sum of their squares, of the same rank."""
+    centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1))
+    axes = np.array(x.axes, dtype=np.int64)
+    return centred, graph.op("ReduceSum", graph.op("Mul", centred, centred), axes, keepdims=1)
+
+
+def _named(graph: Graph, values: Tensor, name: str) -> str:
+    return graph.constant(values.detach().cpu().float().numpy(), name=name)

@@ -1,0 +1,74 @@
+"""The integer reference of a run in fixed point, and what it answers: what integer graphs are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.calibration import best_format
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
+from scff_hw.backends.fixed.integer import Ints, shift_right
+from scff_hw.backends.fixed.layer import FixedLayer
+from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.export.onnx_integer import IntegerReadout
+from scff_hw.export.onnx_run import FinishedRun, FixedRun
+
+
+def integer_stack(fixed: FixedRun) -> list[IntegerLayer]:
+    """The reference's layers, holding the run's integers bit for bit."""
+    stack = []
+    for layer in cast("Sequence[FixedLayer]", fixed.network.layers):
+        state = layer.array.state()
+        found = IntegerLayer(layer.array.weight.numpy(), layer.array.bias.numpy(), layer.spec)
+        found.held = state["held"].flatten(1).numpy().astype(np.int64)
+        found.bias = state["bias"].numpy().astype(np.int64)
+        stack.append(found)
+    return stack
+
+
+def integer_readout(run: FinishedRun) -> IntegerReadout:
+    """The readout's integers; its numbers are on their grids already."""
+    assert run.fixed is not None, "a run that is not in fixed point was asked for its integers"
+    feature = next(iter(run.fixed.backend.formats.values())).feature
+    frac = run.fixed.readout_frac
+    weight, bias = run.weight.double().numpy(), run.bias.double().numpy()
+    whole = QFormat(8, frac), QFormat(32, frac + feature.one)
+    return IntegerReadout(quantise(weight, whole[0]), quantise(bias, whole[1]), whole[1].one)
+
+
+def integer_answers(
+    stack: Sequence[IntegerLayer], layers: Sequence[int], readout: IntegerReadout, x: NDArray[np.float64]
+) -> tuple[Ints, Ints]:
+    """Features `[N, F]` and logits `[N, classes]` of the reference for samples `[N, ...]`."""
+    value, features = quantise(x, stack[0].spec.formats.input), []
+    for index, layer in enumerate(stack[: max(layers) + 1]):
+        if layer.spec.kernel is None:
+            value = value.reshape(len(value), -1)
+        value = layer.forward(value)
+        if index in layers:
+            features.append(layer.features(value))
+    read = np.concatenate(features, axis=1)
+    return read, logits(read, readout.weight, readout.bias)
+
+
+def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> list[QFormat]:
+    """For each layer, the 8-bit format with the least squared error on what its products give for samples `[N, ...]`.
+
+    A convolution's products include the bias, as in QLinearConv; a dense layer's do not, as in QLinearMatMul.
+    """
+    value, found = quantise(x, stack[0].spec.formats.input), []
+    for layer in stack:
+        form = layer.spec.formats
+        if layer.spec.kernel is None:
+            value = value.reshape(len(value), -1)
+        u = layer.mvm(layer.standardised(value))
+        if layer.spec.kernel is not None:
+            u = u + shift_right(layer.bias, BIAS_GUARD_BITS, form.rounding)
+        numbers = u * np.exp2(-np.asarray(form.accumulator.fracs, np.float64))
+        found.append(best_format(torch.from_numpy(numbers), 8))
+        value = layer.forward(value)
+    return found

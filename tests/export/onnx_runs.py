@@ -1,0 +1,80 @@
+"""Tiny finished runs, on data that need no download, for the tests of exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scff_hw.hardware import load_profile
+from scff_hw.recipes import load_recipe
+from scff_hw.training import train
+
+LEARN = "{epochs: 1, optimiser: sgd, learning_rate: 0.1, theta_pos: 0.5, theta_neg: 0.5}"
+
+DENSE = f"""
+  - {{kind: dense, units: 24, init: linear, pairs: made, learn: {LEARN}}}
+  - {{kind: dense, units: 12, init: linear, pairs: passed, transmit: relu, learn: {LEARN}}}
+"""
+
+CONV = f"""
+  - kind: conv2d
+    channels: 6
+    kernel: 3
+    padding: 1
+    init: xavier
+    pairs: made
+    pool: {{kind: max, size: 3, stride: 2, padding: 1, ceil: true}}
+    readout_pool: {{kind: avg, size: 2, stride: 2, padding: 0, ceil: true}}
+    learn: {LEARN}
+  - kind: conv2d
+    channels: 5
+    kernel: 3
+    padding: 1
+    init: xavier
+    pairs: passed
+    transmit: relu
+    pool: {{kind: avg, size: 3, stride: 2, padding: 1, ceil: true}}
+    learn: {LEARN}
+  - {{kind: dense, units: 10, init: linear, pairs: made, learn: {LEARN}}}
+"""
+
+FLOOR = f"""
+  - kind: conv2d
+    channels: 4
+    kernel: 2
+    padding: 0
+    init: xavier
+    pairs: made
+    pool: {{kind: avg, size: 2, stride: 3, padding: 1, ceil: false}}
+    readout_pool: {{kind: max, size: 2, stride: 2, padding: 0, ceil: false}}
+    learn: {LEARN}
+"""
+
+RECIPE = """
+name: tiny
+description: a tiny network
+source: tests
+data: {{name: digits, mean: [0.1], std: [0.9]}}
+training: {{batch_size: 100, rule: {{name: {rule}, options: {{}}}}}}
+layers: {layers}
+readout: {{layers: {read}, epochs: 2}}
+controls: {{untrained: false}}
+"""
+
+
+def tiny_run(
+    folder: Path,
+    layers: str,
+    *sets: str,
+    backend: str = "float",
+    rule: str = "scff",
+    read: list[int] | None = None,
+    profile: str | None = None,
+) -> Path:
+    """Train a network of `layers` for a moment, and return its run folder."""
+    recipe = folder.with_suffix(".yaml")
+    numbers = read or list(range(1, layers.count("kind: conv2d") + layers.count("kind: dense") + 1))
+    recipe.write_text(RECIPE.format(rule=rule, layers=layers, read=numbers))
+    hardware: dict[str, Any] = {} if profile is None else {"profile": load_profile(profile)}
+    train(load_recipe(str(recipe), list(sets)), folder, backend=backend, **hardware)
+    return folder

@@ -1,0 +1,251 @@
+"""The ONNX files of a run: equal to the library, and refused where they are not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from scff_hw.data import Augmentation
+from scff_hw.export import onnx_check, onnx_export
+from scff_hw.export.onnx_export import export_onnx, plan
+from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, ExportError
+from scff_hw.export.onnx_reference import integer_answers, integer_readout, integer_stack
+from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+
+from .onnx_runs import CONV, DENSE, FLOOR, tiny_run
+
+ALL = {"float.onnx", "integer.onnx", "qdq.onnx", "qonnx.onnx", "qoperator.onnx"}
+SAMPLES = 120
+
+
+@pytest.fixture(scope="module")
+def float_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "float-conv", CONV)
+
+
+@pytest.fixture(scope="module")
+def fixed_dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "fixed-dense", DENSE, backend="fixed")
+
+
+@pytest.fixture(scope="module")
+def fixed_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "fixed-conv", CONV, backend="fixed")
+
+
+def batch(run: FinishedRun, count: int = SAMPLES) -> np.ndarray:
+    return run.test.batch(torch.arange(count), Augmentation()).numpy()
+
+
+def answers(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    features, logits = session.run(["features", "logits"], {"x": x})
+    return np.asarray(features), np.asarray(logits)
+
+
+@pytest.mark.parametrize("layers", [DENSE, CONV, FLOOR], ids=["dense", "conv", "floor"])
+def test_float_graphs_give_the_librarys_logits(layers: str, tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", layers)
+    summary = export_onnx(run, tmp_path / "out", samples=SAMPLES)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"float.onnx", "README.md"}
+    assert set(summary["files"]["float.onnx"]["readers"]) == {EVALUATOR, OPTIMISED, PLAIN}
+    found = finished_run(run)
+    x = batch(found)
+    expected = float_answers(found, torch.from_numpy(x))[1].numpy()
+    for rows in (x, x[:1], x[:7]):
+        logits = answers(tmp_path / "out" / "float.onnx", rows)[1]
+        assert np.abs(logits - expected[: len(rows)]).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_supervised_network_reads_a_neutral_label(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", DENSE, rule="forward-forward-supervised")
+    export_onnx(run, tmp_path / "out", samples=20)
+    assert "neutral" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_analog_run_is_exported_with_the_weights_that_were_read_back(tmp_path: Path) -> None:
+    layer = "\n  - {kind: dense, units: 8, init: linear, pairs: made, learn: " + (
+        "{epochs: 1, optimiser: sgd, learning_rate: 0.1, theta_pos: 0.5, theta_neg: 0.5}}\n"
+    )
+    run = tiny_run(tmp_path / "run", layer, backend="analog", profile="ecram")
+    summary = export_onnx(run, tmp_path / "out", samples=20)
+    assert set(summary["files"]) == {"float.onnx"} and summary["profile"] == "ecram"
+    weight = finished_run(run).network.layers[0].array.weight.numpy()
+    held = initialisers(tmp_path / "out" / "float.onnx")
+    np.testing.assert_array_equal(held["layers.1.weight"], weight)
+    assert "noise" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("fixed_point.rounding=half_up",),
+        ("fixed_point.weight_bits=4", "fixed_point.shadow_bits=0", "fixed_point.activation_bits=6"),
+        ("fixed_point.weight_scales=channel",),
+    ],
+    ids=["default", "half_up", "narrow", "channel"],
+)
+@pytest.mark.parametrize("layers", [DENSE, CONV, FLOOR], ids=["dense", "conv", "floor"])
+def test_integer_graphs_equal_the_reference(layers: str, sets: tuple[str, ...], tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", layers, *sets, backend="fixed")
+    summary = export_onnx(run, tmp_path / "out", samples=SAMPLES)
+    assert set(summary["files"]) | set(summary["left_out"]) == ALL
+    per_channel = "fixed_point.weight_scales=channel" in sets
+    assert set(summary["left_out"]) == ({"qoperator.onnx"} if per_channel else set())
+    found = finished_run(run)
+    assert found.fixed is not None
+    stack, readout = integer_stack(found.fixed), integer_readout(found)
+    x = batch(found)
+    expected = integer_answers(stack, found.layers, readout, x.astype(np.float64))
+    features, logits = answers(tmp_path / "out" / "integer.onnx", x)
+    assert (features.dtype, logits.dtype) == (np.int8, np.int32)
+    np.testing.assert_array_equal(features, expected[0])
+    np.testing.assert_array_equal(logits, expected[1])
+    # the backend that the run was trained and measured with agrees
+    own = found.fixed.network.features(torch.from_numpy(x), found.layers).double()
+    own = own @ found.weight.double().T + found.bias.double()
+    np.testing.assert_array_equal(own.numpy() * 2.0**readout.frac, logits)
+
+
+def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path) -> None:
+    summary = export_onnx(fixed_conv, tmp_path / "out", samples=SAMPLES)
+    found = finished_run(fixed_conv)
+    assert found.fixed is not None
+    stack, readout = integer_stack(found.fixed), integer_readout(found)
+    for name in ("integer.onnx", "qdq.onnx", "qoperator.onnx"):
+        held = initialisers(tmp_path / "out" / name)
+        for number, layer in enumerate(stack, start=1):
+            weight = held[f"layers.{number}.weight"]
+            assert weight.dtype == np.int8
+            if name == "qoperator.onnx" and weight.ndim == 2:
+                weight = weight.T
+            np.testing.assert_array_equal(weight.reshape(len(layer.weight), -1), layer.weight)
+        weight = held["readout.weight"]
+        np.testing.assert_array_equal(weight.T if name == "qoperator.onnx" else weight, readout.weight)
+    for name in ("qdq.onnx", "qonnx.onnx", "qoperator.onnx"):
+        for figures in summary["files"][name]["readers"].values():
+            assert figures["mean_logit_difference"] < 0.05
+            assert figures["classes_equal"] > 0.8
+    assert set(summary["files"]["qonnx.onnx"]["readers"]) == {EVALUATOR}
+
+
+def test_operators_of_each_dialect(fixed_dense: Path, tmp_path: Path) -> None:
+    export_onnx(fixed_dense, tmp_path / "out", samples=10)
+    kinds = {name: operators(tmp_path / "out" / name) for name in ALL}
+    assert {"QuantizeLinear", "DequantizeLinear", "Gemm"} <= kinds["qdq.onnx"]
+    assert {"QLinearMatMul", "MatMulInteger"} <= kinds["qoperator.onnx"]
+    assert "Quant" in kinds["qonnx.onnx"]
+    assert not {"QuantizeLinear", "Quant"} & kinds["integer.onnx"]
+    scales = [
+        value
+        for name in ("qdq.onnx", "qoperator.onnx")
+        for value in initialisers(tmp_path / "out" / name).values()
+        if value.dtype == np.float32 and value.size == 1 and 0 < value < 1e-1
+    ]
+    exact = [float(scale) for scale in scales if float(scale) > 1e-9]
+    assert all(np.frexp(scale)[0] == 0.5 for scale in exact)
+
+
+def test_every_file_says_what_it_is(fixed_dense: Path, tmp_path: Path) -> None:
+    summary = export_onnx(fixed_dense, tmp_path / "out", samples=10)
+    for name in ALL:
+        model = onnx.load(str(tmp_path / "out" / name))
+        known = {each.key: each.value for each in model.metadata_props}
+        assert (known["recipe"], known["seed"], known["backend"]) == ("tiny", "0", "fixed")
+        assert known["rounding"] == "half_even" and known["scff_hw_version"] == model.producer_version
+        assert json.loads(known["formats"])["layers.1"]["weight"]["bits"] == 8
+        assert [each.version for each in model.opset_import if not each.domain] == [13]
+        assert model.ir_version == 8
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"`{name}`" in card for name in ALL)
+    assert f"{summary['test_accuracy']:.2%}".replace("%", " %") in card
+    assert max(map(len, card.splitlines())) < 1000
+
+
+def test_the_same_run_gives_the_same_bytes(fixed_dense: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        export_onnx(fixed_dense, tmp_path / name, samples=10)
+    for name in ALL:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["float.onnx", "integer.onnx"])
+def test_one_changed_weight_fails_the_export(
+    name: str, fixed_dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perturbed(run: FinishedRun) -> Any:
+        planned, left_out = plan(run)
+        change_a_weight(planned[name].model)
+        return planned, left_out
+
+    monkeypatch.setattr(onnx_export, "plan", perturbed)
+    with pytest.raises(ExportError, match=name):
+        export_onnx(fixed_dense, tmp_path / "out", samples=SAMPLES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quantised_file_of_other_weights_fails_the_export(
+    fixed_dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shuffled(run: FinishedRun) -> Any:
+        planned, left_out = plan(run)
+        for tensor in planned["qdq.onnx"].model.graph.initializer:
+            if tensor.name == "readout.weight":
+                values = np.ascontiguousarray(numpy_helper.to_array(tensor)[::-1])
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return planned, left_out
+
+    monkeypatch.setattr(onnx_export, "plan", shuffled)
+    with pytest.raises(ExportError, match=r"qdq\.onnx"):
+        export_onnx(fixed_dense, tmp_path / "out", samples=SAMPLES)
+
+
+def test_8_bit_products_that_do_not_do_are_left_out(
+    fixed_dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(onnx_check.CLOSE, "qoperator", 1e-9)
+    summary = export_onnx(fixed_dense, tmp_path / "out", samples=20)
+    assert list(summary["left_out"]) == ["qoperator.onnx"]
+    assert not (tmp_path / "out" / "qoperator.onnx").exists()
+    assert "Left out: `qoperator.onnx`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_graph_that_is_not_onnx_fails_the_export(
+    float_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: FinishedRun) -> Any:
+        planned, left_out = plan(run)
+        planned["float.onnx"].model.graph.node[0].input[0] = "nowhere"
+        return planned, left_out
+
+    monkeypatch.setattr(onnx_export, "plan", broken)
+    with pytest.raises(ExportError, match=r"float\.onnx is not valid ONNX"):
+        export_onnx(float_conv, tmp_path / "out", samples=10)
+
+
+def change_a_weight(model: onnx.ModelProto) -> None:
+    """By one step of an integer, or by a thousandth."""
+    for tensor in model.graph.initializer:
+        if tensor.name == "readout.weight":
+            values = numpy_helper.to_array(tensor).copy()
+            values[0, 0] += values.dtype.type(1 if values.dtype == np.int8 else 1e-3)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+            return
+    raise AssertionError("there is no readout.weight")
+
+
+def initialisers(path: Path) -> dict[str, np.ndarray]:
+    return {each.name: numpy_helper.to_array(each) for each in onnx.load(str(path)).graph.initializer}
+
+
+def operators(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(str(path)).graph.node}

@@ -1,0 +1,71 @@
+"""Integer graphs against the integer reference on real data: every feature and every logit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scff_hw.data import Dataset, Split, load
+from scff_hw.export import onnx_run
+from scff_hw.export.onnx_export import export_onnx
+from scff_hw.export.onnx_readers import EVALUATOR
+from scff_hw.recipes import load_recipe
+from scff_hw.training import session, train
+
+SHORT = ["readout.epochs=2", "controls.backprop=null", "controls.untrained=false", "layers.*.learn.epochs=1"]
+PLAIN_SGD = ["layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0"]
+TRAIN, TEST = 2000, 400
+
+
+@pytest.fixture
+def part_of_mnist(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNIST's first images, so that a run takes seconds."""
+
+    def first(split: Split, count: int) -> Split:
+        assert split.labels is not None
+        return replace(split, images=split.images[:count], labels=split.labels[:count])
+
+    def short(name: str, directory: Path | None = None) -> Dataset:
+        whole = load(name, directory)
+        return replace(whole, train=first(whole.train, TRAIN), test=first(whole.test, TEST))
+
+    for module in (session, onnx_run):
+        monkeypatch.setattr(module, "load", short)
+
+
+def mnist_run(folder: Path, data_dir: Path, recipe: str, *sets: str) -> Path:
+    train(load_recipe(recipe, [*SHORT, *sets]), folder, backend="fixed", data_dir=data_dir)
+    return folder
+
+
+def assert_equal(run: Path, out: Path, data_dir: Path, samples: int) -> None:
+    summary = export_onnx(run, out, samples=samples, data_dir=data_dir)
+    assert summary["samples"] == samples
+    readers = summary["files"]["integer.onnx"]["readers"]
+    assert len(readers) == 3
+    for name, figures in readers.items():
+        assert figures["samples"] == samples or (name == EVALUATOR and figures["samples"] >= 10)
+        assert figures["features_equal"] == figures["logits_equal"] == 1
+    # a run's accuracy is that of its graph
+    if samples == summary["test_samples"]:
+        assert readers["onnxruntime"]["accuracy"] == pytest.approx(summary["test_accuracy"], abs=1e-12)
+
+
+def test_mnist_dense(part_of_mnist: None, data_dir: Path, tmp_path: Path) -> None:
+    run = mnist_run(tmp_path / "run", data_dir, "mnist-500")
+    assert_equal(run, tmp_path / "out", data_dir, TEST)
+
+
+def test_mnist_conv(part_of_mnist: None, data_dir: Path, tmp_path: Path) -> None:
+    run = mnist_run(tmp_path / "run", data_dir, "mnist-cnn", *PLAIN_SGD, "layers.1.channels=12")
+    assert_equal(run, tmp_path / "out", data_dir, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["mnist-500", "mnist-cnn"])
+def test_the_whole_test_set(recipe: str, data_dir: Path, tmp_path: Path) -> None:
+    sets = ["layers.1.channels=16"] if recipe == "mnist-cnn" else []
+    run = mnist_run(tmp_path / "run", data_dir, recipe, *PLAIN_SGD, *sets)
+    assert_equal(run, tmp_path / "out", data_dir, 10_000)
