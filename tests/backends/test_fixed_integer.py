@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scff_hw.backends.fixed import QFormat, integer
+from scff_hw.backends.fixed.calibration import default_formats
 from scff_hw.backends.fixed.formats import Rounding
-from scff_hw.backends.fixed.reference import quantise, requantise, standardise
+from scff_hw.backends.fixed.reference import LayerSpec, coefficients, quantise, requantise, standardise
 from scff_hw.backends.fixed.steps import dithering, fast_draws
 from scff_hw.backends.fixed.tensors import isqrt as fast_isqrt
 from scff_hw.backends.fixed.tensors import standardise as fast_standardise
 from scff_hw.core.functional import standardise as float_standardise
 from scff_hw.errors import WidthError
+from scff_hw.recipes.fixed_point import FixedPoint
 
 WORDS = st.integers(-(2**31) + 1, 2**31 - 1)
 ROUNDINGS = st.sampled_from(["half_even", "half_up"])
@@ -254,3 +256,11 @@ def test_extreme_samples_stay_within_their_widths(n: int, value: int, rest: int)
         exact = (n - 1) / math.sqrt(n)
         wide = standardise(x[:1], QFormat(16, 5), "half_even")
         assert abs(wide[0, 0]) / 32 == pytest.approx(exact, rel=2**-5 if abs(value - rest) == 1 else 2**-9, abs=1 / 32)
+
+
+def test_squares_of_goodness_that_leave_64_bits_are_refused() -> None:
+    form = default_formats(torch.full((2, 2), 0.1), FixedPoint())
+    spec = LayerSpec(form, 3, True, 1.0, 1.0, 1e-3)
+    sums = np.full((1, 4096), 1 << 26, dtype=np.int64)
+    with pytest.raises(WidthError, match="squares of 4096 goodness sums of up to 67108864 leave 64 bits"):
+        coefficients(sums, sums, spec, 10_000, 4096)

@@ -32,6 +32,7 @@ from scff_hw.backends.fixed.integer import (
     split,
     stochastic_shift,
 )
+from scff_hw.errors import WidthError
 from scff_hw.recipes.shapes import PoolGeometry, pool_length
 
 MEAN_GUARD_BITS = 6
@@ -153,6 +154,8 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, learned_
     theta_pos, theta_neg = (round(t * (1 << TABLE_STEPS_PER_UNIT_LOG2)) for t in (spec.theta_pos, spec.theta_neg))
     pull, push = logistic(theta_pos - g_pos), logistic(g_neg - theta_neg)
     weight = round(spec.penalty * s_pos.shape[1] * (1 << COEFFICIENT_BITS))
+    if s_pos.shape[1] * int(s_pos.max(initial=0)) ** 2 >= 1 << 63:
+        raise WidthError(f"The squares of {s_pos.shape[1]} goodness sums of up to {s_pos.max()} leave 64 bits.")
     norm = isqrt((s_pos * s_pos).sum(axis=1))[:, None]
     pull = pull - s_pos * weight // np.maximum(norm, 1)
     mantissa, _ = split(2 / (units * learned_positions * len(s_pos)))
