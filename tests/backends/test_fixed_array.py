@@ -174,10 +174,10 @@ def test_figures_are_shares_of_what_was_cut_off() -> None:
     array.mvm(torch.tensor([[100.0, -100.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
     array.update(torch.zeros(2, 4), torch.tensor([[9.0, 0.0], [0.0, 0.0]]), torch.zeros(2))
     figures = array.take_figures()
-    assert figures == {"clipped_inputs": 2 / 16, "clipped_errors": 1 / 4, "weights_at_bound": 0.0}
+    assert figures == {"clipped_inputs": 2 / 16, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
     array.update(torch.full((1, 4), 7.0), torch.tensor([[-1.9, 0.0]]), torch.zeros(2))
-    assert array.take_figures()["weights_at_bound"] == 0.5
-    assert array.take_figures() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bound": 0.5}
+    assert array.take_figures()["weights_at_bounds"] == 0.5
+    assert array.take_figures() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bounds": 0.5}
 
 
 def test_weights_stop_at_the_ends_of_their_range() -> None:

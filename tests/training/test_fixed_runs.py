@@ -67,7 +67,7 @@ def test_a_run_records_what_was_cut_off(finished: Path) -> None:
     epochs = [line for line in records(finished) if line["kind"] == "epoch"]
     assert [(line["layer"], line["epoch"]) for line in epochs] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
     for line in epochs:
-        for figure in ("clipped_inputs", "clipped_errors", "weights_at_bound"):
+        for figure in ("clipped_inputs", "clipped_errors", "weights_at_bounds"):
             assert 0 <= line[figure] < 0.05
     assert summary["metrics"]["layers"][0]["clipped_errors"] == epochs[2]["clipped_errors"]
     batches = [line for line in records(finished) if line["kind"] == "batch"]
