@@ -171,10 +171,11 @@ def test_an_input_is_prepared_once_for_its_mvm_and_its_update() -> None:
 def test_figures_are_shares_of_what_was_cut_off() -> None:
     array = FixedBackend(options("weight_headroom=1")).array(torch.full((2, 4), 0.5), torch.zeros(2), Dense(4, 2), SGD)
     assert isinstance(array, Metered)
-    array.mvm(torch.tensor([[100.0, -100.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
-    array.update(torch.zeros(2, 4), torch.tensor([[9.0, 0.0], [0.0, 0.0]]), torch.zeros(2))
+    x = torch.tensor([[100.0, -100.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    array.mvm(x)
+    array.update(x, torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.zeros(2))
     figures = array.take_figures()
-    assert figures == {"clipped_inputs": 2 / 16, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
+    assert figures == {"clipped_inputs": 2 / 8, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
     array.update(torch.full((1, 4), 7.0), torch.tensor([[-1.9, 0.0]]), torch.zeros(2))
     assert array.take_figures()["weights_at_bounds"] == 0.5
     assert array.take_figures() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bounds": 0.5}
