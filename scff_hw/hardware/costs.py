@@ -65,17 +65,6 @@ class Formats(Protocol):
 
 
 @dataclass(frozen=True)
-class NumberFormats:
-    """Formats where a recipe gives none."""
-
-    weight_bits: int = 8
-    activation_bits: int = 8
-    shadow_bits: int = 16
-    error_bits: int = 8
-    accumulator_bits: int = 32
-
-
-@dataclass(frozen=True)
 class Need:
     """What a task needs of a target.
 

@@ -10,7 +10,6 @@ from scff_hw.errors import CheckpointError
 from scff_hw.hardware.costs import (
     SMALLEST_BATCH,
     Need,
-    NumberFormats,
     layer_to_infer,
     layer_to_learn,
     on_target,
@@ -23,7 +22,7 @@ from scff_hw.hardware.workload import workload
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
-FORMATS = tuple(asdict(NumberFormats()))
+FORMATS = ("weight_bits", "activation_bits", "shadow_bits", "error_bits", "accumulator_bits")
 MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
 """Said of the network, not of a layer: several share the memories."""
 

@@ -178,7 +178,7 @@ class CLayer:
     """One layer in C, driven through ctypes, that starts from what an `IntegerLayer` holds."""
 
     def __init__(self, library: ctypes.CDLL, layer: IntegerLayer, shape: tuple[int, ...]) -> None:
-        self.library, self.shape = library, shape
+        self.runtime, self.shape = library, shape
         self.constants = LayerConstants.of(layer.spec, len(layer.held), shape)
         values = dict(self.constants.initialisers())
         self._fracs = np.array(values["weight_frac"], np.int8)
@@ -215,9 +215,9 @@ class CLayer:
         second = narrow[1] if len(narrow) > 1 else None
         batch = Batch(address(narrow[0]), address(second), address(mask), n, partner_shift, rate_shift)
         found = np.empty((2, n, self.constants.transmitted), np.int8)
-        size = self.library.scff_learn_scratch(ctypes.byref(self.struct), n, int(second is not None))
+        size = self.runtime.scff_learn_scratch(ctypes.byref(self.struct), n, int(second is not None))
         scratch = np.empty(size, np.int8)
-        status = self.library.scff_learn(
+        status = self.runtime.scff_learn(
             ctypes.byref(self.struct),
             ctypes.byref(self.state),
             ctypes.byref(batch),
@@ -231,11 +231,11 @@ class CLayer:
 
     def forward(self, x: NDArray[np.int64]) -> NDArray[np.int8]:
         """`scff_forward` of samples, flat."""
-        size = self.library.scff_forward_scratch(ctypes.byref(self.struct))
+        size = self.runtime.scff_forward_scratch(ctypes.byref(self.struct))
         scratch = np.empty(size, np.int8)
         found = np.empty((len(x), self.constants.transmitted), np.int8)
         for sample, y in zip(np.ascontiguousarray(x, np.int8), found, strict=True):
-            status = self.library.scff_forward(
+            status = self.runtime.scff_forward(
                 ctypes.byref(self.struct),
                 Params(address(self.weight), address(self.bias)),
                 ctypes.c_void_p(address(sample)),
@@ -250,7 +250,7 @@ class CLayer:
         """`scff_features` of what samples passed on."""
         found = np.empty((len(passed_on), self.constants.features), np.int8)
         for sample, y in zip(np.ascontiguousarray(passed_on, np.int8), found, strict=True):
-            status = self.library.scff_features(
+            status = self.runtime.scff_features(
                 ctypes.byref(self.struct), ctypes.c_void_p(address(sample)), ctypes.c_void_p(address(y))
             )
             assert status == 0, status
@@ -258,9 +258,9 @@ class CLayer:
 
     def save(self) -> bytes:
         """`scff_save`."""
-        size = self.library.scff_save_size(ctypes.byref(self.struct))
+        size = self.runtime.scff_save_size(ctypes.byref(self.struct))
         found = np.empty(size, np.uint8)
-        status = self.library.scff_save(
+        status = self.runtime.scff_save(
             ctypes.byref(self.struct), ctypes.byref(self.state), ctypes.c_void_p(address(found)), ctypes.c_size_t(size)
         )
         assert status == 0, status
@@ -269,7 +269,7 @@ class CLayer:
     def load(self, saved: bytes) -> int:
         """The status of `scff_load`."""
         buffer = np.frombuffer(saved, np.uint8)
-        return self.library.scff_load(
+        return self.runtime.scff_load(
             ctypes.byref(self.struct),
             ctypes.byref(self.state),
             ctypes.c_void_p(address(buffer)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,6 @@ from scff_hw.hardware import Target, load_target
 from scff_hw.hardware.costs import (
     Formats,
     Need,
-    NumberFormats,
     layer_to_infer,
     layer_to_learn,
     on_target,
@@ -28,6 +27,18 @@ from scff_hw.recipes import load_recipe
 from scff_hw.recipes.schema import CLASSES, INPUT_SHAPES
 from scff_hw.training import recipe_costs
 
+
+@dataclass(frozen=True)
+class NumberFormats:
+    """Formats of any width, those of a recipe by default."""
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    shadow_bits: int = 16
+    error_bits: int = 8
+    accumulator_bits: int = 32
+
+
 DEFAULT = NumberFormats()
 
 
@@ -35,8 +46,7 @@ def network(name: str, *overrides: str) -> Workload:
     return workload(load_recipe(name, overrides))
 
 
-def test_formats_where_a_recipe_gives_none() -> None:
-    assert NumberFormats(8, 8, 16, 8, 32) == DEFAULT
+def test_a_value_takes_the_next_of_one_two_and_four_bytes() -> None:
     assert [stored_bytes(bits) for bits in (0, 1, 8, 9, 16, 17, 32)] == [0, 1, 1, 2, 2, 4, 4]
     for bits in (-1, 33):
         with pytest.raises(UsageError, match=f"must have from 0 to 32 bits, got {bits}"):

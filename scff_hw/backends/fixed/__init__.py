@@ -15,7 +15,6 @@ from scff_hw.backends.fixed.array import FixedArray
 from scff_hw.backends.fixed.calibration import (
     READOUT_BITS,
     Calibration,
-    Options,
     TensorRange,
     calibrate,
     default_formats,
@@ -52,7 +51,7 @@ class FixedBackend:
         seed: of the run; decides the random numbers of stochastic rounding.
     """
 
-    options: Options = field(default_factory=FixedPoint)
+    options: FixedPoint = field(default_factory=FixedPoint)
     formats: Mapping[str, LayerFormats] = field(default_factory=dict)
     seed: int = 0
     name: str = "fixed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from scff_hw.backends.fixed.formats import (
     Frac,
     LayerFormats,
     QFormat,
-    Rounding,
     check_sums,
     fraction_bits,
     power_of_two,
@@ -26,36 +25,12 @@ from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.rules import SCFF, Signals
 from scff_hw.core.streams import Partners, Stream
+from scff_hw.recipes.fixed_point import FixedPoint
 
 INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
 
 OVERSHOOT = 2.0
 """By how much goodness is expected to pass the larger threshold while a layer learns."""
-
-
-class Options(Protocol):
-    """Widths and choices; the recipe's section `fixed_point` has them all."""
-
-    @property
-    def weight_bits(self) -> int: ...
-    @property
-    def activation_bits(self) -> int: ...
-    @property
-    def shadow_bits(self) -> int: ...
-    @property
-    def error_bits(self) -> int: ...
-    @property
-    def accumulator_bits(self) -> int: ...
-    @property
-    def rounding(self) -> Rounding: ...
-    @property
-    def stochastic(self) -> bool: ...
-    @property
-    def weight_scales(self) -> str: ...
-    @property
-    def weight_scale(self) -> float | None: ...
-    @property
-    def weight_headroom(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +72,7 @@ class Calibration:
 
 
 def calibrate(
-    network: Network, samples: Tensor, options: Options, *, learning: bool = True, batch: int = 0, views: int = 1
+    network: Network, samples: Tensor, options: FixedPoint, *, learning: bool = True, batch: int = 0, views: int = 1
 ) -> Calibration:
     """Choose the formats of a network's layers, first to last.
 
@@ -165,7 +140,7 @@ def calibrate(
     return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
 
 
-def weight_format(weight: Tensor, options: Options, learning: bool) -> QFormat:
+def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
     """The format of weights, with one scale or one an output channel."""
     if options.weight_scale is not None:
         return QFormat(options.weight_bits, power_of_two(options.weight_scale))
@@ -176,7 +151,7 @@ def weight_format(weight: Tensor, options: Options, learning: bool) -> QFormat:
     return QFormat(options.weight_bits, tuple(fraction_bits(each, options.weight_bits) for each in largest))
 
 
-def default_formats(weight: Tensor, options: Options, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
+def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
     """Formats of an array that nothing was observed of, for inputs and errors up to the magnitudes given."""
     held = weight_format(weight, options, learning=True)
     activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
