@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scff_hw.cli import _demo_exports
 from scff_hw.cli._boundary import resumable
 from scff_hw.cli._options import Json
 from scff_hw.cli._output import emit_json, say, show
@@ -43,7 +44,8 @@ def demo(
 ) -> None:
     """Train on handwritten digits with three seeds, in float beside both controls, in integers, and on devices.
 
-    About two minutes, no download.
+    Ends with the run in integers exported as ONNX and as C that keeps learning, each checked where it would run. Some
+    minutes, no download.
     """
     from scff_hw.hardware import load_profile
     from scff_hw.recipes import load_recipe
@@ -68,11 +70,18 @@ def demo(
             )
             write_accuracies(results[row.name], folder)
             write_report(list(runs.values()), folder, progress)
+        fixed = next((row for row in ROWS if row.backend == "fixed" and row.name in results), None)
+        checked = []
+        if fixed is not None:
+            run = out / fixed.name / f"seed-{SEEDS[0]}"
+            checked = _demo_exports.export_and_check(run, out / _demo_exports.FOLDER, progress)
     if json:
         each = {name: combined(summaries, out / name) for name, summaries in results.items()}
-        emit_json({"run": str(out), "backends": each})
+        emit_json({"run": str(out), "backends": each, "exports": _demo_exports.as_json(checked)})
         return
     show(backend_table(results))
+    if checked:
+        show(_demo_exports.exports_table(checked))
     say(f"Plots: {out}/*/plots   Reports: " + "  ".join(str(out / name / "report.html") for name in results))
 
 
@@ -97,7 +106,7 @@ def make_room(out: Path) -> None:
     """
     if not out.exists():
         return
-    ours = {row.name for row in ROWS}
+    ours = {*(row.name for row in ROWS), _demo_exports.FOLDER}
     found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     if foreign := sorted(found - ours):
         raise UsageError(f"The folder {out} holds {foreign[0]}, which is not of a demo; choose another --out.")

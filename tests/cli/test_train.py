@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
-from scff_hw.cli import _demo, _train
+from scff_hw.cli import _demo, _demo_exports, _train
 from scff_hw.cli._progress import LineProgress
 from scff_hw.errors import MissingPartError
 
@@ -348,6 +349,30 @@ def test_demo_has_json_too(cli: Any) -> None:
     found = one_object(result.out)
     assert found["run"] == "here"
     assert found["backends"]["float"]["seeds"] == [0, 1]
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_exports_its_run_in_integers_and_checks_the_files(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = _demo.Row("fixed-int8", str(tmp_path / "sgd.yaml"), "fixed")
+    monkeypatch.setattr(_demo, "ROWS", (row,))
+    monkeypatch.setitem(_demo_exports.TOOLS, "cortex-m4", ("make", "no-such-compiler"))
+    result = cli("demo", "--out", "here", "--json")
+    assert result.code == 0, result.err
+    assert "C for cortex-m4 is left out: no-such-compiler is missing; type: sudo apt-get install" in result.err
+    exports = one_object(result.out)["exports"]
+    assert {each["found"] for each in exports if each["folder"] == "onnx/integer.onnx"} == {"100.00 % of logits equal"}
+    said = [each["found"] for each in exports if each["folder"] == "c-host"]
+    assert said[0] == "8 answers and 3 updates as in the integer reference"
+    assert re.fullmatch(r"(\d+) of 30 right, the reference \1; weights are the same", said[1])
+    broken = tmp_path / "here" / "exports" / "c-host"
+    (tmp_path / "make").write_text("#!/bin/sh\necho FAIL; exit 1\n")
+    (tmp_path / "make").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    failed = cli("demo", "--out", "here")
+    assert failed.code == 1
+    assert f"The exported C in {broken.relative_to(tmp_path)} failed its check: FAIL" in failed.err
 
 
 @pytest.mark.usefixtures("small_demo")

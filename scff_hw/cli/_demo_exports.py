@@ -1,0 +1,100 @@
+"""The end of `scff-hw demo`: its run in integers as files for other machines, each checked where it would run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from scff_hw.cli._progress import CommandProgress
+from scff_hw.errors import MissingPartError, ScffError
+
+FOLDER = "exports"
+TOOLS: dict[str, tuple[str, ...]] = {
+    "host": ("make", "gcc"),
+    "cortex-m4": ("make", "arm-none-eabi-gcc", "qemu-system-arm"),
+}
+PACKAGES = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi"}
+TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One exported folder, who read it, and what that showed."""
+
+    folder: str
+    reader: str
+    found: str
+
+
+def export_and_check(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
+    """Export a run of the fixed backend into folders of `out`, and check each; says what is left out, and why.
+
+    Raises:
+        ScffError: a check failed.
+    """
+    checked = []
+    try:
+        checked += _onnx(run, out / "onnx", progress)
+    except MissingPartError as error:
+        progress.note(f"ONNX is left out: {error}")
+    for target, tools in TOOLS.items():
+        if missing := [tool for tool in tools if shutil.which(tool) is None]:
+            packages = " ".join(PACKAGES.get(tool, tool) for tool in missing)
+            progress.note(
+                f"C for {target} is left out: {', '.join(missing)} is missing; type: sudo apt-get install {packages}"
+            )
+        else:
+            checked += _c(run, out / f"c-{target}", target, progress)
+    return checked
+
+
+def as_json(checked: list[Checked]) -> list[dict[str, str]]:
+    """For one object on standard output."""
+    return [asdict(each) for each in checked]
+
+
+def exports_table(checked: list[Checked]) -> Table:
+    """One row a check."""
+    table = Table("export", "read by", "found", box=box.SIMPLE_HEAD, pad_edge=False)
+    for each in checked:
+        table.add_row(each.folder, each.reader, each.found)
+    return table
+
+
+def _onnx(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.onnx_export import export_onnx
+
+    summary = export_onnx(run, out, progress=progress)
+    readers: dict[str, dict[str, Any]] = summary["files"]["integer.onnx"]["readers"]
+    return [
+        Checked(f"{out.name}/integer.onnx", name, f"{found['logits_equal']:.2%} of logits equal".replace("%", " %"))
+        for name, found in readers.items()
+    ]
+
+
+def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.c import export_c
+    from scff_hw.export.c_stream import Lesson
+
+    export_c(run, out, target, lesson=Lesson(samples=1400, labels=1400, tests=300), progress=progress)
+    try:
+        done = subprocess.run(
+            ["make", "-C", str(out), "run", "learn"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise ScffError(f"The exported C in {out} was not done within {TIMEOUT_S:g} s.") from None
+    if done.returncode:
+        raise ScffError(f"The exported C in {out} failed its check: {done.stdout.strip()[-500:]}")
+    where = "this machine" if target == "host" else f"{target} in QEMU"
+    said = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("PASS")]
+    return [Checked(out.name, where, line) for line in said]
