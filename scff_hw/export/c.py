@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -24,6 +22,7 @@ from scff_hw import paths
 from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.errors import UsageError, nearest
 from scff_hw.export.c_layer import LayerConstants, PoolConstants, saved_bytes
+from scff_hw.export.folder import appearing, digests
 from scff_hw.export.integers import IntegerRun, read_run
 
 GOLDEN_SAMPLES, GOLDEN_UPDATES, GOLDEN_BATCH = 8, 3, 4
@@ -88,23 +87,10 @@ def export_c(run: Path, out: Path, target: str = "host", data_dir: Path | None =
     if (rule := network.recipe.training.rule.name) != "scff":
         raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
     values, manifest = _values(network, run, target, data_dir)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        made.chmod(0o755)
+    with appearing(out) as made:
         _write(made, values, target)
-        manifest["files"] = {
-            str(path.relative_to(made)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(made.rglob("*"))
-            if path.is_file()
-        }
+        manifest["files"] = digests(made)
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        made.rename(out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return manifest
 
 
