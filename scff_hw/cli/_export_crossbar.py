@@ -25,7 +25,8 @@ def crossbar(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of the pulses of every layer [default: the recipe's, times the profile's factor].")
+        float | None,
+        typer.Option(help="Of every layer's pulses [default: the recipe's, times the profile's factor]."),
     ] = None,
     read_voltage: Annotated[float, typer.Option(help="Volts of a full input.")] = 0.2,
     check: Annotated[
@@ -33,7 +34,10 @@ def crossbar(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a finished run for an in-memory chip: tiles, target conductances, converters, and updates as pulse programs."""
+    """Write a finished run for an in-memory chip: tiles, conductances, converters, and updates as pulse programs.
+
+    A profile without device.g_min and device.g_max is refused: conductances are those of your devices.
+    """
     from scff_hw.export.crossbar import export_crossbar
     from scff_hw.hardware import load_profile
 

@@ -1,4 +1,4 @@
-"""A finished run for an in-memory chip: tile map, target conductances, converters, and each update as pulse programs."""
+"""A finished run for an in-memory chip: tile map, target conductances, converters, and updates as pulse programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMAT, VERSION = "scff-hw crossbar program", 1
 MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz", "tile.cir"
 
 READ_VOLT = 0.2
-"""Voltage of a full input unless asked otherwise: no profile gives one. A chosen value, usual for reads that disturb no device."""
+"""Voltage of a full input unless asked otherwise: no profile gives one, and this is low for most devices."""
 
 NETLIST_ROWS, NETLIST_COLUMNS = 32, 16
 """Lines of the first tile that the netlist holds at most: what ngspice solves in a moment."""
@@ -92,7 +92,9 @@ def export_crossbar(
     check_out(out)
     for name, value in (("learning rate", learning_rate), ("read voltage", read_volt)):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"The {name} of a crossbar program must be a finite number above 0. Got {value:g} instead.")
+            raise UsageError(
+                f"The {name} of a crossbar program must be a finite number above 0. Got {value:g} instead."
+            )
     if check:
         require_gcc()
         require_ngspice()
@@ -114,7 +116,9 @@ def export_crossbar(
         layers.append(layer)
         progress.advance()
     progress.finish()
-    arrays |= {name: value for name, value in found.weights.items() if not name.endswith(".weight") or "readout" in name}
+    arrays |= {
+        name: value for name, value in found.weights.items() if not name.endswith(".weight") or "readout" in name
+    }
     assert first is not None, "a recipe has layers"
     part = _netlist_part(first, profile, read_volt)
     program = {
@@ -156,7 +160,9 @@ def export_crossbar(
         rows, columns = part["rows"], part["columns"]
         cut = first.plus[:rows, :columns], first.minus[:rows, :columns]
         volts = np.array(part["volts"])
-        text = netlist(*cut, volts, part["wire_ohm"], f"{first.name} of {found.recipe.name} on {profile.name}")
+        text = netlist(
+            *cut, volts, part["wire_ohm"], part["wire_ohm"], f"{first.name} of {found.recipe.name} on {profile.name}"
+        )
         (folder / NETLIST).write_text(text, encoding="utf-8")
         (folder / RECIPE).write_text(RunFolder(run).read_text(RECIPE), encoding="utf-8")
         (folder / PROFILE).write_text(dump_profile(profile), encoding="utf-8")
@@ -193,8 +199,8 @@ def _rate(found: _Finished, number: int, profile: Profile, asked: float | None) 
     learn = found.recipe.layers[number - 1].learn
     if asked is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
         raise UsageError(
-            f"The optimiser of layers.{number} in {found.path} must be plain sgd for its learning rate to be one of pulses, "
-            f"which keep no moments. Got '{learn.optimiser}' with momentum {learn.momentum:g} and weight decay "
+            f"The optimiser of layers.{number} in {found.path} must be plain sgd for its learning rate to be one of "
+            f"pulses, which keep no moments. Got '{learn.optimiser}' with momentum {learn.momentum:g} and weight decay "
             f"{learn.weight_decay:g} instead; give a rate for pulses: --learning-rate 0.1"
         )
     return asked if asked is not None else learn.learning_rate * profile.learning.learning_rate_factor
@@ -302,7 +308,12 @@ def _netlist_part(tile: Tile, profile: Profile, read_volt: float) -> dict[str, A
 
 
 def _checks(
-    folder: Path, text: str, cut: tuple[NDArray[Any], NDArray[Any]], volts: NDArray[Any], wire: float, progress: Progress
+    folder: Path,
+    text: str,
+    cut: tuple[NDArray[Any], NDArray[Any]],
+    volts: NDArray[Any],
+    wire: float,
+    progress: Progress,
 ) -> dict[str, Any]:
     progress.start("checking the kernel and the netlist", 3)
     said = selftest(folder)
@@ -310,7 +321,7 @@ def _checks(
     plus, minus = cut
     wanted = volts @ (plus - minus)
     size = float((np.abs(volts) @ (plus + minus)).max()) or 1.0
-    ideal = simulate(netlist(plus, minus, volts, 0.0), plus.shape[1])
+    ideal = simulate(netlist(plus, minus, volts, 0.0, 0.0), plus.shape[1])
     progress.advance()
     wired = simulate(text, plus.shape[1]) if wire else ideal
     progress.advance()

@@ -78,7 +78,7 @@ class TileProgram:
 
 
 def golden_codes(seed: int, lines: int) -> NDArray[np.int16]:
-    """Codes of lines for golden vectors: a quarter of them 0, the rest of any size and sign; the selftest draws the same."""
+    """Codes of lines for golden vectors: a quarter are 0, others of any size and sign; the selftest draws the same."""
     h = first_states(seed, lines).astype(np.int64)
     found = np.where(h & 0x8000, -(h & CODE_TOP), h & CODE_TOP)
     return np.where((h >> 16) & 3, found, 0).astype(np.int16)
@@ -120,7 +120,10 @@ def selftest(folder: Path) -> str:
     compiler = require_gcc()
     with tempfile.TemporaryDirectory(prefix="scff-hw-selftest-") as build:
         image = Path(build) / "selftest"
-        for command in ([compiler, *WARNINGS, "-O2", *(str(folder / name) for name in SOURCES), "-o", str(image)], [str(image)]):
+        for command in (
+            [compiler, *WARNINGS, "-O2", *(str(folder / name) for name in SOURCES), "-o", str(image)],
+            [str(image)],
+        ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
             if done.returncode:
                 lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]

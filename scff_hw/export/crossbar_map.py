@@ -50,8 +50,8 @@ class Conductances:
         low = -self.w_max if self.paired else self.w_min
         held = np.clip(weight, low, self.w_max)
         up, down = (np.maximum(held, 0), np.maximum(-held, 0)) if self.paired else (held, np.zeros_like(held))
-        # the sum's last bit may lie beyond the bound it stands for
-        plus, minus = (np.clip(self.zero + v * self.per_weight, self.g_min, self.g_max) for v in (up, down))
+        # a sum's last bit may lie beyond the bound it stands for
+        plus, minus = (np.minimum(self.g_min + (v - self.w_min) * self.per_weight, self.g_max) for v in (up, down))
         return plus, minus, int((held != weight).sum())
 
 
@@ -87,8 +87,8 @@ def conductances(profile: Profile) -> Conductances:
     device, response = profile.device, profile.device.response
     if device.model == "exact":
         raise UsageError(
-            f"The device.model of a profile to export for must be one that pulses change. Got 'exact' in '{profile.name}' "
-            "instead, which has neither pulses nor conductances."
+            f"The device.model of a profile to export for must be one that pulses change. Got 'exact' in "
+            f"'{profile.name}' instead, which has neither pulses nor conductances."
         )
     if profile.array.cell not in CELLS:
         raise UsageError(
@@ -100,8 +100,8 @@ def conductances(profile: Profile) -> Conductances:
         examples = {"device.g_min": "1 uS", "device.g_max": "25 uS"}
         options = " ".join(f"--profile-set '{key}={examples[key]}'" for key in missing)
         raise UsageError(
-            f"The profile '{profile.name}' must give {' and '.join(missing)}, which target conductances follow from; add "
-            f"what your devices have to the file, or type, e.g.: {options}"
+            f"The profile '{profile.name}' must give {' and '.join(missing)}, which target conductances follow from; "
+            f"add what your devices have to the file, or type, e.g.: {options}"
         )
     assert device.g_min is not None and device.g_max is not None
     if not response.w_min <= 0 <= response.w_max:
@@ -163,7 +163,7 @@ def _scale(part: NDArray[np.float64], omega: float) -> float:
 
 
 def _order(plus: NDArray[np.float64], minus: NDArray[np.float64], g_min: float) -> NDArray[np.int32]:
-    """Devices that are not at `g_min`, where a reset leaves them: row after row, in a row by column, plus before minus."""
+    """Devices above `g_min`, where a reset leaves them: row after row, in a row by column, plus before minus."""
     above = np.stack([plus, minus], axis=2) > g_min
     row, column, device = np.nonzero(above)
     return np.stack([device, row, column], axis=1).astype(np.int32)

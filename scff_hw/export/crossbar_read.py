@@ -23,7 +23,7 @@ class CrossbarProgram:
 
     Attributes:
         manifest, program: the JSON documents.
-        arrays: by name: `<tile>.plus`, `.minus` (float64 `[rows, columns]`, siemens) and `.order` (int32 `[devices, 3]`);
+        arrays: by name: `<tile>.plus`, `.minus` (float64 `[rows, columns]`, siemens), `.order` (int32 `[devices, 3]`);
             `layers.N.bias`, `readout.weight`, `readout.bias` (float64, digital).
     """
 
@@ -59,8 +59,8 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
         raise CheckpointError(f"The folder {folder} holds no crossbar program: its {MANIFEST} is of another kind.")
     if manifest.get("version") != VERSION:
         raise CheckpointError(
-            f"The crossbar program in {folder} must be of version {VERSION}. Got {manifest.get('version')} instead; export "
-            "its run again: scff-hw export crossbar RUN --profile PROFILE --out NEW"
+            f"The crossbar program in {folder} must be of version {VERSION}. Got {manifest.get('version')} instead; "
+            "export its run again: scff-hw export crossbar RUN --profile PROFILE --out NEW"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or not {PROGRAM, ARRAYS} <= files.keys():

@@ -42,9 +42,7 @@ def appearing(out: Path) -> Iterator[Path]:
 
 def digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a folder, in hexadecimal, by its path there."""
-    return {
-        path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def digest(path: Path) -> str:

@@ -1,17 +1,16 @@
 """An update of a crossbar tile as pulse trains, in integers: what `scff_pulses.c` does, bit for bit.
 
 One sample changes every weight of a tile by `-rate x_j d_i`. Rows (inputs) and columns (outputs) are pulsed in slots; a
-device moves by one step where both lines are pulsed in the same slot. The numbers of slots and the probabilities are
-those of aihwkit 1.2.0 (PulsedUpdateMetaParameter: update management and update BL management), after Gokmen and Vlasov,
-Front. Neurosci. 2016 (doi 10.3389/fnins.2016.00333). With `k` the steps asked for where |x| and |d| are largest, and L the
-slots:
+device moves by one step where both lines are pulsed in the same slot. Numbers of slots and probabilities are those of
+aihwkit 1.2.0 (PulsedUpdateMetaParameter: update management and update BL management), after Gokmen and Vlasov, Front.
+Neurosci. 2016 (doi 10.3389/fnins.2016.00333). With `k` the steps that the largest |x| and |d| ask for, and L the slots:
 
     L    = max_pulses, or with pulse management min(ceil(k), max_pulses)
     p_j  = sqrt(min(k, max_pulses) / L) |x_j| / max |x|
     p_i  = sqrt(min(k, max_pulses) / L) max(1, k / max_pulses) |d_i| / max |d|, at most 1
 
-and without update management `p_j = |x_j| sqrt(g / L)`, `p_i = |d_i| sqrt(g / L)`, both at most 1, with `g` the steps that
-an input and an error of 1 ask for.
+and without update management `p_j = |x_j| sqrt(g / L)`, `p_i = |d_i| sqrt(g / L)`, both at most 1, with `g` the steps
+that an input and an error of 1 ask for. Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
 """
 
 from __future__ import annotations
@@ -45,8 +44,9 @@ class PulseScheme:
     """How trains are made.
 
     Attributes:
-        kind: stochastic: every slot of every line is drawn. mean-count: a line has `round(L p)` pulses, rows in the first
-            slots, columns spread evenly, so that `round(rows columns / L)` coincide, halves up.
+        kind: stochastic: every slot of every line is drawn. mean-count: a line has `round(L p)` pulses, rows in the
+            first slots, columns spread evenly, so that `round(rows columns / L)` coincide: what aihwkit's MeanCount
+            gives without trains, but for halves, which go up here and to even there.
         max_pulses: slots of the longest train, 1..10000.
         update_management: probabilities from the largest input and error; see the module.
         pulse_management: trains as short as the update allows; needs update management.
@@ -87,8 +87,8 @@ class PulseTrains:
 
     Attributes:
         rows, columns: bool `[R, L]`, `[C, L]`: which line is pulsed in which slot; L may be 0.
-        row_sign, column_sign: int8 `[R]`, `[C]`: polarity of a line's pulses, 0 where it has none. A device goes up where
-            their product is 1, down where it is -1.
+        row_sign, column_sign: int8 `[R]`, `[C]`: polarity of a line's pulses, 0 where it has none. A device goes up
+            where their product is 1, down where it is -1.
     """
 
     rows: NDArray[np.bool_]
@@ -107,7 +107,7 @@ class PulseTrains:
         return rows @ (self.columns * self.column_sign[:, None].astype(np.int64)).T
 
     def packed(self, words: int) -> NDArray[np.uint32]:
-        """Trains as `scff_pulses` writes them, rows and then columns, `[R + C, words]`: slot k is bit k % 32 of word k / 32."""
+        """Trains as `scff_pulses` writes them, `[R + C, words]`, rows first: slot k is bit k % 32 of word k / 32."""
         bits = np.concatenate([self.rows, self.columns])
         whole = np.zeros((len(bits), 32 * words), np.uint8)
         whole[:, : bits.shape[1]] = bits
@@ -170,7 +170,9 @@ def probabilities(
     """
     for name, line, exponent in (("inputs", x, x_exponent), ("errors", d, d_exponent)):
         if line.size and int(np.abs(line).max()) > CODE_TOP:
-            raise UsageError(f"The codes of {name} must lie between -32767 and 32767. Got {np.abs(line).max()} instead.")
+            raise UsageError(
+                f"The codes of {name} must lie between -32767 and 32767. Got {np.abs(line).max()} instead."
+            )
         if abs(exponent) > EXPONENTS:
             raise UsageError(f"The exponent of {name} must lie between -1000 and 1000. Got {exponent} instead.")
     rows, columns = np.abs(x), np.abs(d)
