@@ -58,11 +58,11 @@ static uint64_t shifted(uint64_t value, int32_t left)
     return value << (uint32_t)left;
 }
 
-/* magnitude * root 2^exponent, as a ratio. */
-static ratio_t times_root(const scff_pulse_tile_t *tile, int32_t exponent)
+/* magnitude * mantissa 2^(exponent - shift), as a ratio. */
+static ratio_t times_root(uint32_t mantissa, int32_t shift, int32_t exponent)
 {
-    ratio_t found = { tile->root_mantissa, 0u, 1u };
-    int32_t left = 16 - tile->root_shift + exponent;
+    ratio_t found = { mantissa, 0u, 1u };
+    int32_t left = 16 - shift + exponent;
     if (left >= 0) {
         found.factor <<= (uint32_t)((left > 20) ? 20 : left);
     } else {
@@ -80,8 +80,8 @@ static uint32_t plan(const scff_pulse_tile_t *tile, uint64_t x_max, int32_t x_ex
         return 0;
     }
     if (tile->update_management == 0u) {
-        *rows = times_root(tile, x_exponent);
-        *columns = times_root(tile, d_exponent);
+        *rows = times_root(tile->row_root_mantissa, tile->row_root_shift, x_exponent);
+        *columns = times_root(tile->column_root_mantissa, tile->column_root_shift, d_exponent);
         return tile->max_pulses;
     }
     uint64_t steps = shifted(x_max * d_max * tile->gain_mantissa, STEP_BITS - tile->gain_shift + x_exponent + d_exponent);

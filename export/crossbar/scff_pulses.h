@@ -24,8 +24,10 @@ typedef struct {
     uint8_t pulse_management;  /* 1: trains as short as the update allows */
     uint32_t gain_mantissa;    /* gain: steps that an input of 1 and an error of 1 ask for, */
     int32_t gain_shift;        /*   learning rate / (scale of the tile, step of a device); -250..250 */
-    uint32_t root_mantissa;    /* root of gain / max_pulses, used without update management */
-    int32_t root_shift;
+    uint32_t row_root_mantissa; /* without update management: root of gain times scale / max_pulses, */
+    int32_t row_root_shift;
+    uint32_t column_root_mantissa; /* and of gain / (scale max_pulses) */
+    int32_t column_root_shift;
     uint32_t seed;             /* of the lines' generators */
 } scff_pulse_tile_t;
 

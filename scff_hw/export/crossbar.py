@@ -230,7 +230,7 @@ def _layer(number: int, geometry: Geometry, found: _Finished, rate: float) -> di
 def _program(tile: Tile, profile: Profile, rate: float, seed: int) -> TileProgram:
     drawn = stream_seed(seed, "pulses", tile.name) & 0xFFFFFFFF
     gain = rate / (tile.scale * granularity(profile.device))
-    return TileProgram(tile.name, scheme(profile), *tile.plus.shape, gain, drawn)
+    return TileProgram(tile.name, scheme(profile), *tile.plus.shape, gain, tile.scale, drawn)
 
 
 def scheme(profile: Profile) -> PulseScheme:

@@ -39,7 +39,7 @@ class TileProgram:
     Attributes:
         name: of the tile, e.g. `layers.1.tile.0.0`.
         rows, columns: how many.
-        gain: see `TilePulses`.
+        gain, scale: see `TilePulses`.
         seed: 32 bits, of its lines' generators.
     """
 
@@ -48,11 +48,12 @@ class TileProgram:
     rows: int
     columns: int
     gain: float
+    scale: float
     seed: int
 
     def pulses(self) -> TilePulses:
         """Its trains, from the start."""
-        return TilePulses(self.scheme, self.rows, self.columns, self.gain, self.seed)
+        return TilePulses(self.scheme, self.rows, self.columns, self.gain, self.seed, self.scale)
 
     @property
     def constant(self) -> str:

@@ -45,7 +45,7 @@ class CrossbarProgram:
         told, tile = self.program["pulses"], self.tile(name)
         scheme = PulseScheme(told["kind"], told["max_pulses"], told["update_management"], told["pulse_management"])
         rows, columns = self.arrays[f"{name}.plus"].shape
-        return TilePulses(scheme, rows, columns, tile["gain"], tile["seed"])
+        return TilePulses(scheme, rows, columns, tile["gain"], tile["seed"], tile["scale"])
 
 
 def load_crossbar(folder: Path) -> CrossbarProgram:

@@ -9,8 +9,8 @@ Neurosci. 2016 (doi 10.3389/fnins.2016.00333). With `k` the steps that the large
     p_j  = sqrt(min(k, max_pulses) / L) |x_j| / max |x|
     p_i  = sqrt(min(k, max_pulses) / L) max(1, k / max_pulses) |d_i| / max |d|, at most 1
 
-and without update management `p_j = |x_j| sqrt(g / L)`, `p_i = |d_i| sqrt(g / L)`, both at most 1, with `g` the steps
-that an input and an error of 1 ask for. Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
+and without update management `p_j = |x_j| sqrt(g s / L)`, `p_i = |d_i| sqrt(g / (s L))`, both at most 1, with `g` the
+steps that an input and an error of 1 ask for, and `s` the scale of the tile, which aihwkit divides errors by. Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
 """
 
 from __future__ import annotations
@@ -124,16 +124,20 @@ class TilePulses:
 
     Attributes:
         gain: steps that an input of 1 and an error of 1 ask for: learning rate / (scale of the tile, step of a device).
-        root: `sqrt(gain / max_pulses)`, for trains without update management.
+        row_root, column_root: `sqrt(gain scale / max_pulses)`, `sqrt(gain / (scale max_pulses))`, for trains without update
+            management; `scale` is what a weight of 1 on the tile stands for.
         states: uint32 `[R + C]`, rows first.
     """
 
-    def __init__(self, scheme: PulseScheme, rows: int, columns: int, gain: float, seed: int) -> None:
+    def __init__(
+        self, scheme: PulseScheme, rows: int, columns: int, gain: float, seed: int, scale: float = 1.0
+    ) -> None:
         if not (math.isfinite(gain) and 2.0**-200 < gain < 2.0**200):
             raise UsageError(f"The gain of a tile's pulses must be above 2^-200 and below 2^200. Got {gain:g} instead.")
         self.scheme = scheme
         self.gain = Scaled.of(gain)
-        self.root = Scaled.of(math.sqrt(float(self.gain) / scheme.max_pulses))
+        root = math.sqrt(float(self.gain) / scheme.max_pulses)
+        self.row_root, self.column_root = Scaled.of(root * math.sqrt(scale)), Scaled.of(root / math.sqrt(scale))
         self.states = first_states(seed, rows + columns)
         self._split = rows
 
@@ -184,8 +188,8 @@ def probabilities(
     if not tile.scheme.update_management:
         return (
             longest,
-            _times_root(rows, tile.root, x_exponent),
-            _times_root(columns, tile.root, d_exponent),
+            _times_root(rows, tile.row_root, x_exponent),
+            _times_root(columns, tile.column_root, d_exponent),
         )
     steps = _shifted(x_max * d_max * tile.gain.mantissa, _STEP_BITS - tile.gain.shift + x_exponent + d_exponent)
     if not steps:

@@ -30,8 +30,10 @@ class CTile(ctypes.Structure):
         ("pulse_management", ctypes.c_uint8),
         ("gain_mantissa", ctypes.c_uint32),
         ("gain_shift", ctypes.c_int32),
-        ("root_mantissa", ctypes.c_uint32),
-        ("root_shift", ctypes.c_int32),
+        ("row_root_mantissa", ctypes.c_uint32),
+        ("row_root_shift", ctypes.c_int32),
+        ("column_root_mantissa", ctypes.c_uint32),
+        ("column_root_shift", ctypes.c_int32),
         ("seed", ctypes.c_uint32),
     )
 
@@ -57,7 +59,8 @@ class CPulses:
         self.tile = CTile(
             *(rows, columns, scheme.max_pulses, int(scheme.kind == "mean-count")),
             *(int(scheme.update_management), int(scheme.pulse_management)),
-            *(pulses.gain.mantissa, pulses.gain.shift, pulses.root.mantissa, pulses.root.shift, seed),
+            *(pulses.gain.mantissa, pulses.gain.shift, pulses.row_root.mantissa, pulses.row_root.shift),
+            *(pulses.column_root.mantissa, pulses.column_root.shift, seed),
         )
         self.states = np.zeros(self.lines, np.uint32)
         kernel.scff_pulses_init(ctypes.byref(self.tile), ctypes.c_void_p(address(self.states)))
@@ -96,6 +99,7 @@ SCHEMES = st.builds(
     steps=st.floats(-40, 20),
     exponents=st.tuples(st.integers(-40, 40), st.integers(-40, 40)),
     seed=st.integers(0, 2**32 - 1),
+    scale=st.floats(1e-3, 10),
 )
 def test_c_gives_the_very_same_pulses(
     kernel: ctypes.CDLL,
@@ -105,10 +109,11 @@ def test_c_gives_the_very_same_pulses(
     steps: float,
     exponents: tuple[int, int],
     seed: int,
+    scale: float,
 ) -> None:
     """Over updates that ask for 2^-40 to 2^20 steps: trains, polarities, slots and the generators' states."""
     gain = 2.0 ** (steps - 30 - sum(exponents))
-    pulses = TilePulses(scheme, len(x), len(d), gain, seed)
+    pulses = TilePulses(scheme, len(x), len(d), gain, seed, scale)
     c = CPulses(kernel, pulses, len(x), len(d), seed)
     for _ in range(2):
         trains = pulses.update(x, exponents[0], d, exponents[1])
