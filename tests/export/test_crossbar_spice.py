@@ -168,7 +168,9 @@ def test_the_exported_netlist_runs_as_it_is(ohm: float, ngspice: str, tmp_path: 
     program = load_crossbar(tmp_path / "out")
     part = program.program["netlist"]
     assert (part["rows"], part["columns"], part["wire_ohm"]) == (32, 16, ohm)
-    done = subprocess.run([ngspice, "-b", "tile.cir"], cwd=tmp_path / "out", capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [ngspice, "-b", "tile.cir"], cwd=tmp_path / "out", capture_output=True, text=True, timeout=300
+    )
     printed = [float(value) for value in re.findall(r"^i\(vs\d+\) = (\S+)$", done.stdout, re.MULTILINE)]
     found = np.array(printed[0::2]) - np.array(printed[1::2])
     plus, minus = (program.arrays[f"{part['tile']}.{key}"][:32, :16] for key in ("plus", "minus"))
