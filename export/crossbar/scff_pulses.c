@@ -155,6 +155,37 @@ void scff_pulses_init(const scff_pulse_tile_t *tile, uint32_t *states)
     }
 }
 
+static int64_t modulated(const int16_t *y, const int16_t *m, uint32_t terms, uint32_t columns, uint32_t column)
+{
+    int64_t sum = 0;
+    for (uint32_t term = 0; term < terms; term++) {
+        sum += (int64_t)m[term] * y[(term * columns) + column];
+    }
+    return sum;
+}
+
+int32_t scff_pulse_errors(const int16_t *y, const int16_t *m, uint32_t terms, uint32_t columns, int16_t *codes)
+{
+    uint64_t most = 0;
+    for (uint32_t column = 0; column < columns; column++) {
+        int64_t sum = modulated(y, m, terms, columns, column);
+        uint64_t size = (uint64_t)((sum < 0) ? -sum : sum);
+        most = (size > most) ? size : most;
+    }
+    uint32_t shift = 0;
+    while ((most >> shift) > 32767u) {
+        shift += 1u;
+    }
+    for (uint32_t column = 0; column < columns; column++) {
+        int64_t sum = modulated(y, m, terms, columns, column);
+        uint64_t size = (uint64_t)((sum < 0) ? -sum : sum);
+        size = (size + (((uint64_t)1 << shift) >> 1)) >> shift;
+        size = (size > 32767u) ? 32767u : size;
+        codes[column] = (int16_t)((sum < 0) ? -(int32_t)size : (int32_t)size);
+    }
+    return (int32_t)shift;
+}
+
 uint32_t scff_pulses(const scff_pulse_tile_t *tile, uint32_t *states, const int16_t *x, int32_t x_exponent,
                      const int16_t *d, int32_t d_exponent, uint32_t *trains, int8_t *signs)
 {

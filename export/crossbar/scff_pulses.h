@@ -42,6 +42,15 @@ typedef struct {
  */
 void scff_pulses_init(const scff_pulse_tile_t *tile, uint32_t *states);
 
+/* Errors from post-activations, the sum of m[t] y[t][column] over t, as codes for scff_pulses. A rule such as SCFF
+ * multiplies each post-activation by one number that goodness gives; a sample that is in several pairs has a term for each.
+ * y:      [terms][columns] codes of post-activations, -32767..32767.
+ * m:      [terms] codes of modulations, -32767..32767. terms: 1..1024.
+ * codes:  [columns], rounded to the nearest, halves away from 0.
+ * Returns how much larger the exponent of codes is than that of a product of the two codes, 0..26.
+ */
+int32_t scff_pulse_errors(const int16_t *y, const int16_t *m, uint32_t terms, uint32_t columns, int16_t *codes);
+
 /* The trains of one sample.
  * x:      [rows] codes of inputs, -32767..32767; an input is x 2^x_exponent. The exponent is in -1000..1000.
  * d:      [columns] codes of errors, likewise. Adding -1 to d_exponent halves the learning rate.

@@ -92,9 +92,7 @@ def export_crossbar(
     check_out(out)
     for name, value in (("learning rate", learning_rate), ("read voltage", read_volt)):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(
-                f"The {name} of a crossbar program must be a finite number above 0. Got {value:g} instead."
-            )
+            raise UsageError(f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead.")
     if check:
         require_gcc()
         require_ngspice()
@@ -213,6 +211,7 @@ def _matrix(found: _Finished, number: int) -> NDArray[Any]:
 
 def _layer(number: int, geometry: Geometry, found: _Finished, rate: float) -> dict[str, Any]:
     conv = isinstance(geometry, Conv2d)
+    learn = found.recipe.layers[number - 1].learn
     return {
         "layer": number,
         "kind": "conv2d" if conv else "dense",
@@ -222,6 +221,11 @@ def _layer(number: int, geometry: Geometry, found: _Finished, rate: float) -> di
         "fan_in": geometry.fan_in,
         "row_order": "channel, kernel row, kernel column" if conv else "input",
         "learning_rate": rate,
+        "rule": {
+            "name": found.recipe.training.rule.name,
+            **{key: getattr(learn, key) for key in ("theta_pos", "theta_neg", "penalty")},
+            **found.recipe.training.rule.options,
+        },
         "bias": f"layers.{number}.bias",
         "tiles": [],
     }
@@ -230,7 +234,8 @@ def _layer(number: int, geometry: Geometry, found: _Finished, rate: float) -> di
 def _program(tile: Tile, profile: Profile, rate: float, seed: int) -> TileProgram:
     drawn = stream_seed(seed, "pulses", tile.name) & 0xFFFFFFFF
     gain = rate / (tile.scale * granularity(profile.device))
-    return TileProgram(tile.name, scheme(profile), *tile.plus.shape, gain, tile.scale, drawn)
+    rows, columns = tile.plus.shape
+    return TileProgram(tile.name, scheme(profile), rows, columns, gain, tile.scale, drawn)
 
 
 def scheme(profile: Profile) -> PulseScheme:

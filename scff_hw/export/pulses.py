@@ -10,7 +10,8 @@ Neurosci. 2016 (doi 10.3389/fnins.2016.00333). With `k` the steps that the large
     p_i  = sqrt(min(k, max_pulses) / L) max(1, k / max_pulses) |d_i| / max |d|, at most 1
 
 and without update management `p_j = |x_j| sqrt(g s / L)`, `p_i = |d_i| sqrt(g / (s L))`, both at most 1, with `g` the
-steps that an input and an error of 1 ask for, and `s` the scale of the tile, which aihwkit divides errors by. Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
+steps that an input and an error of 1 ask for, and `s` the scale of the tile, which aihwkit divides errors by.
+Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ class TilePulses:
 
     Attributes:
         gain: steps that an input of 1 and an error of 1 ask for: learning rate / (scale of the tile, step of a device).
-        row_root, column_root: `sqrt(gain scale / max_pulses)`, `sqrt(gain / (scale max_pulses))`, for trains without update
-            management; `scale` is what a weight of 1 on the tile stands for.
+        row_root, column_root: `sqrt(gain scale / max_pulses)`, `sqrt(gain / (scale max_pulses))`, for trains without
+            update management; `scale` is what a weight of 1 on the tile stands for.
         states: uint32 `[R + C]`, rows first.
     """
 
@@ -217,6 +218,22 @@ def codes(values: ArrayLike) -> tuple[NDArray[np.int16], int]:
     exponent = max(math.frexp(largest)[1] - 15, -EXPONENTS)
     found = np.clip(np.rint(np.ldexp(v, -exponent)), -CODE_TOP, CODE_TOP)
     return found.astype(np.int16), exponent
+
+
+def error_codes(y: ArrayLike, modulations: ArrayLike, exponent: int) -> tuple[NDArray[np.int16], int]:
+    """Errors from post-activations, `sum_t m_t y_t`, as codes and their exponent: what `scff_pulse_errors` does.
+
+    Rules such as SCFF multiply a post-activation by one number that goodness gives: `scff_hw.core.goodness.contrast`.
+
+    Args:
+        y: `[T, C]`, codes of a sample's post-activations, e.g. in its positive and its negative pairs.
+        modulations: `[T]`, codes.
+        exponent: of a product of the two codes.
+    """
+    sums = np.asarray(modulations, np.int64) @ np.asarray(y, np.int64)
+    shift = max(0, int(np.abs(sums).max(initial=0)).bit_length() - 15)
+    size = np.minimum((np.abs(sums) + ((1 << shift) >> 1)) >> shift, CODE_TOP)
+    return (np.sign(sums) * size).astype(np.int16), exponent + shift
 
 
 def _shifted(value: int, left: int) -> int:

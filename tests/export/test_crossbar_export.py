@@ -54,7 +54,7 @@ def test_a_wrong_golden_vector_fails(folder: Path, tool: Any) -> None:
     with pytest.raises(ScffError, match="selftest of the pulse kernel failed: FAIL tile 0"):
         selftest(folder)
     (folder / "scff_pulses.c").write_text("int nonsense\n")
-    with pytest.raises(ScffError, match="selftest of the pulse kernel failed: .*scff_pulses.c"):
+    with pytest.raises(ScffError, match=r"selftest of the pulse kernel failed: .*scff_pulses\.c"):
         selftest(folder)
 
 
@@ -108,9 +108,9 @@ def append(path: Path) -> None:
         (lambda f: append(f / "tiles.npz"), r"tiles.npz is not the one that was exported: its SHA-256 must be "),
         (lambda f: append(f / "scff_tiles.c"), r"scff_tiles.c is not the one that was exported"),
         (lambda f: (f / "tile.cir").unlink(), r"is not whole: tile.cir is missing"),
-        (lambda f: change_manifest(f, version=0), r"must be of version 1. Got 0 instead; export its run again: scff-hw "),
+        (lambda f: change_manifest(f, version=0), r"must be of version 1. Got 0 instead; export its run again: "),
         (lambda f: change_manifest(f, version=2), r"must be of version 1. Got 2 instead"),
-        (lambda f: change_manifest(f, format="scff-hw run"), r"holds no crossbar program: its manifest.json is of another"),
+        (lambda f: change_manifest(f, format="scff-hw run"), r"holds no crossbar program: its manifest.json"),
         (lambda f: change_manifest(f, files={}), r"manifest.json must list program.json and tiles.npz under files"),
         (lambda f: (f / "manifest.json").write_text("{"), r"manifest.json is not JSON"),
         (lambda f: (f / "manifest.json").write_text("[]"), r"manifest.json must hold a JSON object"),
@@ -134,15 +134,16 @@ def test_arrays_of_python_objects_are_not_read(folder: Path) -> None:
 
 
 def test_a_failed_check_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Any) -> None:
-    tool("gcc"), tool("ngspice")
+    for name in ("gcc", "ngspice"):
+        tool(name)
     monkeypatch.setattr(crossbar, "simulate", lambda text, outputs: np.ones(outputs))
-    with pytest.raises(ScffError, match="must give the product of the digital reference, but is .* of it off"):
+    with pytest.raises(ScffError, match=r"must give the product of the digital reference, but is .* of it off"):
         export_crossbar(run, load_profile("pcm"), tmp_path / "out", check=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_in_fixed_point_and_one_on_devices(tmp_path: Path) -> None:
-    for backend, more in (("fixed", {}), ("analog", {"profile": "ideal"})):
-        made = tiny_run(tmp_path / backend, DENSE, backend=backend, **more)
+    for backend, profile in (("fixed", None), ("analog", "ideal")):
+        made = tiny_run(tmp_path / backend, DENSE, backend=backend, profile=profile)
         manifest = export_crossbar(made, load_profile("pcm"), tmp_path / f"{backend}-out")
         assert manifest["backend"] == backend and load_crossbar(tmp_path / f"{backend}-out").manifest == manifest

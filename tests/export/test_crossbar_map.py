@@ -138,12 +138,15 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 
 def test_converters_are_those_that_aihwkit_reads_with(runs: dict[str, Path], tmp_path: Path) -> None:
-    """Inputs swept over one cell of 1 w: outputs lie on the steps of the DAC, then on those of the ADC, and stop there."""
+    """Inputs swept over one cell: outputs lie on the steps of the DAC, then on those of the ADC, and end there."""
     quiet = ("periphery.output_noise=0 w", "periphery.noise_management=none", "periphery.bound_management=none")
     plain = ("learning.weight_scaling_omega=0 w", "device.device_to_device.w_max=0 %", "device.response.w_max=4 w")
     sweep = torch.linspace(-1, 1, 4001).unsqueeze(1)
-    for bits, key in ((("periphery.dac_bits=5 bit", "periphery.adc_bits=null"), "dac"),
-                      (("periphery.dac_bits=null", "periphery.adc_bits=6 bit", "periphery.adc_range=2 w"), "adc")):  # fmt: skip
+    settings = {
+        "dac": ("periphery.dac_bits=5 bit", "periphery.adc_bits=null"),
+        "adc": ("periphery.dac_bits=null", "periphery.adc_bits=6 bit", "periphery.adc_range=2 w"),
+    }
+    for key, bits in settings.items():
         profile = hardware("ideal", *quiet, *plain, *bits)
         export_crossbar(runs["float"], profile, tmp_path / key, read_volt=0.3)
         told = load_crossbar(tmp_path / key).program["converters"]

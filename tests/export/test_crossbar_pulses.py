@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,8 +15,18 @@ from numpy.typing import NDArray
 from scff_hw import paths
 from scff_hw.backends.fixed import integer
 from scff_hw.core import xorshift
+from scff_hw.core.rules import SCFF, Signals
 from scff_hw.errors import UsageError
-from scff_hw.export.pulses import CERTAIN, PulseScheme, PulseTrains, Scaled, TilePulses, codes, probabilities
+from scff_hw.export.pulses import (
+    CERTAIN,
+    PulseScheme,
+    PulseTrains,
+    Scaled,
+    TilePulses,
+    codes,
+    error_codes,
+    probabilities,
+)
 
 from .conftest import WARNINGS, address, run, tool
 
@@ -47,6 +58,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     run(tool("gcc"), *WARNINGS, *strict, "-O2", "-shared", "-fPIC", source, "-o", built)
     found = ctypes.CDLL(str(built))
     found.scff_pulses.restype = ctypes.c_uint32
+    found.scff_pulse_errors.restype = ctypes.c_int32
     return found
 
 
@@ -172,6 +184,38 @@ def test_probabilities_are_the_formula(managed: int, gain: float) -> None:
     assert slots == wanted[0]
     np.testing.assert_allclose(p_x / CERTAIN, wanted[1], rtol=0, atol=2**-16)
     np.testing.assert_allclose(p_d / CERTAIN, wanted[2], rtol=0, atol=2**-16)
+
+
+@given(
+    y=st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CODES, min_size=n, max_size=n), min_size=1, max_size=4)),
+    draw=st.data(),
+)
+def test_errors_of_post_activations_are_the_same_in_c(kernel: ctypes.CDLL, y: list[list[int]], draw: Any) -> None:
+    m = draw.draw(st.lists(CODES, min_size=len(y), max_size=len(y)))
+    found, exponent = error_codes(y, m, -20)
+    outputs, factors = np.array(y, np.int16), np.array(m, np.int16)
+    narrow = np.full(outputs.shape[1], 99, np.int16)
+    shift = kernel.scff_pulse_errors(
+        *(ctypes.c_void_p(address(outputs)), ctypes.c_void_p(address(factors))),
+        *(ctypes.c_uint32(len(y)), ctypes.c_uint32(outputs.shape[1]), ctypes.c_void_p(address(narrow))),
+    )
+    assert (shift, narrow.tolist()) == (exponent + 20, found.tolist())
+
+
+def test_errors_of_post_activations_are_those_of_the_rule() -> None:
+    """SCFF on 64 samples whose pairs are made elsewhere: errors of both pairs within 2^-13 of a sample's largest."""
+    rule = SCFF(theta_pos=0.7, theta_neg=0.4, penalty=0.02)
+    z = torch.randn(2, 64, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = torch.relu(z)
+    wanted = rule.errors(Signals(torch.empty(0), z[0], z[1]))
+    goodness = y.square().mean(dim=2, keepdim=True)
+    by = rule.modulation(goodness[0], goodness[1], 30)
+    factors = torch.stack([by.positive, by.negative])[:, :, 0].numpy()
+    for sample in range(64):
+        (yc, y_exponent), (mc, m_exponent) = codes(y[:, sample].numpy()), codes(factors[:, sample])
+        found, exponent = error_codes(yc, mc, y_exponent + m_exponent)
+        truth = (wanted.positive + wanted.negative)[sample].numpy()
+        np.testing.assert_allclose(np.ldexp(found.astype(float), exponent), truth, atol=2**-13 * np.abs(truth).max())
 
 
 def test_mean_counts_coincide_as_often_as_rounded_products() -> None:

@@ -99,7 +99,7 @@ class Bench:
 @pytest.mark.parametrize("steps", [0.4, 7.0, 90.0])
 @pytest.mark.parametrize("pulses", ["stochastic", "mean-count"])
 def test_devices_get_the_pulses_that_the_program_counts(steps: float, pulses: str) -> None:
-    """On devices without noise a weight's change over its step is the program's signed count, on every device, 50 times."""
+    """On devices without noise a weight's change over its step is the program's signed count, on every one."""
     bench = Bench(load_profile("ideal", [*QUIET, f"learning.pulses={pulses}"]), steps)
     seen = 0
     for _ in range(50):
@@ -161,7 +161,7 @@ def test_the_mean_count_is_the_product_that_was_asked_for() -> None:
 
 @pytest.mark.parametrize("steps", [0.7, 4.3, 17.9, 90.0])
 def test_mean_counts_are_those_of_aihwkit(steps: float) -> None:
-    """On devices without noise, device by device, but where a product ends on a half: there one pulse apart."""
+    """On devices without noise, device by device; no product here ends on a half, which would go up, there to even."""
     bench = Bench(load_profile("ideal", [*QUIET, "learning.pulses=mean-count"]), steps)
     change, trains = bench.by_program()
     np.testing.assert_allclose(change, bench.by_backend(), atol=1e-3 * bench.step)
@@ -178,7 +178,7 @@ def test_deterministic_updates_are_within_two_pulses_of_aihwkits_implicit_ones(s
 
 
 def test_an_exported_layer_learns_as_the_backend_does(tmp_path: Path) -> None:
-    """A convolution on split tiles: constants as exported, against `TileGrid.update` at the exported rate, 400 times."""
+    """A convolution on split tiles: constants as exported against `TileGrid.update` at that rate, 400 times."""
     profile = load_profile(
         "ideal", ["device.g_min=1 uS", "device.g_max=9 uS", "array.rows=30 lines", "array.columns=3 lines"]
     )

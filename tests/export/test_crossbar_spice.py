@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from scipy.sparse.linalg import spsolve
 from scff_hw.errors import ScffError, UsageError
 from scff_hw.export import spice
 from scff_hw.export.crossbar import export_crossbar
-from scff_hw.export.crossbar_map import conductances, tiles
+from scff_hw.export.crossbar_map import conductances
 from scff_hw.export.crossbar_read import load_crossbar
 from scff_hw.export.spice import netlist, simulate
 from scff_hw.hardware import load_profile
@@ -104,28 +104,28 @@ def off(found: Floats, wanted: Floats) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def test_without_wires_it_is_the_digital_product(tile: Any, volts: Floats) -> None:
+def test_without_wires_it_is_the_digital_product(tile: tuple[Floats, Floats], volts: Floats) -> None:
     plus, minus = tile
     assert off(simulate(netlist(plus, minus, volts, 0, 0), COLUMNS), volts @ (plus - minus)) < 1e-9
 
 
-def test_inputs_of_both_signs(tile: Any, volts: Floats) -> None:
+def test_inputs_of_both_signs(tile: tuple[Floats, Floats], volts: Floats) -> None:
     signed = volts - 0.1
     assert off(simulate(netlist(*tile, signed, 0, 0), COLUMNS), signed @ (tile[0] - tile[1])) < 1e-9
     assert off(simulate(netlist(*tile, signed, 3, 5), COLUMNS), nodal(*tile, signed, 3, 5)) < 1e-6
 
 
 @pytest.mark.parametrize("ohm", [1e-3, 1.0, 20.0])
-def test_with_wires_it_is_nodal_analysis(tile: Any, volts: Floats, ohm: float) -> None:
+def test_with_wires_it_is_nodal_analysis(tile: tuple[Floats, Floats], volts: Floats, ohm: float) -> None:
     assert off(simulate(netlist(*tile, volts, ohm, ohm), COLUMNS), nodal(*tile, volts, ohm, ohm)) < 1e-6
 
 
-def test_wires_take_from_every_line_and_in_proportion(tile: Any, volts: Floats) -> None:
+def test_wires_take_from_every_line_and_in_proportion(tile: tuple[Floats, Floats], volts: Floats) -> None:
     """Every single line loses current; twice the resistance loses nearly twice as much, and never more."""
     plus, nothing = tile[0], np.zeros_like(tile[0])
     ideal = volts @ plus
     losses = [ideal - simulate(netlist(plus, nothing, volts, ohm, ohm), COLUMNS) for ohm in (1.0, 2.0, 4.0)]
-    for loss, more in zip(losses, losses[1:], strict=False):
+    for loss, more in pairwise(losses):
         assert (loss > 0).all()
         assert ((more / loss > 1.9) & (more / loss < 2)).all()
     last = losses[0] / ideal
@@ -137,12 +137,12 @@ def rms(values: Floats) -> float:
 
 
 @pytest.mark.parametrize("ohm", [1.0, 5.0, 20.0])
-def test_aihwkits_estimate_beside_it(tile: Any, ohm: float) -> None:
+def test_aihwkits_estimate_beside_it(tile: tuple[Floats, Floats], ohm: float) -> None:
     """Its model: resistance along outputs alone, cells alike, inputs as lengths of full pulses.
 
-    So with every input full and wires of columns alone: within 10 % of each line's loss where cells are alike, within 12 %
-    of the root mean square over random pairs. Wires of rows, which it leaves out, add 40 to 60 % here. An input of 0.3 as a
-    voltage loses in proportion, where 0.3 of a pulse's length would lose 0.3 of that.
+    So with every input full and wires of columns alone: within 10 % of each line's loss where cells are alike, within
+    12 % of the root mean square over random pairs. Wires of rows, which it leaves out, add 40 to 60 % here. An input of
+    0.3 as a voltage loses in proportion, where 0.3 of a pulse's length would lose 0.3 of that.
     """
     full = np.ones(ROWS)
     alike = np.full((ROWS, COLUMNS), 0.6 * G_MAX), np.zeros((ROWS, COLUMNS))
@@ -184,10 +184,10 @@ def test_the_exported_netlist_runs_as_it_is(ohm: float, ngspice: str, tmp_path: 
     assert told["ir_drop_of_largest_output"] == pytest.approx(off(found, ideal), rel=1e-6, abs=1e-12)
 
 
-def test_what_is_no_tile_is_refused(tile: Any, volts: Floats) -> None:
+def test_what_is_no_tile_is_refused(tile: tuple[Floats, Floats], volts: Floats) -> None:
     with pytest.raises(UsageError, match=r"two matrices \[rows, columns\] and its volts \[rows\]"):
         netlist(*tile, volts[:-1], 0, 0)
-    with pytest.raises(UsageError, match="must be 0 ohm or more. Got -1 and 0"):
+    with pytest.raises(UsageError, match=r"must be 0 ohm or more. Got -1 and 0"):
         netlist(*tile, volts, -1, 0)
 
 
@@ -196,7 +196,9 @@ def test_a_netlist_that_ngspice_does_not_solve_is_an_error() -> None:
         simulate("a tile\nR1 a b no_value_at_all\n.control\nop\nprint i(vs0)\n.endc\n.end\n", 1)
 
 
-def test_ngspice_that_hangs_is_an_error(tile: Any, volts: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ngspice_that_hangs_is_an_error(
+    tile: tuple[Floats, Floats], volts: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spice, "LIMIT_S", 0.01)
     with pytest.raises(ScffError, match="did not solve the netlist within"):
         simulate(netlist(*tile, volts, 1, 1), COLUMNS)
