@@ -49,7 +49,7 @@ def crossbar(
     if json:
         emit_json({"folder": str(out)} | manifest)
         return
-    say(f"{manifest['tiles']} tiles, {manifest['devices_to_program']} devices to program")
+    say(f"Tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
     if manifest["clipped_weights"]:
         say(f"{manifest['clipped_weights']} weights cut at a device's bound", style="yellow")
     if check:

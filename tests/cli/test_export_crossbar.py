@@ -30,7 +30,7 @@ def test_one_object_with_the_manifest(cli: Any, trained: Path) -> None:
 def test_lines_for_people(cli: Any, trained: Path) -> None:
     result = cli("export", "crossbar", trained, *PCM)
     assert (result.code, result.out) == (0, "")
-    assert "devices to program" in result.err and "make -C out run" in result.err
+    assert "Devices to program: " in result.err and "make -C out run" in result.err
 
 
 def test_conductances_can_be_given(cli: Any, trained: Path) -> None:
