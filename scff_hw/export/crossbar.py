@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends import Conv2d, Geometry
-from scff_hw.core.random import stream_seed
+from scff_hw.backends import Geometry
 from scff_hw.errors import CheckpointError, ScffError, UsageError
-from scff_hw.export.crossbar_c import TileProgram, golden_codes, require_gcc, selftest, write_c
-from scff_hw.export.crossbar_map import Tile, conductances, granularity, tiles
+from scff_hw.export.crossbar_c import TileProgram, require_gcc, selftest, write_c
+from scff_hw.export.crossbar_map import Tile, conductances, tiles
+from scff_hw.export.crossbar_program import (
+    conductance_range,
+    converters,
+    layer_entry,
+    netlist_part,
+    pulse_scheme,
+    tile_entry,
+    tile_program,
+)
 from scff_hw.export.crossbar_text import readme
 from scff_hw.export.folder import appearing, check_out, digests
-from scff_hw.export.pulses import CODE_TOP, PulseScheme
 from scff_hw.export.spice import netlist, require_ngspice, simulate
 from scff_hw.hardware import Profile, dump_profile
-from scff_hw.hardware.schema import Periphery
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import geometries
 from scff_hw.training.progress import Progress, SilentProgress
@@ -33,9 +39,6 @@ MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz
 
 READ_VOLT = 0.2
 """Voltage of a full input unless asked otherwise: no profile gives one, and this is low for most devices."""
-
-NETLIST_ROWS, NETLIST_COLUMNS = 32, 16
-"""Lines of the first tile that the netlist holds at most: what ngspice solves in a moment."""
 
 UNITS = {
     "siemens": "S, of the mean device",
@@ -58,6 +61,16 @@ class _Finished:
     backend: str
     geometries: list[Geometry]
     weights: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """All tiles of a run: `layers` of `program.json`, their pulses, the arrays of `tiles.npz`, and the first tile."""
+
+    layers: list[dict[str, Any]]
+    programs: list[TileProgram]
+    arrays: dict[str, NDArray[Any]]
+    first: Tile
 
 
 def export_crossbar(
@@ -99,46 +112,20 @@ def export_crossbar(
     held = conductances(profile)
     found = _finished(run)
     rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.geometries) + 1)]
-    progress.start("mapping layers", len(found.geometries))
-    arrays: dict[str, NDArray[Any]] = {}
-    programs: list[TileProgram] = []
-    layers, first = [], None
-    for number, (geometry, rate) in enumerate(zip(found.geometries, rates, strict=True), start=1):
-        layer = _layer(number, geometry, found, rate)
-        for tile in tiles(f"layers.{number}", _matrix(found, number), profile):
-            first = first or tile
-            made = _program(tile, profile, rate, found.seed)
-            arrays |= {f"{tile.name}.{key}": getattr(tile, key) for key in ("plus", "minus", "order")}
-            layer["tiles"].append(_tile(tile, made))
-            programs.append(made)
-        layers.append(layer)
-        progress.advance()
-    progress.finish()
-    arrays |= {
-        name: value for name, value in found.weights.items() if not name.endswith(".weight") or "readout" in name
-    }
-    assert first is not None, "a recipe has layers"
-    part = _netlist_part(first, profile, read_volt)
+    mapped = _mapped(found, profile, rates, progress)
+    part = netlist_part(mapped.first, profile, read_volt)
     program = {
         "format": FORMAT,
         "version": VERSION,
         "units": UNITS,
         "cell": profile.array.cell,
-        "conductance": {
-            "g_min_siemens": held.g_min,
-            "g_max_siemens": held.g_max,
-            "zero_siemens": held.zero,
-            "siemens_per_w": held.per_weight,
-            "w_min": held.w_min,
-            "w_max": held.w_max,
-            "source": profile.source_of("device.g_max"),
-        },
-        "converters": _converters(profile.periphery, read_volt, held.per_weight),
-        "pulses": _pulses(profile, held.per_weight),
+        "conductance": conductance_range(held, profile),
+        "converters": converters(profile.periphery, read_volt, held.per_weight),
+        "pulses": pulse_scheme(profile, held.per_weight),
         "netlist": part,
-        "layers": layers,
+        "layers": mapped.layers,
     }
-    clipped = sum(tile["clipped_weights"] for layer in layers for tile in layer["tiles"])
+    entries = [tile for layer in mapped.layers for tile in layer["tiles"]]
     values = {"recipe": found.recipe.name, "run": run.name, "profile": profile.name, "version": version("scff-hw")}
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -147,26 +134,27 @@ def export_crossbar(
         **{key: values[key] for key in ("run", "recipe", "profile")},
         "backend": found.backend,
         "seed": found.seed,
-        "tiles": len(programs),
-        "devices_to_program": sum(tile["devices_to_program"] for layer in layers for tile in layer["tiles"]),
-        "clipped_weights": clipped,
+        "tiles": len(entries),
+        "devices_to_program": sum(tile["devices_to_program"] for tile in entries),
+        "clipped_weights": sum(tile["clipped_weights"] for tile in entries),
     }
+    plus, minus = (matrix[: part["rows"], : part["columns"]] for matrix in (mapped.first.plus, mapped.first.minus))
+    title = f"{mapped.first.name} of {found.recipe.name} on {profile.name}"
+    text = netlist(plus, minus, np.array(part["volts"]), part["wire_ohm"], part["wire_ohm"], title)
     with appearing(out) as folder:
-        write_c(folder, programs, [tile["golden"] for layer in layers for tile in layer["tiles"]], values)
-        (folder / PROGRAM).write_text(json.dumps(program, indent=1) + "\n", encoding="utf-8")
-        np.savez_compressed(folder / ARRAYS, **arrays)  # pyright: ignore[reportArgumentType]
-        rows, columns = part["rows"], part["columns"]
-        cut = first.plus[:rows, :columns], first.minus[:rows, :columns]
-        volts = np.array(part["volts"])
-        text = netlist(
-            *cut, volts, part["wire_ohm"], part["wire_ohm"], f"{first.name} of {found.recipe.name} on {profile.name}"
-        )
-        (folder / NETLIST).write_text(text, encoding="utf-8")
-        (folder / RECIPE).write_text(RunFolder(run).read_text(RECIPE), encoding="utf-8")
-        (folder / PROFILE).write_text(dump_profile(profile), encoding="utf-8")
-        (folder / "README.md").write_text(readme(manifest, program), encoding="utf-8")
+        write_c(folder, mapped.programs, [tile["golden"] for tile in entries], values)
+        np.savez_compressed(folder / ARRAYS, **mapped.arrays)  # pyright: ignore[reportArgumentType]
+        texts = {
+            PROGRAM: json.dumps(program, indent=1) + "\n",
+            NETLIST: text,
+            RECIPE: RunFolder(run).read_text(RECIPE),
+            PROFILE: dump_profile(profile),
+            "README.md": readme(manifest, program),
+        }
+        for name, content in texts.items():
+            (folder / name).write_text(content, encoding="utf-8")
         if check:
-            manifest["checks"] = _checks(folder, text, cut, volts, part["wire_ohm"], progress)
+            manifest["checks"] = _checks(folder, text, plus, minus, part, progress)
         manifest["files"] = digests(folder)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
@@ -209,131 +197,42 @@ def _matrix(found: _Finished, number: int) -> NDArray[Any]:
     return weight.reshape(len(weight), -1)
 
 
-def _layer(number: int, geometry: Geometry, found: _Finished, rate: float) -> dict[str, Any]:
-    conv = isinstance(geometry, Conv2d)
-    learn = found.recipe.layers[number - 1].learn
-    return {
-        "layer": number,
-        "kind": "conv2d" if conv else "dense",
-        "kernel": geometry.kernel if conv else None,
-        "inputs": geometry.inputs,
-        "outputs": geometry.outputs,
-        "fan_in": geometry.fan_in,
-        "row_order": "channel, kernel row, kernel column" if conv else "input",
-        "learning_rate": rate,
-        "rule": {
-            "name": found.recipe.training.rule.name,
-            **{key: getattr(learn, key) for key in ("theta_pos", "theta_neg", "penalty")},
-            **found.recipe.training.rule.options,
-        },
-        "bias": f"layers.{number}.bias",
-        "tiles": [],
-    }
-
-
-def _program(tile: Tile, profile: Profile, rate: float, seed: int) -> TileProgram:
-    drawn = stream_seed(seed, "pulses", tile.name) & 0xFFFFFFFF
-    gain = rate / (tile.scale * granularity(profile.device))
-    rows, columns = tile.plus.shape
-    return TileProgram(tile.name, scheme(profile), rows, columns, gain, tile.scale, drawn)
-
-
-def scheme(profile: Profile) -> PulseScheme:
-    """How a profile's trains are made; aihwkit turns update management on where pulse management is."""
-    learning = profile.learning
-    kind = "stochastic" if learning.pulses == "stochastic" else "mean-count"
-    managed = learning.update_management or learning.pulse_management
-    return PulseScheme(kind, int(learning.max_pulses), managed, learning.pulse_management)
-
-
-def _tile(tile: Tile, program: TileProgram) -> dict[str, Any]:
-    pulses = program.pulses()
-    return {
-        "name": tile.name,
-        "rows": list(tile.rows),
-        "columns": list(tile.columns),
-        "scale": tile.scale,
-        "clipped_weights": tile.clipped,
-        "devices_to_program": len(tile.order),
-        "gain": float(pulses.gain),
-        "seed": program.seed,
-        "constant": program.constant,
-        "golden": program.golden(),
-    }
-
-
-def _converters(periphery: Periphery, read_volt: float, per_weight: float) -> dict[str, Any]:
-    """Codes are integers from -code_top to code_top; null where a converter is continuous or without a bound."""
-
-    def converter(bits: float | None, full: float | None, unit: str) -> dict[str, Any]:
-        top = None if bits is None or full is None else max(1, 2 ** (int(bits) - 1) - 1)
-        step = None if top is None or full is None else full / top
-        shown = None if bits is None or top is None else int(bits)
-        return {"bits": shown, "code_top": top, f"full_scale_{unit}": full, f"step_{unit}": step}
-
-    perfect = periphery.perfect
-    reach = None if perfect or periphery.adc_range is None else periphery.adc_range
-    full = None if reach is None else reach * per_weight * read_volt
-    return {
-        "read_volt": read_volt,
-        "dac": converter(None if perfect else periphery.dac_bits, read_volt, "volt"),
-        "adc": converter(None if perfect else periphery.adc_bits, full, "ampere") | {"full_scale_w": reach},
-        "ampere_per_w": per_weight * read_volt,
-        "input_scaling": "none" if perfect else periphery.noise_management,
-        "out_of_range": "none" if perfect else periphery.bound_management,
-    }
-
-
-def _pulses(profile: Profile, per_weight: float) -> dict[str, Any]:
-    step, kind, device = granularity(profile.device), scheme(profile), profile.device
-    return {
-        "kind": kind.kind,
-        "profile_asks_for": profile.learning.pulses,
-        "max_pulses": kind.max_pulses,
-        "update_management": kind.update_management,
-        "pulse_management": kind.pulse_management,
-        "generator": "xorshift32 (13, 17, 5), one a line, 16 bits a slot",
-        "step_w": step,
-        "step_siemens": step * per_weight,
-        "pulse_s": device.write_time,
-        "pulse_joule": device.write_energy,
-    }
-
-
-def _netlist_part(tile: Tile, profile: Profile, read_volt: float) -> dict[str, Any]:
-    rows, columns = min(len(tile.plus), NETLIST_ROWS), min(tile.plus.shape[1], NETLIST_COLUMNS)
-    volts = golden_codes(0, rows) / CODE_TOP * read_volt
-    return {
-        "tile": tile.name,
-        "rows": rows,
-        "columns": columns,
-        "wire_ohm": profile.periphery.wire_resistance,
-        "volts": volts.tolist(),
-    }
+def _mapped(found: _Finished, profile: Profile, rates: list[float], progress: Progress) -> _Mapped:
+    progress.start("mapping layers", len(rates))
+    layers: list[dict[str, Any]] = []
+    programs: list[TileProgram] = []
+    made: list[Tile] = []
+    for number, (geometry, rate) in enumerate(zip(found.geometries, rates, strict=True), start=1):
+        layer = layer_entry(number, geometry, found.recipe, rate)
+        for tile in tiles(f"layers.{number}", _matrix(found, number), profile):
+            made.append(tile)
+            programs.append(tile_program(tile, profile, rate, found.seed))
+            layer["tiles"].append(tile_entry(tile, programs[-1]))
+        layers.append(layer)
+        progress.advance()
+    progress.finish()
+    arrays = {f"{tile.name}.{key}": getattr(tile, key) for tile in made for key in ("plus", "minus", "order")}
+    arrays |= {name: value for name, value in found.weights.items() if name.startswith("readout.") or "bias" in name}
+    return _Mapped(layers, programs, arrays, made[0])
 
 
 def _checks(
-    folder: Path,
-    text: str,
-    cut: tuple[NDArray[Any], NDArray[Any]],
-    volts: NDArray[Any],
-    wire: float,
-    progress: Progress,
+    folder: Path, text: str, plus: NDArray[Any], minus: NDArray[Any], part: dict[str, Any], progress: Progress
 ) -> dict[str, Any]:
     progress.start("checking the kernel and the netlist", 3)
     said = selftest(folder)
     progress.advance()
-    plus, minus = cut
+    volts = np.array(part["volts"])
     wanted = volts @ (plus - minus)
-    size = float((np.abs(volts) @ (plus + minus)).max()) or 1.0
     ideal = simulate(netlist(plus, minus, volts, 0.0, 0.0), plus.shape[1])
     progress.advance()
-    wired = simulate(text, plus.shape[1]) if wire else ideal
+    wired = simulate(text, plus.shape[1]) if part["wire_ohm"] else ideal
     progress.advance()
     progress.finish()
-    largest = float(np.abs(wanted).max()) or 1.0
-    if (worst := float(np.abs(ideal - wanted).max()) / size) > 1e-6:
+    total = float((np.abs(volts) @ (plus + minus)).max()) or 1.0
+    if (worst := float(np.abs(ideal - wanted).max()) / total) > 1e-6:
         raise ScffError(f"The netlist must give the product of the digital reference, but is {worst:.1e} of it off.")
+    largest = float(np.abs(wanted).max()) or 1.0
     return {
         "selftest": said,
         "netlist_without_wires": worst,

@@ -125,7 +125,10 @@ def selftest(folder: Path) -> str:
             [compiler, *WARNINGS, "-O2", *(str(folder / name) for name in SOURCES), "-o", str(image)],
             [str(image)],
         ):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+            except subprocess.TimeoutExpired:
+                raise ScffError(f"The selftest of the pulse kernel did not end within {LIMIT_S:.0f} s.") from None
             if done.returncode:
                 lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
                 raise ScffError(f"The selftest of the pulse kernel failed: {lines[0] if lines else done.returncode}")

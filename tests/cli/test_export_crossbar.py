@@ -103,10 +103,10 @@ def test_a_missing_tool(
 
 
 def test_what_fails_leaves_nothing(cli: Any, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> str:
+    def refuse(*_: Any) -> dict[str, str]:
         raise OSError(28, "No space left on device", "tile.cir")
 
-    monkeypatch.setattr(crossbar, "netlist", refuse)
+    monkeypatch.setattr(crossbar, "digests", refuse)
     before = list(Path.cwd().iterdir())
     result = cli("export", "crossbar", trained, *PCM)
     assert result.code == 1 and "No space left" in result.err
