@@ -60,7 +60,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _fixed(), _onnx(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
+    return [*checks, _fixed(), _onnx(), _analog(), _spice(), _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -229,6 +229,16 @@ def _analog() -> Check:
 
     found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({wrong})"
     return Check("aihwkit", "fail", found, mend())
+
+
+def _spice() -> Check:
+    if found := shutil.which("ngspice"):
+        return Check("ngspice", "ok", f"{found}: export crossbar --check works")
+    if shutil.which("apt-get"):
+        advice = f"{_sudo()}apt-get install ngspice"
+    else:
+        advice = "brew install ngspice" if sys.platform == "darwin" else "install ngspice"
+    return Check("ngspice", "warn", "not on the PATH: no export crossbar --check", advice)
 
 
 def _memory() -> Check:

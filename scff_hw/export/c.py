@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from itertools import pairwise
@@ -25,6 +23,7 @@ from scff_hw.export.c_layer import LayerConstants
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
 from scff_hw.export.c_text import fracs_text, initialisers, numbers
+from scff_hw.export.folder import appearing, check_out, digests
 from scff_hw.export.integers import IntegerRun, read_run
 from scff_hw.training.progress import Progress, SilentProgress
 
@@ -61,33 +60,19 @@ def export_c(
         DataError: its data set, which golden vectors are made of, is not there.
     """
     to = device(target, overrides)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"The folder to export to must be new or empty. Got {out} instead.")
+    check_out(out)
     network = read_run(run)
     if (rule := network.recipe.training.rule.name) != "scff":
         raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
     progress = progress or SilentProgress()
     dataset = network.dataset(data_dir)
     values, manifest = _values(network, run, to, batch, lesson, dataset)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        made.chmod(0o755)
+    with appearing(out) as made:
         _write(made, values, to)
         if lesson is not None:
             manifest["lesson"] = write_stream(network, lesson, batch, made / STREAM, dataset, progress)
-        manifest["files"] = {
-            str(path.relative_to(made)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(made.rglob("*"))
-            if path.is_file()
-        }
+        manifest["files"] = digests(made)
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        made.rename(out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return manifest
 
 

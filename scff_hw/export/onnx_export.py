@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +14,7 @@ from numpy.typing import NDArray
 
 from scff_hw.data import Augmentation
 from scff_hw.errors import UsageError
+from scff_hw.export.folder import appearing, check_out
 from scff_hw.export.onnx_card import CARD, card
 from scff_hw.export.onnx_check import Expected, check_file
 from scff_hw.export.onnx_float import float_model
@@ -78,7 +74,7 @@ def export_onnx(
     found = finished_run(run, data_dir)
     count = min(samples, len(found.test))
     planned, left_out = plan(found)
-    with _appearing(out) as folder:
+    with appearing(out) as folder:
         files: dict[str, Any] = {}
         for name, file in planned.items():
             path = folder / name
@@ -186,30 +182,3 @@ def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
             "logits_frac": str(run.fixed.readout_frac + feature),
         }
     return found
-
-
-def check_out(out: Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises:
-        UsageError: it is not empty, or a file.
-    """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"The folder to export to must be a folder; {out} is a file.")
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"The folder {out} is not empty; choose another --out.")
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name at the end, and is removed where something goes wrong."""
-    place = out.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    try:
-        folder.chmod(0o755)
-        yield folder
-        os.replace(folder, place)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

@@ -168,10 +168,10 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="must be new or empty"):
+    with pytest.raises(UsageError, match="is not empty; choose another --out"):
         export_c(run, full)
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
-    monkeypatch.setattr("scff_hw.export.c.hashlib.sha256", _full_disk)
+    monkeypatch.setattr("scff_hw.export.folder.hashlib.sha256", _full_disk)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="No space"):
         export_c(run, tmp_path / "out")

@@ -190,6 +190,14 @@ def test_the_compile_trial_compiles() -> None:
     assert check.status == "ok", check
 
 
+def test_ngspice_that_is_missing(monkeypatch: pytest.MonkeyPatch, find) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "ngspice" else f"/bin/{name}")
+    check = find("ngspice")
+    assert check.status == "warn" and check.advice.removeprefix("sudo ") == "apt-get install ngspice"
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert find("ngspice") == Check("ngspice", "ok", "/bin/ngspice: export crossbar --check works")
+
+
 def test_aihwkit_that_is_missing_or_of_another_torch_is_told_apart(monkeypatch: pytest.MonkeyPatch, find) -> None:
     monkeypatch.setattr(available, "aihwkit_version", lambda: None)
     check = find("aihwkit")

@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.backends.fixed.formats import Rounding
+from scff_hw.core.xorshift import DRAW_BITS
+from scff_hw.core.xorshift import draws as draws
+from scff_hw.core.xorshift import first_states as first_states
+from scff_hw.core.xorshift import xorshift32 as xorshift32
 from scff_hw.errors import WidthError
 
 Ints = NDArray[np.int64]
@@ -23,10 +27,6 @@ TABLE_REACH_LOG2 = 3
 
 COEFFICIENT_BITS = 15
 """Fraction bits of the logistic function, and of the coefficients made of it."""
-
-DRAW_BITS = 16
-"""Random bits a weight takes of a draw."""
-
 
 def checked(x: Ints, bits: int, what: str) -> Ints:
     """`x` itself.
@@ -103,41 +103,6 @@ def split(value: float) -> tuple[int, int]:
     """`(m, s)` with `m * 2^-(15 + s)` next to `value > 0`, and m of 15 or 16 bits."""
     mantissa, exponent = math.frexp(value)
     return round(mantissa * (1 << COEFFICIENT_BITS)), -exponent
-
-
-def xorshift32(state: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The next state of Marsaglia's generator (13, 17, 5); states are never 0. Source: J. Stat. Softw. 8(14), 2003."""
-    state = state ^ (state << np.uint32(13))
-    state = state ^ (state >> np.uint32(17))
-    return state ^ (state << np.uint32(5))
-
-
-def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
-    """A generator's first state for each row of weights, from the layer's 32-bit seed.
-
-    MurmurHash3's finaliser of `seed + row * 0x9E3779B9`; 1 where that is 0.
-    """
-    h = (np.uint64(seed & 0xFFFFFFFF) + np.arange(rows, dtype=np.uint64) * np.uint64(0x9E3779B9)) & _WORD
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        h = ((h ^ (h >> np.uint64(shift))) * np.uint64(factor)) & _WORD
-    return np.maximum(h, 1).astype(np.uint32)
-
-
-_WORD = np.uint64(0xFFFFFFFF)
-
-
-def draws(states: NDArray[np.uint32], columns: int) -> tuple[Ints, NDArray[np.uint32]]:
-    """16 random bits for each weight `[rows, columns]`, and the generators' states after them.
-
-    A row draws for its weights in their order in memory, whether they change or not: each new state serves two, its
-    lower half the first. The last upper half of an odd row is dropped.
-    """
-    found = np.empty((len(states), columns + columns % 2), dtype=np.int64)
-    for column in range(0, columns, 2):
-        states = xorshift32(states)
-        found[:, column] = states & np.uint32((1 << DRAW_BITS) - 1)
-        found[:, column + 1] = states >> np.uint32(DRAW_BITS)
-    return found[:, :columns], states
 
 
 def stochastic_shift(x: Ints, shift: Any, drawn: Ints) -> Ints:

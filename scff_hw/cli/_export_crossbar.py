@@ -1,0 +1,62 @@
+"""`scff-hw export crossbar`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scff_hw.cli._options import Json
+from scff_hw.cli._output import emit_json, say
+from scff_hw.cli._progress import command_progress
+
+
+def crossbar(
+    run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished, on any backend.")],
+    profile: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Hardware with conductances; see: scff-hw profiles list.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make; it must not hold anything.")],
+    profile_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile-set", metavar="KEY=VALUE", help="Change a key of the profile, e.g. 'device.g_max=25 uS'."
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Of every layer's pulses [default: the recipe's, times the profile's factor]."),
+    ] = None,
+    read_voltage: Annotated[float, typer.Option(help="Volts of a full input.")] = 0.2,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also compile the kernel with gcc, and solve the netlist with ngspice.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write a finished run for an in-memory chip: tiles, conductances, converters, and updates as pulse programs.
+
+    A profile without device.g_min and device.g_max is refused: conductances are those of your devices.
+    """
+    from scff_hw.export.crossbar import export_crossbar
+    from scff_hw.hardware import load_profile
+
+    hardware = load_profile(profile, profile_set or ())
+    with command_progress() as progress:
+        manifest = export_crossbar(
+            run, hardware, out, learning_rate=learning_rate, read_volt=read_voltage, check=check, progress=progress
+        )
+    if json:
+        emit_json({"folder": str(out)} | manifest)
+        return
+    say(f"Tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
+    if manifest["clipped_weights"]:
+        say(f"{manifest['clipped_weights']} weights cut at a device's bound", style="yellow")
+    if check:
+        found = manifest["checks"]
+        say(f"Kernel: {found['selftest']}")
+        say(
+            f"Netlist: {found['netlist_without_wires']:.1e} off the digital product without wires, "
+            f"{found['ir_drop_of_largest_output']:.1e} of the largest output with them"
+        )
+    say(f"Exported to {out}; check the kernel: make -C {out} run")

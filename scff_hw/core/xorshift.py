@@ -1,0 +1,43 @@
+"""Random bits that NumPy, C and Verilog draw alike: Marsaglia's xorshift32, one generator a line."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAW_BITS = 16
+"""Random bits that are taken of a draw."""
+
+_WORD = np.uint64(0xFFFFFFFF)
+
+
+def xorshift32(state: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The next state of Marsaglia's generator (13, 17, 5); states are never 0. Source: J. Stat. Softw. 8(14), 2003."""
+    state = state ^ (state << np.uint32(13))
+    state = state ^ (state >> np.uint32(17))
+    return state ^ (state << np.uint32(5))
+
+
+def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
+    """A generator's first state for each of `rows` lines, from a 32-bit seed.
+
+    MurmurHash3's finaliser of `seed + row * 0x9E3779B9`; 1 where that is 0.
+    """
+    h = (np.uint64(seed & 0xFFFFFFFF) + np.arange(rows, dtype=np.uint64) * np.uint64(0x9E3779B9)) & _WORD
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        h = ((h ^ (h >> np.uint64(shift))) * np.uint64(factor)) & _WORD
+    return np.maximum(h, 1).astype(np.uint32)
+
+
+def draws(states: NDArray[np.uint32], columns: int) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """16 random bits for each place `[rows, columns]`, and the generators' states after them.
+
+    A row draws for its places in order, whether they matter or not: each new state serves two, its lower half the
+    first. The last upper half of an odd row is dropped.
+    """
+    found = np.empty((len(states), columns + columns % 2), dtype=np.int64)
+    for column in range(0, columns, 2):
+        states = xorshift32(states)
+        found[:, column] = states & np.uint32((1 << DRAW_BITS) - 1)
+        found[:, column + 1] = states >> np.uint32(DRAW_BITS)
+    return found[:, :columns], states
