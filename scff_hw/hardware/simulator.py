@@ -167,10 +167,14 @@ def _unit_cell(array: Array, device: Device, io: Any, update: Any, seed: int) ->
     from aihwkit.simulator.configs.compounds import OneSidedUnitCell, VectorUnitCell
     from aihwkit.simulator.parameters.enums import VectorUnitCellUpdatePolicy
 
+    # without a seed of the cell itself aihwkit leaves those of its devices aside
     pair = [pulsed_device(device, seed), pulsed_device(device, seed % SEEDS + 1)]
     if array.cell == "random-pair":
-        return VectorUnitCell(unit_cell_devices=pair, update_policy=VectorUnitCellUpdatePolicy.SINGLE_RANDOM)
+        return VectorUnitCell(
+            construction_seed=seed, unit_cell_devices=pair, update_policy=VectorUnitCellUpdatePolicy.SINGLE_RANDOM
+        )
     return OneSidedUnitCell(
+        construction_seed=seed,
         unit_cell_devices=pair,
         refresh_every=int(array.refresh_every or 0),
         units_in_mbatch=True,

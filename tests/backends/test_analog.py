@@ -156,9 +156,12 @@ def test_an_exact_array_has_no_pulses() -> None:
     assert array.take_figures() == {"clipped_updates": 0.0, "weights_at_bounds": 0.0, "pulses": 0.0}
 
 
-def test_devices_follow_from_the_seed_the_name_and_the_tile() -> None:
+@pytest.mark.parametrize(
+    ("device", "changes"), [("ideal", []), ("pcm", []), ("ecram", ["array.cell=random-pair"])], ids=str
+)
+def test_devices_follow_from_the_seed_the_name_and_the_tile(device: str, changes: list[str]) -> None:
     def devices(seed: int, name: str) -> list[torch.Tensor]:
-        backend = AnalogBackend(profile("ideal", "array.rows=10 lines"), seed)
+        backend = AnalogBackend(profile(device, "array.rows=10 lines", *changes), seed)
         return [tile.tile.get_hidden_parameters() for tile in dense(backend, name=name).grid]
 
     first, again = devices(0, "layers.1"), devices(0, "layers.1")
@@ -166,6 +169,11 @@ def test_devices_follow_from_the_seed_the_name_and_the_tile() -> None:
     assert not torch.equal(first[0], first[1])
     for other in (devices(1, "layers.1"), devices(0, "layers.2")):
         assert not torch.equal(first[0], other[0])
+    # parameters of both devices of a cell, side by side: max_bound, min_bound, dwmin_up, ...
+    if device != "ideal":
+        names = dense(AnalogBackend(profile(device, *changes))).grid.tiles[0][0].tile.get_hidden_parameter_names()
+        bounds = [values for name, values in zip(names, first[0], strict=True) if name.startswith("max_bound")]
+        assert len(bounds) == 2 and not torch.equal(*bounds)
 
 
 @pytest.mark.parametrize(
