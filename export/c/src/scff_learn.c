@@ -55,7 +55,7 @@ static int32_t output_of(const scff_layer_t *layer, const int16_t *a, const int1
 {
     int32_t z = (b == NULL) ? (int32_t)a[at] : ((int32_t)a[at] + (int32_t)b[at]);
     int32_t shift = (int32_t)layer->pre_activation_frac - (int32_t)layer->output_frac;
-    return (z <= 0) ? 0 : scff_requantise(z, shift, layer->output_bits, layer->rounding);
+    return (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->output_bits, layer->rounding);
 }
 
 /* sums[p] = sum over units of squared outputs at position p */
@@ -140,9 +140,9 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
                     pull += push;
                 }
             }
-            error[first] = (int16_t)scff_requantise(pull, shift, layer->error_bits, layer->rounding);
+            error[first] = (int16_t)scff_requantise_32(pull, shift, layer->error_bits, layer->rounding);
             if (second != first) {
-                error[second] = (int16_t)scff_requantise(other, shift, layer->error_bits, layer->rounding);
+                error[second] = (int16_t)scff_requantise_32(other, shift, layer->error_bits, layer->rounding);
             }
         }
     }

@@ -29,7 +29,7 @@ void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, 
     default:
         break;
     }
-    state->weight[at] = (int8_t)scff_requantise(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
+    state->weight[at] = (int8_t)scff_requantise_32(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
 }
 
 /* held - change, saturated; whatever the change. */
@@ -42,6 +42,37 @@ static int32_t less(int32_t before, int64_t change, uint32_t bits)
         change = -most;
     }
     return scff_saturate((int64_t)before - change, bits);
+}
+
+/* What each weight of a unit changes by: gradient * 2^-shift to the nearest, of gradients [count]; shift 1..31. */
+static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *state, size_t first,
+                              const int32_t *gradient, uint32_t count, uint32_t shift)
+{
+    const scff_rounding_t rounding = layer->rounding;
+    if (layer->shadow_bits != 16u) {
+        uint32_t bits = (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
+        for (uint32_t f = 0; f < count; f++) {
+            int32_t change = scff_round_32(gradient[f], shift, rounding);
+            if (change != 0) {
+                int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
+                scff_hold(layer, state, first + f, less(before, change, bits));
+            }
+        }
+        return;
+    }
+    /* the usual case by itself, in 32 bits: a change is at most 2^30 */
+    int16_t *shadow = &((int16_t *)state->shadow)[first];
+    int8_t *weight = &state->weight[first];
+    const uint32_t guard = (uint32_t)scff_held_guard(layer);
+    const uint32_t bits = layer->weight_bits;
+    for (uint32_t f = 0; f < count; f++) {
+        int32_t change = scff_round_32(gradient[f], shift, rounding);
+        if (change != 0) {
+            int32_t held = scff_saturate_32((int32_t)shadow[f] - change, 16u);
+            shadow[f] = (int16_t)held;
+            weight[f] = (int8_t)scff_saturate_32(scff_round_32(held, guard, rounding), bits);
+        }
+    }
 }
 
 void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
@@ -130,10 +161,14 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
             } else {
                 drawn >>= 16;
             }
-            int64_t change = scff_shift_right_at_random(gradient[f], shift, drawn & 0xFFFFu);
+            int64_t change = ((shift >= 1) && (shift <= 31))
+                                 ? scff_round_at_random_32(gradient[f], (uint32_t)shift, drawn & 0xFFFFu)
+                                 : scff_shift_right_at_random(gradient[f], shift, drawn & 0xFFFFu);
             int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
             scff_hold(layer, state, first + f, less(before, change, bits));
         }
+    } else if ((shift >= 1) && (shift <= 31)) {
+        change_to_nearest(layer, state, first, gradient, fan_in, (uint32_t)shift);
     } else {
         for (uint32_t f = 0; f < fan_in; f++) {
             int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);
