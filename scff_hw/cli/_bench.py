@@ -14,13 +14,16 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog or fixed.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed or kernels.")],
     only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
     repeats: Annotated[int, typer.Option(callback=at_least(1), help="Timed turns of each case.")] = 5,
     threads: Annotated[int, typer.Option(callback=at_least(1), help="Threads of PyTorch.")] = 2,
     json: Json = False,
 ) -> None:
-    """Measure speed on this machine, against the literal algorithm in the same run."""
+    """Measure speed on this machine, each case against another way of doing the same in the same run.
+
+    kernels counts instructions of exported C on emulated cores instead; --repeats and --threads change nothing there.
+    """
     from scff_hw import bench as benchmarks
     from scff_hw.errors import UsageError, nearest
 
@@ -30,7 +33,8 @@ def bench(
             f"Got '{name}' instead{nearest(name, benchmarks.NAMES)}."
         )
     with command_progress() as progress:
-        result = benchmarks.run(name, progress=progress, only=only, repeats=repeats, threads=threads)
+        timed = {} if name == "kernels" else {"repeats": repeats, "threads": threads}
+        result = benchmarks.run(name, progress=progress, only=only, **timed)
     if json:
         emit_json(result)
     else:
@@ -46,8 +50,12 @@ def case_table(cases: list[dict[str, Any]]) -> Table:
     for key in ("ratio", *others):
         table.add_column(key.replace("_", " "), justify="right")
     for case in cases:
-        table.add_row(case["name"], f"{case['ratio']:.2f} x", *(_cell(case.get(key)) for key in others))
+        table.add_row(case["name"], _times(case["ratio"]), *(_cell(case.get(key)) for key in others))
     return table
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f} x"
 
 
 def _cell(value: Any) -> str:

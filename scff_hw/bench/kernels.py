@@ -1,0 +1,174 @@
+"""Executed instructions of the C kernels on emulated cores: vector instructions against portable C.
+
+QEMU gives every instruction the same virtual time, which a core's own SysTick then counts. What is found is exact, and
+the same wherever the same compiler runs; it is no time: an emulator knows neither stalls nor caches.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scff_hw import paths
+from scff_hw.bench.turns import chosen
+from scff_hw.errors import MissingPartError, ScffError
+from scff_hw.export.c import TARGETS
+from scff_hw.training.progress import Progress
+
+TARGET = 2.0
+"""Instructions of the portable MVM, at least this many times those of the vectorised one."""
+
+INPUTS, UNITS, BATCH = 784, 500, 8
+BUILD = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+CLOCK_SHIFT = 2
+"""QEMU's clock advances by 2^2 ns an instruction: 24 bits of SysTick then hold over 80 million instructions."""
+
+TURNS = 1_000_000
+"""Of the loops in `counts.c` whose instructions are counted by hand: two and five a turn."""
+
+NEEDED = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
+LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Case:
+    """A core and what it does; `has_simd`: it has vector instructions."""
+
+    target: str
+    work: str
+    has_simd: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.target} {self.work}"
+
+
+WORK = ("mvm", "forward", "update")
+CASES = tuple(
+    Case(target, work, target not in ("cortex-m0", "cortex-m3"))
+    for target in TARGETS
+    if target != "host"
+    for work in WORK
+)
+
+
+def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, units: int = UNITS) -> dict[str, Any]:
+    """Count the cases whose name contains `only`, of one dense layer.
+
+    Returns:
+        `ratio` is portable instructions over vectorised ones, None where a core has no vector instructions. They are
+        those of a sample: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
+
+    Raises:
+        UsageError: no case matches `only`.
+        MissingPartError: no cross-compiler or no emulator.
+        ScffError: the emulator's clock does not follow instructions, or the two paths did not do the same.
+    """
+    cases = chosen(CASES, only)
+    targets = list(dict.fromkeys(case.target for case in cases))
+    progress.start("bench kernels", len(targets))
+    counts: dict[str, tuple[dict[str, int], dict[str, int] | None]] = {}
+    for target in targets:
+        counts[target] = _both(target, inputs, units)
+        progress.advance(1)
+    progress.finish()
+    found = [_case(case, counts[case.target], inputs * units) for case in cases]
+    return {"machine": _machine(inputs, units), "cases": found}
+
+
+def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, int]:
+    """Instructions of `mvm`, `forward` and `update`, a sample each, and `crc`, of all that they computed.
+
+    Args:
+        target: one of `TARGETS` but the host.
+        scalar: take the portable path.
+
+    Raises:
+        MissingPartError: no cross-compiler or no emulator.
+        ScffError: it did not build or run, or the emulator's clock does not follow instructions.
+    """
+    board = TARGETS[target]
+    source = paths.export() / "c"
+    with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
+        link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
+        environment = Environment(loader=FileSystemLoader(source / "templates"), undefined=StrictUndefined)
+        text = environment.get_template("link.ld.jinja").render(board=board.board, flash=board.flash, ram=board.ram)
+        link.write_text(text, encoding="utf-8")
+        _run(
+            *(_tool("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
+            *(f"-DINPUTS={inputs}u", f"-DUNITS={units}u"),
+            *(f"-I{source / folder}" for folder in ("include", "src", "board")),
+            *map(str, sorted((source / "src").glob("*.c"))),
+            *(str(source / "counts" / "counts.c"), str(source / "board" / "startup.c")),
+            *("-nostartfiles", "-Wl,--gc-sections", "-T", str(link), "-o", str(image)),
+        )
+        said = _run(
+            *(_tool("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
+            *("-semihosting-config", "enable=on,target=native"),
+            *("-icount", f"shift={CLOCK_SHIFT},sleep=off", "-kernel", str(image)),
+        )
+    found = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)\n", said)}
+    an_instruction = found["two"] / (2 * TURNS)
+    if abs(found["five"] / an_instruction / (5 * TURNS) - 1) > 1e-4:
+        raise ScffError(
+            f"The emulator's clock must advance by the same time an instruction, but a loop of five took "
+            f"{found['five'] / an_instruction / TURNS:.3f} times one of two on {target}."
+        )
+    samples = {"mvm": 1, "forward": 1, "update": BATCH}
+    return {name: round(found[name] / an_instruction / n) for name, n in samples.items()} | {"crc": found["crc"]}
+
+
+def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[str, int] | None]:
+    scalar = count(target, scalar=True, inputs=inputs, units=units)
+    if not any(case.has_simd for case in CASES if case.target == target):
+        return scalar, None
+    simd = count(target, scalar=False, inputs=inputs, units=units)
+    if scalar["crc"] != simd["crc"]:
+        raise ScffError(f"Portable and vectorised kernels must compute the same, but they differ on {target}.")
+    return scalar, simd
+
+
+def _case(case: Case, counts: tuple[dict[str, int], dict[str, int] | None], macs: int) -> dict[str, Any]:
+    scalar, simd = counts
+    fast = None if simd is None else simd[case.work]
+    slow = scalar[case.work]
+    return {
+        "name": case.name,
+        "ratio": None if fast is None else round(slow / fast, 2),
+        "at_least": TARGET if case.work == "mvm" and case.has_simd else None,
+        "scalar_instructions": slow,
+        "simd_instructions": fast,
+        "per_mac": round((slow if fast is None else fast) / macs, 2) if case.work == "mvm" else None,
+    }
+
+
+def _machine(inputs: int, units: int) -> dict[str, Any]:
+    compiler = _run(_tool("arm-none-eabi-gcc"), "-dumpfullversion").strip()
+    emulator = _run(_tool("qemu-system-arm"), "--version").split("version ")[-1].split()[0]
+    return {"layer": f"{inputs}x{units}", "batch": BATCH, "gcc": compiler, "flags": "-O2", "qemu": emulator}
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise MissingPartError(f"{name} is not installed; type: sudo apt-get install {NEEDED[name]}")
+    return found
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ScffError(f"{Path(command[0]).name} must end within {LIMIT_S} s, but it did not.") from None
+    if done.returncode != 0:
+        raise ScffError(f"{Path(command[0]).name} must succeed, but it ended with {done.returncode}: {done.stdout}")
+    return done.stdout
