@@ -16,10 +16,17 @@ static inline int32_t scff_asr_32(int32_t x, uint32_t shift)
     return (x >= 0) ? (x >> shift) : ~(~x >> shift);
 }
 
+/* 2^exponent. exponent 0..62. */
+static inline int64_t scff_power(uint32_t exponent)
+{
+    uint64_t bit = (uint64_t)1 << exponent;
+    return (int64_t)bit;
+}
+
 /* The largest magnitude that `bits` bits hold. bits 2..32. */
 static inline int64_t scff_top(uint32_t bits)
 {
-    return ((int64_t)1 << (bits - 1u)) - 1;
+    return scff_power(bits - 1u) - 1;
 }
 
 /* x within +-scff_top(bits). */
@@ -50,16 +57,22 @@ static inline int32_t scff_requantise(int64_t x, int32_t shift, uint32_t bits, s
  */
 static inline int32_t scff_round_32(int32_t x, uint32_t shift, scff_rounding_t rounding)
 {
-    uint32_t up = (rounding == SCFF_HALF_UP) ? 1u : 0u;
+    uint32_t up = (uint32_t)((rounding == SCFF_HALF_UP) ? 1u : 0u);
     int32_t below = scff_asr_32(x, shift);
     uint32_t cut = (uint32_t)x & (((uint32_t)1 << shift) - 1u);
-    return ((cut + (((uint32_t)below | up) & 1u)) > ((uint32_t)1 << (shift - 1u))) ? (below + 1) : below;
+    uint32_t half = (uint32_t)1 << (shift - 1u);
+    uint32_t tie = ((uint32_t)below | up) & 1u;
+    if ((cut + tie) > half) {
+        below += 1;
+    }
+    return below;
 }
 
 /* x within +-scff_top(bits). bits 2..16. */
 static inline int32_t scff_saturate_32(int32_t x, uint32_t bits)
 {
-    int32_t top = (int32_t)(((uint32_t)1 << (bits - 1u)) - 1u);
+    uint32_t magnitude = ((uint32_t)1 << (bits - 1u)) - 1u;
+    int32_t top = (int32_t)magnitude;
     if (x > top) {
         return top;
     }
@@ -81,7 +94,8 @@ static inline int32_t scff_round_at_random_32(int32_t x, uint32_t shift, uint32_
     uint32_t cut = (uint32_t)x & (((uint32_t)1 << shift) - 1u);
     uint32_t dither = (shift <= 16u) ? (drawn >> (16u - shift))
                                      : ((drawn << (shift - 16u)) + ((uint32_t)1 << (shift - 17u)));
-    return scff_asr_32(x, shift) + (int32_t)((cut + dither) >> shift);
+    uint32_t carry = (cut + dither) >> shift;
+    return scff_asr_32(x, shift) + (int32_t)carry;
 }
 
 /* x / n rounded to the nearest integer, halves up; |x| < 2^61, n 1..2^31-1. */

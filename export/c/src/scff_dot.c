@@ -4,9 +4,19 @@
  */
 #include "scff_kernels.h"
 
-#if defined(__ARM_FEATURE_MVE) && !defined(SCFF_SCALAR)
-
+#if defined(SCFF_SCALAR)
+/* portable */
+#elif defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
+#define IN_VECTORS
+#elif defined(__ARM_FEATURE_SIMD32)
+#include <arm_acle.h>
+#define IN_PAIRS 4u /* values that one step takes */
+#else
+/* portable */
+#endif
+
+#if defined(IN_VECTORS)
 
 int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
 {
@@ -79,11 +89,7 @@ void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, c
 
 #else
 
-#if defined(__ARM_FEATURE_SIMD32) && !defined(SCFF_SCALAR)
-
-#include <arm_acle.h>
-
-#define IN_PAIRS 4u /* values that one step takes */
+#if defined(IN_PAIRS)
 
 /* Four bytes from any address: one LDR. The built-in, as -ffreestanding makes memcpy a call. */
 static uint32_t four(const void *from)

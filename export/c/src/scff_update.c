@@ -35,11 +35,13 @@ void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, 
 /* held - change, saturated; whatever the change. */
 static int32_t less(int32_t before, int64_t change, uint32_t bits)
 {
-    const int64_t most = (int64_t)1 << 33; /* moves any 32 bits to their end */
+    const int64_t most = scff_power(33u); /* moves any 32 bits to their end */
     if (change > most) {
         change = most;
     } else if (change < -most) {
         change = -most;
+    } else {
+        /* as it is */
     }
     return scff_saturate((int64_t)before - change, bits);
 }
@@ -135,7 +137,8 @@ static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16
             uint32_t across = f % kernel;
             for (uint32_t i = 0; i < layer->out_height; i++) {
                 const int16_t *errors = &error[((size_t)row * positions) + (i * layer->out_width)];
-                const int8_t *read = &x[((size_t)row * inputs) + ((((channel * tall) + i + down) * wide) + across)];
+                uint32_t at = (((channel * tall) + i + down) * wide) + across;
+                const int8_t *read = &x[((size_t)row * inputs) + at];
                 gradient[f] += scff_dot_wide(errors, read, layer->out_width);
             }
         }
