@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli import _export_onnx
+from scff_hw.cli import _export_nir, _export_onnx
 from scff_hw.cli._options import DataDir, Json
 from scff_hw.cli._output import emit_json, say
 
 app = typer.Typer(help="Write a finished run for other runtimes and machines.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
+app.command("nir")(_export_nir.nir)
 
 
 @app.command("c")
