@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scff_hw import paths
 from scff_hw.bench.turns import chosen
 from scff_hw.errors import MissingPartError, ScffError
-from scff_hw.export.c import TARGETS
+from scff_hw.export.c_targets import TARGETS
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0
@@ -99,7 +99,9 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
     with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
         link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
         environment = Environment(loader=FileSystemLoader(source / "templates"), undefined=StrictUndefined)
-        text = environment.get_template("link.ld.jinja").render(board=board.board, flash=board.flash, ram=board.ram)
+        values = {"board": board.board, "flash": board.flash, "ram": board.ram}
+        limits = {"target": target, "limits": {"ram_reserved": 0}}
+        text = environment.get_template("link.ld.jinja").render(values | limits)
         link.write_text(text, encoding="utf-8")
         _run(
             *(_tool("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from scff_hw.cli import _export_nir, _export_onnx
-from scff_hw.cli._options import DataDir, Json
+from scff_hw.cli._options import DataDir, Json, at_least
 from scff_hw.cli._output import emit_json, say
+from scff_hw.cli._progress import command_progress
 
 app = typer.Typer(help="Write a finished run for other runtimes and machines.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
@@ -20,20 +21,64 @@ app.command("nir")(_export_nir.nir)
 def c(
     run: Annotated[Path, typer.Argument(help="A finished run of the fixed backend.")],
     target: Annotated[
-        str, typer.Option(help="host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55.")
+        str,
+        typer.Option(
+            help="host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55, or the file of a profile "
+            "of a chip with one of these cores."
+        ),
     ] = "host",
+    profile_set: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a key of the target's profile; repeatable.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(callback=at_least(2), help="Samples to learn from at once, for which memory is counted.")
+    ] = 8,
+    learn: Annotated[
+        int,
+        typer.Option(
+            callback=at_least(0),
+            help="Write an image that learns, too, and a stream of so many training samples for it.",
+        ),
+    ] = 0,
+    epochs: Annotated[int, typer.Option(callback=at_least(1), help="Passes over them.")] = 1,
+    labels: Annotated[
+        int | None, typer.Option(callback=at_least(1), help="Labelled samples for its readout [default: as --learn].")
+    ] = None,
+    tests: Annotated[int, typer.Option(callback=at_least(1), help="Test samples it classifies at the end.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="New or empty folder [default: RUN/c-TARGET].")] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write C that classifies and keeps learning: sources, weights, golden vectors, a selftest, a build."""
-    from scff_hw.export.c import export_c
+    """Write C that classifies and keeps learning: sources, weights, golden vectors, a selftest, a build.
 
-    folder = out or run / f"c-{target}"
-    manifest = export_c(run, folder, target, data_dir)
+    With --learn, `make learn` in the folder starts from random weights, learns from the stream and ends with the
+    integers and the accuracy that the integer reference ended with.
+    """
+    from scff_hw.export.c import export_c
+    from scff_hw.export.c_stream import Lesson
+
+    folder = out or run / f"c-{Path(target).stem}"
+    lesson = Lesson(learn, labels or learn, tests, epochs) if learn else None
+    with command_progress() as progress:
+        manifest = export_c(
+            run,
+            folder,
+            target,
+            data_dir,
+            overrides=profile_set or (),
+            batch=batch,
+            lesson=lesson,
+            progress=progress,
+        )
     if json:
         emit_json({"folder": str(folder)} | manifest)
         return
     for row in manifest["memory"]:
         say(f"{row['bytes']:>9} bytes {row['where']:<5}  {row['buffer']}")
+    say(f"{manifest['flash_bytes']:>9} bytes of flash and {manifest['ram_bytes']} of RAM, beside the program")
     say(f"Folder: {folder}   Check it: make -C {folder} run")
+    if found := manifest.get("lesson"):
+        say(
+            f"After {found['samples']} samples the reference has {found['correct']} of {found['tests']} right "
+            f"({found['correct_untrained']} where only the readout learns). Learn the same: make -C {folder} learn"
+        )

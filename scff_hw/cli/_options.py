@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 
-def at_least(least: int) -> Callable[[int], int]:
-    """A check of a whole number that names the value it refuses, which typer's own bounds do not."""
+def at_least(least: int) -> Callable[[int | None], int | None]:
+    """A check of a whole number, or none, that names the value it refuses, which typer's own bounds do not."""
 
-    def check(value: int) -> int:
-        if value < least:
+    def check(value: int | None) -> int | None:
+        if value is not None and value < least:
             raise typer.BadParameter(f"{value} is less than {least}.")
         return value
 

@@ -9,7 +9,7 @@ x = pipeline.batch(order[:100], Augmentation(translate_px=2), generator)   # flo
 
 from scff_hw.data._augment import Augmentation
 from scff_hw.data._catalogue import NAMES, Info, info
-from scff_hw.data._datasets import hold_out, load, load_fsdd, verify
+from scff_hw.data._datasets import hold_out, load, load_fsdd, shrink, verify
 from scff_hw.data._fetch import fetch
 from scff_hw.data._files import Verified, data_root
 from scff_hw.data._pipeline import Pipeline
@@ -30,5 +30,6 @@ __all__ = [
     "info",
     "load",
     "load_fsdd",
+    "shrink",
     "verify",
 ]

@@ -81,3 +81,25 @@ def hold_out(dataset: Dataset, count: int, seed: int) -> Dataset:
 
 def _subset(split: Split, indices: torch.Tensor) -> Split:
     return Split(split.images[indices], None if split.labels is None else split.labels[indices])
+
+
+def shrink(dataset: Dataset, factor: int) -> Dataset:
+    """Return `dataset` with images smaller by `factor` in both axes, each pixel the mean of a square, uint8.
+
+    Raises UsageError unless the data are images whose height and width `factor >= 1` divides.
+    """
+    shape = dataset.input_shape
+    if len(shape) != 3 or factor < 1 or any(length % factor for length in shape[1:]):
+        raise UsageError(
+            f"The factor to shrink {dataset.name} by must divide the height and width of images. "
+            f"Got {factor} for samples of {' x '.join(map(str, shape))} instead."
+        )
+
+    def smaller(split: Split) -> Split:
+        wide = split.images.unfold(2, factor, factor).unfold(3, factor, factor)
+        sums = wide.sum(dim=(4, 5), dtype=torch.int32)
+        means = (2 * sums + factor**2).div(2 * factor**2, rounding_mode="floor")
+        return replace(split, images=means.to(torch.uint8))
+
+    parts = {name: split for name in ("train", "test", "unlabelled") if (split := getattr(dataset, name)) is not None}
+    return replace(dataset, **{name: smaller(split) for name, split in parts.items()})

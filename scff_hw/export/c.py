@@ -7,92 +7,75 @@ import json
 import re
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from numpy.typing import NDArray
 
 from scff_hw import paths
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.reference import IntegerLayer
-from scff_hw.errors import UsageError, nearest
-from scff_hw.export.c_layer import LayerConstants, PoolConstants, saved_bytes
+from scff_hw.data import Dataset
+from scff_hw.errors import UsageError
+from scff_hw.export.c_golden import GOLDEN_BATCH, golden
+from scff_hw.export.c_layer import LayerConstants
+from scff_hw.export.c_stream import STREAM, Lesson, write_stream
+from scff_hw.export.c_targets import Device, check_fits, device
+from scff_hw.export.c_text import fracs_text, initialisers, numbers
 from scff_hw.export.integers import IntegerRun, read_run
+from scff_hw.training.progress import Progress, SilentProgress
 
-GOLDEN_SAMPLES, GOLDEN_UPDATES, GOLDEN_BATCH = 8, 3, 4
-LINE = 112
-"""Characters of a line of numbers."""
-
-
-@dataclass(frozen=True)
-class CTarget:
-    """What a selftest is built for.
-
-    Attributes:
-        flags: of arm-none-eabi-gcc; none on the host.
-        board: that QEMU emulates it on.
-        flash, ram: origin and length there.
-    """
-
-    flags: str = ""
-    board: str = ""
-    flash: tuple[str, str] = ("", "")
-    ram: tuple[str, str] = ("", "")
+LEARNING_BATCH = 8
 
 
-_MPS2 = (("0x00000000", "4M"), ("0x20000000", "4M"))
-
-TARGETS = {
-    "host": CTarget(),
-    # QEMU has no Cortex-M0 board with this much memory; a Cortex-M3 runs every instruction of one
-    "cortex-m0": CTarget("-mcpu=cortex-m0 -mthumb", "mps2-an385", *_MPS2),
-    "cortex-m3": CTarget("-mcpu=cortex-m3 -mthumb", "mps2-an385", *_MPS2),
-    "cortex-m4": CTarget("-mcpu=cortex-m4 -mthumb", "mps2-an386", *_MPS2),
-    "cortex-m7": CTarget("-mcpu=cortex-m7 -mthumb", "mps2-an500", *_MPS2),
-    "cortex-m33": CTarget("-mcpu=cortex-m33 -mthumb", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")),
-    "cortex-m55": CTarget(
-        "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard", "mps3-an547", ("0x00000000", "512K"), ("0x21000000", "2M")
-    ),
-}
-
-
-def export_c(run: Path, out: Path, target: str = "host", data_dir: Path | None = None) -> dict[str, Any]:
+def export_c(
+    run: Path,
+    out: Path,
+    target: str = "host",
+    data_dir: Path | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    batch: int = LEARNING_BATCH,
+    lesson: Lesson | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Write a finished run of the fixed backend as a folder of C, whole or not at all.
 
     Args:
         out: a folder that is not there yet, or an empty one.
-        target: one of `TARGETS`.
+        target: "host", a shipped digital profile with a core, or the file of one.
+        overrides: dotted `key=value` assignments to that profile.
+        batch: samples that the device is to learn from at once, which its memories must hold.
+        lesson: what an image that learns is streamed; None: none is made.
 
     Returns:
         The folder's `manifest.json`.
 
     Raises:
-        UsageError: the run, the folder or the target cannot be used.
+        UsageError: the run, the folder or the target cannot be used, or is too small.
+        ProfileError: the target's profile cannot be used.
         CheckpointError: not a finished run.
         DataError: its data set, which golden vectors are made of, is not there.
     """
-    if target not in TARGETS:
-        raise UsageError(
-            f"The target must be one of {', '.join(TARGETS)}. Got '{target}' instead{nearest(target, TARGETS)}."
-        )
+    to = device(target, overrides)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"The folder to export to must be new or empty. Got {out} instead.")
     network = read_run(run)
     if (rule := network.recipe.training.rule.name) != "scff":
         raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
-    values, manifest = _values(network, run, target, data_dir)
+    progress = progress or SilentProgress()
+    dataset = network.dataset(data_dir)
+    values, manifest = _values(network, run, to, batch, lesson, dataset)
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         made.chmod(0o755)
-        _write(made, values, target)
+        _write(made, values, to)
+        if lesson is not None:
+            manifest["lesson"] = write_stream(network, lesson, batch, made / STREAM, dataset, progress)
         manifest["files"] = {
             str(path.relative_to(made)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(made.rglob("*"))
@@ -108,7 +91,7 @@ def export_c(run: Path, out: Path, target: str = "host", data_dir: Path | None =
     return manifest
 
 
-def _write(folder: Path, values: dict[str, Any], target: str) -> None:
+def _write(folder: Path, values: dict[str, Any], to: Device) -> None:
     source = paths.export() / "c"
     environment = Environment(
         loader=FileSystemLoader(source / "templates"),
@@ -130,7 +113,9 @@ def _write(folder: Path, values: dict[str, Any], target: str) -> None:
     }
     for part in ("include", "src"):
         shutil.copytree(source / part, folder / "scff" / part, copy_function=shutil.copyfile)
-    if target != "host":
+    if values["learns"]:
+        made["learn.c"] = "learn.c"
+    if to.profile is not None:
         shutil.copytree(source / "board", folder / "board", copy_function=shutil.copyfile)
         made["link.ld"] = "board/link.ld"
     for template, name in made.items():
@@ -139,7 +124,7 @@ def _write(folder: Path, values: dict[str, Any], target: str) -> None:
 
 
 def _values(
-    network: IntegerRun, run: Path, target: str, data_dir: Path | None
+    network: IntegerRun, run: Path, to: Device, batch: int, lesson: Lesson | None, dataset: Dataset
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the templates print, and the manifest without its files."""
     recipe, layers = network.recipe, network.layers
@@ -158,24 +143,55 @@ def _values(
             f"{recipe.fixed_point.accumulator_bits} bits in {run} instead; train it with more or narrower errors: "
             "--set fixed_point.accumulator_bits=32"
         )
+    if not 2 <= batch <= most:
+        raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
     scratch = _scratch(constants, views, network.reads)
     described, start = [], 0
     for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
         reads = start if index in network.reads else None
         start += c.features if index in network.reads else 0
-        described.append(_layer(index, layer, c, rate, reads, scratch, constants, views[index]))
-    memory = _memory(described, constants, scratch, network)
+        described.append(_layer(index, layer, c, rate, reads, constants, views[index]))
+    classes, features = network.readout_weight.shape
+    shown, learned = (
+        LayerConstants.of_readout(classes, features, frac, network.feature_frac, layers[0].spec.formats.rounding)
+        for frac in (network.readout_frac, network.learning_frac)
+    )
+    scratch["label_scratch"] = scratch["classify_scratch"] + 4 * classes
+    memory = _memory(described, constants, learned, scratch, network, batch)
+    flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
+    check_fits(to, flash, ram, batch)
     form = layers[0].spec.formats
     count = min(GOLDEN_BATCH, most)
     values: dict[str, Any] = {
         "file": file,
         "prefix": f"scff_{file}",
         "guard": f"SCFF_{file.upper()}",
-        "target": target,
-        "flags": TARGETS[target].flags,
-        "board": TARGETS[target].board,
-        "flash": TARGETS[target].flash,
-        "ram": TARGETS[target].ram,
+        "target": to.name,
+        "emulated": to.profile is not None,
+        "flags": to.build.flags,
+        "board": to.build.board,
+        "flash": to.build.flash,
+        "ram": to.build.ram,
+        "limits": None if to.profile is None else to.profile.memory,
+        "learns": lesson is not None,
+        "parts": [
+            {
+                "name": f"layer {number}",
+                "short": f"l{number}",
+                "size": f"SCFF_{file.upper()}_L{number}_SAVE_SIZE",
+                "object": f"&model.l{number}",
+            }
+            for number in range(1, len(layers) + 1)
+        ]
+        + [
+            {
+                "name": "the readout",
+                "short": "readout",
+                "size": f"SCFF_{file.upper()}_READOUT_SAVE_SIZE",
+                "object": "&readout",
+            }
+        ],
+        "batch": batch,
         "description": recipe.description,
         "version": version("scff-hw"),
         "run": run.name,
@@ -188,34 +204,50 @@ def _values(
         "shape": network.shapes[0],
         "input_frac": form.input.one,
         "input_note": _input_note(network),
-        "classes": network.classes,
-        "features": network.readout_weight.shape[1],
+        "classes": classes,
+        "features": features,
         "layers": described,
         "max_count": most,
         "readout_text": numbers(network.readout_weight.ravel()),
-        "readout_bias_text": numbers(network.readout_bias),
+        "readout_bias_text": numbers(network.readout_bias << BIAS_GUARD_BITS),
+        "readout": learned,
+        "readout_frac": network.readout_frac,
+        "feature_frac": network.feature_frac,
+        "readout_flash_initialisers": initialisers(shown, "readout_frac"),
+        "readout_initialisers": initialisers(learned, "readout_learning_frac"),
+        "readout_shadow_factor": 1 << (BIAS_GUARD_BITS - network.readout_frac + network.learning_frac),
+        "readout_bias_divisor": 1 << (network.readout_frac - network.learning_frac),
         "rates_text": ", ".join(map(str, network.rate_shifts)),
-        "largest_save": max(c.save_size for c in constants),
+        "largest_save": max(c.save_size for c in (*constants, learned)),
         "memory": memory,
         "model_bytes": sum(sum(c.state_bytes.values()) for c in constants),
-        "learn_bytes": scratch["learn_each"] * count + scratch["learn_rest"],
+        "learn_bytes": scratch["learn_each"] * batch + scratch["learn_rest"],
         **scratch,
-        **_golden(network, constants, count, data_dir),
+        **golden(network, constants, learned, count, dataset),
     }
     manifest = {
         "made_by": f"scff-hw {values['version']}",
         "run": run.name,
         "recipe": recipe.name,
         "seed": network.seed,
-        "target": target,
+        "target": to.name,
+        "core": to.processor,
         "rounding": form.rounding,
         "update_rounding": "stochastic" if form.stochastic else "nearest",
         "layers": [
             {"layer": index + 1, "formats": layer.spec.formats.to_json(), "max_rows": c.max_rows}
             for index, (layer, c) in enumerate(zip(layers, constants, strict=True))
         ],
-        "readout": {"weight_frac": network.readout_frac, "classes": network.classes, "features": values["features"]},
+        "readout": {
+            "weight_frac": network.readout_frac,
+            "learning_weight_frac": network.learning_frac,
+            "classes": classes,
+            "features": features,
+        },
         "memory": memory,
+        "flash_bytes": flash,
+        "ram_bytes": ram,
+        "learning_batch": batch,
         "learn_scratch_bytes": {"per_sample": scratch["learn_each"], "beside": scratch["learn_rest"]},
         "golden": {"answers": values["golden_samples"], "updates": values["golden_updates"], "batch": count},
     }
@@ -244,7 +276,6 @@ def _layer(
     c: LayerConstants,
     rate: int,
     reads: int | None,
-    scratch: dict[str, int],
     constants: Sequence[LayerConstants],
     two_views: bool,
 ) -> dict[str, Any]:
@@ -260,15 +291,15 @@ def _layer(
         "c": c,
         "title": f"{title}, pairs {'made' if c.makes_pairs else 'passed'}",
         "weights": c.units * c.fan_in,
-        "weight_format": f"{form.weight.bits} bits, frac {_fracs(form.weight.fracs)}",
-        "shadow_format": "" if form.shadow is None else f"{form.shadow.bits} bits, frac {_fracs(form.shadow.fracs)}",
-        "bias_format": f"32 bits, frac {_fracs(form.bias.fracs)}",
+        "weight_format": f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
+        "shadow_format": f"{form.shadow.bits} bits, frac {fracs_text(form.shadow.fracs)}" if form.shadow else "",
+        "bias_format": f"32 bits, frac {fracs_text(form.bias.fracs)}",
         "weight_text": numbers(layer.weight.ravel()),
         "shadow_text": numbers(layer.held.ravel()),
         "bias_text": numbers(layer.bias),
         "states_text": numbers(layer.states, "u"),
         "frac_text": numbers(c.weight_frac),
-        "initialisers": [(name, _initialiser(index, name, value)) for name, value in c.initialisers()],
+        "initialisers": initialisers(c, f"l{index + 1}_weight_frac"),
         "rate_shift": rate,
         "reads": reads,
         "learn_each": each,
@@ -278,105 +309,31 @@ def _layer(
     }
 
 
-def _initialiser(index: int, name: str, value: Any) -> str:
-    if isinstance(value, PoolConstants):
-        kind = ("SCFF_NO_POOL", "SCFF_MAX_POOL", "SCFF_AVERAGE_POOL")[value.kind]
-        rest = (value.size, value.stride, value.padding, value.out_height, value.out_width)
-        return f"{{{kind}, {', '.join(f'{number}u' for number in rest)}}}"
-    if name == "weight_frac":
-        return f"l{index + 1}_weight_frac"
-    if name == "rounding":
-        return ("SCFF_HALF_EVEN", "SCFF_HALF_UP")[value]
-    return f"{value}u" if name in UNSIGNED else str(value)
-
-
-UNSIGNED = {
-    *("channels", "height", "width", "units", "kernel", "padding", "out_height", "out_width", "weight_fracs"),
-    *("stochastic", "makes_pairs", "triangle", "learned_positions", "max_rows", "fingerprint"),
-    *("weight_bits", "shadow_bits", "standardised_bits", "output_bits", "transmitted_bits", "error_bits"),
-    "feature_bits",
-}
-
-
 def _memory(
     described: Sequence[dict[str, Any]],
     constants: Sequence[LayerConstants],
+    readout: LayerConstants,
     scratch: dict[str, int],
     network: IntegerRun,
+    batch: int,
 ) -> list[dict[str, Any]]:
-    """Bytes of every buffer; code is not in it."""
+    """Bytes of every buffer; code is not in it. One scratch serves all that a device does."""
     rows: list[dict[str, Any]] = []
     for layer, c in zip(described, constants, strict=True):
         for where, what in (("flash", "as exported"), ("RAM", "learning")):
             for name, size in c.state_bytes.items():
                 if size:
                     rows.append({"buffer": f"layer {layer['number']}, {name}, {what}", "where": where, "bytes": size})
-    rows.append({"buffer": "readout", "where": "flash", "bytes": network.readout_weight.size + 4 * network.classes})
+    size = network.readout_weight.size + 4 * network.classes
+    rows.append({"buffer": "readout, as exported", "where": "flash", "bytes": size})
     rows.append({"buffer": "logistic table", "where": "flash", "bytes": 1024})
-    rows.append({"buffer": "scratch to classify", "where": "RAM", "bytes": scratch["classify_scratch"]})
-    for count in sorted({2, GOLDEN_BATCH, network.recipe.training.batch_size}):
-        size = scratch["learn_each"] * count + scratch["learn_rest"]
-        rows.append({"buffer": f"scratch to learn from {count} samples", "where": "RAM", "bytes": size})
+    rows.append({"buffer": "readout, learning", "where": "RAM", "bytes": sum(readout.state_bytes.values())})
+    size = constants[0].inputs * batch * (2 if network.recipe.augmentation.two_views else 1)
+    rows.append({"buffer": f"{batch} samples to learn from", "where": "RAM", "bytes": size})
+    learn = scratch["learn_each"] * batch + scratch["learn_rest"]
+    size = max(learn, scratch["label_scratch"])
+    rows.append({"buffer": f"scratch to classify, and to learn from {batch} samples", "where": "RAM", "bytes": size})
     return rows
-
-
-def _golden(
-    network: IntegerRun, constants: Sequence[LayerConstants], count: int, data_dir: Path | None
-) -> dict[str, Any]:
-    """Golden vectors of the integer reference: answers, and what layers hold after each of a few updates."""
-    samples = network.samples("test", GOLDEN_SAMPLES, data_dir)
-    answers = network.logits(samples)
-    stream = network.samples(network.recipe.data.learn_split, count + GOLDEN_UPDATES, data_dir)
-    layers = deepcopy(network.layers)
-    crcs = []
-    for update in range(GOLDEN_UPDATES):
-        partner = (np.arange(count) + 1 + update % (count - 1)) % count
-        learn(network, layers, stream[update : update + count], partner)
-        # without their own CRC, with which the CRC of anything would be the same
-        crcs.append([zlib.crc32(saved_bytes(layer, c)[:-4]) for layer, c in zip(layers, constants, strict=True)])
-    return {
-        "golden_samples": len(samples),
-        "golden_count": count,
-        "golden_updates": GOLDEN_UPDATES,
-        "samples_text": rows(samples.reshape(len(samples), -1)),
-        "logits_text": rows(answers),
-        "classes_text": ", ".join(map(str, answers.argmax(axis=1))),
-        "stream_text": rows(stream.reshape(len(stream), -1)),
-        "crcs_text": rows(crcs, "u"),
-    }
-
-
-def learn(
-    network: IntegerRun, layers: Sequence[IntegerLayer], x: NDArray[np.int64], partner: NDArray[np.int64]
-) -> None:
-    """One batch through all layers, each of which changes once: what `scff_<model>_learn` does."""
-    views = [x]
-    for index, (layer, rate) in enumerate(zip(layers, network.rate_shifts, strict=True)):
-        views = [network.shaped(index, view) for view in views]
-        views = list(layer.learn(views, partner if layer.spec.makes_pairs else None, rate))
-        if index + 1 < len(layers) and layers[index + 1].spec.makes_pairs:
-            views = views[:1]
-
-
-def numbers(values: Iterable[Any], suffix: str = "") -> str:
-    """Numbers as C, in lines."""
-    lines, line = [], "   "
-    for value in values:
-        text = f" {int(value)}{suffix},"
-        if len(line) + len(text) > LINE:
-            lines.append(line)
-            line = "   "
-        line += text
-    return "\n".join([*lines, line])
-
-
-def rows(values: Iterable[Iterable[Any]], suffix: str = "") -> str:
-    """Rows of numbers as C, each in braces."""
-    return "\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values)
-
-
-def _fracs(fracs: Sequence[int]) -> str:
-    return str(fracs[0]) if len(fracs) == 1 else f"{min(fracs)} to {max(fracs)}, one a unit"
 
 
 def _input_note(network: IntegerRun) -> str:

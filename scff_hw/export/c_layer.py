@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from dataclasses import dataclass, fields
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal
+from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal, split
+from scff_hw.backends.fixed.readout import SHADOW_BITS, WEIGHT_BITS, IntegerReadout
 from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, PoolShape
 from scff_hw.recipes.shapes import pool_length
 
@@ -81,6 +83,8 @@ class LayerConstants:
     mean_factor: int
     mean_shift: int
     learned_positions: int
+    root_factor: int
+    root_shift: int
     max_rows: int
     fingerprint: int
 
@@ -99,6 +103,7 @@ class LayerConstants:
         learned = min(spec.positions or positions, positions)
         pool = PoolConstants.of(spec.pool, out_height, out_width)
         mean_factor, mean_shift = reciprocal(units)
+        root_factor, root_shift = split(1 / math.sqrt(fan_in))
         product = learned * form.error.top * form.standardised.top
         held = {
             "units": units,
@@ -146,9 +151,30 @@ class LayerConstants:
             mean_factor=mean_factor,
             mean_shift=mean_shift,
             learned_positions=learned,
+            root_factor=root_factor,
+            root_shift=root_shift,
             max_rows=((1 << (form.accumulator_bits - 1)) - 1) // product,
             fingerprint=zlib.crc32(json.dumps(held, sort_keys=True).encode()),
         )
+
+    @classmethod
+    def of_readout(cls, classes: int, features: int, frac: int, feature_frac: int, rounding: str) -> LayerConstants:
+        """Of a readout whose weights have `frac` fraction bits, on features that have `feature_frac`."""
+        held = {"classes": classes, "features": features, "weight_frac": frac, "feature_frac": feature_frac}
+        known = {
+            "channels": features,
+            "units": classes,
+            "pool": PoolConstants(),
+            "readout_pool": PoolConstants(),
+            "rounding": ROUNDINGS[rounding],
+            "weight_bits": WEIGHT_BITS,
+            "shadow_bits": SHADOW_BITS,
+            "standardised_frac": feature_frac,
+            "weight_frac": (frac,),
+            "fingerprint": zlib.crc32(json.dumps(held, sort_keys=True).encode()),
+            **dict.fromkeys(["height", "width", "out_height", "out_width", "learned_positions", "weight_fracs"], 1),
+        }
+        return cls(**{field.name: known.get(field.name, 0) for field in fields(cls)})
 
     @property
     def inputs(self) -> int:
@@ -221,11 +247,11 @@ class LayerConstants:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
-def saved_bytes(layer: IntegerLayer, constants: LayerConstants) -> bytes:
-    """What `scff_save` writes of a layer."""
+def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:
+    """What `scff_save` writes of a layer or a readout."""
     held = layer.held.astype(f"<i{constants.held_bytes}").tobytes()
     body = held + layer.bias.astype("<i4").tobytes()
-    if constants.stochastic:
+    if isinstance(layer, IntegerLayer) and constants.stochastic:
         body += layer.states.astype("<u4").tobytes()
     head = b"SCFF" + struct.pack("<III", SAVE_VERSION, constants.fingerprint, len(body))
     return head + body + struct.pack("<I", zlib.crc32(head + body))

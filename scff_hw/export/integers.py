@@ -11,19 +11,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import QFormat, fraction_bits
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat, fraction_bits
+from scff_hw.backends.fixed.integer import saturate
 from scff_hw.backends.fixed.layer import FixedLayer
+from scff_hw.backends.fixed.readout import BIAS_BITS, IntegerReadout
 from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
-from scff_hw.data import Augmentation, load
+from scff_hw.data import Augmentation, Dataset
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network
 from scff_hw.training.calibration import load_formats
-from scff_hw.training.run_context import plain_samples
+from scff_hw.training.run_context import plain_samples, recipe_dataset
 from scff_hw.training.run_folder import CHECKPOINT, FORMATS, RECIPE, RUN, WEIGHTS, Checkpoint, Position, RunFolder
 from scff_hw.training.run_folder import read_tensors as read
 
 READOUT_BITS = 8
+LEARNING_FRAC = 7
+"""Most fraction bits of the weights of a readout that learns: weights of logistic units reach 1."""
+
 Ints = NDArray[np.int64]
 
 
@@ -53,13 +58,17 @@ class IntegerRun:
     def classes(self) -> int:
         return len(self.readout_weight)
 
-    def samples(self, part: str, count: int, data_dir: Path | None = None) -> Ints:
-        """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`.
+    def dataset(self, data_dir: Path | None = None) -> Dataset:
+        """The run's data set.
 
         Raises:
-            DataError: the data set is not there.
+            DataError: it is not there, or damaged.
         """
-        found = plain_samples(self.recipe, load(self.recipe.data.name, data_dir), part)
+        return recipe_dataset(self.recipe, self.seed, data_dir)
+
+    def samples(self, part: str, count: int, dataset: Dataset) -> Ints:
+        """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
+        found = plain_samples(self.recipe, dataset, part)
         x = found.batch(torch.arange(min(count, len(found))), Augmentation()).numpy().astype(np.float64)
         return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
 
@@ -67,14 +76,39 @@ class IntegerRun:
         """Samples as layer `index` takes them."""
         return x.reshape(len(x), *(self.shapes[index] if self.layers[index].spec.kernel else (-1,)))
 
-    def logits(self, x: Ints) -> Ints:
-        """Of samples `[N, ...]`, `[N, classes]`."""
-        features = []
-        for index, layer in enumerate(self.layers):
+    @property
+    def feature_frac(self) -> int:
+        """Fraction bits of features."""
+        return self.layers[0].spec.formats.feature.one
+
+    @property
+    def learning_frac(self) -> int:
+        """Fraction bits of the readout's weights where it learns: fewer, so that weights have room to grow."""
+        return max(self.readout_frac - BIAS_GUARD_BITS, min(self.readout_frac - 1, LEARNING_FRAC))
+
+    def features(self, x: Ints, layers: Sequence[IntegerLayer] | None = None) -> Ints:
+        """What the readout reads of samples `[N, ...]`, `[N, features]`; of other layers' weights where given."""
+        found = []
+        for index, layer in enumerate(layers or self.layers):
             x = layer.forward(self.shaped(index, x))
             if index in self.reads:
-                features.append(layer.features(x))
-        return logits(np.concatenate(features, axis=1), self.readout_weight, self.readout_bias)
+                found.append(layer.features(x))
+        return np.concatenate(found, axis=1)
+
+    def logits(self, x: Ints) -> Ints:
+        """Of samples `[N, ...]`, `[N, classes]`."""
+        return logits(self.features(x), self.readout_weight, self.readout_bias)
+
+    def readout(self) -> IntegerReadout:
+        """The run's readout as one that goes on learning."""
+        shift = BIAS_GUARD_BITS - (self.readout_frac - self.learning_frac)
+        return IntegerReadout(
+            self.readout_weight << shift,
+            saturate(self.readout_bias << shift, BIAS_BITS),
+            QFormat(READOUT_BITS, self.learning_frac),
+            self.feature_frac,
+            self.layers[0].spec.formats.rounding,
+        )
 
 
 def read_run(run: Path) -> IntegerRun:

@@ -12,13 +12,12 @@ from torch import Tensor
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
-from scff_hw.data import hold_out, load
 from scff_hw.errors import CheckpointError, MissingPartError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, frozen
 from scff_hw.training.calibration import load_formats
 from scff_hw.training.features import PlainSamples
-from scff_hw.training.run_context import plain_samples
+from scff_hw.training.run_context import plain_samples, recipe_dataset
 from scff_hw.training.run_folder import (
     CHECKPOINT,
     FORMATS,
@@ -110,9 +109,7 @@ def finished_run(path: Path, data_dir: Path | None = None) -> FinishedRun:
         raise CheckpointError(
             f"The weights in {path / WEIGHTS} are not those of the recipe beside them ({error})."
         ) from None
-    dataset = load(recipe.data.name, data_dir)
-    if recipe.data.validation_samples:
-        dataset = hold_out(dataset, recipe.data.validation_samples, seed)
+    dataset = recipe_dataset(recipe, seed, data_dir)
     return FinishedRun(
         path=path,
         recipe=recipe,

@@ -94,6 +94,9 @@ class Target(Document):
 
     kind: Literal["digital"] = Field(description="memories, cycles and energies of integer arithmetic")
     chip: Line = Field(description="the part whose figures these are, one line")
+    core: Literal["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"] | None = Field(
+        default=None, description="processor that `scff-hw export c` compiles for, null: none that it knows"
+    )
     memory: Memory = Field(description="what holds the network")
     compute: Compute = Field(description="how fast it computes")
     energy: Energy = Field(description="what it draws")

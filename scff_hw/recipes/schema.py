@@ -48,6 +48,12 @@ class DataRecipe(Model):
         default=(1.0,),
         description="divides once the mean is subtracted; one value, or one a channel (Appendix F)",
     )
+    shrink: int = Field(
+        default=1,
+        ge=1,
+        le=48,
+        description="images become smaller by this factor in both axes, a pixel the mean of a square; 1: as they are",
+    )
     learn_split: Literal["train", "unlabelled"] = Field(
         default="train", description="split the hidden layers learn from; unlabelled: stl10 only"
     )
@@ -62,7 +68,8 @@ class DataRecipe(Model):
     @property
     def input_shape(self) -> Shape:
         """Shape of one sample: (channels, height, width), or (features,)."""
-        return INPUT_SHAPES[self.name]
+        shape = INPUT_SHAPES[self.name]
+        return (shape[0], *(length // self.shrink for length in shape[1:]))
 
     @property
     def classes(self) -> int:
@@ -71,6 +78,10 @@ class DataRecipe(Model):
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
+        lengths = INPUT_SHAPES[self.name][1:]
+        if any(length % self.shrink for length in lengths) or (self.shrink > 1 and not lengths):
+            allowed = f"a divisor of {lengths[0]}" if lengths else "1"
+            refuse("shrink", f"must be {allowed} for {self.name}, got {self.shrink}")
         channels = self.input_shape[0]
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):

@@ -16,7 +16,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.rules import rule_class
 from scff_hw.core.streams import Stream
-from scff_hw.data import Augmentation, Pipeline, hold_out, load
+from scff_hw.data import Augmentation, Pipeline
 from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
@@ -27,7 +27,7 @@ from scff_hw.training.features import PlainSamples, feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, recipe_dataset
 from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder, read_tensors, write_tensors
 
 
@@ -52,10 +52,7 @@ class Lab:
         self.method: str = parameters.get("method", "")
         self._rule = rule_class(recipe.training.rule.name)
         folder = parameters.get("data_dir")
-        dataset = load(recipe.data.name, None if folder is None else Path(folder))
-        if recipe.data.validation_samples:
-            dataset = hold_out(dataset, recipe.data.validation_samples, self.seed)
-        self.dataset = dataset
+        self.dataset = recipe_dataset(recipe, self.seed, folder)
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]
 

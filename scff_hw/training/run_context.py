@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from scff_hw.backends import Backend, OwnArithmetic
 from scff_hw.core.network import Network
 from scff_hw.core.rules import Rule, rule_class
-from scff_hw.data import Augmentation, Dataset, Pipeline
+from scff_hw.data import Augmentation, Dataset, Pipeline, hold_out, load, shrink
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import AugmentationRecipe
 from scff_hw.training.features import PlainSamples
@@ -121,6 +122,20 @@ class RunContext:
         self.folder.save(Checkpoint(Position(stage, epoch, batch), tensors, self.values))
         if self.stop.requested:
             raise KeyboardInterrupt
+
+
+def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> Dataset:
+    """The data set of a recipe, as small as it says, with its validation samples held out.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    dataset = load(recipe.data.name, data_dir)
+    if recipe.data.shrink > 1:
+        dataset = shrink(dataset, recipe.data.shrink)
+    if recipe.data.validation_samples:
+        dataset = hold_out(dataset, recipe.data.validation_samples, seed)
+    return dataset
 
 
 def plain_samples(recipe: Recipe, dataset: Dataset, part: str) -> PlainSamples:

@@ -14,7 +14,6 @@ from scff_hw.backends import make_backend
 from scff_hw.core.memory import large_blocks_kept
 from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
-from scff_hw.data import hold_out, load
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
@@ -25,7 +24,7 @@ from scff_hw.training.features import feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, plain_samples
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, plain_samples, recipe_dataset
 from scff_hw.training.run_folder import (
     CHECKPOINT,
     FORMATS,
@@ -156,9 +155,7 @@ def _context(
             f"The rule '{rule.name}' needs labels, so data.learn_split must be train. "
             f"Got '{recipe.data.learn_split}' instead."
         )
-    dataset = load(recipe.data.name, data_dir)
-    if recipe.data.validation_samples:
-        dataset = hold_out(dataset, recipe.data.validation_samples, seed)
+    dataset = recipe_dataset(recipe, seed, data_dir)
     documents: dict[str, str] = {}
     weights = untrained_weights(recipe, seed)
     if backend == "fixed":

@@ -126,6 +126,8 @@ class Layer(ctypes.Structure):
         ("mean_factor", ctypes.c_int32),
         ("mean_shift", ctypes.c_int32),
         ("learned_positions", ctypes.c_uint32),
+        ("root_factor", ctypes.c_int32),
+        ("root_shift", ctypes.c_int32),
         ("max_rows", ctypes.c_uint32),
         ("fingerprint", ctypes.c_uint32),
     )
@@ -256,14 +258,19 @@ class CLayer:
             assert status == 0, status
         return found
 
-    def save(self) -> bytes:
-        """`scff_save`."""
+    def save(self, part: int | None = None) -> bytes:
+        """`scff_save`, in parts of so many bytes or at once."""
         size = self.runtime.scff_save_size(ctypes.byref(self.struct))
         found = np.empty(size, np.uint8)
-        status = self.runtime.scff_save(
-            ctypes.byref(self.struct), ctypes.byref(self.state), ctypes.c_void_p(address(found)), ctypes.c_size_t(size)
-        )
-        assert status == 0, status
+        for offset in range(0, size, part or size):
+            status = self.runtime.scff_save(
+                ctypes.byref(self.struct),
+                ctypes.byref(self.state),
+                ctypes.c_size_t(offset),
+                ctypes.c_void_p(address(found[offset:])),
+                ctypes.c_size_t(min(part or size, size - offset)),
+            )
+            assert status == 0, status
         return found.tobytes()
 
     def load(self, saved: bytes) -> int:

@@ -13,7 +13,8 @@ import pytest
 from scff_hw.cli import main
 from scff_hw.data import load
 from scff_hw.errors import CheckpointError, UsageError
-from scff_hw.export.c import TARGETS, export_c
+from scff_hw.export.c import export_c
+from scff_hw.export.c_targets import TARGETS
 from scff_hw.export.integers import read_run
 
 SANITIZED = "CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -g"
@@ -84,7 +85,7 @@ def test_integers_of_a_run_classify_as_the_run_did(finished: Any, cnn: Path) -> 
         network = read_run(run)
         labels = load("digits").test.labels
         assert labels is not None
-        found = network.logits(network.samples("test", len(labels))).argmax(axis=1)
+        found = network.logits(network.samples("test", len(labels), load("digits"))).argmax(axis=1)
         accuracy = json.loads((run / "summary.json").read_text())["metrics"]["test_accuracy"]
         assert np.mean(found == labels.numpy()) == pytest.approx(accuracy, abs=1e-12)
 
@@ -122,12 +123,12 @@ def test_the_manifest_tells_files_formats_and_bytes(finished: Any, tmp_path: Pat
     assert sizes["layer 1, weight, learning"] == 24 * 64
     assert sizes["layer 1, shadow, learning"] == 2 * 24 * 64
     each, rest = manifest["learn_scratch_bytes"].values()
-    assert sizes["scratch to learn from 100 samples"] == 100 * each + rest
-    # the model and its scratch are what the selftest has in RAM, beside a buffer to save into
+    assert sizes["scratch to classify, and to learn from 8 samples"] == 8 * each + rest
+    assert manifest["ram_bytes"] == sum(row["bytes"] for row in manifest["memory"] if row["where"] == "RAM")
+    # model, readout and scratch for 4 samples are what the selftest has in RAM, beside a buffer to save into
     call(tool("make"), cwd=out)
     bss = int(call(tool("size"), out / "selftest").splitlines()[1].split()[2])
-    model = sum(size for buffer, size in sizes.items() if "learning" in buffer)
-    needed = model + max(sizes["scratch to learn from 4 samples"], sizes["scratch to classify"]) + 2 * 24 * 64 + 116
+    needed = sum(size for buffer, size in sizes.items() if "learning" in buffer) + 4 * each + rest + 2 * 24 * 64 + 116
     assert needed <= bss <= needed + 128
 
 

@@ -34,7 +34,7 @@ def test_a_batch_that_cannot_be_learned_from_changes_nothing(
 ) -> None:
     network = read_run(finished("digits-100"))
     c = c_layer(network.layers[0], network.shapes[0])
-    x = network.samples("test", 4).astype(np.int8)
+    x = network.samples("test", 4, network.dataset()).astype(np.int8)
     values = {"x": x.ctypes.data} | GOOD | {key: v for key, v in changes.items() if key in (*GOOD, "x")}
     batch = structs.Batch(**values)
     size = library.scff_learn_scratch(ctypes.byref(c.struct), 4, 0) + changes.get("scratch", 0)
@@ -56,7 +56,7 @@ def test_a_batch_that_cannot_be_learned_from_changes_nothing(
 def test_a_frozen_layer_passes_on_and_stays(finished: Any, c_layer: Any) -> None:
     network = read_run(finished("digits-100"))
     c, layer = c_layer(network.layers[0], network.shapes[0]), network.layers[0]
-    x = network.samples("test", 4)
+    x = network.samples("test", 4, network.dataset())
     before = c.save()
     found = c.learn([x], 1, -128)
     assert c.save() == before

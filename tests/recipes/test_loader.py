@@ -103,6 +103,8 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("{name: mnist}", "{name: mnist, mean: [0, 0]}", "f.yaml:4: data.mean must have 1 value for mnist, got 2"),
         ("{name: mnist}", "{name: cifar10, std: [1, 1]}", "f.yaml:4: data.std must have 1 or 3 values for cifar10, got 2"),
         ("{name: mnist}", "{name: mnist, std: [0]}", "f.yaml:4: data.std must be a list of finite numbers > 0 and <= 10, got 0 at place 1"),
+        ("{name: mnist}", "{name: mnist, shrink: 3}", "f.yaml:4: data.shrink must be a divisor of 28 for mnist, got 3"),
+        ("{name: mnist}", "{name: iris, shrink: 2}", "f.yaml:4: data.shrink must be 1 for iris, got 2"),
         ("{name: mnist}", "{name: mnist, learn_split: unlabelled}", "f.yaml:4: data.learn_split must be train for mnist, which has no unlabelled split, got 'unlabelled'"),
         ("{name: mnist}", "{name: iris}\naugmentation: {flip: true}", "f.yaml:5: augmentation must be all zero and false for iris, which has no images"),
         ("{name: mnist}", "{name: mnist}\naugmentation: {translate_px: 28}", "f.yaml:5: augmentation.translate_px must be below the image's 28 px, got 28"),
@@ -202,7 +204,7 @@ def test_an_unknown_name_lists_the_recipes_and_the_nearest() -> None:
         load_recipe("mnits-mlp")
     assert str(caught.value) == (
         "unknown recipe 'mnits-mlp', allowed: cifar10-cnn, cifar10-cnn-parallel, digits-100, digits-mlp, iris-mlp, "
-        "mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; did you mean 'mnist-mlp'?"
+        "mnist-128, mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; did you mean 'mnist-mlp'?"
     )
 
 

@@ -17,6 +17,7 @@ EXPECTED = (
     "digits-100",
     "digits-mlp",
     "iris-mlp",
+    "mnist-128",
     "mnist-500",
     "mnist-cnn",
     "mnist-mlp",

@@ -1,8 +1,10 @@
-/* Start-up of the selftest image on a Cortex-M: vectors, memory, main, exit. Replace it by your board's. */
+/* Start-up of an image on a Cortex-M: vectors, memory, main, exit. Replace it by your board's. */
 #include <stdint.h>
 
 #include "semihosting.h"
 
+#define SYS_OPEN 0x01u
+#define SYS_READ 0x06u
 #define SYS_WRITE0 0x04u
 #define SYS_EXIT_EXTENDED 0x20u
 #define APPLICATION_EXIT 0x20026u
@@ -13,23 +15,41 @@ extern uint32_t link_data_from[], link_data[], link_data_end[], link_bss[], link
 int main(void);
 void reset_handler(void);
 
-static void request(uint32_t number, const void *argument)
+static uint32_t request(uint32_t number, const void *argument)
 {
     register uint32_t r0 __asm__("r0") = number;
     register const void *r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
 }
 
 void semihosting_write(const char *text)
 {
-    request(SYS_WRITE0, text);
+    (void)request(SYS_WRITE0, text);
+}
+
+int32_t semihosting_open(const char *name)
+{
+    uint32_t length = 0;
+    while (name[length] != '\0') {
+        length++;
+    }
+    const uint32_t binary = 1u;
+    const uintptr_t block[3] = {(uintptr_t)name, binary, length};
+    return (int32_t)request(SYS_OPEN, block);
+}
+
+int semihosting_read(int32_t file, void *to, uint32_t size)
+{
+    const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)to, size};
+    return request(SYS_READ, block) == 0u; /* the bytes that did not come */
 }
 
 void semihosting_exit(int code)
 {
     const uint32_t block[2] = {APPLICATION_EXIT, (uint32_t)code};
     for (;;) {
-        request(SYS_EXIT_EXTENDED, block);
+        (void)request(SYS_EXIT_EXTENDED, block);
     }
 }
 

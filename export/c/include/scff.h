@@ -94,6 +94,8 @@ typedef struct {
     int32_t mean_factor;                /* 1 / C is about mean_factor * 2^-mean_shift; 15 bits */
     int32_t mean_shift;
     uint32_t learned_positions;         /* positions that a batch learns from, 1..P */
+    int32_t root_factor;                /* 1 / sqrt(F) is about root_factor * 2^-(15 + root_shift); 15 bits */
+    int32_t root_shift;
     uint32_t max_rows;                  /* largest R whose sums fit their accumulators; 0: not made to learn */
     uint32_t fingerprint;               /* of formats and shape: what saved bytes must agree with */
 } scff_layer_t;
@@ -180,6 +182,9 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
 /* First states of the generators [C] from a 32-bit seed; does nothing for a layer that is not stochastic. */
 void scff_seed(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed);
 
+/* Random first weights from a 32-bit seed, uniform within 1 / sqrt(F), and biases of 0: to learn from nothing. */
+void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed);
+
 /* Weights [C][F] as the MVM reads them, made anew from the shadow; does nothing for a layer that has none. */
 void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state);
 
@@ -189,9 +194,12 @@ void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state);
 
 /*
  * Everything that learning changes, with a version, the layer's fingerprint and a CRC-32; the same bytes on every machine.
- *   bytes  [size], size >= scff_save_size(layer)
+ * Written in parts of any size, a page of flash at a time for example; the state must not change between them.
+ *   offset of the part, offset + size <= scff_save_size(layer)
+ *   bytes  [size]
  */
-scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, uint8_t *bytes, size_t size);
+scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, size_t offset, uint8_t *bytes,
+                        size_t size);
 
 /* The reverse. The state is changed only where every check passed. size must be scff_save_size(layer). */
 scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, const uint8_t *bytes, size_t size);
@@ -199,22 +207,29 @@ scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, co
 /* CRC-32 (reflected 0xEDB88320, as in zlib) of bytes [size]; `crc` is 0, or that of the bytes before them. */
 uint32_t scff_crc32(uint32_t crc, const uint8_t *bytes, size_t size);
 
-/* ---- readout ---- */
-
-typedef struct {
-    uint32_t classes;     /* 2..65 535 */
-    uint32_t features;    /* of all the layers it reads, side by side */
-    const int8_t *weight; /* [classes][features] */
-    const int32_t *bias;  /* [classes], at the scale of the products */
-} scff_readout_t;
+/* ---- readout ----
+ *
+ * A dense layer too, of `units` = classes on all the features side by side, with a shadow of 16 bits: it is saved, loaded and
+ * read as layers are, and learns from labels, one sample at a time.
+ */
 
 /*
  * Logits of one sample and its class, the first of the largest.
- *   features [features], int8
- *   logits   [classes], int32
- *   returns  0..classes-1
+ *   features [n], int8
+ *   logits   [C], int32, at the scale of the products
+ *   returns  0..C-1
  */
-uint32_t scff_classify(const scff_readout_t *readout, const int8_t *features, int32_t *logits);
+uint32_t scff_classify(const scff_layer_t *readout, scff_params_t params, const int8_t *features, int32_t *logits);
+
+/*
+ * Learn once from a labelled sample.
+ *   features   [n], int8
+ *   label      0..C-1
+ *   rate_shift learning rate 2^-rate_shift, -16..40
+ *   logits     [C], scratch; holds errors afterwards
+ */
+scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t *state, const int8_t *features,
+                                 uint32_t label, int32_t rate_shift, int32_t *logits);
 
 #ifdef __cplusplus
 }

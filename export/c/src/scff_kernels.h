@@ -76,6 +76,12 @@ int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *s
 /* Takes over what is held of weight `at`, and the weight that the MVM reads of it. */
 void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value);
 
+/* held - change, saturated to `bits`; whatever the change. */
+int32_t scff_less(int32_t before, int64_t change, uint32_t bits);
+
+/* Takes `change` off what is held of weight `at`. */
+void scff_change(const scff_layer_t *layer, const scff_state_t *state, size_t at, int64_t change);
+
 /* Inputs of a sample with its padding. */
 uint32_t scff_padded_inputs(const scff_layer_t *layer);
 
@@ -89,6 +95,12 @@ static inline int32_t scff_weight_frac(const scff_layer_t *layer, uint32_t unit)
 static inline int32_t scff_held_guard(const scff_layer_t *layer)
 {
     return (layer->shadow_bits != 0u) ? ((int32_t)layer->shadow_bits - (int32_t)layer->weight_bits) : 0;
+}
+
+/* Bits of what updates change. */
+static inline uint32_t scff_held_bits(const scff_layer_t *layer)
+{
+    return (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
 }
 
 #define SCFF_BIAS_BITS 32u

@@ -11,6 +11,7 @@
 
 #define HEADER 16u
 #define CRC 4u
+#define MAGIC 0x46464353u /* "SCFF" */
 
 uint32_t scff_crc32(uint32_t crc, const uint8_t *bytes, size_t size)
 {
@@ -22,14 +23,6 @@ uint32_t scff_crc32(uint32_t crc, const uint8_t *bytes, size_t size)
         }
     }
     return ~crc;
-}
-
-static uint8_t *put(uint8_t *to, uint32_t value, uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++) {
-        to[i] = (uint8_t)((value >> (8u * i)) & 0xFFu);
-    }
-    return &to[size];
 }
 
 static uint32_t get(const uint8_t *from, uint32_t size)
@@ -65,36 +58,58 @@ size_t scff_save_size(const scff_layer_t *layer)
     return HEADER + body_size(layer) + CRC;
 }
 
-scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, uint8_t *bytes, size_t size)
+static uint8_t byte_of(uint32_t value, size_t index)
+{
+    return (uint8_t)((value >> (8u * (uint32_t)index)) & 0xFFu);
+}
+
+/* Byte `at` of the header. */
+static uint8_t header_byte(const scff_layer_t *layer, size_t at)
+{
+    const uint32_t words[HEADER / 4u] = {MAGIC, SCFF_SAVE_VERSION, layer->fingerprint, (uint32_t)body_size(layer)};
+    return byte_of(words[at / 4u], at % 4u);
+}
+
+/* Byte `at` of what follows the header. */
+static uint8_t body_byte(const scff_layer_t *layer, const scff_saved_t *state, size_t at)
+{
+    size_t width = held_size(layer);
+    size_t held = (size_t)layer->units * scff_fan_in(layer) * width;
+    if (at < held) {
+        return byte_of((uint32_t)scff_held(layer, state->weight, state->shadow, at / width), at % width);
+    }
+    size_t beyond = at - held;
+    size_t unit = beyond / 4u;
+    uint32_t word = (unit < layer->units) ? (uint32_t)state->bias[unit] : state->states[unit - layer->units];
+    return byte_of(word, beyond % 4u);
+}
+
+static uint8_t saved_byte(const scff_layer_t *layer, const scff_saved_t *state, size_t at)
+{
+    return (at < HEADER) ? header_byte(layer, at) : body_byte(layer, state, at - HEADER);
+}
+
+scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, size_t offset, uint8_t *bytes,
+                        size_t size)
 {
     if ((layer == NULL) || (state == NULL) || (bytes == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
-    if (size < scff_save_size(layer)) {
+    size_t whole = scff_save_size(layer);
+    if ((offset > whole) || (size > (whole - offset))) {
         return SCFF_BAD_SIZE;
     }
-    static const uint8_t magic[4] = {0x53u, 0x43u, 0x46u, 0x46u};
-    uint8_t *to = bytes;
-    for (uint32_t i = 0; i < 4u; i++) {
-        to = put(to, magic[i], 1u);
-    }
-    to = put(to, SCFF_SAVE_VERSION, 4u);
-    to = put(to, layer->fingerprint, 4u);
-    to = put(to, (uint32_t)body_size(layer), 4u);
-    size_t count = (size_t)layer->units * scff_fan_in(layer);
-    uint32_t width = held_size(layer);
-    for (size_t i = 0; i < count; i++) {
-        to = put(to, (uint32_t)scff_held(layer, state->weight, state->shadow, i), width);
-    }
-    for (uint32_t unit = 0; unit < layer->units; unit++) {
-        to = put(to, (uint32_t)state->bias[unit], 4u);
-    }
-    if (layer->stochastic != 0u) {
-        for (uint32_t unit = 0; unit < layer->units; unit++) {
-            to = put(to, state->states[unit], 4u);
+    uint32_t crc = 0;
+    if ((offset + size) > (whole - CRC)) {
+        for (size_t at = 0; at < (whole - CRC); at++) {
+            uint8_t byte = saved_byte(layer, state, at);
+            crc = scff_crc32(crc, &byte, 1u);
         }
     }
-    (void)put(to, scff_crc32(0u, bytes, HEADER + body_size(layer)), 4u);
+    for (size_t i = 0; i < size; i++) {
+        size_t at = offset + i;
+        bytes[i] = (at < (whole - CRC)) ? saved_byte(layer, state, at) : byte_of(crc, at - (whole - CRC));
+    }
     return SCFF_OK;
 }
 
@@ -106,7 +121,7 @@ scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, co
     if (size < (HEADER + CRC)) {
         return SCFF_BAD_SIZE;
     }
-    if ((get(bytes, 4u) != 0x46464353u) || (get(&bytes[4], 4u) != SCFF_SAVE_VERSION)) {
+    if ((get(bytes, 4u) != MAGIC) || (get(&bytes[4], 4u) != SCFF_SAVE_VERSION)) {
         return SCFF_BAD_VERSION;
     }
     if (get(&bytes[8], 4u) != layer->fingerprint) {

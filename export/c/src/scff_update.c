@@ -1,5 +1,9 @@
 #include "scff_kernels.h"
 
+#define DRAW_BITS 16 /* that a weight takes */
+#define DRAW_HALF 32768 /* 2^(DRAW_BITS - 1) */
+#define ROOT_BITS 15
+
 int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at)
 {
     switch (layer->shadow_bits) {
@@ -32,8 +36,7 @@ void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, 
     state->weight[at] = (int8_t)scff_requantise_32(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
 }
 
-/* held - change, saturated; whatever the change. */
-static int32_t less(int32_t before, int64_t change, uint32_t bits)
+int32_t scff_less(int32_t before, int64_t change, uint32_t bits)
 {
     const int64_t most = scff_power(33u); /* moves any 32 bits to their end */
     if (change > most) {
@@ -46,18 +49,22 @@ static int32_t less(int32_t before, int64_t change, uint32_t bits)
     return scff_saturate((int64_t)before - change, bits);
 }
 
+void scff_change(const scff_layer_t *layer, const scff_state_t *state, size_t at, int64_t change)
+{
+    int32_t before = scff_held(layer, state->weight, state->shadow, at);
+    scff_hold(layer, state, at, scff_less(before, change, scff_held_bits(layer)));
+}
+
 /* What each weight of a unit changes by: gradient * 2^-shift to the nearest, of gradients [count]; shift 1..31. */
 static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *state, size_t first,
                               const int32_t *gradient, uint32_t count, uint32_t shift)
 {
     const scff_rounding_t rounding = layer->rounding;
     if (layer->shadow_bits != 16u) {
-        uint32_t bits = (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
         for (uint32_t f = 0; f < count; f++) {
             int32_t change = scff_round_32(gradient[f], shift, rounding);
             if (change != 0) {
-                int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
-                scff_hold(layer, state, first + f, less(before, change, bits));
+                scff_change(layer, state, first + f, change);
             }
         }
         return;
@@ -82,6 +89,39 @@ void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
     size_t count = (size_t)layer->units * scff_fan_in(layer);
     for (size_t at = 0; at < count; at++) {
         scff_hold(layer, state, at, scff_held(layer, state->weight, state->shadow, at));
+    }
+}
+
+/* 16 random bits for weight f of a row: a new state serves two, its lower half the first. */
+static uint32_t draw(uint32_t *state, uint32_t *drawn, uint32_t f)
+{
+    if ((f % 2u) == 0u) {
+        *state = scff_xorshift32(*state);
+        *drawn = *state;
+    } else {
+        *drawn >>= DRAW_BITS;
+    }
+    return *drawn & 0xFFFFu;
+}
+
+void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed)
+{
+    uint32_t fan_in = scff_fan_in(layer);
+    for (uint32_t unit = 0; unit < layer->units; unit++) {
+        uint32_t generator = scff_first_state(seed, unit);
+        uint32_t drawn = generator;
+        int32_t frac = scff_weight_frac(layer, unit) + scff_held_guard(layer);
+        int32_t shift = (DRAW_BITS - 1) + ROOT_BITS + layer->root_shift - frac;
+        for (uint32_t f = 0; f < fan_in; f++) {
+            int32_t sixteen = (int32_t)draw(&generator, &drawn, f) - DRAW_HALF;
+            int64_t wide = (int64_t)sixteen * layer->root_factor;
+            scff_hold(layer, state, ((size_t)unit * fan_in) + f,
+                      scff_requantise(wide, shift, scff_held_bits(layer), layer->rounding));
+        }
+        state->bias[unit] = 0;
+        if (layer->stochastic != 0u) {
+            state->states[unit] = generator;
+        }
     }
 }
 
@@ -153,22 +193,16 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
     int32_t frac = scff_weight_frac(layer, unit);
     int32_t error_frac = layer->error_frac;
     int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
-    uint32_t bits = (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
     sum_products(layer, x, error, rows, gradient);
     if (layer->stochastic != 0u) {
-        uint32_t drawn = 0;
+        uint32_t *states = state->states;
+        uint32_t drawn = states[unit];
         for (uint32_t f = 0; f < fan_in; f++) {
-            if ((f % 2u) == 0u) {
-                state->states[unit] = scff_xorshift32(state->states[unit]);
-                drawn = state->states[unit];
-            } else {
-                drawn >>= 16;
-            }
+            uint32_t sixteen = draw(&states[unit], &drawn, f);
             int64_t change = ((shift >= 1) && (shift <= 31))
-                                 ? scff_round_at_random_32(gradient[f], (uint32_t)shift, drawn & 0xFFFFu)
-                                 : scff_shift_right_at_random(gradient[f], shift, drawn & 0xFFFFu);
-            int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
-            scff_hold(layer, state, first + f, less(before, change, bits));
+                                 ? scff_round_at_random_32(gradient[f], (uint32_t)shift, sixteen)
+                                 : scff_shift_right_at_random(gradient[f], shift, sixteen);
+            scff_change(layer, state, first + f, change);
         }
     } else if ((shift >= 1) && (shift <= 31)) {
         change_to_nearest(layer, state, first, gradient, fan_in, (uint32_t)shift);
@@ -176,8 +210,7 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
         for (uint32_t f = 0; f < fan_in; f++) {
             int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);
             if (change != 0) {
-                int32_t before = scff_held(layer, state->weight, state->shadow, first + f);
-                scff_hold(layer, state, first + f, less(before, change, bits));
+                scff_change(layer, state, first + f, change);
             }
         }
     }
@@ -187,5 +220,5 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
     }
     int32_t bias_frac = frac + layer->standardised_frac + SCFF_BIAS_GUARD_BITS;
     int64_t change = scff_shift_right(sum, error_frac + rate_shift - bias_frac, layer->rounding);
-    state->bias[unit] = less(state->bias[unit], change, SCFF_BIAS_BITS);
+    state->bias[unit] = scff_less(state->bias[unit], change, SCFF_BIAS_BITS);
 }

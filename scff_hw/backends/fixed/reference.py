@@ -6,6 +6,7 @@ every sum is checked against the width its format declares. Tensors are `[R, n]`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
 from scff_hw.backends.fixed.integer import (
     COEFFICIENT_BITS,
+    DRAW_BITS,
     TABLE_STEPS_PER_UNIT_LOG2,
     Ints,
     bit_length,
@@ -187,6 +189,19 @@ class IntegerLayer:
         if form.shadow is None:
             return self.held
         return requantise(self.held, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
+
+    def start(self, seed: int) -> None:
+        """Random first weights, uniform within `1 / sqrt(fan_in)`, and biases of 0: what a device makes for itself.
+
+        A draw r of a weight stands for `(r - 2^15) / 2^15` of the bound; generators go on from where they are after it.
+        """
+        form, fan_in = self.spec.formats, self.held.shape[1]
+        m, s = split(1 / math.sqrt(fan_in))
+        drawn, self.states = draws(first_states(seed, len(self.held)), fan_in)
+        shift = DRAW_BITS - 1 + COEFFICIENT_BITS + s - np.asarray(form.held.fracs)
+        values = shift_right((drawn - (1 << (DRAW_BITS - 1))) * m, shift[:, None], form.rounding)
+        self.held = saturate(values, form.held.bits)
+        self.bias = np.zeros_like(self.bias)
 
     def standardised(self, x: Ints) -> Ints:
         """What the MVM reads of raw inputs."""

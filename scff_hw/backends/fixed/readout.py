@@ -1,0 +1,79 @@
+"""A readout that learns in integers from one labelled sample at a time: part of the reference, in NumPy's int64.
+
+One logistic unit a class, each trained on "this class or not": the gradient of its cross-entropy needs the table that
+goodness is read by, and neither an exponential nor a sum over classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat, Rounding
+from scff_hw.backends.fixed.integer import (
+    COEFFICIENT_BITS,
+    TABLE_STEPS_PER_UNIT_LOG2,
+    Ints,
+    checked,
+    logistic,
+    saturate,
+    shift_right,
+)
+from scff_hw.backends.fixed.reference import requantise
+from scff_hw.errors import UsageError
+
+WEIGHT_BITS, SHADOW_BITS, BIAS_BITS = 8, 16, 32
+
+
+@dataclass
+class IntegerReadout:
+    """Weights of a linear readout, as integers that learn.
+
+    Attributes:
+        held: `[classes, features]`, the shadow in 16 bits; weights are its upper 8.
+        bias: `[classes]` in 32 bits, 8 of them guard bits.
+        weight: format of the weights.
+        feature_frac: fraction bits of the features.
+    """
+
+    held: Ints
+    bias: Ints
+    weight: QFormat
+    feature_frac: int
+    rounding: Rounding
+
+    @property
+    def shown(self) -> Ints:
+        """Weights as the MVM reads them, in 8 bits."""
+        return requantise(self.held, SHADOW_BITS - WEIGHT_BITS, WEIGHT_BITS, self.rounding)
+
+    def logits(self, features: Ints) -> Ints:
+        """Of features `[N, features]`, `[N, classes]` in 32 bits."""
+        bias = shift_right(self.bias, BIAS_GUARD_BITS, self.rounding)
+        return checked(features @ self.shown.T + bias, 32, "readout's accumulator")
+
+    def learn(self, features: Ints, label: int, rate_shift: int) -> None:
+        """Change the weights once, by one sample's features `[features]`; the learning rate is `2^-rate_shift`.
+
+        Raises:
+            UsageError: the label is none of the classes.
+        """
+        if not 0 <= label < len(self.held):
+            raise UsageError(f"The label must be from 0 to {len(self.held) - 1}. Got {label} instead.")
+        scale = self.weight.one + self.feature_frac
+        logits = self.logits(features[None])[0]
+        error = logistic(shift_right(logits, scale - TABLE_STEPS_PER_UNIT_LOG2, self.rounding))
+        error[label] -= 1 << COEFFICIENT_BITS
+        shadow_frac = self.weight.one + SHADOW_BITS - WEIGHT_BITS
+        shift = COEFFICIENT_BITS + self.feature_frac + rate_shift - shadow_frac
+        change = shift_right(error[:, None] * features, shift, self.rounding)
+        self.held = saturate(self.held - change, SHADOW_BITS)
+        bias_shift = COEFFICIENT_BITS + rate_shift - scale - BIAS_GUARD_BITS
+        self.bias = saturate(self.bias - shift_right(error, bias_shift, self.rounding), BIAS_BITS)
+
+
+def untrained(classes: int, features: int, frac: int, feature_frac: int, rounding: Rounding) -> IntegerReadout:
+    """A readout of zeros, whose weights have `frac` fraction bits."""
+    zeros = np.zeros((classes, features), np.int64)
+    return IntegerReadout(zeros, zeros[:, 0], QFormat(WEIGHT_BITS, frac), feature_frac, rounding)

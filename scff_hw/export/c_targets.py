@@ -1,0 +1,118 @@
+"""What C is exported for: a processor to compile for, and the memories of a chip that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scff_hw.errors import UsageError, nearest
+from scff_hw.hardware import Target, load_target
+
+
+@dataclass(frozen=True)
+class CTarget:
+    """A processor, and the emulated board that an image for it runs on.
+
+    Attributes:
+        flags: of arm-none-eabi-gcc; none on the host.
+        board: that QEMU emulates it on.
+        flash, ram: origin and length there.
+    """
+
+    flags: str = ""
+    board: str = ""
+    flash: tuple[str, str] = ("", "")
+    ram: tuple[str, str] = ("", "")
+
+
+_MPS2 = (("0x00000000", "4M"), ("0x20000000", "4M"))
+
+TARGETS = {
+    "host": CTarget(),
+    # QEMU has no Cortex-M0 board with this much memory; a Cortex-M3 runs every instruction of one
+    "cortex-m0": CTarget("-mcpu=cortex-m0 -mthumb", "mps2-an385", *_MPS2),
+    "cortex-m3": CTarget("-mcpu=cortex-m3 -mthumb", "mps2-an385", *_MPS2),
+    "cortex-m4": CTarget("-mcpu=cortex-m4 -mthumb", "mps2-an386", *_MPS2),
+    "cortex-m7": CTarget("-mcpu=cortex-m7 -mthumb", "mps2-an500", *_MPS2),
+    "cortex-m33": CTarget("-mcpu=cortex-m33 -mthumb", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")),
+    "cortex-m55": CTarget(
+        "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard", "mps3-an547", ("0x00000000", "512K"), ("0x21000000", "2M")
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """What an export is made for.
+
+    Attributes:
+        name: of the target or its profile.
+        processor: one of `TARGETS`.
+        profile: with the chip's memories; None on the host, whose memories are not counted.
+    """
+
+    name: str
+    processor: str
+    profile: Target | None = None
+
+    @property
+    def build(self) -> CTarget:
+        return TARGETS[self.processor]
+
+
+def device(target: str, overrides: Iterable[str] = ()) -> Device:
+    """The device of a target's name, or of a profile's file.
+
+    Args:
+        target: "host", a shipped profile of a processor, or the path of a profile with `kind: digital`.
+        overrides: dotted `key=value` assignments to the profile.
+
+    Raises:
+        UsageError: no such target, or one that names no processor.
+        ProfileError: the profile cannot be used.
+    """
+    if target == "host":
+        return Device("host", "host")
+    if target not in TARGETS and not Path(target).suffix:
+        raise UsageError(
+            f"The target must be one of {', '.join(TARGETS)}, or the file of a profile with kind: digital. "
+            f"Got '{target}' instead{nearest(target, TARGETS)}."
+        )
+    profile = load_target(target, overrides)
+    if profile.core is None:
+        raise UsageError(
+            f"The profile of a target to export C for must say its core: {', '.join(list(TARGETS)[1:])}. "
+            f"'{profile.name}' does not."
+        )
+    return Device(profile.name, profile.core, profile)
+
+
+def check_fits(found: Device, flash: int, ram: int, batch: int) -> None:
+    """Refuse a target too small for the network.
+
+    Args:
+        flash: bytes of constants.
+        ram: bytes of what learning changes, and of scratch.
+        batch: samples that it learns from at once.
+
+    Raises:
+        UsageError: a memory is too small; says by how many bytes.
+    """
+    if found.profile is None:
+        return
+    memory = found.profile.memory
+    lacking = [
+        f"{needed - available} bytes of {kind} more than the {available} that are left for the network"
+        for kind, needed, available in (
+            ("flash", flash, memory.flash_available),
+            ("RAM", ram, memory.ram_available),
+        )
+        if needed > available
+    ]
+    if lacking:
+        raise UsageError(
+            f"The target must hold the network while it learns from {batch} samples at once. {found.name} would need "
+            f"{' and '.join(lacking)}; choose a smaller --batch, a run with smaller layers or without a shadow, or "
+            "a chip with more memory (--profile-set memory.ram=512KiB, or a profile of your own)."
+        )

@@ -1,0 +1,57 @@
+"""Numbers and constants as C prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from scff_hw.export.c_layer import LayerConstants, PoolConstants
+
+LINE = 112
+"""Characters of a line of numbers."""
+
+UNSIGNED = {
+    *("channels", "height", "width", "units", "kernel", "padding", "out_height", "out_width", "weight_fracs"),
+    *("stochastic", "makes_pairs", "triangle", "learned_positions", "max_rows", "fingerprint"),
+    *("weight_bits", "shadow_bits", "standardised_bits", "output_bits", "transmitted_bits", "error_bits"),
+    "feature_bits",
+}
+
+
+def numbers(values: Iterable[Any], suffix: str = "") -> str:
+    """Numbers as C, in lines."""
+    lines, line = [], "   "
+    for value in values:
+        text = f" {int(value)}{suffix},"
+        if len(line) + len(text) > LINE:
+            lines.append(line)
+            line = "   "
+        line += text
+    return "\n".join([*lines, line])
+
+
+def rows(values: Iterable[Iterable[Any]], suffix: str = "") -> str:
+    """Rows of numbers as C, each in braces."""
+    return "\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values)
+
+
+def initialisers(constants: LayerConstants, weight_frac: str) -> list[tuple[str, str]]:
+    """Names and values of a `scff_layer_t`; `weight_frac` names the array of that field."""
+    return [(name, _initialiser(name, value, weight_frac)) for name, value in constants.initialisers()]
+
+
+def fracs_text(fracs: Sequence[int]) -> str:
+    """Fraction bits in words."""
+    return str(fracs[0]) if len(fracs) == 1 else f"{min(fracs)} to {max(fracs)}, one a unit"
+
+
+def _initialiser(name: str, value: Any, weight_frac: str) -> str:
+    if isinstance(value, PoolConstants):
+        kind = ("SCFF_NO_POOL", "SCFF_MAX_POOL", "SCFF_AVERAGE_POOL")[value.kind]
+        rest = (value.size, value.stride, value.padding, value.out_height, value.out_width)
+        return f"{{{kind}, {', '.join(f'{number}u' for number in rest)}}}"
+    if name == "weight_frac":
+        return weight_frac
+    if name == "rounding":
+        return ("SCFF_HALF_EVEN", "SCFF_HALF_UP")[value]
+    return f"{value}u" if name in UNSIGNED else str(value)

@@ -1,0 +1,204 @@
+"""Learning images: from random weights to what the integer reference ends with, on the host and on emulated boards."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scff_hw.backends.fixed.readout import untrained
+from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.cli import main
+from scff_hw.errors import ProfileError, UsageError
+from scff_hw.export.c import export_c
+from scff_hw.export.c_layer import LayerConstants
+from scff_hw.export.c_stream import STREAM, Lesson
+from scff_hw.export.integers import read_run
+from scff_hw.recipes import load_recipe
+from scff_hw.training import train
+
+LESSON = Lesson(samples=200, labels=150, tests=100, epochs=2)
+RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.weight_bits=4", "fixed_point.rounding=half_up")
+SHORT = ["layers.1.learn.epochs=1", "readout.epochs=1", "controls.backprop=null", "controls.untrained=false"]
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
+def test_c_learns_a_thousand_labels_as_the_reference_does(rounding: Any, library: ctypes.CDLL, structs: Any) -> None:
+    rng = np.random.default_rng(1)
+    classes, features, frac, feature_frac = 7, 45, 6, 5
+    readout = untrained(classes, features, frac, feature_frac, rounding)
+    constants = LayerConstants.of_readout(classes, features, frac, feature_frac, rounding)
+    fracs = np.array([frac], np.int8)
+    struct = structs.Layer(
+        **{
+            name: value
+            for name, value in constants.initialisers()
+            if name not in ("pool", "readout_pool", "weight_frac")
+        }
+    )
+    struct.weight_frac = fracs.ctypes.data
+    weight, shadow = np.zeros((classes, features), np.int8), np.zeros((classes, features), np.int16)
+    bias, logits = np.zeros(classes, np.int32), np.zeros(classes, np.int32)
+    state = structs.State(weight.ctypes.data, shadow.ctypes.data, bias.ctypes.data, None)
+    for _ in range(1000):
+        x = rng.integers(-127, 128, features).astype(np.int8)
+        label, rate_shift = int(rng.integers(classes)), int(rng.integers(0, 10))
+        status = library.scff_learn_readout(
+            ctypes.byref(struct),
+            ctypes.byref(state),
+            ctypes.c_void_p(x.ctypes.data),
+            ctypes.c_uint32(label),
+            ctypes.c_int32(rate_shift),
+            ctypes.c_void_p(logits.ctypes.data),
+        )
+        assert status == 0
+        readout.learn(x.astype(np.int64), label, rate_shift)
+        assert np.array_equal(readout.held, shadow) and np.array_equal(readout.shown, weight)
+        assert np.array_equal(readout.bias, bias)
+    assert np.abs(shadow).max() == 2**15 - 1  # saturation was met
+
+
+@pytest.mark.parametrize(
+    "formats", [(), RANDOM, ("fixed_point.weight_scales=channel", "fixed_point.shadow_bits=32")], ids=str
+)
+def test_first_weights_are_the_same_in_c(
+    formats: tuple[str, ...], finished: Any, c_layer: Any, library: ctypes.CDLL
+) -> None:
+    network = read_run(finished("digits-mlp", *formats))
+    for layer, shape in zip(network.layers, network.shapes, strict=True):
+        assert isinstance(layer, IntegerLayer)
+        c = c_layer(layer, shape)
+        library.scff_start(ctypes.byref(c.struct), ctypes.byref(c.state), ctypes.c_uint32(99))
+        layer.start(99)
+        assert np.array_equal(layer.held, c.held) and np.array_equal(layer.weight, c.weight)
+        assert np.array_equal(layer.bias, c.bias)
+        if layer.spec.formats.stochastic:
+            assert np.array_equal(layer.states, c.states)
+
+
+def lesson_on(target: str, run: Path, out: Path, call: Any, tool: Any, *overrides: str) -> dict[str, Any]:
+    manifest = export_c(run, out, target, lesson=LESSON, overrides=overrides)
+    if target != "host":
+        tool("arm-none-eabi-gcc")
+        tool("qemu-system-arm")
+    said = call(tool("make"), "learn", cwd=out)
+    taught = manifest["lesson"]
+    assert f"{taught['correct']} of {taught['tests']} right, the reference {taught['correct']}" in said
+    assert "PASS" in said and "weights are the same" in said
+    return manifest
+
+
+@pytest.mark.parametrize("formats", [(), RANDOM], ids=["shadow", "at random"])
+@pytest.mark.parametrize("target", ["host", "cortex-m0", "cortex-m4", "cortex-m55"])
+def test_a_device_ends_with_what_the_reference_ended_with(
+    target: str, formats: tuple[str, ...], finished: Any, tmp_path: Path, call: Any, tool: Any
+) -> None:
+    manifest = lesson_on(target, finished("digits-mlp", *formats), tmp_path / "out", call, tool)
+    assert manifest["lesson"]["correct"] > 50
+    assert STREAM in manifest["files"]
+
+
+def test_mnist_is_learned_on_a_cortex_m4_with_64_kb(data_dir: Path, tmp_path: Path, call: Any, tool: Any) -> None:
+    train(load_recipe("mnist-128", SHORT), tmp_path / "run", backend="fixed", data_dir=data_dir)
+    manifest = export_c(
+        tmp_path / "run",
+        tmp_path / "out",
+        "cortex-m4",
+        data_dir,
+        overrides=["memory.ram=64KiB"],
+        lesson=Lesson(samples=4000, labels=1500, tests=500),
+    )
+    tool("arm-none-eabi-gcc")
+    tool("qemu-system-arm")
+    said = call(tool("make"), "learn", cwd=tmp_path / "out")
+    taught = manifest["lesson"]
+    assert f"PASS mnist_128: {taught['correct']} of 500 right, the reference {taught['correct']}" in said
+    assert taught["correct"] > taught["correct_untrained"] > 300
+    bss = int(call(tool("arm-none-eabi-size"), tmp_path / "out" / "lesson.elf").splitlines()[1].split()[2])
+    assert manifest["ram_bytes"] <= bss + 64 and bss + 2048 <= 64 * 1024
+
+
+def test_a_changed_stream_is_noticed(finished: Any, tmp_path: Path, tool: Any) -> None:
+    out = tmp_path / "out"
+    export_c(finished("digits-100"), out, lesson=LESSON)
+    stream = out / STREAM
+    whole = stream.read_bytes()
+    at = 28 + 8 + 8 + 30  # a pixel of the first batch
+
+    def said(content: bytes) -> str:
+        stream.write_bytes(content)
+        done = subprocess.run([tool("make"), "learn"], cwd=out, capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) == (content == whole)
+        return done.stdout
+
+    assert "PASS" in said(whole)
+    assert "weights differ" in said(whole[:at] + bytes([whole[at] ^ 32]) + whole[at + 1 :])
+    assert "the stream ended early" in said(whole[:-1])
+    assert "a record of the stream" in said(whole[:1000])
+    assert "not of this model" in said(whole[:8] + b"\1" + whole[9:])
+    stream.unlink()
+    done = subprocess.run([tool("make"), "learn"], cwd=out, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "there is no stream.bin here" in done.stdout
+
+
+def test_a_target_too_small_is_refused_by_so_many_bytes(finished: Any, tmp_path: Path, capsys: Any) -> None:
+    run = finished("digits-100")
+    needed = export_c(run, tmp_path / "fits", "cortex-m4")["ram_bytes"]
+    command = ["export", "c", str(run), "--target", "cortex-m4", "--out", str(tmp_path / "out")]
+    small = ["--profile-set", "memory.ram=6KiB", "--profile-set", "memory.flash_reserved=1020KiB"]
+    assert main([*command, *small]) == 2
+    said = capsys.readouterr().err
+    assert f"would need {6008 - 4096} bytes of flash more than the 4096" in said
+    assert f"and {needed - 4096} bytes of RAM more than the 4096 that are left" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--profile-set", f"memory.ram={needed + 2048} B"]) == 0
+    export_c(run, tmp_path / "small", "cortex-m4", overrides=[f"memory.ram={needed + 2048} B"], batch=2)
+
+
+def test_an_image_larger_than_the_chip_does_not_link(finished: Any, tmp_path: Path, tool: Any) -> None:
+    """The linker counts what the export cannot know: the program."""
+    export_c(finished("digits-100"), tmp_path / "out", "cortex-m3", lesson=LESSON)
+    tool("arm-none-eabi-gcc")
+    text = (tmp_path / "out" / "Makefile").read_text()
+    (tmp_path / "out" / "Makefile").write_text(text.replace("limit_ram=16384", "limit_ram=8192"))
+    done = subprocess.run(
+        [tool("make"), "lesson.elf"], cwd=tmp_path / "out", capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "the image needs more RAM than cortex-m3 has" in done.stderr
+
+
+def test_a_chip_of_ones_own_is_a_target(finished: Any, tmp_path: Path) -> None:
+    chip = tmp_path / "my-chip.yaml"
+    chip.write_text(
+        "kind: digital\nname: my-chip\ndescription: a chip\npreset: cortex-m33\nsources: {memory: its data sheet}\n"
+        "chip: mine\nmemory: {flash: 256 KiB, ram: 64 KiB}\n"
+    )
+    manifest = export_c(finished("digits-100"), tmp_path / "out", str(chip))
+    assert (manifest["target"], manifest["core"]) == ("my-chip", "cortex-m33")
+    assert "-mcpu=cortex-m33" in (tmp_path / "out" / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "said"),
+    [
+        ("asic-int8.yaml", {}, UsageError, "must say its core: cortex-m0, .* 'asic-int8' does not"),
+        ("nothing.yaml", {}, ProfileError, "nothing.yaml"),
+        ("cortex-m4", {"overrides": ["memory.rom=1 B"]}, ProfileError, "rom"),
+        ("host", {"batch": 1}, UsageError, r"The batch must be from 2 to \d+, .* Got 1 instead"),
+        ("host", {"lesson": Lesson(4, 4, 4)}, UsageError, "must fill a batch of 8. Got 4 instead"),
+    ],
+    ids=["no core", "no file", "no such key", "batch", "lesson"],
+)
+def test_what_cannot_be_taught_is_refused_and_leaves_nothing(
+    target: str, options: dict[str, Any], error: type[Exception], said: str, finished: Any, tmp_path: Path
+) -> None:
+    profiles = Path(__file__).parents[2] / "hardware_profiles"
+    target = str(profiles / target) if target.endswith("yaml") else target
+    with pytest.raises(error, match=said):
+        export_c(finished("digits-100"), tmp_path / "out", target, **options)
+    assert not list(tmp_path.iterdir())
