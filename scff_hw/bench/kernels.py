@@ -1,4 +1,4 @@
-"""Executed instructions of the C kernels on emulated cores: vector instructions against portable C.
+"""Executed instructions of the C kernels on emulated cores: as a core gets them against plain C.
 
 QEMU gives every instruction the same virtual time, which a core's own SysTick then counts. What is found is exact, and
 the same wherever the same compiler runs; it is no time: an emulator knows neither stalls nor caches.
@@ -23,7 +23,7 @@ from scff_hw.export.c_targets import TARGETS
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0
-"""Instructions of the portable MVM, at least this many times those of the vectorised one."""
+"""Instructions of the plain MVM, at least this many times those of the vectorised one."""
 
 INPUTS, UNITS, BATCH = 784, 500, 8
 BUILD = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
@@ -63,8 +63,8 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
     """Count the cases whose name contains `only`, of one dense layer.
 
     Returns:
-        `ratio` is portable instructions over vectorised ones, None where a core has no vector instructions. They are
-        those of a sample: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
+        `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the core's own build. They
+        are a sample's: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
 
     Raises:
         UsageError: no case matches `only`.
@@ -74,7 +74,7 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
     cases = chosen(CASES, only)
     targets = list(dict.fromkeys(case.target for case in cases))
     progress.start("bench kernels", len(targets))
-    counts: dict[str, tuple[dict[str, int], dict[str, int] | None]] = {}
+    counts: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
     for target in targets:
         counts[target] = _both(target, inputs, units)
         progress.advance(1)
@@ -88,7 +88,7 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
 
     Args:
         target: one of `TARGETS` but the host.
-        scalar: take the portable path.
+        scalar: take the plain path.
 
     Raises:
         MissingPartError: no cross-compiler or no emulator.
@@ -127,27 +127,22 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
     return {name: round(found[name] / an_instruction / n) for name, n in samples.items()} | {"crc": found["crc"]}
 
 
-def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[str, int] | None]:
-    scalar = count(target, scalar=True, inputs=inputs, units=units)
-    if not any(case.has_simd for case in CASES if case.target == target):
-        return scalar, None
-    simd = count(target, scalar=False, inputs=inputs, units=units)
-    if scalar["crc"] != simd["crc"]:
-        raise ScffError(f"Portable and vectorised kernels must compute the same, but they differ on {target}.")
-    return scalar, simd
+def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[str, int]]:
+    plain, own = (count(target, scalar=scalar, inputs=inputs, units=units) for scalar in (True, False))
+    if plain["crc"] != own["crc"]:
+        raise ScffError(f"The plain and the core's own kernels must compute the same, but they differ on {target}.")
+    return plain, own
 
 
-def _case(case: Case, counts: tuple[dict[str, int], dict[str, int] | None], macs: int) -> dict[str, Any]:
-    scalar, simd = counts
-    fast = None if simd is None else simd[case.work]
-    slow = scalar[case.work]
+def _case(case: Case, counts: tuple[dict[str, int], dict[str, int]], macs: int) -> dict[str, Any]:
+    plain, own = (found[case.work] for found in counts)
     return {
         "name": case.name,
-        "ratio": None if fast is None else round(slow / fast, 2),
+        "ratio": round(plain / own, 2),
         "at_least": TARGET if case.work == "mvm" and case.has_simd else None,
-        "scalar_instructions": slow,
-        "simd_instructions": fast,
-        "per_mac": round((slow if fast is None else fast) / macs, 2) if case.work == "mvm" else None,
+        "plain_instructions": plain,
+        "instructions": own,
+        "per_mac": round(own / macs, 2) if case.work == "mvm" else None,
     }
 
 

@@ -50,12 +50,8 @@ def case_table(cases: list[dict[str, Any]]) -> Table:
     for key in ("ratio", *others):
         table.add_column(key.replace("_", " "), justify="right")
     for case in cases:
-        table.add_row(case["name"], _times(case["ratio"]), *(_cell(case.get(key)) for key in others))
+        table.add_row(case["name"], f"{case['ratio']:.2f} x", *(_cell(case.get(key)) for key in others))
     return table
-
-
-def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f} x"
 
 
 def _cell(value: Any) -> str:

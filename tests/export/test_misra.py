@@ -11,7 +11,8 @@ import pytest
 from scff_hw import paths
 
 PATHS = {
-    "portable": ["-DSCFF_SCALAR"],
+    "plain": ["-DSCFF_SCALAR"],
+    "portable": ["-D__ARM_ARCH=6", "-U__ARM_FEATURE_SIMD32", "-U__ARM_FEATURE_MVE", "-USCFF_SCALAR"],
     "SMLAD": ["-D__ARM_FEATURE_SIMD32", "-U__ARM_FEATURE_MVE"],
     "MVE": ["-D__ARM_FEATURE_MVE"],
 }
