@@ -37,9 +37,21 @@ torch.testing.assert_close(compiled(x), torch.relu(x) * 2 + 1)
 """
 
 
+_PROGRAMS = {
+    "arm-none-eabi-gcc": (
+        "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+        "building exported C for a Cortex-M, bench kernels",
+    ),
+    "qemu-system-arm": ("qemu-system-arm", "running exported C on an emulated Cortex-M, bench kernels"),
+    "cppcheck": ("cppcheck", "checking the C runtime against MISRA C, which only its tests do"),
+    "ngspice": ("ngspice", "simulating netlists of crossbars"),
+}
+"""Programs that exports are built, run and checked with: Debian's packages, and what they are needed for."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """One finding: "warn" costs speed or a data set, "fail" stops the work; `advice` says how to mend it."""
+    """One finding: "warn" costs speed, a data set or a part, "fail" stops the work; `advice` says how to mend it."""
 
     name: str
     status: Status
@@ -60,7 +72,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _fixed(), _onnx(), _analog(), _spice(), _memory(), _disk(data_dir), *_data(data_dir)]
+    return [*checks, _fixed(), _onnx(), _nir(), *_programs(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -216,6 +228,23 @@ def _onnx() -> Check:
     return Check("onnx", "ok", f"{onnx.__version__}, onnxruntime {onnxruntime.__version__}: export onnx works")
 
 
+def _nir() -> Check:
+    try:
+        from scff_hw.export.nir_parts import nir
+    except MissingPartError as error:
+        return Check("nir", "warn", str(error).split("; type")[0], _pip("'scff-hw[nir]'"))
+    return Check("nir", "ok", f"{nir.version}: export nir works")
+
+
+def _programs() -> Iterator[Check]:
+    for name, (packages, purpose) in _PROGRAMS.items():
+        if found := shutil.which(name):
+            yield Check(name, "ok", f"{found}, for {purpose}")
+        else:
+            advice = f"{_sudo()}apt-get install {packages}"
+            yield Check(name, "warn", f"not installed; needed for {purpose}", advice)
+
+
 def _analog() -> Check:
     from scff_hw.hardware.available import aihwkit_version, mend, try_elsewhere
 
@@ -229,16 +258,6 @@ def _analog() -> Check:
 
     found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({wrong})"
     return Check("aihwkit", "fail", found, mend())
-
-
-def _spice() -> Check:
-    if found := shutil.which("ngspice"):
-        return Check("ngspice", "ok", f"{found}: export crossbar --check works")
-    if shutil.which("apt-get"):
-        advice = f"{_sudo()}apt-get install ngspice"
-    else:
-        advice = "brew install ngspice" if sys.platform == "darwin" else "install ngspice"
-    return Check("ngspice", "warn", "not on the PATH: no export crossbar --check", advice)
 
 
 def _memory() -> Check:

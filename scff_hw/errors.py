@@ -53,6 +53,10 @@ class WidthError(ScffError):
     """An integer that needs more bits than its format declares."""
 
 
+class ExportError(ScffError):
+    """A file that was written is not what it should be: nothing is exported."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the closest of `allowed`, or an empty string."""
     match = get_close_matches(name, list(allowed), n=1, cutoff=0.5)

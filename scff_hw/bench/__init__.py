@@ -1,4 +1,4 @@
-"""Benchmarks: ratios measured in one run on one machine, never absolute claims."""
+"""Benchmarks: ratios measured in one run on one machine, or counted on an emulated one; never absolute claims."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scff_hw.bench.core import bench_core
 from scff_hw.errors import UsageError, nearest
 from scff_hw.training.progress import Progress, SilentProgress
 
-NAMES = ("core", "analog", "fixed")
+NAMES = ("core", "analog", "fixed", "kernels")
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -29,4 +29,8 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
         from scff_hw.bench.fixed import bench_fixed
 
         return bench_fixed(progress=progress or SilentProgress(), **options)
+    if name == "kernels":
+        from scff_hw.bench.kernels import bench_kernels
+
+        return bench_kernels(progress=progress or SilentProgress(), **options)
     return bench_core(progress=progress or SilentProgress(), **options)

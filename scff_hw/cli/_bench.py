@@ -14,13 +14,16 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog or fixed.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed or kernels.")],
     only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
     repeats: Annotated[int, typer.Option(callback=at_least(1), help="Timed turns of each case.")] = 5,
     threads: Annotated[int, typer.Option(callback=at_least(1), help="Threads of PyTorch.")] = 2,
     json: Json = False,
 ) -> None:
-    """Measure speed on this machine, against the literal algorithm in the same run."""
+    """Measure speed on this machine, each case against another way of doing the same in the same run.
+
+    kernels counts instructions of exported C on emulated cores instead; --repeats and --threads change nothing there.
+    """
     from scff_hw import bench as benchmarks
     from scff_hw.errors import UsageError, nearest
 
@@ -30,7 +33,8 @@ def bench(
             f"Got '{name}' instead{nearest(name, benchmarks.NAMES)}."
         )
     with command_progress() as progress:
-        result = benchmarks.run(name, progress=progress, only=only, repeats=repeats, threads=threads)
+        timed = {} if name == "kernels" else {"repeats": repeats, "threads": threads}
+        result = benchmarks.run(name, progress=progress, only=only, **timed)
     if json:
         emit_json(result)
     else:

@@ -36,6 +36,6 @@ def doctor(
                 table.add_row("", "", Text(f"mend: {check.advice}", style="dim"))
         show(table)
         warned = sum(check.status == "warn" for check in checks)
-        say(f"{len(failed)} to mend, {warned} that cost speed or data." if failed or warned else "All is well.")
+        say(f"{len(failed)} to mend, {warned} that cost speed, data or a part." if failed or warned else "All is well.")
     if failed:
         raise typer.Exit(1)

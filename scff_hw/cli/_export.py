@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli import _export_crossbar, _export_onnx
+from scff_hw.cli import _export_crossbar, _export_nir, _export_onnx
 from scff_hw.cli._options import DataDir, Json, at_least
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
@@ -15,6 +15,7 @@ from scff_hw.cli._progress import command_progress
 app = typer.Typer(help="Write a finished run for other runtimes and machines.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
 app.command("crossbar")(_export_crossbar.crossbar)
+app.command("nir")(_export_nir.nir)
 
 
 @app.command("c")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.errors import ScffError
+from scff_hw.errors import ExportError
 from scff_hw.export.onnx_graph import BATCH, FEATURES, INPUT, LOGITS
 from scff_hw.export.onnx_parts import OpRun, ReferenceEvaluator, onnx, onnxruntime
 
@@ -24,10 +24,6 @@ EVALUATOR_POOLED, EVALUATOR_LEAST = 60_000, 10
 it reads however many these are."""
 
 EVALUATOR, OPTIMISED, PLAIN = "ONNX reference evaluator", "onnxruntime", "onnxruntime, optimisations off"
-
-
-class ExportError(ScffError):
-    """A file that was written is not what it should be: nothing is exported."""
 
 
 class TooFarError(ExportError):

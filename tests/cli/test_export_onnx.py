@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from scff_hw.errors import ExportError
 from scff_hw.export import onnx_export
-from scff_hw.export.onnx_readers import ExportError
 
 
 def test_one_object_with_the_figures(cli: Any, trained: Path) -> None:

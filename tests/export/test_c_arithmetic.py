@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import zlib
 from math import isqrt
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scff_hw import paths
 from scff_hw.backends.fixed import integer
 
 WIDE = st.integers(-(2**48), 2**48)
@@ -104,3 +107,46 @@ def test_the_crc_is_zlib_s(library: ctypes.CDLL) -> None:
         assert library.scff_crc32(ctypes.c_uint32(first), b, ctypes.c_size_t(len(b))) == zlib.crc32(a + b)
 
     check()
+
+
+NARROW = r"""
+#include "scff_arithmetic.h"
+
+/* How often arithmetic in 32 bits differs from that in 64, over ends, halves and a few thousand numbers at random. */
+int main(void)
+{
+    static const int32_t ends[] = {0, 1, -1, 2, -2, 3, -3, 127, -128, 32767, -32768, INT32_MAX, -INT32_MAX, INT32_MIN};
+    int wrong = 0;
+    uint32_t state = 1;
+    for (uint32_t i = 0; i < 4000u; i++) {
+        state = scff_xorshift32(state);
+        int32_t x = (i < 14u) ? ends[i] : (int32_t)((int64_t)(state >> (i % 32u)) - ((int64_t)1 << 31 >> (i % 32u)));
+        for (int32_t shift = 1; shift < 32; shift++) {
+            uint32_t drawn = (i % 3u == 0u) ? 0xFFFFu : ((state >> 7) & 0xFFFFu);
+            int32_t half = (int32_t)((uint32_t)1 << (shift - 1));
+            for (int32_t k = 0; k < 2; k++) {
+                int32_t at = (k == 0) ? x : (int32_t)((((int64_t)x >> shift) * 2 * half) + half);
+                for (int rounding = 0; rounding < 2; rounding++) {
+                    scff_rounding_t how = (scff_rounding_t)rounding;
+                    wrong += scff_round_32(at, (uint32_t)shift, how) != scff_shift_right(at, shift, how);
+                    wrong += scff_requantise_32(at, shift - 5, 8u, how) != scff_requantise(at, shift - 5, 8u, how);
+                }
+                wrong += scff_round_at_random_32(at, (uint32_t)shift, drawn) !=
+                         scff_shift_right_at_random(at, shift, drawn);
+            }
+        }
+    }
+    return (wrong < 100) ? wrong : 100;
+}
+"""
+
+
+def test_arithmetic_in_32_bits_is_that_in_64(tmp_path: Path, call: Any, tool: Any) -> None:
+    (tmp_path / "narrow.c").write_text(NARROW, encoding="utf-8")
+    source = paths.export() / "c"
+    includes = ("-I", source / "include", "-I", source / "src")
+    call(
+        *(tool("gcc"), "-std=c99", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover", *includes),
+        *(source / "src" / "scff_arithmetic.c", tmp_path / "narrow.c", "-o", tmp_path / "narrow"),
+    )
+    call(tmp_path / "narrow")

@@ -14,9 +14,10 @@ import torch
 from onnx import numpy_helper
 
 from scff_hw.data import Augmentation
+from scff_hw.errors import ExportError
 from scff_hw.export import onnx_check, onnx_export
 from scff_hw.export.onnx_export import export_onnx, plan
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, ExportError
+from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.export.onnx_reference import integer_answers, integer_readout, integer_stack
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
 

@@ -14,10 +14,11 @@ from scff_hw.backends.fixed import reference
 from scff_hw.backends.fixed.formats import QFormat, Rounding
 from scff_hw.backends.fixed.integer import divide, shift_right
 from scff_hw.core.functional import Pool
+from scff_hw.errors import ExportError
 from scff_hw.export import onnx_integer
 from scff_hw.export.onnx_graph import Graph, Value
 from scff_hw.export.onnx_parts import TensorProto, helper
-from scff_hw.export.onnx_readers import ExportError, checked_model, readers
+from scff_hw.export.onnx_readers import checked_model, readers
 
 ROUNDINGS: tuple[Rounding, ...] = ("half_even", "half_up")
 

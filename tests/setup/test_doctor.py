@@ -67,6 +67,32 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, find) -> N
     assert check.advice.removeprefix("sudo ") == f"apt-get install g++ {headers}"
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "purpose"),
+    [
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi libnewlib-arm-none-eabi", "building exported C for a Cortex-M"),
+        ("qemu-system-arm", "qemu-system-arm", "running exported C on an emulated Cortex-M"),
+        ("cppcheck", "cppcheck", "checking the C runtime against MISRA C"),
+        ("ngspice", "ngspice", "simulating netlists of crossbars"),
+    ],
+)
+def test_programs_for_exports(
+    name: str, package: str, purpose: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, find
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    check = find(name)
+    assert check.status == "warn", "a part that is missing stops nothing else"
+    assert check.found.startswith("not installed; needed for ") and purpose in check.found
+    assert check.advice.removeprefix("sudo ") == f"apt-get install {package}"
+    program = tmp_path / "bin" / name
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    check = find(name)
+    assert (check.status, check.advice) == ("ok", "")
+    assert check.found.startswith(f"{program}, for {purpose}")
+
+
 def test_compilation_turned_off(monkeypatch: pytest.MonkeyPatch, find) -> None:
     monkeypatch.setenv("SCFF_HW_COMPILE", "0")
     check = find("C++ compiler")
@@ -188,14 +214,6 @@ def test_the_compile_trial_compiles() -> None:
     """Needs the compiler that `make setup` installs or names."""
     check = doctor._compile_trial()
     assert check.status == "ok", check
-
-
-def test_ngspice_that_is_missing(monkeypatch: pytest.MonkeyPatch, find) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: None if name == "ngspice" else f"/bin/{name}")
-    check = find("ngspice")
-    assert check.status == "warn" and check.advice.removeprefix("sudo ") == "apt-get install ngspice"
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    assert find("ngspice") == Check("ngspice", "ok", "/bin/ngspice: export crossbar --check works")
 
 
 def test_aihwkit_that_is_missing_or_of_another_torch_is_told_apart(monkeypatch: pytest.MonkeyPatch, find) -> None:

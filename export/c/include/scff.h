@@ -56,11 +56,14 @@ typedef struct {
 /* One layer's shape and formats: constant, made by the exporter, kept in flash. */
 typedef struct {
     /* geometry */
-    uint32_t channels, height, width; /* of the input; a dense layer has channels = n, height = width = 1 */
+    uint32_t channels;                /* of the input; a dense layer has channels = n, height = width = 1 */
+    uint32_t height;
+    uint32_t width;
     uint32_t units;                   /* C, 2..1 000 000 */
     uint32_t kernel;                  /* height and width of the kernels; 0: dense */
     uint32_t padding;                 /* by reflection, less than height and width */
-    uint32_t out_height, out_width;   /* of the pre-activations; P = out_height * out_width */
+    uint32_t out_height;              /* of the pre-activations; P = out_height * out_width */
+    uint32_t out_width;
     scff_pool_t pool;                 /* of what is passed on */
     scff_pool_t readout_pool;         /* once more, in front of the readout */
     /* choices */
@@ -76,11 +79,17 @@ typedef struct {
     uint8_t transmitted_bits;  /* 4..8 */
     uint8_t error_bits;        /* 4..16 */
     uint8_t feature_bits;      /* 8 */
-    int8_t standardised_frac, pre_activation_frac, output_frac, transmitted_frac, error_frac, feature_frac;
+    int8_t standardised_frac;
+    int8_t pre_activation_frac;
+    int8_t output_frac;
+    int8_t transmitted_frac;
+    int8_t error_frac;
+    int8_t feature_frac;
     const int8_t *weight_frac; /* [weight_fracs] */
     uint32_t weight_fracs;     /* 1: one scale for the layer; C: one a unit */
     /* learning */
-    int32_t theta_pos, theta_neg;       /* thresholds of goodness, 5 fraction bits */
+    int32_t theta_pos;                  /* thresholds of goodness, 5 fraction bits */
+    int32_t theta_neg;
     int64_t penalty;                    /* penalty times P, 15 fraction bits */
     int32_t mean_factor;                /* 1 / C is about mean_factor * 2^-mean_shift; 15 bits */
     int32_t mean_shift;

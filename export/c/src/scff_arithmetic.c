@@ -1,16 +1,17 @@
 #include "scff_arithmetic.h"
 
-#define DRAW_BITS 16
+#define DRAW_BITS 16u
 
 static int64_t shift_left(int64_t x, uint32_t shift)
 {
     if (x == 0) {
         return 0;
     }
-    if ((shift > 62u) || (x > (INT64_MAX >> shift)) || (x < -(INT64_MAX >> shift))) {
+    int64_t most = (shift > 62u) ? 0 : scff_asr(INT64_MAX, shift);
+    if ((x > most) || (x < -most)) {
         return (x > 0) ? INT64_MAX : -INT64_MAX;
     }
-    return x * ((int64_t)1 << shift);
+    return x * scff_power(shift);
 }
 
 int64_t scff_shift_right(int64_t x, int32_t shift, scff_rounding_t rounding)
@@ -21,7 +22,7 @@ int64_t scff_shift_right(int64_t x, int32_t shift, scff_rounding_t rounding)
     if (shift > 62) {
         return 0;
     }
-    int64_t half = (int64_t)1 << ((uint32_t)shift - 1u);
+    int64_t half = scff_power((uint32_t)shift - 1u);
     if (rounding == SCFF_HALF_EVEN) {
         half += (scff_asr(x, (uint32_t)shift) & 1) - 1;
     }
@@ -33,15 +34,16 @@ int64_t scff_shift_right_at_random(int64_t x, int32_t shift, uint32_t drawn)
     if (shift <= 0) {
         return shift_left(x, (uint32_t)(-shift));
     }
-    if (shift <= DRAW_BITS) {
-        return scff_asr(x + (int64_t)(drawn >> (uint32_t)(DRAW_BITS - shift)), (uint32_t)shift);
+    if (shift <= (int32_t)DRAW_BITS) {
+        uint32_t kept = drawn >> (DRAW_BITS - (uint32_t)shift);
+        return scff_asr(x + (int64_t)kept, (uint32_t)shift);
     }
     if (shift > 61) {
         /* |x| < 2^61 is less than any step: what is added decides alone */
         shift = 61;
     }
-    uint32_t beyond = (uint32_t)(shift - DRAW_BITS);
-    int64_t dither = ((int64_t)drawn << beyond) + ((int64_t)1 << (beyond - 1u));
+    uint32_t beyond = (uint32_t)shift - DRAW_BITS;
+    int64_t dither = ((int64_t)drawn * scff_power(beyond)) + scff_power(beyond - 1u);
     return scff_asr(x + dither, (uint32_t)shift);
 }
 
@@ -88,7 +90,10 @@ uint32_t scff_isqrt(uint64_t x)
 void scff_two_over(uint64_t count, int32_t *mantissa, int32_t *shift)
 {
     uint32_t exponent = scff_bit_length(count - 1u) - 1u; /* 2^exponent / count is in [1/2, 1) */
-    *mantissa = (int32_t)((((uint64_t)1 << (16u + exponent)) + count) / (2u * count));
+    uint64_t twice = (uint64_t)2 * count;
+    uint64_t scaled = (uint64_t)scff_power(16u + exponent);
+    uint64_t quotient = (scaled + count) / twice;
+    *mantissa = (int32_t)quotient;
     *shift = (int32_t)exponent - 1;
 }
 

@@ -1,12 +1,22 @@
 /*
- * The inner loops. The compiler's target chooses the path; -DSCFF_SCALAR takes the portable one everywhere.
+ * The inner loops. The compiler's target chooses the path; -DSCFF_SCALAR takes the plainest one everywhere.
  * Sums are exact on each, so all give the same integers.
  */
 #include "scff_kernels.h"
 
-#if defined(__ARM_FEATURE_MVE) && !defined(SCFF_SCALAR)
-
+#if defined(SCFF_SCALAR)
+/* portable */
+#elif defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
+#define IN_VECTORS
+#elif defined(__ARM_FEATURE_SIMD32)
+#include <arm_acle.h>
+#define IN_PAIRS 4u /* values that one step takes */
+#else
+/* portable */
+#endif
+
+#if defined(IN_VECTORS)
 
 int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
 {
@@ -16,6 +26,36 @@ int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
         sum = vmladavaq_p_s8(sum, vldrbq_z_s8(&a[i], used), vldrbq_z_s8(&b[i], used), used);
     }
     return sum;
+}
+
+void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t units, int32_t *sums)
+{
+    uint32_t unit = 0;
+    for (; (unit + 4u) <= units; unit += 4u) { /* four rows at once read x once */
+        const int8_t *first = &rows[(size_t)unit * count];
+        const int8_t *second = &first[count];
+        const int8_t *third = &second[count];
+        const int8_t *fourth = &third[count];
+        int32_t a = 0;
+        int32_t b = 0;
+        int32_t c = 0;
+        int32_t d = 0;
+        for (uint32_t i = 0; i < count; i += 16u) {
+            mve_pred16_t used = vctp8q(count - i);
+            int8x16_t y = vldrbq_z_s8(&x[i], used); /* zeros where there is no value: products of them add nothing */
+            a = vmladavaq_s8(a, vldrbq_z_s8(&first[i], used), y);
+            b = vmladavaq_s8(b, vldrbq_z_s8(&second[i], used), y);
+            c = vmladavaq_s8(c, vldrbq_z_s8(&third[i], used), y);
+            d = vmladavaq_s8(d, vldrbq_z_s8(&fourth[i], used), y);
+        }
+        sums[unit] = a;
+        sums[unit + 1u] = b;
+        sums[unit + 2u] = c;
+        sums[unit + 3u] = d;
+    }
+    for (; unit < units; unit++) {
+        sums[unit] = scff_dot(&rows[(size_t)unit * count], x, count);
+    }
 }
 
 int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count)
@@ -49,18 +89,13 @@ void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, c
 
 #else
 
-#if defined(__ARM_FEATURE_SIMD32) && !defined(SCFF_SCALAR)
+#if defined(IN_PAIRS)
 
-#include <arm_acle.h>
-#include <string.h>
-
-#define IN_PAIRS 4u /* values that one step takes */
-
-/* Four bytes from any address: one LDR. */
+/* Four bytes from any address: one LDR. The built-in, as -ffreestanding makes memcpy a call. */
 static uint32_t four(const void *from)
 {
     uint32_t word;
-    (void)memcpy(&word, from, sizeof word);
+    (void)__builtin_memcpy(&word, from, sizeof word);
     return word;
 }
 
@@ -70,21 +105,27 @@ static uint32_t even(uint32_t word)
     return (uint32_t)__sxtb16((int8x4_t)word);
 }
 
-/* Bytes 1 and 3. */
+/* Bytes 1 and 3: one SXTB16 that rotates first, for which <arm_acle.h> has no name. */
 static uint32_t odd(uint32_t word)
 {
-    return (uint32_t)__sxtb16((int8x4_t)(word >> 8));
+    uint32_t widened;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(widened) : "r"(word));
+    return widened;
 }
 
-/* The lower halves of two words, and their upper halves, the first below the second. */
+/* The lower halves of two words, and their upper halves, the first below the second: PKHBT and PKHTB. */
 static uint32_t lower(uint32_t first, uint32_t second)
 {
-    return (first & 0xFFFFu) | (second << 16);
+    uint32_t packed;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(packed) : "r"(first), "r"(second));
+    return packed;
 }
 
 static uint32_t upper(uint32_t first, uint32_t second)
 {
-    return (first >> 16) | (second & 0xFFFF0000u);
+    uint32_t packed;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(packed) : "r"(second), "r"(first));
+    return packed;
 }
 
 /* sum + the products of two pairs of 16 bits */
@@ -103,6 +144,47 @@ static int32_t dot_in_pairs(const int8_t *a, const int8_t *b, uint32_t count)
         sum = add_products(odd(x), odd(y), sum);
     }
     return sum;
+}
+
+/* Keeps the compiler from loading what follows early: it has no registers left for that. */
+#define LOAD_LATER() __asm__ volatile("" : : : "memory")
+
+/*
+ * Four rows at once: what x is widened to serves all of them. Not inlined, and two pointers for four rows, as the loop
+ * then gets by with the registers there are.
+ */
+static __attribute__((noinline)) void four_dots_in_pairs(const int8_t *first, const int8_t *x, size_t stride,
+                                                         uint32_t count, int32_t *sums)
+{
+    const int8_t *third = &first[2u * stride];
+    const int8_t *end = &x[count];
+    int32_t a = 0;
+    int32_t b = 0;
+    int32_t c = 0;
+    int32_t d = 0;
+    while (x != end) {
+        uint32_t word = four(x);
+        uint32_t low = even(word);
+        uint32_t high = odd(word);
+        word = four(first);
+        a = add_products(odd(word), high, add_products(even(word), low, a));
+        LOAD_LATER();
+        word = four(&first[stride]);
+        b = add_products(odd(word), high, add_products(even(word), low, b));
+        LOAD_LATER();
+        word = four(third);
+        c = add_products(odd(word), high, add_products(even(word), low, c));
+        LOAD_LATER();
+        word = four(&third[stride]);
+        d = add_products(odd(word), high, add_products(even(word), low, d));
+        x = &x[IN_PAIRS];
+        first = &first[IN_PAIRS];
+        third = &third[IN_PAIRS];
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
 }
 
 static int32_t dot_wide_in_pairs(const int16_t *a, const int8_t *b, uint32_t count)
@@ -146,6 +228,50 @@ int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
         sum += (int32_t)a[i] * (int32_t)b[i];
     }
     return sum;
+}
+
+void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t units, int32_t *sums)
+{
+    uint32_t unit = 0;
+#if defined(IN_PAIRS)
+    uint32_t whole = count - (count % IN_PAIRS);
+    for (; (unit + 4u) <= units; unit += 4u) {
+        const int8_t *first = &rows[(size_t)unit * count];
+        four_dots_in_pairs(first, x, count, whole, &sums[unit]);
+        for (uint32_t row = 0; row < 4u; row++) {
+            for (uint32_t i = whole; i < count; i++) {
+                sums[unit + row] += (int32_t)first[(row * count) + i] * (int32_t)x[i];
+            }
+        }
+    }
+#elif !defined(SCFF_SCALAR)
+    for (; (unit + 4u) <= units; unit += 4u) { /* four rows at once read x once */
+        const int8_t *first = &rows[(size_t)unit * count];
+        const int8_t *second = &first[count];
+        const int8_t *third = &second[count];
+        const int8_t *fourth = &third[count];
+        int32_t a = 0;
+        int32_t b = 0;
+        int32_t c = 0;
+        int32_t d = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            int32_t y = x[i];
+            a += (int32_t)first[i] * y;
+            b += (int32_t)second[i] * y;
+            c += (int32_t)third[i] * y;
+            d += (int32_t)fourth[i] * y;
+        }
+        sums[unit] = a;
+        sums[unit + 1u] = b;
+        sums[unit + 2u] = c;
+        sums[unit + 3u] = d;
+    }
+#else
+    /* one row at a time */
+#endif
+    for (; unit < units; unit++) {
+        sums[unit] = scff_dot(&rows[(size_t)unit * count], x, count);
+    }
 }
 
 int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count)

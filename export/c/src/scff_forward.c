@@ -1,5 +1,7 @@
 #include "scff_kernels.h"
 
+#define ROWS 16u /* units of an MVM that are requantised together */
+
 static uint32_t pooled_count(const scff_layer_t *layer)
 {
     uint32_t positions = scff_positions(layer);
@@ -42,6 +44,7 @@ void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const
 {
     uint32_t fan_in = scff_fan_in(layer);
     uint32_t kernel = layer->kernel;
+    int32_t shift = (int32_t)layer->standardised_frac - (int32_t)layer->pre_activation_frac;
     uint32_t tall = layer->height + (2u * layer->padding);
     uint32_t wide = layer->width + (2u * layer->padding);
     for (uint32_t i = 0; i < layer->out_height; i++) {
@@ -60,12 +63,17 @@ void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const
                 }
                 read = field;
             }
-            for (uint32_t unit = 0; unit < layer->units; unit++) {
-                int32_t frac = scff_weight_frac(layer, unit) + layer->standardised_frac - layer->pre_activation_frac;
-                int64_t u = scff_dot(&params.weight[(size_t)unit * fan_in], read, fan_in);
-                u += scff_shift_right(params.bias[unit], SCFF_BIAS_GUARD_BITS, layer->rounding);
-                *v = (int16_t)scff_requantise(u, frac, 16u, layer->rounding);
-                v++;
+            for (uint32_t first = 0; first < layer->units; first += ROWS) {
+                int32_t sums[ROWS];
+                uint32_t count = ((layer->units - first) < ROWS) ? (layer->units - first) : ROWS;
+                scff_dots(&params.weight[(size_t)first * fan_in], read, fan_in, count, sums);
+                for (uint32_t k = 0; k < count; k++) {
+                    int32_t frac = scff_weight_frac(layer, first + k) + shift;
+                    /* below 2^31: products of 65 536 inputs are below 2^30, a bias without its guard below 2^23 */
+                    int32_t u = sums[k] + scff_round_32(params.bias[first + k], SCFF_BIAS_GUARD_BITS, layer->rounding);
+                    *v = (int16_t)scff_requantise_32(u, frac, 16u, layer->rounding);
+                    v++;
+                }
             }
         }
     }
@@ -111,7 +119,7 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
                     for (uint32_t column = left; column < right; column++) {
                         uint32_t p = (row * layer->out_width) + column;
                         int32_t z = paired(a, b, ((size_t)p * units) + unit) - means[p];
-                        int32_t t = (z <= 0) ? 0 : scff_requantise(z, shift, layer->transmitted_bits, layer->rounding);
+                        int32_t t = (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->transmitted_bits, layer->rounding);
                         largest = (t > largest) ? t : largest;
                         sum += t;
                     }

@@ -7,6 +7,12 @@
 /* sum of a[i] * b[i]; a, b [count], the sum fits int32 */
 int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count);
 
+/*
+ * Rows of weights times one x: sums[r] = sum of rows[r][i] * x[i].
+ *   rows [units][count], x [count], sums [units]; each sum fits int32
+ */
+void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t units, int32_t *sums);
+
 /* sum of a[i] * b[i]; a int16 [count], b int8 [count], the sum fits int32 */
 int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count);
 

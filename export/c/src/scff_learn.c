@@ -55,7 +55,7 @@ static int32_t output_of(const scff_layer_t *layer, const int16_t *a, const int1
 {
     int32_t z = (b == NULL) ? (int32_t)a[at] : ((int32_t)a[at] + (int32_t)b[at]);
     int32_t shift = (int32_t)layer->pre_activation_frac - (int32_t)layer->output_frac;
-    return (z <= 0) ? 0 : scff_requantise(z, shift, layer->output_bits, layer->rounding);
+    return (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->output_bits, layer->rounding);
 }
 
 /* sums[p] = sum over units of squared outputs at position p */
@@ -140,9 +140,9 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
                     pull += push;
                 }
             }
-            error[first] = (int16_t)scff_requantise(pull, shift, layer->error_bits, layer->rounding);
+            error[first] = (int16_t)scff_requantise_32(pull, shift, layer->error_bits, layer->rounding);
             if (second != first) {
-                error[second] = (int16_t)scff_requantise(other, shift, layer->error_bits, layer->rounding);
+                error[second] = (int16_t)scff_requantise_32(other, shift, layer->error_bits, layer->rounding);
             }
         }
     }
@@ -162,7 +162,10 @@ static size_t larger(size_t a, size_t b)
 
 static uint32_t rows_of(const scff_layer_t *layer, uint32_t count, int second)
 {
-    return ((layer->makes_pairs == 0u) || (second != 0)) ? (2u * count) : count;
+    if ((layer->makes_pairs == 0u) || (second != 0)) {
+        return 2u * count;
+    }
+    return count;
 }
 
 /* Scratch: two sums a sample and position, a row of gradients (or means); pre-activations, errors; inputs, a field. */
@@ -170,7 +173,7 @@ size_t scff_learn_scratch(const scff_layer_t *layer, uint32_t count, int second)
 {
     size_t rows = rows_of(layer, count, second);
     size_t positions = scff_positions(layer);
-    size_t words = (2u * count * positions) + larger(scff_fan_in(layer), positions);
+    size_t words = ((size_t)2u * count * positions) + larger(scff_fan_in(layer), positions);
     size_t halves = rows * positions * ((size_t)layer->units + 1u);
     size_t field = (layer->kernel == 0u) ? 0u : scff_fan_in(layer);
     return (words * sizeof(int32_t)) + (halves * sizeof(int16_t)) + (rows * scff_padded_inputs(layer)) + field;
@@ -193,6 +196,8 @@ static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state,
         }
     } else if (batch->second == NULL) {
         return SCFF_BAD_ARGUMENT;
+    } else {
+        /* a pair is passed: both its streams are there */
     }
     if ((batch->rate_shift != SCFF_FROZEN) && ((batch->rate_shift < -16) || (batch->rate_shift > 40))) {
         return SCFF_BAD_ARGUMENT;
@@ -233,7 +238,7 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
 
     for (uint32_t row = 0; row < rows; row++) {
         const int8_t *raw = (row < count) ? &batch->x[(size_t)row * inputs]
-                                          : &batch->second[(size_t)(row - count) * inputs];
+                                          : &batch->second[((size_t)row - count) * inputs];
         int8_t *read = &x[(size_t)row * padded];
         scff_reflect(raw, read, layer->channels, layer->height, layer->width, layer->padding);
         scff_standardise(read, padded, layer->standardised_bits, layer->standardised_frac, layer->rounding);

@@ -44,6 +44,8 @@ int32_t scff_logistic(int64_t t)
         t = -REACH;
     } else if (t > (REACH - 1)) {
         t = REACH - 1;
+    } else {
+        /* within the table */
     }
     return table[(int32_t)t + REACH];
 }

@@ -1,6 +1,7 @@
 #include "scff_kernels.h"
 
 #define COEFFICIENT_BITS 15
+#define COEFFICIENT_ONE 32768 /* 2^COEFFICIENT_BITS */
 #define TABLE_BITS 5 /* fraction bits of the logistic function's argument */
 
 /* Fraction bits of logits. */
@@ -37,7 +38,7 @@ scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t
         int32_t frac = logit_frac(readout, k);
         int32_t error = scff_logistic(scff_shift_right(logits[k], frac - TABLE_BITS, readout->rounding));
         if (k == label) {
-            error -= (int32_t)1 << COEFFICIENT_BITS;
+            error -= COEFFICIENT_ONE;
         }
         logits[k] = error;
         int32_t shift = COEFFICIENT_BITS + rate_shift - scff_weight_frac(readout, k) - scff_held_guard(readout) +

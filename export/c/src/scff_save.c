@@ -38,7 +38,7 @@ static uint32_t get(const uint8_t *from, uint32_t size)
 static int32_t get_signed(const uint8_t *from, uint32_t size)
 {
     int64_t value = get(from, size);
-    int64_t half = (int64_t)1 << ((8u * size) - 1u);
+    int64_t half = scff_power((8u * size) - 1u);
     return (int32_t)((value >= half) ? (value - (2 * half)) : value);
 }
 

@@ -1,7 +1,8 @@
 #include "scff_kernels.h"
 
 #define MEAN_GUARD_BITS 6
-#define RECIPROCAL_BITS 30
+#define MEAN_GUARD 64 /* 2^MEAN_GUARD_BITS */
+#define RECIPROCAL_BITS 30u
 
 void scff_standardise(int8_t *x, uint32_t count, uint32_t bits, int32_t frac, scff_rounding_t rounding)
 {
@@ -12,8 +13,13 @@ void scff_standardise(int8_t *x, uint32_t count, uint32_t bits, int32_t frac, sc
         s2 += (int32_t)x[i] * (int32_t)x[i];
     }
     /* count (count - 1) times the variance; up to 2^46 */
-    uint64_t v = (uint64_t)(((int64_t)count * (int64_t)s2) - ((int64_t)s1 * (int64_t)s1));
-    uint64_t d = (uint64_t)count * (uint64_t)((count > 1u) ? (count - 1u) : 1u);
+    int64_t squares = ((int64_t)count * (int64_t)s2) - ((int64_t)s1 * (int64_t)s1);
+    uint64_t v = (uint64_t)squares;
+    uint32_t others = count - 1u;
+    if (others == 0u) {
+        others = 1u;
+    }
+    uint64_t d = (uint64_t)count * (uint64_t)others;
     if (v == 0u) {
         for (uint32_t i = 0; i < count; i++) {
             x[i] = 0;
@@ -21,13 +27,14 @@ void scff_standardise(int8_t *x, uint32_t count, uint32_t bits, int32_t frac, sc
         return;
     }
     /* positive: int8 values have a variance below 2^15 */
-    uint32_t e = (RECIPROCAL_BITS + scff_bit_length(d) - scff_bit_length(v)) >> 1;
-    uint32_t root = scff_isqrt((v << (2u * e)) / d);
-    int64_t reciprocal = ((int64_t)1 << RECIPROCAL_BITS) / (int64_t)((root > 0u) ? root : 1u);
-    int64_t mean = scff_divide((int64_t)s1 * (1 << MEAN_GUARD_BITS), count);
-    int32_t shift = RECIPROCAL_BITS + MEAN_GUARD_BITS - frac - (int32_t)e;
+    uint32_t e = (RECIPROCAL_BITS + scff_bit_length(d) - scff_bit_length(v)) >> 1u;
+    uint32_t twice = 2u * e;
+    uint32_t root = scff_isqrt((v << twice) / d);
+    int64_t reciprocal = scff_power(RECIPROCAL_BITS) / ((root > 0u) ? (int64_t)root : 1);
+    int64_t mean = scff_divide((int64_t)s1 * MEAN_GUARD, count);
+    int32_t shift = (int32_t)RECIPROCAL_BITS + MEAN_GUARD_BITS - frac - (int32_t)e;
     for (uint32_t i = 0; i < count; i++) {
-        int64_t centred = ((int64_t)x[i] * (1 << MEAN_GUARD_BITS)) - mean;
+        int64_t centred = ((int64_t)x[i] * MEAN_GUARD) - mean;
         x[i] = (int8_t)scff_requantise(centred * reciprocal, shift, bits, rounding);
     }
 }

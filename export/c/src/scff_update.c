@@ -1,6 +1,7 @@
 #include "scff_kernels.h"
 
 #define DRAW_BITS 16 /* that a weight takes */
+#define DRAW_HALF 32768 /* 2^(DRAW_BITS - 1) */
 #define ROOT_BITS 15
 
 int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at)
@@ -32,16 +33,18 @@ void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, 
     default:
         break;
     }
-    state->weight[at] = (int8_t)scff_requantise(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
+    state->weight[at] = (int8_t)scff_requantise_32(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
 }
 
 int32_t scff_less(int32_t before, int64_t change, uint32_t bits)
 {
-    const int64_t most = (int64_t)1 << 33; /* moves any 32 bits to their end */
+    const int64_t most = scff_power(33u); /* moves any 32 bits to their end */
     if (change > most) {
         change = most;
     } else if (change < -most) {
         change = -most;
+    } else {
+        /* as it is */
     }
     return scff_saturate((int64_t)before - change, bits);
 }
@@ -50,6 +53,35 @@ void scff_change(const scff_layer_t *layer, const scff_state_t *state, size_t at
 {
     int32_t before = scff_held(layer, state->weight, state->shadow, at);
     scff_hold(layer, state, at, scff_less(before, change, scff_held_bits(layer)));
+}
+
+/* What each weight of a unit changes by: gradient * 2^-shift to the nearest, of gradients [count]; shift 1..31. */
+static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *state, size_t first,
+                              const int32_t *gradient, uint32_t count, uint32_t shift)
+{
+    const scff_rounding_t rounding = layer->rounding;
+    if (layer->shadow_bits != 16u) {
+        for (uint32_t f = 0; f < count; f++) {
+            int32_t change = scff_round_32(gradient[f], shift, rounding);
+            if (change != 0) {
+                scff_change(layer, state, first + f, change);
+            }
+        }
+        return;
+    }
+    /* the usual case by itself, in 32 bits: a change is at most 2^30 */
+    int16_t *shadow = &((int16_t *)state->shadow)[first];
+    int8_t *weight = &state->weight[first];
+    const uint32_t guard = (uint32_t)scff_held_guard(layer);
+    const uint32_t bits = layer->weight_bits;
+    for (uint32_t f = 0; f < count; f++) {
+        int32_t change = scff_round_32(gradient[f], shift, rounding);
+        if (change != 0) {
+            int32_t held = scff_saturate_32((int32_t)shadow[f] - change, 16u);
+            shadow[f] = (int16_t)held;
+            weight[f] = (int8_t)scff_saturate_32(scff_round_32(held, guard, rounding), bits);
+        }
+    }
 }
 
 void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
@@ -81,7 +113,7 @@ void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t s
         int32_t frac = scff_weight_frac(layer, unit) + scff_held_guard(layer);
         int32_t shift = (DRAW_BITS - 1) + ROOT_BITS + layer->root_shift - frac;
         for (uint32_t f = 0; f < fan_in; f++) {
-            int32_t sixteen = (int32_t)draw(&generator, &drawn, f) - ((int32_t)1 << (DRAW_BITS - 1));
+            int32_t sixteen = (int32_t)draw(&generator, &drawn, f) - DRAW_HALF;
             int64_t wide = (int64_t)sixteen * layer->root_factor;
             scff_hold(layer, state, ((size_t)unit * fan_in) + f,
                       scff_requantise(wide, shift, scff_held_bits(layer), layer->rounding));
@@ -145,7 +177,8 @@ static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16
             uint32_t across = f % kernel;
             for (uint32_t i = 0; i < layer->out_height; i++) {
                 const int16_t *errors = &error[((size_t)row * positions) + (i * layer->out_width)];
-                const int8_t *read = &x[((size_t)row * inputs) + ((((channel * tall) + i + down) * wide) + across)];
+                uint32_t at = (((channel * tall) + i + down) * wide) + across;
+                const int8_t *read = &x[((size_t)row * inputs) + at];
                 gradient[f] += scff_dot_wide(errors, read, layer->out_width);
             }
         }
@@ -162,12 +195,17 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
     int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
     sum_products(layer, x, error, rows, gradient);
     if (layer->stochastic != 0u) {
-        uint32_t drawn = state->states[unit];
+        uint32_t *states = state->states;
+        uint32_t drawn = states[unit];
         for (uint32_t f = 0; f < fan_in; f++) {
-            uint32_t sixteen = draw(&state->states[unit], &drawn, f);
-            int64_t change = scff_shift_right_at_random(gradient[f], shift, sixteen);
+            uint32_t sixteen = draw(&states[unit], &drawn, f);
+            int64_t change = ((shift >= 1) && (shift <= 31))
+                                 ? scff_round_at_random_32(gradient[f], (uint32_t)shift, sixteen)
+                                 : scff_shift_right_at_random(gradient[f], shift, sixteen);
             scff_change(layer, state, first + f, change);
         }
+    } else if ((shift >= 1) && (shift <= 31)) {
+        change_to_nearest(layer, state, first, gradient, fan_in, (uint32_t)shift);
     } else {
         for (uint32_t f = 0; f < fan_in; f++) {
             int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);

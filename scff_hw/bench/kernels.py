@@ -1,0 +1,171 @@
+"""Executed instructions of the C kernels on emulated cores: as a core gets them against plain C.
+
+QEMU gives every instruction the same virtual time, which a core's own SysTick then counts. What is found is exact, and
+the same wherever the same compiler runs; it is no time: an emulator knows neither stalls nor caches.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scff_hw import paths
+from scff_hw.bench.turns import chosen
+from scff_hw.errors import MissingPartError, ScffError
+from scff_hw.export.c_targets import TARGETS
+from scff_hw.training.progress import Progress
+
+TARGET = 2.0
+"""Instructions of the plain MVM, at least this many times those of the vectorised one."""
+
+INPUTS, UNITS, BATCH = 784, 500, 8
+BUILD = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
+CLOCK_SHIFT = 2
+"""QEMU's clock advances by 2^2 ns an instruction: 24 bits of SysTick then hold over 80 million instructions."""
+
+TURNS = 1_000_000
+"""Of the loops in `counts.c` whose instructions are counted by hand: two and five a turn."""
+
+NEEDED = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
+LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Case:
+    """A core and what it does; `has_simd`: it has vector instructions."""
+
+    target: str
+    work: str
+    has_simd: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.target} {self.work}"
+
+
+WORK = ("mvm", "forward", "update")
+CASES = tuple(
+    Case(target, work, target not in ("cortex-m0", "cortex-m3"))
+    for target in TARGETS
+    if target != "host"
+    for work in WORK
+)
+
+
+def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, units: int = UNITS) -> dict[str, Any]:
+    """Count the cases whose name contains `only`, of one dense layer.
+
+    Returns:
+        `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the core's own build. They
+        are a sample's: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
+
+    Raises:
+        UsageError: no case matches `only`.
+        MissingPartError: no cross-compiler or no emulator.
+        ScffError: the emulator's clock does not follow instructions, or the two paths did not do the same.
+    """
+    cases = chosen(CASES, only)
+    targets = list(dict.fromkeys(case.target for case in cases))
+    progress.start("bench kernels", len(targets))
+    counts: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+    for target in targets:
+        counts[target] = _both(target, inputs, units)
+        progress.advance(1)
+    progress.finish()
+    found = [_case(case, counts[case.target], inputs * units) for case in cases]
+    return {"machine": _machine(inputs, units), "cases": found}
+
+
+def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, int]:
+    """Instructions of `mvm`, `forward` and `update`, a sample each, and `crc`, of all that they computed.
+
+    Args:
+        target: one of `TARGETS` but the host.
+        scalar: take the plain path.
+
+    Raises:
+        MissingPartError: no cross-compiler or no emulator.
+        ScffError: it did not build or run, or the emulator's clock does not follow instructions.
+    """
+    board = TARGETS[target]
+    source = paths.export() / "c"
+    with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
+        link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
+        environment = Environment(loader=FileSystemLoader(source / "templates"), undefined=StrictUndefined)
+        values = {"board": board.board, "flash": board.flash, "ram": board.ram}
+        limits = {"target": target, "limits": {"ram_reserved": 0}}
+        text = environment.get_template("link.ld.jinja").render(values | limits)
+        link.write_text(text, encoding="utf-8")
+        _run(
+            *(_tool("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
+            *(f"-DINPUTS={inputs}u", f"-DUNITS={units}u"),
+            *(f"-I{source / folder}" for folder in ("include", "src", "board")),
+            *map(str, sorted((source / "src").glob("*.c"))),
+            *(str(source / "counts" / "counts.c"), str(source / "board" / "startup.c")),
+            *("-nostartfiles", "-Wl,--gc-sections", "-T", str(link), "-o", str(image)),
+        )
+        said = _run(
+            *(_tool("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
+            *("-semihosting-config", "enable=on,target=native"),
+            *("-icount", f"shift={CLOCK_SHIFT},sleep=off", "-kernel", str(image)),
+        )
+    found = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)\n", said)}
+    an_instruction = found["two"] / (2 * TURNS)
+    if abs(found["five"] / an_instruction / (5 * TURNS) - 1) > 1e-4:
+        raise ScffError(
+            f"The emulator's clock must advance by the same time an instruction, but a loop of five took "
+            f"{found['five'] / an_instruction / TURNS:.3f} times one of two on {target}."
+        )
+    samples = {"mvm": 1, "forward": 1, "update": BATCH}
+    return {name: round(found[name] / an_instruction / n) for name, n in samples.items()} | {"crc": found["crc"]}
+
+
+def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[str, int]]:
+    plain, own = (count(target, scalar=scalar, inputs=inputs, units=units) for scalar in (True, False))
+    if plain["crc"] != own["crc"]:
+        raise ScffError(f"The plain and the core's own kernels must compute the same, but they differ on {target}.")
+    return plain, own
+
+
+def _case(case: Case, counts: tuple[dict[str, int], dict[str, int]], macs: int) -> dict[str, Any]:
+    plain, own = (found[case.work] for found in counts)
+    return {
+        "name": case.name,
+        "ratio": round(plain / own, 2),
+        "at_least": TARGET if case.work == "mvm" and case.has_simd else None,
+        "plain_instructions": plain,
+        "instructions": own,
+        "per_mac": round(own / macs, 2) if case.work == "mvm" else None,
+    }
+
+
+def _machine(inputs: int, units: int) -> dict[str, Any]:
+    compiler = _run(_tool("arm-none-eabi-gcc"), "-dumpfullversion").strip()
+    emulator = _run(_tool("qemu-system-arm"), "--version").split("version ")[-1].split()[0]
+    return {"layer": f"{inputs}x{units}", "batch": BATCH, "gcc": compiler, "flags": "-O2", "qemu": emulator}
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise MissingPartError(f"{name} is not installed; type: sudo apt-get install {NEEDED[name]}")
+    return found
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ScffError(f"{Path(command[0]).name} must end within {LIMIT_S} s, but it did not.") from None
+    if done.returncode != 0:
+        raise ScffError(f"{Path(command[0]).name} must succeed, but it ended with {done.returncode}: {done.stdout}")
+    return done.stdout

@@ -1,0 +1,39 @@
+"""`scff-hw export nir`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scff_hw.cli._options import DataDir, Json, at_least
+from scff_hw.cli._output import emit_json, say
+
+
+def nir(
+    run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
+    out: Annotated[Path, typer.Option(help="File to make; it must not exist.")],
+    samples: Annotated[int, typer.Option(callback=at_least(1), help="Test samples that the file is checked on.")] = 300,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Write a finished run's linear parts as a NIR file, with the steps between them as metadata, in float32.
+
+    NIR has no nodes that standardise or rectify, so the parts are not connected: a reader takes the steps itself.
+    """
+    from scff_hw.export.nir_export import export_nir
+
+    found = export_nir(run, out, samples=samples, data_dir=data_dir)
+    if json:
+        emit_json(found)
+        return
+    kinds = Counter(kind for kind in found["nodes"].values() if kind not in ("Input", "Output"))
+    say(f"Nodes: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, each between an Input and an Output.")
+    between = dict.fromkeys(step["op"] for step in found["steps"] if step["op"] != "node")
+    say(f"Left to the reader, as steps in the metadata: {', '.join(between)}.")
+    say(
+        f"Exported to {out}; checked on {found['samples']} test samples, {found['accuracy']:.2%} right, "
+        f"logits within {found['largest_logit_difference']:.1e} of the library's."
+    )

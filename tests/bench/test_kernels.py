@@ -1,0 +1,74 @@
+"""Executed instructions of the C kernels: exact counts, so that the aim itself is asserted, on a smaller layer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import pytest
+
+from scff_hw import bench
+from scff_hw.bench import kernels
+from scff_hw.errors import MissingPartError, ScffError, UsageError
+
+
+@pytest.fixture(name="tools")
+def _tools() -> None:
+    missing = [
+        f"{name} is not installed; try: apt-get install {package}"
+        for name, package in kernels.NEEDED.items()
+        if not shutil.which(name)
+    ]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail("; ".join(missing))
+    if missing:
+        pytest.skip("; ".join(missing))
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(("target", "most_per_mac"), [("cortex-m4", 2.0), ("cortex-m55", 0.7)])
+def test_vector_instructions_halve_an_mvm_at_least(target: str, most_per_mac: float) -> None:
+    """An odd number of inputs and of units leaves every kind of rest."""
+    result: dict[str, Any] = bench.run("kernels", only=target, inputs=203, units=51)
+    mvm, forward, update = result["cases"]
+    assert mvm["name"] == f"{target} mvm" and mvm["at_least"] == 2
+    assert mvm["ratio"] >= 2 and mvm["per_mac"] < most_per_mac
+    assert mvm["plain_instructions"] < forward["plain_instructions"] < update["plain_instructions"]
+    assert forward["ratio"] > 1.5 and update["ratio"] > 1
+    assert result["machine"]["layer"] == "203x51"
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_core_without_vectors_reads_x_once_for_four_rows_and_counts_repeat() -> None:
+    first = kernels.count("cortex-m0", scalar=True, inputs=30, units=9)
+    assert first == kernels.count("cortex-m0", scalar=True, inputs=30, units=9)
+    # seven in ARMv6-M's inner loop, and what is around it
+    assert 7 < first["mvm"] / 270 < 8
+    for target, ratio in (("cortex-m0", 1.2), ("cortex-m3", 1.5)):
+        (case,) = bench.run("kernels", only=f"{target} mvm", inputs=203, units=51)["cases"]
+        assert case["at_least"] is None and ratio < case["ratio"] < 2
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_clock_that_is_not_one_of_instructions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = kernels._run
+
+    def without_icount(*command: str) -> str:
+        at = command.index("-icount") if "-icount" in command else len(command)
+        return run(*command[:at], *command[at + 2 :])
+
+    monkeypatch.setattr(kernels, "_run", without_icount)
+    with pytest.raises(ScffError, match=r"clock must advance by the same time an instruction|counter is too short"):
+        kernels.count("cortex-m3", scalar=True, inputs=30, units=9)
+
+
+def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(MissingPartError, match="gcc is not installed; type: sudo apt-get install gcc-arm-none-eabi"):
+        kernels.count("cortex-m4", scalar=True, inputs=30, units=9)
+
+
+def test_unknown_cases_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"cortex-m0 mvm; .*Got 'cortex-a' instead"):
+        bench.run("kernels", only="cortex-a")
