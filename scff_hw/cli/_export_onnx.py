@@ -19,7 +19,7 @@ def onnx(
     out: Annotated[Path, typer.Option(help="Folder to make; it must not hold anything.")],
     samples: Annotated[
         int, typer.Option(callback=at_least(1), help="Test samples that every file is checked on.")
-    ] = 300,
+    ] = 200,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:

@@ -66,7 +66,9 @@ def export_c(
         raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
     progress = progress or SilentProgress()
     dataset = network.dataset(data_dir)
-    values, manifest = _values(network, run, to, batch, lesson, dataset)
+    progress.start("weights and golden vectors", len(network.layers))
+    values, manifest = _values(network, run, to, batch, lesson, dataset, progress)
+    progress.finish()
     with appearing(out) as made:
         _write(made, values, to)
         if lesson is not None:
@@ -109,7 +111,7 @@ def _write(folder: Path, values: dict[str, Any], to: Device) -> None:
 
 
 def _values(
-    network: IntegerRun, run: Path, to: Device, batch: int, lesson: Lesson | None, dataset: Dataset
+    network: IntegerRun, run: Path, to: Device, batch: int, lesson: Lesson | None, dataset: Dataset, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the templates print, and the manifest without its files."""
     recipe, layers = network.recipe, network.layers
@@ -131,20 +133,21 @@ def _values(
     if not 2 <= batch <= most:
         raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
     scratch = _scratch(constants, views, network.reads)
-    described, start = [], 0
-    for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
-        reads = start if index in network.reads else None
-        start += c.features if index in network.reads else 0
-        described.append(_layer(index, layer, c, rate, reads, constants, views[index]))
     classes, features = network.readout_weight.shape
     shown, learned = (
         LayerConstants.of_readout(classes, features, frac, network.feature_frac, layers[0].spec.formats.rounding)
         for frac in (network.readout_frac, network.learning_frac)
     )
     scratch["label_scratch"] = scratch["classify_scratch"] + 4 * classes
-    memory = _memory(described, constants, learned, scratch, network, batch)
+    memory = _memory(constants, learned, scratch, network, batch)
     flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, batch)
+    described, start = [], 0
+    for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
+        reads = start if index in network.reads else None
+        start += c.features if index in network.reads else 0
+        described.append(_layer(index, layer, c, rate, reads, constants, views[index]))
+        progress.advance()
     form = layers[0].spec.formats
     count = min(GOLDEN_BATCH, most)
     values: dict[str, Any] = {
@@ -295,7 +298,6 @@ def _layer(
 
 
 def _memory(
-    described: Sequence[dict[str, Any]],
     constants: Sequence[LayerConstants],
     readout: LayerConstants,
     scratch: dict[str, int],
@@ -304,11 +306,11 @@ def _memory(
 ) -> list[dict[str, Any]]:
     """Bytes of every buffer; code is not in it. One scratch serves all that a device does."""
     rows: list[dict[str, Any]] = []
-    for layer, c in zip(described, constants, strict=True):
+    for number, c in enumerate(constants, start=1):
         for where, what in (("flash", "as exported"), ("RAM", "learning")):
             for name, size in c.state_bytes.items():
                 if size:
-                    rows.append({"buffer": f"layer {layer['number']}, {name}, {what}", "where": where, "bytes": size})
+                    rows.append({"buffer": f"layer {number}, {name}, {what}", "where": where, "bytes": size})
     size = network.readout_weight.size + 4 * network.classes
     rows.append({"buffer": "readout, as exported", "where": "flash", "bytes": size})
     rows.append({"buffer": "logistic table", "where": "flash", "bytes": 1024})

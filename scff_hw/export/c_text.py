@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
 
 LINE = 112
@@ -18,19 +21,14 @@ UNSIGNED = {
 }
 
 
-def numbers(values: Iterable[Any], suffix: str = "") -> str:
-    """Numbers as C, in lines."""
-    lines, line = [], "   "
-    for value in values:
-        text = f" {int(value)}{suffix},"
-        if len(line) + len(text) > LINE:
-            lines.append(line)
-            line = "   "
-        line += text
-    return "\n".join([*lines, line])
+def numbers(values: ArrayLike, suffix: str = "") -> str:
+    """Numbers as C, in lines of equally many."""
+    texts = [f"{value}{suffix}," for value in np.asarray(values).tolist()]
+    count = max(1, LINE // (1 + max(map(len, texts), default=1)))
+    return "\n".join("    " + " ".join(texts[first : first + count]) for first in range(0, len(texts), count))
 
 
-def rows(values: Iterable[Iterable[Any]], suffix: str = "") -> str:
+def rows(values: Iterable[ArrayLike], suffix: str = "") -> str:
     """Rows of numbers as C, each in braces."""
     return "\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values)
 

@@ -24,7 +24,7 @@ from scff_hw.export.onnx_readers import (
 from scff_hw.training.features import PlainSamples
 from scff_hw.training.progress import Progress
 
-CHUNK = 50
+CHUNK = 100
 """Samples at a time: the integer reference unfolds a convolution's inputs, in 64 bits each."""
 
 FLOAT_TOLERANCE = 1e-5

@@ -23,7 +23,7 @@ from scff_hw.export.onnx_readers import Answers, TooFarError
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
 from scff_hw.training.progress import Progress, SilentProgress
 
-SAMPLES = 300
+SAMPLES = 200
 """Test samples that every file is checked on, unless asked otherwise."""
 
 SCALE_SAMPLES = 64

@@ -52,6 +52,14 @@ def test_halves_are_rounded_to_even_or_up(quotient: int, shift: int) -> None:
     )
 
 
+@given(bits=st.integers(1, 30), seed=st.integers(0, 2**32 - 1))
+def test_products_are_exact_whatever_their_size(bits: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (rng.integers(-(1 << bits), 1 << bits, size, dtype=np.int64, endpoint=True) for size in ((3, 7), (7, 2)))
+    exact = [[sum(int(x) * int(y) for x, y in zip(row, column, strict=True)) for column in b.T] for row in a]
+    assert integer.matmul(a, b).tolist() == exact
+
+
 def test_a_shift_can_differ_by_channel() -> None:
     found = integer.shift_right(array(10, 10, 10), array(2, 0, -2), "half_even")
     assert found.tolist() == [2, 10, 40]

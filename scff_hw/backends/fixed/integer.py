@@ -41,6 +41,14 @@ def checked(x: Ints, bits: int, what: str) -> Ints:
     return x
 
 
+def matmul(a: Ints, b: Ints) -> Ints:
+    """`a @ b`, exactly: in float64, whose product is many times faster than int64's, where no sum can leave 53 bits."""
+    largest = int(np.abs(a).max(initial=0)) * int(np.abs(b).max(initial=0)) * a.shape[-1]
+    if largest >= 1 << 53:
+        return a @ b
+    return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+
+
 def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
     """`x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift goes left.
 

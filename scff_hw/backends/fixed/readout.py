@@ -17,6 +17,7 @@ from scff_hw.backends.fixed.integer import (
     Ints,
     checked,
     logistic,
+    matmul,
     saturate,
     shift_right,
 )
@@ -51,7 +52,7 @@ class IntegerReadout:
     def logits(self, features: Ints) -> Ints:
         """Of features `[N, features]`, `[N, classes]` in 32 bits."""
         bias = shift_right(self.bias, BIAS_GUARD_BITS, self.rounding)
-        return checked(features @ self.shown.T + bias, 32, "readout's accumulator")
+        return checked(matmul(features, self.shown.T) + bias, 32, "readout's accumulator")
 
     def learn(self, features: Ints, label: int, rate_shift: int) -> None:
         """Change the weights once, by one sample's features `[features]`; the learning rate is `2^-rate_shift`.

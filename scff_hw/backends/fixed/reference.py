@@ -28,6 +28,7 @@ from scff_hw.backends.fixed.integer import (
     first_states,
     isqrt,
     logistic,
+    matmul,
     reciprocal,
     saturate,
     shift_right,
@@ -210,7 +211,8 @@ class IntegerLayer:
 
     def mvm(self, x: Ints) -> Ints:
         """`W x` of standardised inputs, `[R, P, C]`."""
-        return checked(fields(x, self.spec.kernel) @ self.weight.T, self.spec.formats.accumulator.bits, "accumulator")
+        sums = matmul(fields(x, self.spec.kernel), self.weight.T)
+        return checked(sums, self.spec.formats.accumulator.bits, "accumulator")
 
     def pre_activations(self, u: Ints) -> Ints:
         """Of one sample each, bias included, `[R, P, C]`."""
@@ -306,7 +308,7 @@ class IntegerLayer:
         form = self.spec.formats
         rows = fields(x, self.spec.kernel).reshape(-1, self.held.shape[1])
         errors = error.reshape(-1, len(self.held))
-        gradient = checked(errors.T @ rows, form.gradient.bits, "gradient's accumulator")
+        gradient = checked(matmul(errors.T, rows), form.gradient.bits, "gradient's accumulator")
         shift = (form.gradient.one + rate_shift - np.asarray(form.held.fracs))[:, None]
         if form.stochastic:
             drawn, self.states = draws(self.states, self.held.shape[1])
@@ -326,4 +328,4 @@ class IntegerLayer:
 
 def logits(features: Ints, weight: Ints, bias: Ints) -> Ints:
     """The readout, `[N, classes]`: int8 by int8 into int32, biases at the products' scale."""
-    return checked(features @ weight.T + bias, 32, "readout's accumulator")
+    return checked(matmul(features, weight.T) + bias, 32, "readout's accumulator")
