@@ -32,8 +32,11 @@ def c(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a key of the target's profile; repeatable.")
     ] = None,
     batch: Annotated[
-        int, typer.Option(callback=at_least(2), help="Samples to learn from at once, for which memory is counted.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            callback=at_least(2), help="Samples to learn from at once, which memory is counted for [default: 8]."
+        ),
+    ] = None,
     learn: Annotated[
         int,
         typer.Option(

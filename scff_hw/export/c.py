@@ -37,7 +37,7 @@ def export_c(
     data_dir: Path | None = None,
     *,
     overrides: Iterable[str] = (),
-    batch: int = LEARNING_BATCH,
+    batch: int | None = None,
     lesson: Lesson | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def export_c(
         out: a folder that is not there yet, or an empty one.
         target: "host", a shipped digital profile with a core, or the file of one.
         overrides: dotted `key=value` assignments to that profile.
-        batch: samples that the device is to learn from at once, which its memories must hold.
+        batch: samples that the device is to learn from at once, which its memories must hold; None: 8, or as many as
+            its accumulators hold the sums of.
         lesson: what an image that learns is streamed; None: none is made.
 
     Returns:
@@ -72,7 +73,7 @@ def export_c(
     with appearing(out) as made:
         _write(made, values, to)
         if lesson is not None:
-            manifest["lesson"] = write_stream(network, lesson, batch, made / STREAM, dataset, progress)
+            manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, dataset, progress)
         manifest["files"] = digests(made)
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
@@ -111,7 +112,13 @@ def _write(folder: Path, values: dict[str, Any], to: Device) -> None:
 
 
 def _values(
-    network: IntegerRun, run: Path, to: Device, batch: int, lesson: Lesson | None, dataset: Dataset, progress: Progress
+    network: IntegerRun,
+    run: Path,
+    to: Device,
+    wanted: int | None,
+    lesson: Lesson | None,
+    dataset: Dataset,
+    progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the templates print, and the manifest without its files."""
     recipe, layers = network.recipe, network.layers
@@ -130,6 +137,7 @@ def _values(
             f"{recipe.fixed_point.accumulator_bits} bits in {run} instead; train it with more or narrower errors: "
             "--set fixed_point.accumulator_bits=32"
         )
+    batch = wanted or min(LEARNING_BATCH, most)
     if not 2 <= batch <= most:
         raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
     scratch = _scratch(constants, views, network.reads)
