@@ -12,7 +12,7 @@ help: ## list the targets
 setup: ## create .venv with everything pinned, and a C++ compiler where apt-get may install one
 	@PYTHON="$(PYTHON)" .ci/setup
 
-demo: setup ## learn, evaluate and plot real digits in about a minute
+demo: setup ## learn, plot and export real digits in some minutes
 	@$(BIN)/scff-hw demo $(ARGS)
 
 lint: setup ## check style and types

@@ -20,6 +20,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
     "cortex-m4": ("make", "arm-none-eabi-gcc", "qemu-system-arm"),
 }
 PACKAGES = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi"}
+CROSSBAR = "pcm"
 TIMEOUT_S = 300.0
 
 
@@ -34,6 +35,8 @@ class Checked:
 
 def export_and_check(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
     """Export a run of the fixed backend into folders of `out`, and check each; says what is left out, and why.
+
+    As ONNX, as C for this machine and for a Cortex-M4, and as a program for crossbars of phase-change memory.
 
     Raises:
         ScffError: a check failed.
@@ -51,6 +54,10 @@ def export_and_check(run: Path, out: Path, progress: CommandProgress) -> list[Ch
             )
         else:
             checked += _c(run, out / f"c-{target}", target, progress)
+    try:
+        checked += _crossbar(run, out / f"crossbar-{CROSSBAR}", progress)
+    except MissingPartError as error:
+        progress.note(f"The crossbar program is left out: {error}")
     return checked
 
 
@@ -98,3 +105,12 @@ def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Che
     where = "this machine" if target == "host" else f"{target} in QEMU"
     said = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("PASS")]
     return [Checked(out.name, where, line) for line in said]
+
+
+def _crossbar(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.crossbar import export_crossbar
+    from scff_hw.hardware import load_profile
+
+    checks: dict[str, Any] = export_crossbar(run, load_profile(CROSSBAR), out, check=True, progress=progress)["checks"]
+    off = f"{checks['netlist_without_wires']:.0e} of the largest current beside the digital product"
+    return [Checked(out.name, "this machine", checks["selftest"]), Checked(out.name, "ngspice", off)]

@@ -20,6 +20,7 @@ from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c_golden import GOLDEN_BATCH, golden
 from scff_hw.export.c_layer import LayerConstants
+from scff_hw.export.c_sizes import function_sizes
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
 from scff_hw.export.c_text import fracs_text, initialisers, numbers
@@ -74,6 +75,7 @@ def export_c(
         _write(made, values, to)
         if lesson is not None:
             manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, dataset, progress)
+        manifest["code"] = function_sizes(made, to)
         manifest["files"] = digests(made)
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,39 @@ def test_the_manifest_tells_files_formats_and_bytes(finished: Any, tmp_path: Pat
     bss = int(call(tool("size"), out / "selftest").splitlines()[1].split()[2])
     needed = sum(size for buffer, size in sizes.items() if "learning" in buffer) + 4 * each + rest + 2 * 24 * 64 + 116
     assert needed <= bss <= needed + 128
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_the_manifest_counts_code_and_stack_of_functions(
+    target: str, finished: Any, tmp_path: Path, call: Any, tool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = "" if target == "host" else "arm-none-eabi-"
+    tool(f"{prefix}gcc")
+    code = export_c(finished("digits-100"), tmp_path / "out", target)["code"]
+    assert "gcc" in code["compiler"] and code["flags"].startswith("-std=c99 -O2")
+    learn = code["functions"]["scff_learn"]
+    assert 500 < learn["flash_bytes"] < 10_000 and 50 < learn["stack_bytes"] < 1000
+    # the same compiler's sum for the files, which has their constants too: a table of 1024 bytes
+    sources = sorted((tmp_path / "out" / "scff" / "src").glob("*.c"))
+    call(f"{prefix}gcc", *code["flags"].split(), "-I", tmp_path / "out/scff/include", "-c", *sources, cwd=tmp_path)
+    sizes = call(f"{prefix}size", "-A", *tmp_path.glob("*.o"))
+    text = sum(int(line.split()[1]) for line in sizes.splitlines() if line.startswith(".text"))
+    assert sum(each["flash_bytes"] for each in code["functions"].values()) == pytest.approx(text, rel=0.05)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert export_c(finished("digits-100"), tmp_path / "without", target)["code"] is None
+
+
+def test_a_missing_compiler_or_emulator_is_named(finished: Any, tmp_path: Path, tool: Any) -> None:
+    tool("arm-none-eabi-gcc")
+    export_c(finished("digits-100"), tmp_path / "out", "cortex-m4")
+    for setting, said in (
+        ("CROSS=no-such-", "no-such-gcc is not installed; on Debian and Ubuntu: apt-get install gcc-arm-none-eabi"),
+        ("QEMU=no-such", "no-such is not installed; on Debian and Ubuntu: apt-get install qemu-system-arm"),
+    ):
+        done = subprocess.run(
+            [tool("make"), "run", setting], cwd=tmp_path / "out", capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 2 and said in done.stderr
 
 
 def test_the_same_run_exports_the_same_files(finished: Any, tmp_path: Path) -> None:
