@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from scff_hw.data import Dataset, Split, load
-from scff_hw.export import onnx_run
 from scff_hw.export.onnx_export import export_onnx
 from scff_hw.export.onnx_readers import EVALUATOR
 from scff_hw.recipes import load_recipe
-from scff_hw.training import session, train
+from scff_hw.training import run_context, train
 
 SHORT = ["readout.epochs=2", "controls.backprop=null", "controls.untrained=false", "layers.*.learn.epochs=1"]
 PLAIN_SGD = ["layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0"]
@@ -31,8 +30,7 @@ def part_of_mnist(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = load(name, directory)
         return replace(whole, train=first(whole.train, TRAIN), test=first(whole.test, TEST))
 
-    for module in (session, onnx_run):
-        monkeypatch.setattr(module, "load", short)
+    monkeypatch.setattr(run_context, "load", short)
 
 
 def mnist_run(folder: Path, data_dir: Path, recipe: str, *sets: str) -> Path:
