@@ -18,6 +18,7 @@ import psutil
 
 from scff_hw import paths
 from scff_hw.errors import DataError, MissingPartError, ScffError
+from scff_hw.export.tools import PACKAGES
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -38,15 +39,12 @@ torch.testing.assert_close(compiled(x), torch.relu(x) * 2 + 1)
 
 
 _PROGRAMS = {
-    "arm-none-eabi-gcc": (
-        "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-        "building exported C for a Cortex-M, bench kernels",
-    ),
-    "qemu-system-arm": ("qemu-system-arm", "running exported C on an emulated Cortex-M, bench kernels"),
-    "cppcheck": ("cppcheck", "checking the C runtime against MISRA C, which only its tests do"),
-    "ngspice": ("ngspice", "simulating netlists of crossbars"),
+    "arm-none-eabi-gcc": "building exported C for a Cortex-M, bench kernels",
+    "qemu-system-arm": "running exported C on an emulated Cortex-M, bench kernels",
+    "cppcheck": "checking the C runtime against MISRA C, which only its tests do",
+    "ngspice": "simulating netlists of crossbars",
 }
-"""Programs that exports are built, run and checked with: Debian's packages, and what they are needed for."""
+"""Programs that exports are built, run and checked with, and what they are needed for."""
 
 
 @dataclass(frozen=True)
@@ -237,11 +235,11 @@ def _nir() -> Check:
 
 
 def _programs() -> Iterator[Check]:
-    for name, (packages, purpose) in _PROGRAMS.items():
+    for name, purpose in _PROGRAMS.items():
         if found := shutil.which(name):
             yield Check(name, "ok", f"{found}, for {purpose}")
         else:
-            advice = f"{_sudo()}apt-get install {packages}"
+            advice = f"{_sudo()}apt-get install {PACKAGES[name]}"
             yield Check(name, "warn", f"not installed; needed for {purpose}", advice)
 
 

@@ -7,19 +7,17 @@ the same wherever the same compiler runs; it is no time: an emulator knows neith
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scff_hw import paths
 from scff_hw.bench.turns import chosen
-from scff_hw.errors import MissingPartError, ScffError
+from scff_hw.errors import ScffError
 from scff_hw.export.c_targets import TARGETS
+from scff_hw.export.tools import required, templates
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0
@@ -33,7 +31,6 @@ CLOCK_SHIFT = 2
 TURNS = 1_000_000
 """Of the loops in `counts.c` whose instructions are counted by hand: two and five a turn."""
 
-NEEDED = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
 LIMIT_S = 120
 
 
@@ -98,13 +95,12 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
     source = paths.export() / "c"
     with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
         link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
-        environment = Environment(loader=FileSystemLoader(source / "templates"), undefined=StrictUndefined)
         values = {"board": board.board, "flash": board.flash, "ram": board.ram}
         limits = {"target": target, "limits": {"ram_reserved": 0}}
-        text = environment.get_template("link.ld.jinja").render(values | limits)
+        text = templates("c").get_template("link.ld.jinja").render(values | limits)
         link.write_text(text, encoding="utf-8")
         _run(
-            *(_tool("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
+            *(required("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
             *(f"-DINPUTS={inputs}u", f"-DUNITS={units}u"),
             *(f"-I{source / folder}" for folder in ("include", "src", "board")),
             *map(str, sorted((source / "src").glob("*.c"))),
@@ -112,7 +108,7 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
             *("-nostartfiles", "-Wl,--gc-sections", "-T", str(link), "-o", str(image)),
         )
         said = _run(
-            *(_tool("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
+            *(required("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
             *("-semihosting-config", "enable=on,target=native"),
             *("-icount", f"shift={CLOCK_SHIFT},sleep=off", "-kernel", str(image)),
         )
@@ -147,16 +143,9 @@ def _case(case: Case, counts: tuple[dict[str, int], dict[str, int]], macs: int) 
 
 
 def _machine(inputs: int, units: int) -> dict[str, Any]:
-    compiler = _run(_tool("arm-none-eabi-gcc"), "-dumpfullversion").strip()
-    emulator = _run(_tool("qemu-system-arm"), "--version").split("version ")[-1].split()[0]
+    compiler = _run(required("arm-none-eabi-gcc"), "-dumpfullversion").strip()
+    emulator = _run(required("qemu-system-arm"), "--version").split("version ")[-1].split()[0]
     return {"layer": f"{inputs}x{units}", "batch": BATCH, "gcc": compiler, "flags": "-O2", "qemu": emulator}
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise MissingPartError(f"{name} is not installed; type: sudo apt-get install {NEEDED[name]}")
-    return found
 
 
 def _run(*command: str) -> str:

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from scff_hw.cli._progress import CommandProgress
 from scff_hw.errors import MissingPartError, ScffError
+from scff_hw.export.tools import PACKAGES
 
 FOLDER = "exports"
 TOOLS: dict[str, tuple[str, ...]] = {
     "host": ("make", "gcc"),
     "cortex-m4": ("make", "arm-none-eabi-gcc", "qemu-system-arm"),
 }
-PACKAGES = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi"}
 CROSSBAR = "pcm"
 TIMEOUT_S = 300.0
 

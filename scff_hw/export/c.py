@@ -11,8 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scff_hw import paths
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.reference import IntegerLayer
@@ -26,6 +24,7 @@ from scff_hw.export.c_targets import Device, check_fits, device
 from scff_hw.export.c_text import fracs_text, initialisers, numbers
 from scff_hw.export.folder import appearing, check_out, digests
 from scff_hw.export.integers import IntegerRun, read_run
+from scff_hw.export.tools import templates
 from scff_hw.training.progress import Progress, SilentProgress
 
 LEARNING_BATCH = 8
@@ -83,13 +82,7 @@ def export_c(
 
 def _write(folder: Path, values: dict[str, Any], to: Device) -> None:
     source = paths.export() / "c"
-    environment = Environment(
-        loader=FileSystemLoader(source / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates("c")
     file = values["file"]
     made = {
         "model.h": f"{file}.h",

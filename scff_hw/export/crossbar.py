@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scff_hw.backends import Geometry
 from scff_hw.errors import CheckpointError, ScffError, UsageError
-from scff_hw.export.crossbar_c import TileProgram, require_gcc, selftest, write_c
+from scff_hw.export.crossbar_c import TileProgram, selftest, write_c
 from scff_hw.export.crossbar_map import Tile, conductances, tiles
 from scff_hw.export.crossbar_program import (
     conductance_range,
@@ -27,7 +27,8 @@ from scff_hw.export.crossbar_program import (
 )
 from scff_hw.export.crossbar_text import readme
 from scff_hw.export.folder import appearing, check_out, digests
-from scff_hw.export.spice import netlist, require_ngspice, simulate
+from scff_hw.export.spice import netlist, simulate
+from scff_hw.export.tools import required
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import geometries
@@ -107,8 +108,8 @@ def export_crossbar(
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UsageError(f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead.")
     if check:
-        require_gcc()
-        require_ngspice()
+        required("gcc")
+        required("ngspice")
     held = conductances(profile)
     found = _finished(run)
     rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.geometries) + 1)]

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from scff_hw import paths
 from scff_hw.core.xorshift import first_states
-from scff_hw.errors import MissingPartError, ScffError
+from scff_hw.errors import ScffError
 from scff_hw.export.pulses import CODE_TOP, EXPONENTS, PulseScheme, TilePulses
+from scff_hw.export.tools import required, templates
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SOURCES = ("scff_pulses.c", "scff_tiles.c", "selftest.c")
@@ -88,13 +88,7 @@ def golden_codes(seed: int, lines: int) -> NDArray[np.int16]:
 def write_c(folder: Path, tiles: list[TileProgram], goldens: list[dict[str, Any]], values: dict[str, Any]) -> None:
     """Write the kernel, the tiles' constants, a selftest and a Makefile into a folder."""
     source = paths.export() / "crossbar"
-    environment = Environment(
-        loader=FileSystemLoader(source / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates("crossbar")
     for name in ("scff_pulses.h", "scff_pulses.c"):
         shutil.copyfile(source / name, folder / name)
     values = {
@@ -118,7 +112,7 @@ def selftest(folder: Path) -> str:
         MissingPartError: gcc is not installed.
         ScffError: it does not compile, or does not pass.
     """
-    compiler = require_gcc()
+    compiler = required("gcc")
     with tempfile.TemporaryDirectory(prefix="scff-hw-selftest-") as build:
         image = Path(build) / "selftest"
         for command in (
@@ -133,18 +127,3 @@ def selftest(folder: Path) -> str:
                 lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
                 raise ScffError(f"The selftest of the pulse kernel failed: {lines[0] if lines else done.returncode}")
     return done.stdout.splitlines()[-1]
-
-
-def require_gcc() -> str:
-    """The path of gcc.
-
-    Raises:
-        MissingPartError: it is not installed.
-    """
-    found = shutil.which("gcc")
-    if found is None:
-        raise MissingPartError(
-            "The check of a pulse kernel needs gcc, which is not on the PATH; on Debian and Ubuntu type: "
-            "sudo apt-get install gcc libc6-dev"
-        )
-    return found

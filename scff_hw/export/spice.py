@@ -8,7 +8,6 @@ lies between neighbouring cells, between a driver and its first cell, and betwee
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.errors import MissingPartError, ScffError, UsageError
+from scff_hw.errors import ScffError, UsageError
+from scff_hw.export.tools import required
 
 LIMIT_S = 600.0
 _CURRENT = re.compile(r"^i\(vs(\d+)\)\s*=\s*(\S+)\s*$", re.MULTILINE)
@@ -76,7 +76,7 @@ def simulate(text: str, outputs: int) -> Floats:
         MissingPartError: ngspice is not installed.
         ScffError: it does not solve the netlist.
     """
-    program = require_ngspice()
+    program = required("ngspice")
     with tempfile.TemporaryDirectory(prefix="scff-hw-spice-") as folder:
         path = Path(folder) / "tile.cir"
         path.write_text(text, encoding="utf-8")
@@ -97,18 +97,3 @@ def simulate(text: str, outputs: int) -> Floats:
         )
     currents = np.array([found[number] for number in range(2 * outputs)])
     return currents[0::2] - currents[1::2]
-
-
-def require_ngspice() -> str:
-    """The path of ngspice.
-
-    Raises:
-        MissingPartError: it is not installed.
-    """
-    found = shutil.which("ngspice")
-    if found is None:
-        raise MissingPartError(
-            "The check of a netlist needs ngspice, which is not on the PATH; on Debian and Ubuntu type: "
-            "sudo apt-get install ngspice"
-        )
-    return found

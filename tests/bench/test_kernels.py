@@ -11,13 +11,14 @@ import pytest
 from scff_hw import bench
 from scff_hw.bench import kernels
 from scff_hw.errors import MissingPartError, ScffError, UsageError
+from scff_hw.export.tools import PACKAGES
 
 
 @pytest.fixture(name="tools")
 def _tools() -> None:
     missing = [
-        f"{name} is not installed; try: apt-get install {package}"
-        for name, package in kernels.NEEDED.items()
+        f"{name} is not installed; try: apt-get install {PACKAGES[name]}"
+        for name in ("arm-none-eabi-gcc", "qemu-system-arm")
         if not shutil.which(name)
     ]
     if missing and os.environ.get("CI") == "true":

@@ -97,7 +97,7 @@ def test_a_missing_tool(
         (tools / "gcc").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools))
     result = cli("export", "crossbar", trained, *PCM, "--check")
-    assert result.code == 2 and f"needs {program}, which is not on the PATH" in result.err
+    assert result.code == 2 and f"{program} is not installed; type: sudo apt-get install" in result.err
     assert f"sudo apt-get install {package}" in result.err
     assert not Path("out").exists()
 
