@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scff_hw.core.packing import check_lengths
 from scff_hw.data import _fsdd
 from scff_hw.data._audio import Mfcc
 from scff_hw.data._files import data_root
@@ -106,26 +107,6 @@ class Sequences:
             raise UsageError(f"The number of sequences held out must be in 1..{len(train) - 1}. Got {count} instead.")
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
         return replace(train, is_test=torch.zeros(len(train), dtype=torch.bool).index_fill(0, order[:count], True))
-
-
-def check_lengths(lengths: torch.Tensor, count: int, steps: int) -> None:
-    """Refuse lengths that are not whole numbers in 1..steps, one a sequence of `count`.
-
-    Raises:
-        UsageError: names the first length that cannot be.
-    """
-    if lengths.dtype != torch.int64 or lengths.shape != (count,):
-        raise UsageError(
-            f"The lengths of {count} sequences must be int64 of shape [{count}]. "
-            f"Got {lengths.dtype} of shape {list(lengths.shape)} instead."
-        )
-    wrong = ((lengths < 1) | (lengths > steps)).nonzero()[:, 0]
-    if len(wrong):
-        first = int(wrong[0])
-        raise UsageError(
-            f"The length of a sequence must be in 1..{steps}, the steps there are. "
-            f"Got {int(lengths[first])} for sequence {first} instead."
-        )
 
 
 def load_sequences(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) -> Sequences:
