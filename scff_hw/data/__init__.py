@@ -10,6 +10,7 @@ spoken = load_sequences(mfcc=Mfcc(coefficients=40))   # float32 [3000, T, 39] wi
 """
 
 from scff_hw.data._audio import Mfcc
+from scff_hw.data._audio_augment import AudioAugmentation
 from scff_hw.data._augment import Augmentation
 from scff_hw.data._catalogue import NAMES, Info, info
 from scff_hw.data._datasets import hold_out, load, load_fsdd, shrink, verify
@@ -21,6 +22,7 @@ from scff_hw.data._types import Dataset, Recordings, Split
 
 __all__ = [
     "NAMES",
+    "AudioAugmentation",
     "Augmentation",
     "Dataset",
     "Info",

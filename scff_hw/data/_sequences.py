@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +17,15 @@ import numpy as np
 import torch
 
 from scff_hw.core.packing import check_lengths
+from scff_hw.core.random import generator
 from scff_hw.data import _fsdd
 from scff_hw.data._audio import Mfcc
+from scff_hw.data._audio_augment import AudioAugmentation
 from scff_hw.data._files import data_root
 from scff_hw.data._types import Recordings
 from scff_hw.errors import UsageError, nearest
+
+_UNCHANGED = AudioAugmentation()
 
 CACHE_FORMAT = 1
 """Raise it with every change of what is computed: it is part of the cache's key."""
@@ -109,22 +113,30 @@ class Sequences:
         return replace(train, is_test=torch.zeros(len(train), dtype=torch.bool).index_fill(0, order[:count], True))
 
 
-def load_sequences(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) -> Sequences:
+def load_sequences(
+    data_dir: str | Path | None = None,
+    mfcc: Mfcc | None = None,
+    augmentation: AudioAugmentation | None = None,
+    seed: int = 0,
+) -> Sequences:
     """Read the Free Spoken Digit Dataset as MFCC features, with the publisher's split.
 
     What was computed is kept in the folder `features` beside the data, under a name that changes with every
     parameter, with the recordings, and with the versions of torch and torchaudio. Where nothing can be written there,
     the features are computed each time.
 
+    With an `augmentation` every recording is changed before its features are computed, the test part too, by amounts
+    that depend on `seed` alone; each seed gives another version.
+
     Raises DataError for data that is missing or damaged, and MissingPartError where features must be computed and
     torchaudio is not installed.
     """
     root = data_root(data_dir)
-    recordings, wanted = _fsdd.load(root), mfcc or Mfcc()
-    path = root / "features" / f"{_fsdd.NAME}-{cache_key(recordings, wanted)}.npz"
+    recordings, wanted, changed = _fsdd.load(root), mfcc or Mfcc(), augmentation or AudioAugmentation()
+    path = root / "features" / f"{_fsdd.NAME}-{cache_key(recordings, wanted, changed, seed)}.npz"
     found = _read_cache(path, len(recordings), wanted.features)
     if found is None:
-        found = [wanted(waveform, recordings.sample_rate) for waveform in recordings.waveforms]
+        found = [wanted(waveform, recordings.sample_rate) for waveform in _changed(recordings, changed, seed)]
         _write_cache(path, found)
     return Sequences(
         torch.nn.utils.rnn.pad_sequence(found, batch_first=True),
@@ -135,10 +147,27 @@ def load_sequences(data_dir: str | Path | None = None, mfcc: Mfcc | None = None)
     )
 
 
-def cache_key(recordings: Recordings, wanted: Mfcc) -> str:
+def _changed(recordings: Recordings, augmentation: AudioAugmentation, seed: int) -> Iterator[torch.Tensor]:
+    for k, waveform in enumerate(recordings.waveforms):
+        if augmentation.is_identity:
+            yield waveform
+        else:
+            yield augmentation(waveform, recordings.sample_rate, generator(seed, "audio", k))
+
+
+def cache_key(
+    recordings: Recordings, wanted: Mfcc, augmentation: AudioAugmentation = _UNCHANGED, seed: int = 0
+) -> str:
     """A name, 32 hexadecimal digits, for all that decides what the features are."""
     digest = hashlib.sha256()
-    about = [CACHE_FORMAT, asdict(wanted), _versions(), recordings.sample_rate, [len(w) for w in recordings.waveforms]]
+    about = {
+        "format": CACHE_FORMAT,
+        "mfcc": asdict(wanted),
+        "augmentation": None if augmentation.is_identity else [asdict(augmentation), seed],
+        "versions": _versions(),
+        "sample_rate": recordings.sample_rate,
+        "lengths": [len(waveform) for waveform in recordings.waveforms],
+    }
     digest.update(json.dumps(about, sort_keys=True).encode())
     for waveform in recordings.waveforms:
         digest.update(waveform.numpy().tobytes())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import Mfcc, Sequences, _audio, load_fsdd, load_sequences
+from scff_hw.data import AudioAugmentation, Mfcc, Sequences, _audio, load_fsdd, load_sequences
 from scff_hw.data._sequences import cache_key
 from scff_hw.errors import UsageError
 
@@ -138,6 +138,18 @@ def test_every_parameter_and_the_recordings_change_the_key(fsdd_root: Path, monk
         cache_key(replace(recordings, waveforms=moved), Mfcc()),
         cache_key(replace(recordings, sample_rate=16000), Mfcc()),
     ]
+    changes = [AudioAugmentation(shift_ms=5), AudioAugmentation(gain_db=5), AudioAugmentation(noise_db=5)]
+    keys += [cache_key(recordings, Mfcc(), change) for change in changes]
+    keys.append(cache_key(recordings, Mfcc(), changes[0], seed=1))
     monkeypatch.setattr("scff_hw.data._sequences.version", lambda name: "another")
     keys.append(cache_key(recordings, Mfcc()))
-    assert len(set(keys)) == len(keys) == 10
+    assert len(set(keys)) == len(keys) == 14
+
+
+def test_augmented_sequences_follow_from_the_seed(fsdd_root: Path) -> None:
+    noisy = AudioAugmentation(noise_db=10)
+    first, other = load_sequences(fsdd_root, augmentation=noisy), load_sequences(fsdd_root, augmentation=noisy, seed=1)
+    cached = load_sequences(fsdd_root, augmentation=noisy)
+    assert torch.equal(first.features, cached.features) and torch.equal(first.lengths, other.lengths)
+    assert not torch.equal(first.features, other.features)
+    assert not torch.equal(first.features, load_sequences(fsdd_root).features)
