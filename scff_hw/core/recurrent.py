@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.backends.protocol import Backend, Dense, Optimisation, SynapticArray
+from scff_hw.backends.protocol import Backend, Dense, Optimisation, OwnArithmetic, SynapticArray
 from scff_hw.core.functional import standardise, wide
 from scff_hw.core.initial import initial_recurrent_weights
 from scff_hw.core.layer import Telemetry
@@ -101,17 +101,15 @@ class RecurrentLayer:
         assert self.rule is not None, "a layer without a rule was asked to learn"
         packing, frames = self._packed(x, lengths)
         others = packing.partner_rows(partners)
-        traces = [_run(direction, frames, packing, others) for direction in self.directions]
-        z = torch.cat([trace.z for trace in traces], dim=2)
+        z, traces = self._run(frames, packing, others)
         errors = self.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         parts = zip(errors.positive.split(self.units, 1), errors.negative.split(self.units, 1), strict=True)
-        silent = []
+        paired, silent = (others < len(frames)).nonzero()[:, 0], []
         for direction, trace, (positive, negative) in zip(self.directions, traces, parts, strict=True):
             at_hidden = torch.stack((positive, negative), dim=1).flatten(0, 1)
-            at_inputs = torch.cat((2 * positive + negative, torch.zeros_like(positive[:1])))
-            at_inputs.index_add_(0, others, negative)
+            at_inputs = torch.add(negative, positive, alpha=2).index_add_(0, others[paired], negative[paired])
             at_bias = at_hidden.sum(dim=0)
-            direction.inputs.update(frames, at_inputs[:-1], at_bias)
+            direction.inputs.update(frames, at_inputs, at_bias)
             direction.hidden.update(trace.read.flatten(0, 1), at_hidden, at_bias)
             silent.append(at_bias == 0)
         dead = torch.cat(silent).to(z.dtype).mean()
@@ -126,8 +124,15 @@ class RecurrentLayer:
             `[N, D units]`, the first direction's first.
         """
         packing, frames = self._packed(x, lengths)
-        final = [_run(direction, frames, packing).final[:, 0] for direction in self.directions]
-        return torch.cat(final, dim=1).index_select(0, packing.place)
+        _, traces = self._run(frames, packing)
+        return torch.cat([trace.final[:, 0] for trace in traces], dim=1).index_select(0, packing.place)
+
+    def _run(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[_Trace]]:
+        """Pre-activations of all directions, `[M, P, D units]`; P is 2 where negative pairs are read too, else 1."""
+        driven = [_driven(direction, frames, others) for direction in self.directions]
+        z = driven[0] if len(driven) == 1 else torch.cat(driven, dim=2)
+        parts = z.split(self.units, dim=2)
+        return z, [_run(direction, part, packing) for direction, part in zip(self.directions, parts, strict=True)]
 
     def _packed(self, x: Tensor, lengths: Tensor) -> tuple[Packing, Tensor]:
         if x.dim() != 3 or x.shape[2] != self.features or 0 in x.shape or not x.is_floating_point():
@@ -142,31 +147,28 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What a direction went through; P is 2 where negative pairs were read too, else 1.
+    """What a direction went through.
 
     Attributes:
         read: `[M, P, units]`, the states that U read.
-        z: `[M, P, units]`, pre-activations.
         final: `[N, P, units]`, the last states, in the order of the packing.
     """
 
     read: Tensor
-    z: Tensor
     final: Tensor
 
 
-def _run(direction: Direction, frames: Tensor, packing: Packing, others: Tensor | None = None) -> _Trace:
-    z = _driven(direction, frames, others)
-    states = z.new_zeros(len(packing.order), *z.shape[1:])
-    read = torch.empty_like(z)
+def _run(direction: Direction, z: Tensor, packing: Packing) -> _Trace:
+    """Go through all steps, adding what the states drive to `z` `[M, P, units]`, which holds what frames drive."""
+    read = torch.empty(z.shape, dtype=z.dtype, device=z.device)
+    states = read.new_zeros(len(packing.order), *z.shape[1:])
     steps = range(len(packing.counts))
     for step in reversed(steps) if direction.backwards else steps:
         rows, going = packing.rows(step), states[: packing.counts[step]]
         read[rows] = going
-        now = z[rows].flatten(0, 1)
-        now += wide(direction.hidden.mvm(going.flatten(0, 1)))
-        going.copy_(standardise(torch.relu(now)).view_as(going))
-    return _Trace(read, z, states)
+        z[rows] += wide(direction.hidden.mvm(going.flatten(0, 1))).view_as(going)
+        going.copy_(standardise(torch.relu(z[rows]).flatten(0, 1)).view_as(going))
+    return _Trace(read, states)
 
 
 def _driven(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
@@ -197,7 +199,12 @@ def make_directions(
     Args:
         both: a second direction, that reads sequences from their ends.
         name: tells the layer's arrays from those of others, e.g. layers.1.forwards.hidden.
+
+    Raises:
+        UsageError: a backend with an arithmetic of its own, which this layer does not compute in.
     """
+    if isinstance(backend, OwnArithmetic):
+        raise UsageError(f"A recurrent layer computes in floating point. Got the backend '{backend.name}' instead.")
     made = []
     for way in ("forwards", "backwards")[: 1 + both]:
         arrays = []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
+from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation, make_backend
 from scff_hw.core import SCFF, Direction, Packing, Partners, RecurrentLayer, make_directions, standardise
 from scff_hw.core.literal_recurrent import LiteralDirection, literal_recurrent_loss
 from scff_hw.errors import UsageError
@@ -194,6 +194,11 @@ def test_arrays_that_do_not_fit() -> None:
     convolution = FloatBackend().array(weight, torch.zeros(5), Conv2d(3, 5, 1), SGD)
     with pytest.raises(UsageError, match="Got Conv2d"):
         RecurrentLayer((Direction(convolution, wide.hidden),))
+
+
+def test_a_backend_with_an_arithmetic_of_its_own_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"computes in floating point\. Got the backend 'fixed' instead"):
+        make_directions(make_backend("fixed"), 3, 5, SGD, 0)
 
 
 @dataclass

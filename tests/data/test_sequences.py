@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,3 +155,12 @@ def test_augmented_sequences_follow_from_the_seed(fsdd_root: Path) -> None:
     assert torch.equal(first.features, cached.features) and torch.equal(first.lengths, other.lengths)
     assert not torch.equal(first.features, other.features)
     assert not torch.equal(first.features, load_sequences(fsdd_root).features)
+
+
+def test_the_example_of_the_readme(fsdd_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCFF_HW_DATA", str(fsdd_root))
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["features"].shape == (10, 1000) and bool(torch.isfinite(names["features"]).all())
