@@ -70,7 +70,8 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    return [*checks, _fixed(), _onnx(), _nir(), *_programs(), _analog(), _memory(), _disk(data_dir), *_data(data_dir)]
+    checks += [_fixed(), _onnx(), _nir(), _audio(), *_programs(), _analog()]
+    return [*checks, _memory(), _disk(data_dir), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -232,6 +233,16 @@ def _nir() -> Check:
     except MissingPartError as error:
         return Check("nir", "warn", str(error).split("; type")[0], _pip("'scff-hw[nir]'"))
     return Check("nir", "ok", f"{nir.version}: export nir works")
+
+
+def _audio() -> Check:
+    from scff_hw.data._torchaudio import load_torchaudio
+
+    try:
+        load_torchaudio()
+    except MissingPartError as error:
+        return Check("torchaudio", "warn", str(error).split("; type")[0], _pip("'scff-hw[audio]'"))
+    return Check("torchaudio", "ok", f"{version('torchaudio')}: features of audio work")
 
 
 def _programs() -> Iterator[Check]:

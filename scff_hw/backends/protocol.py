@@ -2,7 +2,8 @@
 
 A layer asks two things of its array, for dense, convolutional and recurrent geometry alike: `mvm(x)`, and
 `update(x, error)`. Both take the same `x`; an update follows the `mvm` it belongs to, so an array may keep
-what it prepared of `x` in between.
+what it prepared of `x` in between. A recurrent layer reads its states step by step, then updates once with the rows
+of all steps: so an update must not need that very `mvm`.
 """
 
 from __future__ import annotations

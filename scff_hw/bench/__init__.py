@@ -8,7 +8,7 @@ from scff_hw.bench.core import bench_core
 from scff_hw.errors import UsageError, nearest
 from scff_hw.training.progress import Progress, SilentProgress
 
-NAMES = ("core", "analog", "fixed", "kernels")
+NAMES = ("core", "analog", "fixed", "kernels", "recurrent")
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -33,4 +33,8 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
         from scff_hw.bench.kernels import bench_kernels
 
         return bench_kernels(progress=progress or SilentProgress(), **options)
+    if name == "recurrent":
+        from scff_hw.bench.recurrent import bench_recurrent
+
+        return bench_recurrent(progress=progress or SilentProgress(), **options)
     return bench_core(progress=progress or SilentProgress(), **options)

@@ -14,7 +14,7 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed or kernels.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed, kernels or recurrent.")],
     only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
     repeats: Annotated[int, typer.Option(callback=at_least(1), help="Timed turns of each case.")] = 5,
     threads: Annotated[int, typer.Option(callback=at_least(1), help="Threads of PyTorch.")] = 2,

@@ -19,6 +19,21 @@ def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -
     """
     bias_bound = 1 / math.sqrt(geometry.fan_in)
     weight_bound = bias_bound if kind == "linear" else math.sqrt(6 / (geometry.fan_in + geometry.fan_out))
+    return _uniform(geometry, weight_bound, bias_bound, generator)
+
+
+def initial_recurrent_weights(geometry: Geometry, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weights and biases of an array of a recurrent layer, float32, uniform within 1 / sqrt(units) (PyTorch's default).
+
+    With more units than features, frames then drive a unit less than the state it carries.
+    """
+    bound = 1 / math.sqrt(units)
+    return _uniform(geometry, bound, bound, generator)
+
+
+def _uniform(
+    geometry: Geometry, weight_bound: float, bias_bound: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     weight = torch.rand(geometry.weight_shape, generator=generator).mul_(2).sub_(1).mul_(weight_bound)
     bias = torch.rand(geometry.outputs, generator=generator).mul_(2).sub_(1).mul_(bias_bound)
     return weight, bias

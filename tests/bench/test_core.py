@@ -25,6 +25,6 @@ def test_a_case_reports_a_ratio_of_two_ways_that_agree(case: str) -> None:
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    message = r"must be one of core, analog, fixed, kernels. Got 'cor' instead; did you mean 'core'"
+    message = r"must be one of core, analog, fixed, kernels, recurrent. Got 'cor' instead; did you mean 'core'"
     with pytest.raises(UsageError, match=message):
         bench.run("cor")
