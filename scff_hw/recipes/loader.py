@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from scff_hw.errors import RecipeError
 from scff_hw.recipes.document import MAX_BYTES, read_document
@@ -87,12 +88,20 @@ def dump_yaml(value: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
+_BREAKS = frozenset("\x85\u2028\u2029")
+"""Line breaks of Unicode, which a reader takes for spaces unless they are escaped between double quotes. In a mapping on
+one line a text with a colon or question mark in front needs quotes too, which the writer does not give it."""
+
+
 def _styled(value: Any) -> Any:
     """The same value, with short mappings and lists of scalars to be written on one line."""
+    if isinstance(value, str):
+        misread = not _BREAKS.isdisjoint(value) or value.startswith((":", "?"))
+        return DoubleQuotedScalarString(value) if misread else value
     if not isinstance(value, dict | list):
         return value
     styled = (
-        CommentedMap((key, _styled(inner)) for key, inner in value.items())
+        CommentedMap((_styled(key), _styled(inner)) for key, inner in value.items())
         if isinstance(value, dict)
         else CommentedSeq(_styled(inner) for inner in value)
     )

@@ -88,6 +88,24 @@ def test_a_dumped_recipe_loads_back_equal(values: dict) -> None:
     assert dump_recipe(loaded) == text
 
 
+@pytest.mark.parametrize("broken", ["\x85", "\u2028", "\u2029", "\n", "\r", "\ufeff"], ids=ascii)
+def test_text_with_any_line_break_loads_back(broken: str) -> None:
+    rule = {"name": "mine", "options": {"k": f"a{broken}b", "l": broken, f"m{broken}n": 1}}
+    values = load_recipe("iris-mlp").model_dump(mode="json")
+    recipe = Recipe.model_validate(values | {"training": values["training"] | {"rule": rule}})
+    assert parse_recipe(dump_recipe(recipe), "dumped") == recipe
+
+
+@pytest.mark.parametrize(
+    "text", [":0", "?a", "?", ":", "-", "- a", "a: b", "a #b", "{a", "[a", "*a", "&a", "!a", "'", '"']
+)
+def test_text_that_looks_like_syntax_loads_back(text: str) -> None:
+    rule = {"name": text, "options": {text: True, "value": text}}
+    values = load_recipe("iris-mlp").model_dump(mode="json")
+    recipe = Recipe.model_validate(values | {"training": values["training"] | {"rule": rule}})
+    assert parse_recipe(dump_recipe(recipe), "dumped") == recipe
+
+
 def test_a_recipe_cannot_be_changed() -> None:
     recipe = load_recipe("iris-mlp")
     with pytest.raises(ValidationError, match="frozen"):
