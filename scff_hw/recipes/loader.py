@@ -89,8 +89,8 @@ def dump_yaml(value: dict[str, Any]) -> str:
 
 
 _BREAKS = frozenset("\x85\u2028\u2029")
-"""Line breaks of Unicode, which a reader takes for spaces unless they are escaped between double quotes. In a mapping on
-one line a text with a colon or question mark in front needs quotes too, which the writer does not give it."""
+"""Line breaks of Unicode, which a reader takes for spaces unless they are escaped between double quotes. In a mapping
+on one line a text with a colon or question mark in front needs quotes too, which the writer does not give it."""
 
 
 def _styled(value: Any) -> Any:
