@@ -14,8 +14,8 @@ OPTIMISE = "-O2"
 LIMIT_S = 120.0
 
 
-def function_sizes(folder: Path, to: Device) -> dict[str, Any] | None:
-    """Code and stack of each function of an exported runtime; None where the target's compiler is not installed.
+def function_sizes(folder: Path, to: Device) -> dict[str, Any]:
+    """Code and stack of each function of an exported runtime.
 
     What the compiler puts inside another function is counted there. The stack is the function's own, without that of
     what it calls. Functions of the model's file, which hand on to these, are not in it.
@@ -24,12 +24,13 @@ def function_sizes(folder: Path, to: Device) -> dict[str, Any] | None:
         folder: an exported folder.
 
     Returns:
-        `compiler` with its flags, and `functions`: by name, `flash_bytes` and `stack_bytes`.
+        `compiler` with its flags, and `functions`: by name, `flash_bytes` and `stack_bytes`. Where the target's
+        compiler is not installed or does not say them, `left_out`: why.
     """
     prefix = "" if to.profile is None else "arm-none-eabi-"
     compiler, nm = shutil.which(f"{prefix}gcc"), shutil.which(f"{prefix}nm")
     if compiler is None or nm is None:
-        return None
+        return {"left_out": f"{prefix}gcc or {prefix}nm is not installed"}
     flags = ["-std=c99", OPTIMISE, *to.build.flags.split(), *(["-ffreestanding"] if to.profile else [])]
     sources = sorted((folder / "scff" / "src").absolute().glob("*.c"))
     include = (folder / "scff" / "include").absolute()
@@ -38,8 +39,11 @@ def function_sizes(folder: Path, to: Device) -> dict[str, Any] | None:
             _run(place, compiler, *flags, "-fstack-usage", "-I", str(include), "-c", *map(str, sources))
             version = _run(place, compiler, "--version").splitlines()[0]
             symbols = _run(place, nm, "-S", "-t", "d", *(f"{source.stem}.o" for source in sources))
-        except (OSError, subprocess.SubprocessError):
-            return None
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or error.stdout).strip().splitlines()
+            return {"left_out": f"{Path(error.cmd[0]).name} failed: {said[0] if said else error.returncode}"}
+        except subprocess.TimeoutExpired:
+            return {"left_out": f"{prefix}gcc was not done within {LIMIT_S:g} s"}
         stacks = {
             line.split("\t")[0].rsplit(":", 1)[1]: int(line.split("\t")[1])
             for path in Path(place).glob("*.su")

@@ -1,10 +1,9 @@
-"""Fixtures: the publishers' files where this machine has them, small synthetic ones, a server on loopback."""
+"""Fixtures: small synthetic files in the publishers' layouts, a server on loopback."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import os
 import struct
 import tarfile
 import threading
@@ -16,18 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import wavfile
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The directory of the publishers' files; without it a test skips, but fails where CI=true."""
-    named = os.environ.get("SCFF_HW_DATA")
-    if named:
-        return Path(named)
-    message = "SCFF_HW_DATA must name the directory that holds MNIST, CIFAR-10 and FSDD for this test"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def idx_bytes(values: np.ndarray) -> bytes:

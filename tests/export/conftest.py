@@ -37,18 +37,6 @@ def nothing_compiled() -> Iterator[None]:
     compiling.compiler_missing.cache_clear()
 
 
-@pytest.fixture(scope="package")
-def data_dir() -> Path:
-    """The directory with the real data sets; required in CI, otherwise the test is skipped."""
-    named = os.environ.get("SCFF_HW_DATA")
-    if named:
-        return Path(named)
-    message = "SCFF_HW_DATA must name the directory that holds MNIST for this test"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 def tool(name: str) -> str:
     """The path of a program; where it is missing a test is skipped, and fails under CI=true."""
     found = shutil.which(name)

@@ -150,7 +150,13 @@ def test_the_manifest_counts_code_and_stack_of_functions(
     text = sum(int(line.split()[1]) for line in sizes.splitlines() if line.startswith(".text"))
     assert sum(each["flash_bytes"] for each in code["functions"].values()) == pytest.approx(text, rel=0.05)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert export_c(finished("digits-100"), tmp_path / "without", target)["code"] is None
+    without = export_c(finished("digits-100"), tmp_path / "without", target)["code"]
+    assert without == {"left_out": f"{prefix}gcc or {prefix}nm is not installed"}
+    for name, line in (("gcc", "echo no such option >&2; exit 1"), ("nm", "exit 0")):
+        (tmp_path / f"{prefix}{name}").write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / f"{prefix}{name}").chmod(0o755)
+    failing = export_c(finished("digits-100"), tmp_path / "failing", target)["code"]
+    assert failing == {"left_out": f"{prefix}gcc failed: no such option"}
 
 
 def test_a_missing_compiler_or_emulator_is_named(finished: Any, tmp_path: Path, tool: Any) -> None:

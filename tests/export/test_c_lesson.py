@@ -120,15 +120,15 @@ def test_mnist_is_learned_on_a_cortex_m4(
     overrides: list[str],
     ram_kib: int,
     lesson: Lesson,
-    data_dir: Path,
+    real_data: Path,
     tmp_path: Path,
     call: Any,
     tool: Any,
 ) -> None:
     """It ends with the accuracy that Python predicted, within the memories of the chip."""
-    train(load_recipe(recipe, overrides), tmp_path / "run", backend="fixed", data_dir=data_dir)
+    train(load_recipe(recipe, overrides), tmp_path / "run", backend="fixed", data_dir=real_data)
     memories = [f"memory.ram={ram_kib}KiB", "memory.flash=1MiB"]
-    manifest = export_c(tmp_path / "run", tmp_path / "out", "cortex-m4", data_dir, overrides=memories, lesson=lesson)
+    manifest = export_c(tmp_path / "run", tmp_path / "out", "cortex-m4", real_data, overrides=memories, lesson=lesson)
     tool("arm-none-eabi-gcc")
     tool("qemu-system-arm")
     said = call(tool("make"), "learn", cwd=tmp_path / "out", timeout=7200)

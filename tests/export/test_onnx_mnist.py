@@ -19,7 +19,7 @@ TRAIN, TEST = 2000, 400
 
 
 @pytest.fixture
-def part_of_mnist(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def part_of_mnist(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MNIST's first images, so that a run takes seconds."""
 
     def first(split: Split, count: int) -> Split:
@@ -33,13 +33,13 @@ def part_of_mnist(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_context, "load", short)
 
 
-def mnist_run(folder: Path, data_dir: Path, recipe: str, *sets: str) -> Path:
-    train(load_recipe(recipe, [*SHORT, *sets]), folder, backend="fixed", data_dir=data_dir)
+def mnist_run(folder: Path, real_data: Path, recipe: str, *sets: str) -> Path:
+    train(load_recipe(recipe, [*SHORT, *sets]), folder, backend="fixed", data_dir=real_data)
     return folder
 
 
-def assert_equal(run: Path, out: Path, data_dir: Path, samples: int) -> None:
-    summary = export_onnx(run, out, samples=samples, data_dir=data_dir)
+def assert_equal(run: Path, out: Path, real_data: Path, samples: int) -> None:
+    summary = export_onnx(run, out, samples=samples, data_dir=real_data)
     assert summary["samples"] == samples
     readers = summary["files"]["integer.onnx"]["readers"]
     assert len(readers) == 3
@@ -51,19 +51,19 @@ def assert_equal(run: Path, out: Path, data_dir: Path, samples: int) -> None:
         assert readers["onnxruntime"]["accuracy"] == pytest.approx(summary["test_accuracy"], abs=1e-12)
 
 
-def test_mnist_dense(part_of_mnist: None, data_dir: Path, tmp_path: Path) -> None:
-    run = mnist_run(tmp_path / "run", data_dir, "mnist-500")
-    assert_equal(run, tmp_path / "out", data_dir, TEST)
+def test_mnist_dense(part_of_mnist: None, real_data: Path, tmp_path: Path) -> None:
+    run = mnist_run(tmp_path / "run", real_data, "mnist-500")
+    assert_equal(run, tmp_path / "out", real_data, TEST)
 
 
-def test_mnist_conv(part_of_mnist: None, data_dir: Path, tmp_path: Path) -> None:
-    run = mnist_run(tmp_path / "run", data_dir, "mnist-cnn", *PLAIN_SGD, "layers.1.channels=12")
-    assert_equal(run, tmp_path / "out", data_dir, 200)
+def test_mnist_conv(part_of_mnist: None, real_data: Path, tmp_path: Path) -> None:
+    run = mnist_run(tmp_path / "run", real_data, "mnist-cnn", *PLAIN_SGD, "layers.1.channels=12")
+    assert_equal(run, tmp_path / "out", real_data, 200)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["mnist-500", "mnist-cnn"])
-def test_the_whole_test_set(recipe: str, data_dir: Path, tmp_path: Path) -> None:
+def test_the_whole_test_set(recipe: str, real_data: Path, tmp_path: Path) -> None:
     sets = ["layers.1.channels=16"] if recipe == "mnist-cnn" else []
-    run = mnist_run(tmp_path / "run", data_dir, recipe, *PLAIN_SGD, *sets)
-    assert_equal(run, tmp_path / "out", data_dir, 10_000)
+    run = mnist_run(tmp_path / "run", real_data, recipe, *PLAIN_SGD, *sets)
+    assert_equal(run, tmp_path / "out", real_data, 10_000)

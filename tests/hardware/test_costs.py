@@ -24,7 +24,7 @@ from scff_hw.hardware.costs import (
 )
 from scff_hw.hardware.workload import LayerWork, Workload, workload
 from scff_hw.recipes import load_recipe
-from scff_hw.recipes.schema import CLASSES, INPUT_SHAPES
+from scff_hw.recipes.data_section import CLASSES, INPUT_SHAPES
 from scff_hw.training import recipe_costs
 
 
