@@ -156,6 +156,10 @@ class OwnArithmetic(Protocol):
         """A layer (`scff_hw.core.layer.Layer`) from the fields of `scff_hw.core.layer.PairLayer`."""
         ...
 
+    def recurrent_layer(self, **parts: Any) -> Any:
+        """A layer from the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
+        ...
+
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """A readout's weights and biases as this backend's inference has them."""
         ...

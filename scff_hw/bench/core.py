@@ -24,6 +24,7 @@ from torch import Tensor
 
 from scff_hw.backends import FloatBackend
 from scff_hw.core.compiling import compiler_missing
+from scff_hw.core.layer import PairLayer
 from scff_hw.core.literal import LiteralLayer, literal_loss, literal_step
 from scff_hw.core.memory import large_blocks_kept, release_free_memory
 from scff_hw.core.network import Network
@@ -168,7 +169,7 @@ def _literals(recipe: Recipe, case: Case, dtype: torch.dtype = torch.float32) ->
     network = _network(recipe, case, "float64")
     layers = []
     for layer in network.layers[: case.layer]:
-        assert isinstance(layer.rule, SCFF)
+        assert isinstance(layer, PairLayer) and isinstance(layer.rule, SCFF)
         layers.append(
             LiteralLayer(
                 layer.array.weight.to(dtype).requires_grad_(),
@@ -204,7 +205,7 @@ def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
     )
     plain = recipe.model_copy(update={"layers": layers})
     network = _network(plain, case, case.dtype)
-    array = network.layers[case.layer - 1].array
+    (array,) = network.layers[case.layer - 1].arrays.values()
     array.learning_rate = 1.0
     before = array.weight
     network.learn(Stream(x), {case.layer - 1}, generator(0, "agreement"))

@@ -75,7 +75,7 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
     batch = recipe.training.batch_size
     x = torch.rand(batch, *recipe.data.input_shape, generator=generator(0, "bench", case.name))
     in_float = build_network(recipe, FloatBackend(), weights)
-    formats = calibrate(in_float, x, recipe.fixed_point, batch=batch).formats
+    formats = calibrate(in_float, Stream(x), recipe.fixed_point, batch=batch).formats
     steps = {
         "float": _step(recipe, FloatBackend(), x, case.layer - 1),
         "fixed": _step(recipe, FixedBackend(recipe.fixed_point, formats), x, case.layer - 1),

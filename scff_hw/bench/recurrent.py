@@ -21,7 +21,7 @@ from scff_hw.core.literal_recurrent import LiteralDirection, literal_recurrent_l
 from scff_hw.core.random import generator
 from scff_hw.core.recurrent import RecurrentLayer, make_directions
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners
+from scff_hw.core.streams import Partners, Stream
 from scff_hw.training.progress import Progress
 
 TARGET = 5.0
@@ -106,7 +106,7 @@ def _core(case: Case, batches: list[Batch]) -> Callable[[], Any]:
 
     def turn() -> None:
         for x, lengths in batches:
-            layer.learn(x, lengths, partners)
+            layer.learn(Stream(x, lengths=lengths), partners)
 
     return turn
 
@@ -152,7 +152,7 @@ def _disagreement(case: Case, batch: Batch) -> float:
     directions = _literals(layer)
     with torch.enable_grad():
         _loss(directions, x, lengths).backward()
-    layer.learn(x, lengths, Partners.cyclic(BATCH, SHIFT))
+    layer.learn(Stream(x, lengths=lengths), Partners.cyclic(BATCH, SHIFT))
     distance = scale = 0.0
     for direction, truth in zip(layer.directions, directions, strict=True):
         for array, before in ((direction.inputs, truth.w_inputs), (direction.hidden, truth.w_hidden)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,9 +29,22 @@ class Telemetry:
 
 
 class Layer(Protocol):
-    """What a network asks of a layer; dense and convolutional ones below, a recurrent one fits the same calls."""
+    """What a network asks of a layer: dense and convolutional ones are below, recurrent ones in `recurrent`."""
 
-    array: SynapticArray
+    @property
+    def rule(self) -> Rule | None:
+        """None for a layer that does not learn."""
+        ...
+
+    @property
+    def makes_pairs(self) -> bool:
+        """Pairs are formed at this layer's input, not passed on by the one before."""
+        ...
+
+    @property
+    def arrays(self) -> Mapping[str, SynapticArray]:
+        """Its arrays by what follows the layer's name in theirs; the only array of a layer has no name of its own."""
+        ...
 
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
@@ -75,6 +88,10 @@ class PairLayer:
     pool: Pool | None = None
     readout_pool: Pool | None = None
     update_positions: int | None = None
+
+    @property
+    def arrays(self) -> dict[str, SynapticArray]:
+        return {"": self.array}
 
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None

@@ -8,15 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.core.layer import PairLayer, Telemetry
+from scff_hw.backends.protocol import SynapticArray
+from scff_hw.core.layer import Layer, PairLayer, Telemetry
 from scff_hw.core.streams import Partners, Stream
+from scff_hw.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Network:
     """Layers in order; indices below are 0-based."""
 
-    layers: Sequence[PairLayer]
+    layers: Sequence[Layer]
+
+    @property
+    def arrays(self) -> dict[str, SynapticArray]:
+        """Every array by its name: layers.1, or layers.1.forwards.hidden in a recurrent layer."""
+        return {
+            f"layers.{number}.{part}".rstrip("."): array
+            for number, layer in enumerate(self.layers, start=1)
+            for part, array in layer.arrays.items()
+        }
 
     def learn(
         self, stream: Stream, learning: Set[int], generator: torch.Generator, start: int = 0
@@ -46,16 +57,30 @@ class Network:
                 stream = layer.forward(stream, partners)
         return telemetry
 
-    def outputs(self, x: Tensor, count: int | None = None) -> list[Tensor]:
-        """What each of the first `count` layers passes on for plain samples `x`, `[N, ...]`."""
+    def outputs(self, x: Tensor | Stream, count: int | None = None) -> list[Tensor]:
+        """What each of the first `count` layers passes on for plain samples: `[N, ...]`, or sequences as a stream."""
         outputs: list[Tensor] = []
-        stream = Stream(x)
+        stream = x if isinstance(x, Stream) else Stream(x)
         for layer in self.layers[:count]:
             stream = layer.forward(stream)
             outputs.append(stream.positive)
         return outputs
 
-    def features(self, x: Tensor, layers: Sequence[int]) -> Tensor:
+    def features(self, x: Tensor | Stream, layers: Sequence[int]) -> Tensor:
         """Features of the readout, `[N, F]`: those of `layers`, each standardised a sample, side by side."""
         outputs = self.outputs(x, max(layers) + 1)
         return torch.cat([self.layers[k].features(outputs[k]) for k in layers], dim=1)
+
+
+def feed_forward(network: Network) -> list[PairLayer]:
+    """The layers of a network that has no others.
+
+    Raises:
+        UsageError: names the first layer that is not feed-forward.
+    """
+    found: list[PairLayer] = []
+    for number, layer in enumerate(network.layers, start=1):
+        if not isinstance(layer, PairLayer):
+            raise UsageError(f"All layers must be feed-forward for this. Got a recurrent one, layer {number}, instead.")
+        found.append(layer)
+    return found

@@ -46,6 +46,7 @@ class Packing:
 
     Attributes:
         order: int64 `[N]`, the sequences by falling length.
+        lengths: int64 `[N]`, theirs in that order.
         place: int64 `[N]`, where each sequence stands in `order`.
         counts: how many sequences are still going on, by step.
         starts: the first row of each step.
@@ -53,6 +54,7 @@ class Packing:
     """
 
     order: Tensor
+    lengths: Tensor
     place: Tensor
     counts: tuple[int, ...]
     starts: tuple[int, ...]
@@ -68,7 +70,7 @@ class Packing:
         starts = counts.cumsum(0) - counts
         step = steps.repeat_interleave(counts)
         column = torch.arange(len(step), device=lengths.device) - starts[step]
-        return cls(order, order.argsort(), tuple(counts.tolist()), tuple(starts.tolist()), step, column)
+        return cls(order, lengths[order], order.argsort(), tuple(counts.tolist()), tuple(starts.tolist()), step, column)
 
     def pack(self, x: Tensor) -> Tensor:
         """The frames `[M, F]` of sequences `[N, T, F]`."""

@@ -34,11 +34,13 @@ class Stream:
         negative: `[N, ...]`, or None where the next layer makes its own pairs, and at inference.
         second_view: `[N, ...]`, another augmentation of the same samples (network input only): positive pairs
             are then (first view, second view) and negative ones (first view, second view of the partner).
+        lengths: int64 `[N]`, steps of each sequence where `positive` is `[N, T, F]`; None for samples without time.
     """
 
     positive: Tensor
     negative: Tensor | None = None
     second_view: Tensor | None = None
+    lengths: Tensor | None = None
 
     def flat(self) -> Stream:
         """The same samples as vectors."""

@@ -18,6 +18,7 @@ from scff_hw.data._fetch import fetch
 from scff_hw.data._files import Verified, data_root
 from scff_hw.data._pipeline import Pipeline
 from scff_hw.data._sequences import Sequences, load_sequences
+from scff_hw.data._spoken import SequencePipeline, SpokenDigits, load_spoken
 from scff_hw.data._types import Dataset, Recordings, Split
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "Mfcc",
     "Pipeline",
     "Recordings",
+    "SequencePipeline",
     "Sequences",
     "Split",
+    "SpokenDigits",
     "Verified",
     "data_root",
     "fetch",
@@ -39,6 +42,7 @@ __all__ = [
     "load",
     "load_fsdd",
     "load_sequences",
+    "load_spoken",
     "shrink",
     "verify",
 ]

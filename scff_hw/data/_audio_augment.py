@@ -38,6 +38,11 @@ class AudioAugmentation:
         """Whether recordings pass unchanged."""
         return self == AudioAugmentation()
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether there is more than one version of a recording."""
+        return not self.is_identity
+
     def __call__(self, waveform: torch.Tensor, rate_hz: int, generator: torch.Generator) -> torch.Tensor:
         """Return a changed recording of the same length, float32 `[samples]` in -1..1.
 

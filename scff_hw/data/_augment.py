@@ -48,6 +48,11 @@ class Augmentation:
         """Whether images pass unchanged."""
         return self == Augmentation()
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether there are more versions of an image than it and its mirror image."""
+        return self != Augmentation(flip=self.flip)
+
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the augmented images, same shape and dtype as `images` [N, C, H, W], of any dtype.
 

@@ -36,8 +36,8 @@ class Sequences:
     """Sequences of frames, filled up with zeros to the longest.
 
     `features` is float32 `[N, T, F]`, `lengths` int64 `[N]` with values in 1..T, `labels` int64 `[N]`, `speakers[k]`
-    a name, `is_test` bool `[N]`. Raises UsageError where these do not fit together, or what lies behind the end of a
-    sequence is not zero.
+    a name, `is_test` bool `[N]`, `recordings` int64 `[N]`, where each stands in what it was read from. Raises
+    UsageError where these do not fit together, or what lies behind the end of a sequence is not zero.
     """
 
     features: torch.Tensor
@@ -45,6 +45,7 @@ class Sequences:
     labels: torch.Tensor
     speakers: tuple[str, ...]
     is_test: torch.Tensor
+    recordings: torch.Tensor
 
     def __post_init__(self) -> None:
         if self.features.dim() != 3:
@@ -52,7 +53,7 @@ class Sequences:
                 f"The features of sequences must have shape [N, T, F]. Got {list(self.features.shape)} instead."
             )
         count, steps, _ = self.features.shape
-        for name in ("lengths", "labels", "is_test", "speakers"):
+        for name in ("lengths", "labels", "is_test", "speakers", "recordings"):
             if len(getattr(self, name)) != count:
                 raise UsageError(
                     f"The {name} of {count} sequences must be as many. Got {len(getattr(self, name))} instead."
@@ -86,6 +87,7 @@ class Sequences:
             self.labels[kept],
             tuple(self.speakers[k] for k in kept.tolist()),
             self.is_test[kept],
+            self.recordings[kept],
         )
 
     def leave_out(self, speaker: str) -> Sequences:
@@ -144,6 +146,7 @@ def load_sequences(
         recordings.labels,
         recordings.speakers,
         recordings.is_test,
+        torch.arange(len(recordings)),
     )
 
 

@@ -168,17 +168,19 @@ def _finished(run: Path) -> _Finished:
         raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
     recipe = load_recipe(str(run / RECIPE))
     tensors, _ = read_tensors(run / WEIGHTS)
+    if recipe.data.has_sequences:
+        raise UsageError(f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run} instead.")
     shapes = geometries(recipe)
-    for number, geometry in enumerate(shapes, start=1):
-        name = f"layers.{number}.weight"
+    for layer, geometry in shapes.items():
+        name = f"{layer}.weight"
         got = list(tensors[name].shape) if name in tensors else None
-        if got != list(geometry.weight_shape) or f"layers.{number}.bias" not in tensors:
+        if got != list(geometry.weight_shape) or f"{layer}.bias" not in tensors:
             raise CheckpointError(
                 f"The weights in {run / WEIGHTS} are not those of the recipe beside them: {name} must have the shape "
                 f"{list(geometry.weight_shape)}, got {got or 'none'}."
             )
     weights = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-    return _Finished(run, recipe, details["seed"], details["backend"], shapes, weights)
+    return _Finished(run, recipe, details["seed"], details["backend"], list(shapes.values()), weights)
 
 
 def _rate(found: _Finished, number: int, profile: Profile, asked: float | None) -> float:

@@ -16,7 +16,7 @@ from scff_hw.backends.fixed.integer import saturate
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.readout import BIAS_BITS, IntegerReadout
 from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
-from scff_hw.data import Augmentation, Dataset
+from scff_hw.data import Dataset
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network
@@ -64,12 +64,14 @@ class IntegerRun:
         Raises:
             DataError: it is not there, or damaged.
         """
-        return recipe_dataset(self.recipe, self.seed, data_dir)
+        found = recipe_dataset(self.recipe, self.seed, data_dir)
+        assert isinstance(found, Dataset), "a run on sequences was read as one on images"
+        return found
 
     def samples(self, part: str, count: int, dataset: Dataset) -> Ints:
         """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
         found = plain_samples(self.recipe, dataset, part)
-        x = found.batch(torch.arange(min(count, len(found))), Augmentation()).numpy().astype(np.float64)
+        x = found.batch(torch.arange(min(count, len(found)))).positive.numpy().astype(np.float64)
         return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
 
     def shaped(self, index: int, x: Ints) -> Ints:
@@ -129,6 +131,8 @@ def read_run(run: Path) -> IntegerRun:
     if (status := details.get("status")) != "done":
         raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
     recipe, seed = load_recipe(run / RECIPE), details["seed"]
+    if recipe.data.has_sequences:
+        raise UsageError(f"C is exported of feed-forward layers. Got the recurrent layer of {run} instead.")
     hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
     weights, _ = read(run / WEIGHTS)
     checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.core.functional import Pool, reflect_pad
-from scff_hw.data import Augmentation
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir_graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.nir_parts import nir
@@ -122,7 +121,7 @@ def _check(path: Path, name: str, run: FinishedRun, count: int) -> dict[str, Any
     largest, scale, gap, correct = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0
     for start in range(0, count, BATCH):
         index = torch.arange(start, min(start + BATCH, count))
-        x = run.test.batch(index, Augmentation()).float()
+        x = run.test.batch(index).positive.float()
         found, expected = answers(graph, x), float_answers(run, x)
         for k, (a, b) in enumerate(zip(found, expected, strict=True)):
             if a.shape != b.shape or not bool(torch.isfinite(a).all()):

@@ -19,7 +19,7 @@ from torch import Tensor
 from scff_hw.backends.protocol import Dense
 from scff_hw.core.functional import STD_EPSILON, Pool
 from scff_hw.core.layer import PairLayer
-from scff_hw.core.network import Network
+from scff_hw.core.network import Network, feed_forward
 from scff_hw.export.nir_parts import nir
 
 X, FEATURES, LOGITS = "x", "features", "logits"
@@ -64,7 +64,7 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
     """
     parts = Parts()
     value, here, read = X, tuple(shape), []
-    for index, layer in enumerate(network.layers[: max(layers) + 1]):
+    for index, layer in enumerate(feed_forward(network)[: max(layers) + 1]):
         name = f"layer{index + 1}"
         value, here = _layer(parts, layer, name, value, here)
         if index in layers:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.data import Augmentation
 from scff_hw.export.onnx_readers import (
     EVALUATOR,
     Answers,
@@ -133,7 +132,7 @@ def check_file(
     bounds = [(0, 1), *((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))]
     for start, stop in bounds:
         indices = torch.arange(start, stop)
-        x = samples.batch(indices, Augmentation()).numpy()
+        x = samples.batch(indices).positive.numpy()
         labels = samples.labels[indices].numpy()
         wanted = expected(x)
         for name, read in reading.items():

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.data import Augmentation
 from scff_hw.errors import UsageError
 from scff_hw.export.folder import appearing, check_out
 from scff_hw.export.onnx_card import CARD, card
@@ -144,7 +143,7 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     left_out: dict[str, str] = {}
     if all(isinstance(layer.spec.formats.weight.frac, int) for layer in stack):
         few = torch.arange(min(SCALE_SAMPLES, len(run.learned)))
-        x = run.learned.batch(few, Augmentation()).double().numpy()
+        x = run.learned.batch(few).positive.double().numpy()
         dialects["qoperator"] = QOperator(product_formats(stack, x))
     else:
         left_out["qoperator.onnx"] = "The run has a weight scale a channel; QLinearMatMul is written with one a layer."

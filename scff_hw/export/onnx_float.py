@@ -13,7 +13,7 @@ from torch import Tensor
 from scff_hw.backends.protocol import Dense
 from scff_hw.core.functional import STD_EPSILON, Pool
 from scff_hw.core.layer import PairLayer
-from scff_hw.core.network import Network
+from scff_hw.core.network import Network, feed_forward
 from scff_hw.export.onnx_graph import (
     FEATURES,
     INPUT,
@@ -42,14 +42,14 @@ def float_model(
     """The network and its readout in float32.
 
     Args:
-        network: of `PairLayer`.
+        network: of feed-forward layers.
         layers: 0-based, those whose features the readout reads.
         weight, bias: of the readout, `[classes, F]` and `[classes]`.
         shape: of one input sample.
     """
     graph = Graph()
     value, features = Value(INPUT, tuple(shape)), []
-    for index, layer in enumerate(network.layers[: max(layers) + 1]):
+    for index, layer in enumerate(feed_forward(network)[: max(layers) + 1]):
         value = _layer(graph, value, layer, f"layers.{index + 1}")
         if index in layers:
             features.append(float_features(graph, value, layer.readout_pool))

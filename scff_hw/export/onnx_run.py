@@ -147,8 +147,6 @@ def _fixed(path: Path, folder: RunFolder, recipe: Recipe, seed: int, tensors: di
 
     backend = load_formats(folder.read_text(FORMATS), recipe, seed, str(path / FORMATS))
     network = build_network(recipe, backend, tensors)
-    checkpoint = Checkpoint(Position("done"), read_tensors(path / CHECKPOINT)[0])
-    for number, layer in enumerate(network.layers, start=1):
-        layer.array.load_state(checkpoint.group(f"layers.{number}"))
+    Checkpoint(Position("done"), read_tensors(path / CHECKPOINT)[0]).restore(network)
     frac = fraction_bits(float(tensors["readout.weight"].abs().max()), READOUT_BITS)
     return FixedRun(backend, network, frac)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from scff_hw.core.rules import rule_class
+from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe
 
 
@@ -82,7 +83,7 @@ def workload(recipe: Recipe) -> Workload:
     stream needs two of each, and so does the first layer where it sees two views.
 
     Raises:
-        UsageError: the recipe's rule is not known.
+        UsageError: the recipe's rule is not known, or a layer is recurrent.
     """
     own_pairs = rule_class(recipe.training.rule.name).own_pairs
     last = max(recipe.readout.layers)
@@ -90,6 +91,10 @@ def workload(recipe: Recipe) -> Workload:
     for number, (layer, shapes) in enumerate(zip(recipe.layers[:last], recipe.shapes[:last], strict=True), start=1):
         if layer.kind == "dense":
             inputs = fan_in = prod(shapes.input)
+        elif layer.kind == "recurrent":
+            raise UsageError(
+                f"Costs are modelled for dense and convolutional layers. Got a recurrent one, layer {number}, instead."
+            )
         else:
             channels, height, width = shapes.input
             inputs = channels * (height + 2 * layer.padding) * (width + 2 * layer.padding)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from scff_hw.recipes.base import Model, refuse
+from scff_hw.recipes.base import Line, Model, refuse
 from scff_hw.recipes.shapes import Shape
 
 INPUT_SHAPES: dict[str, Shape] = {
@@ -16,24 +16,47 @@ INPUT_SHAPES: dict[str, Shape] = {
     "cifar10": (3, 32, 32),
     "stl10": (3, 96, 96),
 }
-"""Input shape of each data set a recipe can name: (channels, height, width), or (features,)."""
+"""Input shape of each data set of a fixed one that a recipe can name: (channels, height, width), or (features,)."""
 
-CLASSES = {"digits": 10, "iris": 3, "mnist": 10, "cifar10": 10, "stl10": 10}
+CLASSES = {"digits": 10, "iris": 3, "mnist": 10, "cifar10": 10, "stl10": 10, "fsdd": 10}
 """Number of classes of each data set a recipe can name."""
+
+
+class MfccRecipe(Model):
+    """How a recording becomes a sequence of frames of mel-frequency cepstral coefficients."""
+
+    sample_rate_hz: int = Field(
+        default=16_000, ge=1000, le=192_000, description="Hz; recordings are resampled to this rate"
+    )
+    coefficients: int = Field(
+        default=40, ge=2, le=1024, description="computed a frame, at most mels; the first, the loudness, is dropped"
+    )
+    window_samples: int = Field(default=400, ge=2, le=65_536, description="samples a frame")
+    hop_samples: int = Field(
+        default=200, ge=1, le=65_536, description="samples between frames, at most window_samples"
+    )
+    mels: int = Field(default=128, ge=2, le=1024, description="bands of the mel filter bank")
+
+    @model_validator(mode="after")
+    def _check(self) -> MfccRecipe:
+        for key, most in (("coefficients", "mels"), ("hop_samples", "window_samples")):
+            if getattr(self, key) > getattr(self, most):
+                refuse(key, f"must be at most {most}, {getattr(self, most)}, got {getattr(self, key)}")
+        return self
 
 
 class DataRecipe(Model):
     """Which samples, and how pixels become numbers."""
 
-    name: Literal["digits", "iris", "mnist", "cifar10", "stl10"] = Field(description="data set")
+    name: Literal["digits", "iris", "mnist", "cifar10", "stl10", "fsdd"] = Field(description="data set")
     mean: Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(strict=False)] = Field(
         default=(0.0,),
         description="subtracted once pixels are divided by 255, or Iris features standardised by the "
-        "training split; one value, or one a channel (Appendix F)",
+        "training split, or MFCC are in dB; one value, or one a channel or coefficient (Appendix F)",
     )
     std: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(strict=False)] = Field(
         default=(1.0,),
-        description="divides once the mean is subtracted; one value, or one a channel (Appendix F)",
+        description="divides once the mean is subtracted; one value, or one a channel or coefficient (Appendix F)",
     )
     shrink: int = Field(
         default=1,
@@ -52,9 +75,23 @@ class DataRecipe(Model):
         "values (Appendix F); 0: none, the test split is scored",
     )
 
+    mfcc: MfccRecipe = Field(default_factory=MfccRecipe, description="fsdd only: features of recordings")
+    leave_out_speaker: Line | None = Field(
+        default=None,
+        description="fsdd only: the speaker whose recordings are the test split, all others' being the training split; "
+        "null: the publisher's split",
+    )
+
+    @property
+    def has_sequences(self) -> bool:
+        """Samples are sequences of frames."""
+        return self.name == "fsdd"
+
     @property
     def input_shape(self) -> Shape:
-        """Shape of one sample: (channels, height, width), or (features,)."""
+        """Shape of one sample: (channels, height, width), or (features,); of one frame where samples are sequences."""
+        if self.has_sequences:
+            return (self.mfcc.coefficients - 1,)
         shape = INPUT_SHAPES[self.name]
         return (shape[0], *(length // self.shrink for length in shape[1:]))
 
@@ -65,7 +102,10 @@ class DataRecipe(Model):
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
-        lengths = INPUT_SHAPES[self.name][1:]
+        if not self.has_sequences and (self.mfcc != MfccRecipe() or self.leave_out_speaker is not None):
+            key = "mfcc" if self.leave_out_speaker is None else "leave_out_speaker"
+            refuse(key, f"must be left out for {self.name}, which has no recordings")
+        lengths = INPUT_SHAPES.get(self.name, ())[1:]
         if any(length % self.shrink for length in lengths) or (self.shrink > 1 and not lengths):
             allowed = f"a divisor of {lengths[0]}" if lengths else "1"
             refuse("shrink", f"must be {allowed} for {self.name}, got {self.shrink}")

@@ -10,52 +10,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from scff_hw.recipes.augmentation_section import AugmentationRecipe, LearningAugmentation, Pixels
 from scff_hw.recipes.base import Line, Model, refuse
 from scff_hw.recipes.data_section import DataRecipe
 from scff_hw.recipes.fixed_point import FixedPoint
 from scff_hw.recipes.shapes import LayerShapes, Shape, ShapeError, conv2d_shapes, dense_shapes, feature_count
 
-Pixels = Annotated[int, Field(ge=0, le=1024)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 BatchSize = Annotated[int, Field(ge=2, le=65_536)]
 LearningRate = Annotated[float, Field(gt=0, le=100)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, le=1000)]
 Width = Annotated[int, Field(ge=2, le=1_000_000)]
-
-
-class AugmentationRecipe(Model):
-    """Random changes of an image, drawn anew each time it is seen. All zero and false: none."""
-
-    translate_px: Pixels = Field(
-        default=0, description="px; random integer shift by up to this much in both axes, zero fill"
-    )
-    crop_padding_px: Pixels = Field(
-        default=0, description="px; zero padding before a random crop back to the size"
-    )
-    flip: bool = Field(default=False, description="horizontal flip with probability 1/2")
-    rotate_deg: float = Field(
-        default=0.0, ge=0, le=180, description="degree; random rotation by up to this much either way, zero fill"
-    )
-    stretch: float = Field(
-        default=0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by up to this much"
-    )
-
-    @property
-    def is_identity(self) -> bool:
-        """True where nothing is changed."""
-        changes = (self.translate_px, self.crop_padding_px, self.flip, self.rotate_deg, self.stretch)
-        return not any(changes)
-
-
-class LearningAugmentation(AugmentationRecipe):
-    """Augmentation while the hidden layers learn."""
-
-    two_views: bool = Field(
-        default=False,
-        description="the two halves of a positive pair are augmented independently (authors' MNIST code, not "
-        "in the paper); false: one view, paired with itself",
-    )
 
 
 class RuleRecipe(Model):
@@ -221,7 +187,41 @@ class Conv2dRecipe(Model):
         )
 
 
-LayerRecipe = Annotated[DenseRecipe | Conv2dRecipe, Field(discriminator="kind")]
+class RecurrentRecipe(Model):
+    """A recurrent layer, first of its network: it reads sequences and passes on the states it ends in."""
+
+    kind: Literal["recurrent"] = Field(description="recurrent, reads sequences")
+    units: Width = Field(description="number of units; of each direction")
+    directions: Literal[1, 2] = Field(
+        default=2, description="1: reads sequences as they come; 2: a second network reads them from their ends"
+    )
+    output: Literal["final", "final-and-mean"] = Field(
+        default="final",
+        description="states that are passed on: the last of each direction (Appendix E), or their means over time too",
+    )
+    learn: Learn
+
+    @property
+    def pool(self) -> None:
+        """A recurrent layer has no pool."""
+        return None
+
+    @property
+    def readout_pool(self) -> None:
+        """A recurrent layer has no extra pool."""
+        return None
+
+    @property
+    def pairs(self) -> Literal["made"]:
+        """A recurrent layer pairs frames at its input."""
+        return "made"
+
+    def shapes(self, shape: Shape) -> LayerShapes:
+        """Shapes of this layer on frames of `shape`."""
+        return dense_shapes(shape, self.units * self.directions * (1 + (self.output == "final-and-mean")))
+
+
+LayerRecipe = Annotated[DenseRecipe | Conv2dRecipe | RecurrentRecipe, Field(discriminator="kind")]
 
 
 class ReadoutRecipe(Model):
@@ -336,18 +336,31 @@ class Recipe(Model):
             refuse("layers.1.pairs", "must be made at the first layer, got 'passed'")
         shape = self.data.input_shape
         for number, layer in enumerate(self.layers, start=1):
+            if (layer.kind == "recurrent") != (self.data.has_sequences and number == 1):
+                refuse(f"layers.{number}.kind", self._kind_wanted(number, layer.kind))
             try:
                 shape = layer.shapes(shape).output
             except ShapeError as error:
                 refuse(f"layers.{number}.{error.key}", str(error))
 
+    def _kind_wanted(self, number: int, found: str) -> str:
+        if not self.data.has_sequences:
+            return f"must be dense or conv2d for {self.data.name}, which has no sequences, got '{found}'"
+        if number == 1:
+            return f"must be recurrent for {self.data.name}, whose samples are sequences, got '{found}'"
+        return f"must be dense behind a recurrent layer, which passes on its last states, got '{found}'"
+
     def _check_augmentation(self, key: str, augmentation: AugmentationRecipe) -> None:
-        shape = self.data.input_shape
+        shape, name = self.data.input_shape, self.data.name
+        if augmentation.changes_recordings and not self.data.has_sequences:
+            refuse(key, f"must leave shift_ms, gain_db and noise_db out for {name}, which has no recordings")
         if len(shape) == 1:
-            if not augmentation.is_identity:
-                refuse(key, f"must be all zero and false for {self.data.name}, which has no images")
+            if augmentation.changes_images:
+                refuse(key, f"must be all zero and false for {name}, which has no images")
+            if self.data.has_sequences and getattr(augmentation, "two_views", False):
+                refuse(f"{key}.two_views", f"must be false for {name}, whose samples are sequences")
             return
-        for name in ("translate_px", "crop_padding_px"):
-            pixels = getattr(augmentation, name)
+        for pixels_of in ("translate_px", "crop_padding_px"):
+            pixels = getattr(augmentation, pixels_of)
             if pixels >= shape[-1]:
-                refuse(f"{key}.{name}", f"must be below the image's {shape[-1]} px, got {pixels}")
+                refuse(f"{key}.{pixels_of}", f"must be below the image's {shape[-1]} px, got {pixels}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from scff_hw.backends import Backend, Geometry
 from scff_hw.backends.analog import AnalogArray
 from scff_hw.backends.analog.array import folded, unfolded
-from scff_hw.core.network import Network
+from scff_hw.core.network import Network, feed_forward
 from scff_hw.core.random import generator
 from scff_hw.studies.lab import Lab
 from scff_hw.training.readout import Readout
@@ -78,15 +78,16 @@ def learn_backprop_on(
     recipe, seed = lab.recipe, lab.seed
     network = lab.untrained(backend)
     depth = max(lab.layers) + 1
-    tiles = [AutogradTiles(_analog(layer.array)) for layer in network.layers[:depth]]
-    trained = Network([replace(layer, array=tile) for layer, tile in zip(network.layers, tiles, strict=False)])
+    layers = feed_forward(network)[:depth]
+    tiles = [AutogradTiles(_analog(layer.array)) for layer in layers]
+    trained = Network([replace(layer, array=tile) for layer, tile in zip(layers, tiles, strict=True)])
     readout = Readout(recipe.readout_features, lab.classes, recipe.readout, seed, torch.device("cpu"))
     digital = [readout.weight.requires_grad_(), readout.bias.requires_grad_(), *(tile.bias for tile in tiles)]
     analog = [piece.analog_ctx for tile in tiles for piece in tile.array.grid]
     # A fresh tile's own rate is 0.1; step() gives it that of its group, which this constructor sets.
     optimiser = AnalogSGD([*digital, *analog], lr=learning_rate)
     optimiser.regroup_param_groups()
-    samples, augmentation = lab.samples("train"), augmentation_of(recipe.augmentation)
+    samples, augmentation = lab.samples("train"), augmentation_of(recipe.data, recipe.augmentation)
     epochs = max(layer.learn.epochs for layer in recipe.layers)
     with torch.enable_grad():
         for epoch in range(epochs):

@@ -101,13 +101,13 @@ def drift(network: Network, t_s: float) -> None:
     Raises:
         UsageError: an array that is not programmed, which aihwkit would leave as it is without a word.
     """
-    for number, layer in enumerate(network.layers, start=1):
-        if not isinstance(layer.array, ProgrammedArray):
+    for name, array in network.arrays.items():
+        if not isinstance(array, ProgrammedArray):
             raise UsageError(
-                f"Only programmed arrays drift. Got {type(layer.array).__name__} in layer {number} instead; "
+                f"Only programmed arrays drift. Got {type(array).__name__} in {name} instead; "
                 "program its weights first."
             )
-        layer.array.drift(t_s)
+        array.drift(t_s)
 
 
 def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:

@@ -122,4 +122,4 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
 
 
 def _faulty(network: Network) -> list[FaultyArray]:
-    return [layer.array for layer in network.layers if isinstance(layer.array, FaultyArray)]
+    return [array for array in network.arrays.values() if isinstance(array, FaultyArray)]

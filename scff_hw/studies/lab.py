@@ -15,19 +15,18 @@ from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.rules import rule_class
-from scff_hw.core.streams import Stream
-from scff_hw.data import Augmentation, Pipeline
+from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
 from scff_hw.studies.engine import Row
 from scff_hw.studies.request import FIXED_POINT
-from scff_hw.training.build import Weights, build_network, frozen, untrained_weights
-from scff_hw.training.features import PlainSamples, feature_source
+from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
+from scff_hw.training.features import PlainSamples, drawn_from, feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, recipe_dataset
+from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, pipeline_of, recipe_dataset
 from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder, read_tensors, write_tensors
 
 
@@ -88,10 +87,10 @@ class Lab:
     def resumed(self, backend: AnalogBackend, weights: Weights) -> Network:
         """The network with these weights on the devices that learn from initial ones, at the scale they learned at."""
         network = build_network(self.recipe, backend, untrained_weights(self.recipe, self.seed))
-        for number, layer in enumerate(network.layers, start=1):
-            assert isinstance(layer.array, AnalogArray), "weights were put on devices of another backend"
-            layer.array.write(weights[f"layers.{number}.weight"])
-            layer.array.bias.copy_(weights[f"layers.{number}.bias"])
+        for name, array in network.arrays.items():
+            assert isinstance(array, AnalogArray), "weights were put on devices of another backend"
+            array.write(weights[f"{name}.weight"])
+            array.bias.copy_(weights[f"{name}.bias"])
         return network
 
     @property
@@ -139,7 +138,7 @@ class Lab:
             network,
             self.layers,
             samples,
-            augmentation_of(recipe.augmentation),
+            augmentation_of(self.recipe.data, recipe.augmentation),
             SilentProgress(),
             "",
             copies=recipe.augmented_copies,
@@ -153,7 +152,7 @@ class Lab:
     def accuracy(self, network: Network, readout: Readout) -> float:
         """Share of the test part (or of held-out samples) that is classified right."""
         samples = self.samples("test")
-        source = feature_source(network, self.layers, samples, Augmentation(), SilentProgress(), "")
+        source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
         return readout.accuracy(source, samples.labels)
 
     def fitted_accuracy(self, network: Network) -> float:
@@ -185,13 +184,14 @@ class Lab:
             )
         pipeline = self._pipeline(self.recipe.data.learn_split)
         size = min(self.recipe.training.batch_size, len(pipeline))
-        augmentation = augmentation_of(self.recipe.augmentation)
+        augmentation = augmentation_of(self.recipe.data, self.recipe.augmentation)
         for layer in range(max(self.layers) + 1):
-            network.layers[layer].array.learning_rate = share * self.recipe.layers[layer].learn.learning_rate
+            for array in network.layers[layer].arrays.values():
+                array.learning_rate = share * self.recipe.layers[layer].learn.learning_rate
             for batch in range(batches):
                 draw = generator(self.seed, "relearn", name, layer, batch)
                 indices = torch.randint(len(pipeline), (size,), generator=draw)
-                network.learn(Stream(pipeline.batch(indices, augmentation, draw)), {layer}, draw)
+                network.learn(drawn_from(pipeline, indices, augmentation, draw), {layer}, draw)
 
     @property
     def classes(self) -> int:
@@ -201,18 +201,8 @@ class Lab:
         """One part of the data as a network reads it where nothing is learned."""
         return PlainSamples(self._pipeline(part), self._rule, self.classes)
 
-    def _pipeline(self, part: str) -> Pipeline:
-        data = self.recipe.data
-        return Pipeline(self.dataset, part, mean=data.mean, std=data.std, device=torch.device("cpu"))
-
-
-def weights_of(network: Network) -> Weights:
-    """`layers.N.weight` and `layers.N.bias` of a network, as they read now."""
-    weights: Weights = {}
-    for number, layer in enumerate(network.layers, start=1):
-        weights[f"layers.{number}.weight"] = layer.array.weight
-        weights[f"layers.{number}.bias"] = layer.array.bias.detach().clone()
-    return weights
+    def _pipeline(self, part: str) -> Pipeline | SequencePipeline:
+        return pipeline_of(self.recipe, self.dataset, part)
 
 
 def hidden_weights(run: Path) -> Weights:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic
+from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic, SynapticArray
 from scff_hw.core.functional import Pool
-from scff_hw.core.initial import initial_weights
-from scff_hw.core.layer import PairLayer
+from scff_hw.core.initial import initial_recurrent_weights, initial_weights
+from scff_hw.core.layer import Layer, PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
+from scff_hw.core.recurrent import WAYS, Direction, RecurrentLayer, recurrent_geometries
 from scff_hw.core.rules import Rule, rule_class
 from scff_hw.errors import RecipeError, nearest
 from scff_hw.recipes import Recipe
@@ -20,26 +23,44 @@ from scff_hw.recipes import Recipe
 Weights = dict[str, Tensor]
 
 
-def geometries(recipe: Recipe) -> list[Geometry]:
-    """The arrays of a recipe's layers, first to last."""
-    found: list[Geometry] = []
-    for layer, shapes in zip(recipe.layers, recipe.shapes, strict=True):
+def geometries(recipe: Recipe) -> dict[str, Geometry]:
+    """The arrays of a recipe's layers by name: layers.1, or layers.1.forwards.inputs in a recurrent layer."""
+    found: dict[str, Geometry] = {}
+    for number, (layer, shapes) in enumerate(zip(recipe.layers, recipe.shapes, strict=True), start=1):
+        name = f"layers.{number}"
         if layer.kind == "dense":
-            count = 1
-            for size in shapes.input:
-                count *= size
-            found.append(Dense(count, layer.units))
+            found[name] = Dense(prod(shapes.input), layer.units)
+        elif layer.kind == "conv2d":
+            found[name] = Conv2d(shapes.input[0], layer.channels, layer.kernel)
         else:
-            found.append(Conv2d(shapes.input[0], layer.channels, layer.kernel))
+            parts = recurrent_geometries(shapes.input[0], layer.units, layer.directions == 2)
+            found |= {f"{name}.{part}": geometry for part, geometry in parts.items()}
     return found
 
 
 def untrained_weights(recipe: Recipe, seed: int) -> Weights:
-    """The weights a run of `recipe` with `seed` starts from: `layers.N.weight`, `layers.N.bias`, float32."""
+    """The weights a run of `recipe` with `seed` starts from: `layers.N.weight`, `layers.N.bias`, float32.
+
+    In a recurrent layer those of each array, e.g. `layers.N.forwards.inputs.weight`.
+    """
     weights: Weights = {}
-    for number, (layer, geometry) in enumerate(zip(recipe.layers, geometries(recipe), strict=True), start=1):
-        weight, bias = initial_weights(geometry, layer.init, generator(seed, "init", number))
-        weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"] = weight, bias
+    for name, geometry in geometries(recipe).items():
+        number = int(name.split(".")[1])
+        layer = recipe.layers[number - 1]
+        if layer.kind == "recurrent":
+            draw = generator(seed, "init", *name.split("."))
+            weight, bias = initial_recurrent_weights(geometry, layer.units, draw)
+        else:
+            weight, bias = initial_weights(geometry, layer.init, generator(seed, "init", number))
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = weight, bias
+    return weights
+
+
+def weights_of(network: Network) -> Weights:
+    """The weights and biases of a network as they read now, named as those it started from."""
+    weights: Weights = {}
+    for name, array in network.arrays.items():
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = array.weight, array.bias.detach().clone()
     return weights
 
 
@@ -55,33 +76,48 @@ def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network
     """A recipe's network on `backend`, holding `weights`.
 
     Raises:
-        RecipeError: the rule does not take the options given.
+        RecipeError: the rule does not take the options given, or does not go with the layers.
+        UsageError: the backend cannot hold such a layer.
     """
-    layers = []
-    make_layer: Any = backend.layer if isinstance(backend, OwnArithmetic) else PairLayer
     rule_type = rule_class(recipe.training.rule.name)
-    for number, (layer, geometry) in enumerate(zip(recipe.layers, geometries(recipe), strict=True), start=1):
-        learn = layer.learn
-        array = backend.array(
-            weights[f"layers.{number}.weight"],
-            weights[f"layers.{number}.bias"],
-            geometry,
-            Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum),
-            name=f"layers.{number}",
+    arrays: dict[str, SynapticArray] = {}
+    for name, geometry in geometries(recipe).items():
+        learn = recipe.layers[int(name.split(".")[1]) - 1].learn
+        optimisation = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
+        arrays[name] = backend.array(
+            weights[f"{name}.weight"], weights[f"{name}.bias"], geometry, optimisation, name=name
         )
-        layers.append(
-            make_layer(
-                array=array,
-                rule=_make_rule(rule_type, recipe, number),
-                makes_pairs=layer.pairs == "made" and not rule_type.own_pairs,
-                padding=0 if layer.kind == "dense" else layer.padding,
-                transmit=layer.transmit,
-                pool=_pool(layer.pool),
-                readout_pool=_pool(layer.readout_pool),
-                update_positions=recipe.training.update_positions,
+    return Network([_layer(recipe, number, backend, arrays, rule_type) for number in range(1, len(recipe.layers) + 1)])
+
+
+def _layer(
+    recipe: Recipe, number: int, backend: Backend, arrays: Mapping[str, SynapticArray], rule_type: type[Rule]
+) -> Layer:
+    layer, name = recipe.layers[number - 1], f"layers.{number}"
+    rule, own = _make_rule(rule_type, recipe, number), backend if isinstance(backend, OwnArithmetic) else None
+    if layer.kind == "recurrent":
+        if rule_type.own_pairs:
+            raise RecipeError(
+                f"The rule '{rule_type.name}' makes pairs of images. Got sequences of {recipe.data.name} instead."
             )
+        ways = WAYS[: layer.directions]
+        directions = tuple(
+            Direction(arrays[f"{name}.{way}.inputs"], arrays[f"{name}.{way}.hidden"], way == "backwards")
+            for way in ways
         )
-    return Network(layers)
+        make: Any = RecurrentLayer if own is None else own.recurrent_layer
+        return make(directions=directions, rule=rule, averages=layer.output == "final-and-mean")
+    make = PairLayer if own is None else own.layer
+    return make(
+        array=arrays[name],
+        rule=rule,
+        makes_pairs=layer.pairs == "made" and not rule_type.own_pairs,
+        padding=0 if layer.kind == "dense" else layer.padding,
+        transmit=layer.transmit,
+        pool=_pool(layer.pool),
+        readout_pool=_pool(layer.readout_pool),
+        update_positions=recipe.training.update_positions,
+    )
 
 
 def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:

@@ -9,7 +9,6 @@ import torch
 
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.random import generator
-from scff_hw.data import Augmentation
 from scff_hw.errors import CheckpointError
 from scff_hw.recipes import Recipe
 from scff_hw.training.build import Weights, build_network, frozen, geometries
@@ -36,7 +35,7 @@ def calibrated_backend(
     options, training = recipe.fixed_point, recipe.training
     network = build_network(frozen(recipe), FloatBackend(), weights)
     order = torch.randperm(len(samples), generator=generator(seed, "calibration"))
-    batches = samples.batch(order[: options.calibration_batches * training.batch_size], Augmentation())
+    batches = samples.batch(order[: options.calibration_batches * training.batch_size])
     batch = min(training.batch_size, len(samples))
     views = 2 if recipe.augmentation.two_views else 1
     with torch.no_grad():
@@ -65,7 +64,7 @@ def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBacke
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The file {where} holds no fixed-point formats ({error}).") from None
     formats = {name: LayerFormats.from_json(layers[name], f"Layer {name} of {where}") for name in names}
-    outputs = {f"layers.{number}": each.outputs for number, each in enumerate(geometries(recipe), start=1)}
+    outputs = {name: each.outputs for name, each in geometries(recipe).items()}
     if formats.keys() != outputs.keys():
         wanted = ", ".join(outputs)
         raise CheckpointError(

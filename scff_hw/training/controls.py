@@ -9,7 +9,6 @@ from torch import Tensor
 from scff_hw.backends import Dense, Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
-from scff_hw.data import Augmentation
 from scff_hw.recipes.schema import BackpropRecipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.readout import Readout
@@ -71,7 +70,7 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
         _restore(adam, parameters, restored)
     context.extra = lambda: {f"backprop.{name}": value for name, value in _state(adam, parameters).items()}
     train, test = context.plain("train"), context.plain("test")
-    augmentation = augmentation_of(recipe.readout.augmentation)
+    augmentation = augmentation_of(recipe.data, recipe.readout.augmentation)
     keep = 1 - wanted.dropout
     batches = -(-len(train) // wanted.batch_size)
     context.progress.start("backprop control", wanted.epochs * batches, start.epoch * batches)
@@ -96,7 +95,7 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
         hits = 0
         with torch.no_grad():
             for indices in torch.arange(len(test)).split(500):
-                x = network.features(test.batch(indices, Augmentation()), layers)
+                x = network.features(test.batch(indices), layers)
                 hits += int((F.linear(x, readout.weight, readout.bias).argmax(dim=1) == test.labels[indices]).sum())
         figures = {
             "loss": loss_sum / len(train),

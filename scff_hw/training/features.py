@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule
-from scff_hw.data import Augmentation, Pipeline
+from scff_hw.core.streams import Stream
+from scff_hw.data import AudioAugmentation, Augmentation, Pipeline, SequencePipeline
 from scff_hw.training.progress import Progress
 
 CHUNK = 500
@@ -24,10 +26,14 @@ MEMORY_SHARE = 0.5
 """Of the memory now free, how much a cache may take; half as wide a format is tried before giving up."""
 
 
+Changes = Augmentation | AudioAugmentation
+"""Random changes of images, or of recordings."""
+
+
 class PlainSamples:
     """One part of a data set as a network reads it where nothing is learned, e.g. with a neutral label."""
 
-    def __init__(self, pipeline: Pipeline, rule: type[Rule], classes: int) -> None:
+    def __init__(self, pipeline: Pipeline | SequencePipeline, rule: type[Rule], classes: int) -> None:
         self.pipeline, self.rule, self.classes = pipeline, rule, classes
 
     def __len__(self) -> int:
@@ -39,9 +45,27 @@ class PlainSamples:
         assert self.pipeline.labels is not None, "a readout was asked to learn from unlabelled samples"
         return self.pipeline.labels
 
-    def batch(self, indices: Tensor, augmentation: Augmentation, generator: torch.Generator | None = None) -> Tensor:
-        """Samples `[B, ...]`, float32."""
-        return self.rule.plain(self.pipeline.batch(indices, augmentation, generator), self.classes)
+    def batch(
+        self, indices: Tensor, augmentation: Changes | None = None, generator: torch.Generator | None = None
+    ) -> Stream:
+        """Samples `[B, ...]`, float32, as they are or changed."""
+        drawn = drawn_from(self.pipeline, indices, augmentation, generator)
+        return replace(drawn, positive=self.rule.plain(drawn.positive, self.classes))
+
+
+def drawn_from(
+    pipeline: Pipeline | SequencePipeline,
+    indices: Tensor,
+    augmentation: Changes | None,
+    generator: torch.Generator | None,
+) -> Stream:
+    """A batch of images, features or sequences, as the first layer reads it."""
+    if isinstance(pipeline, SequencePipeline):
+        assert not isinstance(augmentation, Augmentation), "sequences were to be changed like images"
+        x, lengths = pipeline.batch(indices, augmentation, generator)
+        return Stream(x, lengths=lengths)
+    assert not isinstance(augmentation, AudioAugmentation), "images were to be changed like recordings"
+    return Stream(pipeline.batch(indices, augmentation or Augmentation(), generator))
 
 
 class FeatureSource(Protocol):
@@ -69,17 +93,17 @@ class LiveFeatures:
     """Features computed when asked for."""
 
     def __init__(
-        self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: Augmentation
+        self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: Changes | None
     ) -> None:
         self.network, self.layers, self.samples, self.augmentation = network, layers, samples, augmentation
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        augmentation = Augmentation() if generator is None else self.augmentation
+        augmentation = None if generator is None else self.augmentation
         x = self.samples.batch(indices, augmentation, generator)
         return self.network.features(x, self.layers).float()
 
 
-Version = Callable[[Tensor], Tensor]
+Version = Callable[[Tensor], Stream]
 """From sample indices to samples, changed in one fixed way."""
 
 
@@ -87,20 +111,20 @@ def feature_source(
     network: Network,
     layers: Sequence[int],
     samples: PlainSamples,
-    augmentation: Augmentation,
+    augmentation: Changes | None,
     progress: Progress,
     stage: str,
     *,
     copies: int = 0,
     seed: int = 0,
 ) -> FeatureSource:
-    """Features of `layers` (0-based) over a split, cached where memory allows.
+    """Features of `layers` (0-based) over a split, cached where memory allows; without an augmentation, as it is.
 
     Flips alone are two versions. Any other augmentation is endless: `copies` versions of it are kept beside the
     plain one, or, with none, features are computed each time they are asked for.
     """
-    versions = plain_and_flipped(samples, augmentation.flip)
-    if augmentation != Augmentation(flip=augmentation.flip):
+    versions = plain_and_flipped(samples, augmentation)
+    if augmentation is not None and augmentation.is_endless:
         if not copies:
             return LiveFeatures(network, layers, samples, augmentation)
         draws = [generator(seed, "readout", "copy", copy) for copy in range(copies)]
@@ -109,19 +133,17 @@ def feature_source(
     return LiveFeatures(network, layers, samples, augmentation) if cached is None else CachedFeatures(cached)
 
 
-def plain_and_flipped(samples: PlainSamples, flip: bool) -> list[Version]:
-    """The samples as they are and, if `flip`, their mirror images."""
-
-    def plain(indices: Tensor) -> Tensor:
-        return samples.batch(indices, Augmentation())
-
-    return [plain, lambda indices: plain(indices).flip(-1)] if flip else [plain]
+def plain_and_flipped(samples: PlainSamples, augmentation: Changes | None) -> list[Version]:
+    """The samples as they are and, where images are flipped, their mirror images."""
+    if isinstance(augmentation, Augmentation) and augmentation.flip:
+        return [samples.batch, lambda indices: Stream(samples.batch(indices).positive.flip(-1))]
+    return [samples.batch]
 
 
 def cached_versions(
     samples: PlainSamples,
     versions: Sequence[Version],
-    function: Callable[[Tensor], Tensor],
+    function: Callable[[Stream], Tensor],
     progress: Progress,
     stage: str,
 ) -> Tensor | None:

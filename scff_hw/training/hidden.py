@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,11 +14,11 @@ from scff_hw.backends import Metered
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.random import generator
 from scff_hw.core.streams import Stream
-from scff_hw.data import Augmentation, Pipeline
+from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import DivergenceError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import LearnRecipe
-from scff_hw.training.features import cached_versions, plain_and_flipped
+from scff_hw.training.features import cached_versions, drawn_from, plain_and_flipped
 from scff_hw.training.run_context import RunContext, augmentation_of
 from scff_hw.training.run_folder import Position
 
@@ -77,7 +77,8 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
             step = epoch * batches + batch + 1
             for layer in learning:
                 rate = learning_rate(context.recipe.layers[layer].learn, step)
-                context.network.layers[layer].array.learning_rate = rate
+                for array in context.network.layers[layer].arrays.values():
+                    array.learning_rate = rate
             telemetry = context.network.learn(stream, learning, draw, source.first_layer)
             for layer in sorted(learning):
                 record = _record(context, layer, epoch, batch, telemetry[layer])
@@ -91,9 +92,9 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
         seconds = time.monotonic() - began
         for layer in sorted(learning):
             figures = means.mean(layer)
-            array = context.network.layers[layer].array
-            if isinstance(array, Metered):
-                figures |= array.take_figures()
+            for part, array in context.network.layers[layer].arrays.items():
+                if isinstance(array, Metered):
+                    figures |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_figures().items()}
             context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **figures, seconds=seconds)
             context.values.setdefault("layers", {})[str(layer + 1)] = figures
         context.values.pop("epoch_sums", None)
@@ -111,18 +112,19 @@ class _Samples:
 
     first_layer = 0
 
-    def __init__(self, context: RunContext, pipeline: Pipeline) -> None:
+    def __init__(self, context: RunContext, pipeline: Pipeline | SequencePipeline) -> None:
         self.pipeline, self.rule, self.classes = pipeline, context.rule, context.classes
-        self.augmentation = augmentation_of(context.recipe.augmentation)
+        self.augmentation = augmentation_of(context.recipe.data, context.recipe.augmentation)
         self.two_views = context.recipe.augmentation.two_views and not self.augmentation.is_identity
 
     def batch(self, indices: Tensor, draw: torch.Generator) -> Stream:
-        x = self.pipeline.batch(indices, self.augmentation, draw)
+        stream = drawn_from(self.pipeline, indices, self.augmentation, draw)
         if self.rule.own_pairs:
             labels = None if self.pipeline.labels is None else self.pipeline.labels[indices]
-            return self.rule.pairs(x, labels, self.classes, draw)
-        second = self.pipeline.batch(indices, self.augmentation, draw) if self.two_views else None
-        return Stream(x, second_view=second)
+            return self.rule.pairs(stream.positive, labels, self.classes, draw)
+        if not self.two_views:
+            return stream
+        return replace(stream, second_view=drawn_from(self.pipeline, indices, self.augmentation, draw).positive)
 
 
 class _FrozenPrefix:
@@ -138,17 +140,16 @@ class _FrozenPrefix:
         return Stream(self.versions[mirrored, indices].float())
 
 
-def _source(context: RunContext, pipeline: Pipeline, stage: HiddenStage) -> _Source:
+def _source(context: RunContext, pipeline: Pipeline | SequencePipeline, stage: HiddenStage) -> _Source:
     first = min(stage.epochs)
-    augmentation = augmentation_of(context.recipe.augmentation)
-    endless = augmentation != Augmentation(flip=augmentation.flip)
-    if first == 0 or len(stage.epochs) > 1 or endless or not context.network.layers[first].makes_pairs:
+    augmentation = augmentation_of(context.recipe.data, context.recipe.augmentation)
+    if first == 0 or len(stage.epochs) > 1 or augmentation.is_endless or not context.network.layers[first].makes_pairs:
         return _Samples(context, pipeline)
     samples = context.plain(context.recipe.data.learn_split)
     with context.stop.acting_at_once():
         versions = cached_versions(
             samples,
-            plain_and_flipped(samples, augmentation.flip),
+            plain_and_flipped(samples, augmentation),
             lambda x: context.network.outputs(x, first)[-1],
             context.progress,
             f"frozen layers 1-{first}",
@@ -179,9 +180,9 @@ class _Means:
 
 
 def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: Telemetry) -> dict[str, float]:
-    array = context.network.layers[layer].array
-    learn = context.recipe.layers[layer].learn
-    low, high = array.weight_range()
+    arrays = list(context.network.layers[layer].arrays.values())
+    learn, rate = context.recipe.layers[layer].learn, arrays[0].learning_rate
+    lows, highs = zip(*(array.weight_range() for array in arrays), strict=True)
     record = {
         "layer": layer + 1,
         "epoch": epoch + 1,
@@ -190,22 +191,22 @@ def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: 
         "goodness_neg": float(telemetry.goodness_neg),
         "loss": float(telemetry.loss),
         "dead_units": float(telemetry.dead_units),
-        "weight_min": low,
-        "weight_max": high,
-        "learning_rate": array.learning_rate,
+        "weight_min": min(lows),
+        "weight_max": max(highs),
+        "learning_rate": rate,
     }
     if record["goodness_pos"] == record["goodness_neg"] == 0:
         raise DivergenceError(
             f"Layer {layer + 1} fell silent in epoch {epoch + 1}, batch {batch + 1}: no unit answers any sample, so "
             f"nothing can be learned any more; likely cause: a theta_neg of {learn.theta_neg:g} that only silence "
-            f"satisfies, or a learning rate of {array.learning_rate:g} that leaps there."
+            f"satisfies, or a learning rate of {rate:g} that leaps there."
         )
     broken = [key for key, value in record.items() if not math.isfinite(value)]
     if broken or record["goodness_pos"] > RUNAWAY_GOODNESS:
         what = f"{broken[0]} is {record[broken[0]]}" if broken else f"goodness_pos is {record['goodness_pos']:.3g}"
         raise DivergenceError(
             f"Layer {layer + 1} diverged in epoch {epoch + 1}, batch {batch + 1}: {what}; "
-            f"likely cause: {_likely_cause(learn, array.learning_rate)}."
+            f"likely cause: {_likely_cause(learn, rate)}."
         )
     return record
 

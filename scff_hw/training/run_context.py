@@ -17,13 +17,28 @@ from torch import Tensor
 from scff_hw.backends import Backend, OwnArithmetic
 from scff_hw.core.network import Network
 from scff_hw.core.rules import Rule, rule_class
-from scff_hw.data import Augmentation, Dataset, Pipeline, hold_out, load, shrink
+from scff_hw.data import (
+    AudioAugmentation,
+    Augmentation,
+    Dataset,
+    Mfcc,
+    Pipeline,
+    SequencePipeline,
+    SpokenDigits,
+    hold_out,
+    load,
+    load_spoken,
+    shrink,
+)
 from scff_hw.recipes import Recipe
-from scff_hw.recipes.schema import AugmentationRecipe
-from scff_hw.training.features import PlainSamples
+from scff_hw.recipes.augmentation_section import AugmentationRecipe
+from scff_hw.recipes.data_section import DataRecipe
+from scff_hw.training.features import Changes, PlainSamples
 from scff_hw.training.progress import Progress
 from scff_hw.training.readout import Inferred
 from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
+
+AnyDataset = Dataset | SpokenDigits
 
 
 class StopRequest:
@@ -78,7 +93,7 @@ class RunContext:
 
     recipe: Recipe
     seed: int
-    dataset: Dataset
+    dataset: AnyDataset
     backend: Backend
     network: Network
     folder: RunFolder
@@ -96,10 +111,9 @@ class RunContext:
     def rule(self) -> type[Rule]:
         return rule_class(self.recipe.training.rule.name)
 
-    def pipeline(self, part: str) -> Pipeline:
+    def pipeline(self, part: str) -> Pipeline | SequencePipeline:
         """Batches of one part of the data, normalised as the recipe says."""
-        data = self.recipe.data
-        return Pipeline(self.dataset, part, mean=data.mean, std=data.std, device=self.device)
+        return pipeline_of(self.recipe, self.dataset, part, self.device)
 
     def plain(self, part: str) -> PlainSamples:
         """One part of the data as a network reads it where nothing is learned."""
@@ -117,35 +131,52 @@ class RunContext:
             KeyboardInterrupt: a stop was requested; the run can be resumed.
         """
         tensors = dict(self.extra())
-        for number, layer in enumerate(self.network.layers, start=1):
-            tensors |= {f"layers.{number}.{name}": value for name, value in layer.array.state().items()}
+        for array_name, array in self.network.arrays.items():
+            tensors |= {f"{array_name}.{name}": value for name, value in array.state().items()}
         self.folder.save(Checkpoint(Position(stage, epoch, batch), tensors, self.values))
         if self.stop.requested:
             raise KeyboardInterrupt
 
 
-def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> Dataset:
+def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> AnyDataset:
     """The data set of a recipe, as small as it says, with its validation samples held out.
 
     Raises:
         DataError: it is missing or damaged.
+        UsageError: there is no speaker of that name to leave out.
     """
-    dataset = load(recipe.data.name, data_dir)
-    if recipe.data.shrink > 1:
-        dataset = shrink(dataset, recipe.data.shrink)
-    if recipe.data.validation_samples:
-        dataset = hold_out(dataset, recipe.data.validation_samples, seed)
+    data = recipe.data
+    if data.has_sequences:
+        spoken = load_spoken(data_dir, Mfcc(**data.mfcc.model_dump()))
+        if data.leave_out_speaker is not None:
+            spoken = spoken.leave_out(data.leave_out_speaker)
+        return spoken.hold_out(data.validation_samples, seed) if data.validation_samples else spoken
+    dataset = load(data.name, data_dir)
+    if data.shrink > 1:
+        dataset = shrink(dataset, data.shrink)
+    if data.validation_samples:
+        dataset = hold_out(dataset, data.validation_samples, seed)
     return dataset
 
 
-def plain_samples(recipe: Recipe, dataset: Dataset, part: str) -> PlainSamples:
+def pipeline_of(
+    recipe: Recipe, dataset: AnyDataset, part: str, device: torch.device | str = "cpu"
+) -> Pipeline | SequencePipeline:
+    """Batches of one part of a data set, normalised as the recipe says."""
+    make: Any = SequencePipeline if isinstance(dataset, SpokenDigits) else Pipeline
+    return make(dataset, part, mean=recipe.data.mean, std=recipe.data.std, device=device)
+
+
+def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str) -> PlainSamples:
     """One part of a data set, on the CPU, as a network of `recipe` reads it where nothing is learned."""
-    pipeline = Pipeline(dataset, part, mean=recipe.data.mean, std=recipe.data.std)
-    return PlainSamples(pipeline, rule_class(recipe.training.rule.name), len(dataset.classes))
+    rule = rule_class(recipe.training.rule.name)
+    return PlainSamples(pipeline_of(recipe, dataset, part), rule, len(dataset.classes))
 
 
-def augmentation_of(recipe: AugmentationRecipe) -> Augmentation:
+def augmentation_of(data: DataRecipe, wanted: AugmentationRecipe) -> Changes:
     """The data package's augmentation for a recipe's."""
+    if data.has_sequences:
+        return AudioAugmentation(wanted.shift_ms, wanted.gain_db, wanted.noise_db)
     return Augmentation(
-        recipe.translate_px, recipe.crop_padding_px, recipe.flip, recipe.rotate_deg, recipe.stretch
+        wanted.translate_px, wanted.crop_padding_px, wanted.flip, wanted.rotate_deg, wanted.stretch
     )

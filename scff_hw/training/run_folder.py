@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from scff_hw.core.network import Network
 from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
 
@@ -61,6 +62,15 @@ class Checkpoint:
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without the prefix."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
+
+    def restore(self, network: Network) -> None:
+        """Let every array of a network go on from where this checkpoint has it.
+
+        Raises:
+            CheckpointError: names or shapes are not those of the network's arrays.
+        """
+        for name, array in network.arrays.items():
+            array.load_state(self.group(name))
 
 
 def write_json(path: Path, value: Any) -> None:

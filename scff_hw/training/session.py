@@ -12,12 +12,11 @@ from torch import Tensor
 
 from scff_hw.backends import make_backend
 from scff_hw.core.memory import large_blocks_kept
-from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe
-from scff_hw.training.build import build_network, frozen, untrained_weights
+from scff_hw.training.build import build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.calibration import calibrated_backend, dump_formats, load_formats
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
@@ -203,8 +202,7 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
         context.checkpoint(names[0], 0, 0)
     else:
         position, context.values = checkpoint.position, checkpoint.values
-        for number, layer in enumerate(context.network.layers, start=1):
-            layer.array.load_state(checkpoint.group(f"layers.{number}"))
+        checkpoint.restore(context.network)
     if position.stage == "done":
         return context.folder.read_json(SUMMARY)
     for index, name in enumerate(names):
@@ -240,12 +238,11 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
     if kind == "untrained":
         network = build_network(recipe, context.backend, weights)
     else:
-        weights = _weights(network)
+        weights = weights_of(network)
     layers = [number - 1 for number in recipe.readout.layers]
     train_part, test_part = context.plain("train"), context.plain("test")
-    augmentation = augmentation_of(recipe.readout.augmentation)
+    augmentation = augmentation_of(recipe.data, recipe.readout.augmentation)
     stage = f"{kind} features"
-    plain = augmentation_of(type(recipe.readout.augmentation)())
     with context.stop.acting_at_once():
         source = feature_source(
             network,
@@ -257,7 +254,7 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
             copies=recipe.readout.augmented_copies,
             seed=context.seed,
         )
-        test = feature_source(network, layers, test_part, plain, context.progress, f"{stage}, test part")
+        test = feature_source(network, layers, test_part, None, context.progress, f"{stage}, test part")
     readout = Readout(
         recipe.readout_features, context.classes, recipe.readout, context.seed, context.device, context.as_inferred
     )
@@ -289,14 +286,6 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
     write_tensors(context.folder.path / (WEIGHTS if kind == "scff" else INITIAL), weights)
 
 
-def _weights(network: Network) -> dict[str, Tensor]:
-    weights = {}
-    for number, layer in enumerate(network.layers, start=1):
-        weights[f"layers.{number}.weight"] = layer.array.weight
-        weights[f"layers.{number}.bias"] = layer.array.bias.clone()
-    return weights
-
-
 def _accuracy(
     context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
 ) -> float:
@@ -304,9 +293,7 @@ def _accuracy(
     try:
         network = build_network(recipe, context.backend, tensors)
         if arrays is not None:
-            checkpoint = Checkpoint(Position("done"), arrays)
-            for number, layer in enumerate(network.layers, start=1):
-                layer.array.load_state(checkpoint.group(f"layers.{number}"))
+            Checkpoint(Position("done"), arrays).restore(network)
         readout = Readout(
             recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.as_inferred
         )
@@ -316,8 +303,7 @@ def _accuracy(
         raise CheckpointError(f"The weights in {path} are not those of the recipe beside them ({error}).") from None
     layers = [number - 1 for number in recipe.readout.layers]
     part = context.plain("test")
-    plain = augmentation_of(type(recipe.readout.augmentation)())
-    source = feature_source(network, layers, part, plain, context.progress, "test features")
+    source = feature_source(network, layers, part, None, context.progress, "test features")
     return readout.accuracy(source, part.labels)
 
 

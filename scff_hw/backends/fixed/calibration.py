@@ -72,7 +72,7 @@ class Calibration:
 
 
 def calibrate(
-    network: Network, samples: Tensor, options: FixedPoint, *, learning: bool = True, batch: int = 0, views: int = 1
+    network: Network, samples: Stream, options: FixedPoint, *, learning: bool = True, batch: int = 0, views: int = 1
 ) -> Calibration:
     """Choose the formats of a network's layers, first to last.
 
@@ -82,7 +82,7 @@ def calibrate(
 
     Args:
         network: in float, holding the weights that the fixed-point network starts from.
-        samples: `[N, ...]`, unlabelled; the second half gives negatives to the first.
+        samples: N of them, unlabelled; the second half gives negatives to the first.
         learning: False for weights that stay as they are.
         batch: samples of one update, which decide the size of errors and sums; 0: as many as are given here.
         views: of each sample, where pairs are made of two.
@@ -93,15 +93,16 @@ def calibrate(
     formats: dict[str, LayerFormats] = {}
     ranges: list[TensorRange] = []
     features: dict[str, Tensor] = {}
-    stream = Stream(samples)
+    stream, count = samples, len(samples.positive)
     before: QFormat | None = None
     for number, layer in enumerate(network.layers, start=1):
         name = f"layers.{number}"
+        assert isinstance(layer, PairLayer), "only feed-forward layers have fixed-point formats"
         seen, stream = _observe(layer, stream, learning)
         positions = seen["output"][0, 0].numel()
         learned = min(positions, layer.update_positions or sys.maxsize)
         # an error is averaged over the samples and positions of an update, which are not those seen here
-        seen["error"] = seen["error"] * (len(samples) / (batch or len(samples)) * positions / learned)
+        seen["error"] = seen["error"] * (count / (batch or count) * positions / learned)
         chosen = {
             tensor: best_format(values, bits)
             for tensor, values, bits in (
@@ -128,7 +129,7 @@ def calibrate(
             rounding=options.rounding,
             stochastic=options.stochastic,
         )
-        rows = (batch or len(samples)) * (views if layer.makes_pairs else 2)
+        rows = (batch or count) * (views if layer.makes_pairs else 2)
         inputs = seen["standardised"][0].numel()
         check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * learned if learning else None)
         ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]

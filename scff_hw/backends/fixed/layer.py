@@ -46,6 +46,11 @@ class FixedLayer:
     update_positions: int | None = None
 
     @property
+    def arrays(self) -> dict[str, FixedArray]:
+        """The layer's only array, which has no name of its own."""
+        return {"": self.array}
+
+    @property
     def spec(self) -> LayerSpec:
         """The same layer, as the reference takes it."""
         rule = self.rule or SCFF(0.0, 0.0)

@@ -1,0 +1,119 @@
+"""Spoken digits as a data set, and batches of their sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from scff_hw.data import _fsdd
+from scff_hw.data._audio import Mfcc
+from scff_hw.data._audio_augment import AudioAugmentation
+from scff_hw.data._files import data_root
+from scff_hw.data._sequences import Sequences, load_sequences
+from scff_hw.data._types import Recordings
+from scff_hw.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class SpokenDigits:
+    """Sequences with the recordings that they are of; `classes[k]` names label k."""
+
+    sequences: Sequences
+    recordings: Recordings
+    mfcc: Mfcc
+    name: str = _fsdd.NAME
+    classes: tuple[str, ...] = tuple("0123456789")
+
+    def part(self, name: str) -> Sequences:
+        """Return the part called "train" or "test". Raises UsageError for another name."""
+        if name not in ("train", "test"):
+            raise UsageError(f"The data set {self.name} has no part '{name}'; it has: train, test.")
+        return self.sequences.train if name == "train" else self.sequences.test
+
+    def leave_out(self, speaker: str) -> SpokenDigits:
+        """The same recordings with all those of `speaker` as test part; see `Sequences.leave_out`."""
+        return replace(self, sequences=self.sequences.leave_out(speaker))
+
+    def hold_out(self, count: int, seed: int) -> SpokenDigits:
+        """The training part alone, some of it as test part; see `Sequences.hold_out`."""
+        return replace(self, sequences=self.sequences.hold_out(count, seed))
+
+
+def load_spoken(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) -> SpokenDigits:
+    """Read the Free Spoken Digit Dataset; see `load_sequences`."""
+    wanted = mfcc or Mfcc()
+    return SpokenDigits(load_sequences(data_dir, wanted), _fsdd.load(data_root(data_dir)), wanted)
+
+
+class SequencePipeline:
+    """One part of a data set of sequences, from which batches are made as they are asked for.
+
+    `mean` and `std` have one value, or one a feature, in the units of the features. Frames become
+    `(frame - mean) / std`; what lies behind the end of a sequence stays zero. Raises UsageError for a wrong number of
+    values, or a std that is not positive.
+
+    `labels` is int64 `[N]` on the device.
+    """
+
+    def __init__(
+        self,
+        dataset: SpokenDigits,
+        part: str = "train",
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._dataset, found = dataset, dataset.part(part)
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, found.features.shape[2]):
+                allowed = f"1 or {found.features.shape[2]} values"
+                raise UsageError(f"The {name} of {dataset.name} must have {allowed}; got {len(values)}.")
+        if min(std) <= 0:
+            raise UsageError(f"The std of {dataset.name} must be positive; got {list(std)}.")
+        self.device = torch.device(device)
+        self._mean, self._std = (torch.tensor(values, dtype=torch.float32).to(self.device) for values in (mean, std))
+        self._features, self._lengths = found.features.to(self.device), found.lengths.to(self.device)
+        self._recordings = found.recordings
+        self.labels = found.labels.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def batch(
+        self,
+        indices: torch.Tensor,
+        augmentation: AudioAugmentation | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sequences `indices` (int64 `[B]`), float32 `[B, T, F]`, and their lengths, int64 `[B]`.
+
+        T is the longest length of the batch. With an augmentation, recordings are changed and their features computed
+        anew. Raises UsageError if there is an augmentation and no generator, and MissingPartError without torchaudio.
+        """
+        indices = indices.to(self.device)
+        if augmentation is None or augmentation.is_identity:
+            lengths = self._lengths.index_select(0, indices)
+            x = self._features[:, : int(lengths.max())].index_select(0, indices)
+        else:
+            if generator is None:
+                raise UsageError("A batch with random augmentation needs a torch.Generator; got None.")
+            found = self._changed(self._recordings[indices.cpu()].tolist(), augmentation, generator)
+            x = torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(self.device)
+            lengths = torch.tensor([len(frames) for frames in found], device=self.device)
+        going = torch.arange(x.shape[1], device=self.device) < lengths[:, None]
+        return torch.where(going[:, :, None], (x - self._mean) / self._std, 0.0), lengths
+
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """Return a random permutation of the sequence numbers, int64 `[N]` on the pipeline's device."""
+        return torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
+
+    def _changed(
+        self, chosen: list[int], augmentation: AudioAugmentation, generator: torch.Generator
+    ) -> list[torch.Tensor]:
+        spoken, mfcc = self._dataset.recordings, self._dataset.mfcc
+        changed = (augmentation(spoken.waveforms[k], spoken.sample_rate, generator) for k in chosen)
+        return [mfcc(sound, spoken.sample_rate) for sound in changed]
