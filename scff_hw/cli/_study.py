@@ -24,7 +24,7 @@ BACKPROP = "0.1"
 def study(
     name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults, bits or controls.")],
     source: Annotated[
-        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe (plain SGD on devices), or the folder of a finished run.")
+        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")
     ],
     profile: Annotated[
         str | None,

@@ -26,10 +26,11 @@ from scff_hw.training.run_folder import METRICS, Position, RunFolder, read_recor
 METHODS = ("scff", "shuffled", "untrained", "backprop")
 
 EXPLANATION = (
-    "What learning adds, and what adds it. SCFF, roles shuffled and untrained: the same readout, fitted on hidden layers "
-    "that learned by SCFF, by SCFF with positive and negative exchanged in every second pair, and not at all. What "
-    "shuffled roles reach above untrained is not the work of contrast. Backpropagation: the same network trained end to "
-    "end with labels, through time where it is recurrent. Epochs are those of the readout, or of backpropagation."
+    "What learning adds, and what adds it. SCFF, roles shuffled and untrained: the same readout, fitted on hidden "
+    "layers that learned by SCFF, by SCFF with positive and negative exchanged in every second pair, and not at all. "
+    "What shuffled roles reach above untrained is not the work of contrast. Backpropagation: the same network trained "
+    "end to end with labels, through time where it is recurrent. Epochs are those of the readout, or of "
+    "backpropagation."
 )
 
 CURVES = (
@@ -100,7 +101,8 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
     for variant in request.variants:
         here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
         epochs = sorted({row["epoch"] for row in here})
-        title = ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in variant.values.items())
+        names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
+        title = ", ".join(f"{name} {value}" for name, value in names.items())
         places = [{"epoch": epoch} for epoch in epochs]
         ticks = tuple(str(epoch) for epoch in epochs)
         found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
