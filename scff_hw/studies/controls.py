@@ -55,11 +55,11 @@ def points(request: Request) -> list[Point]:
     found = []
     for variant in request.variants:
         recipe = variant.recipe or request.recipe
-        for seed in request.seeds:
-            for method in METHODS:
-                if method != "backprop" or recipe.controls.backprop is not None:
-                    text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
-                    found.append(request.point(seed, method, variant, {"recipe": text}))
+        for method in METHODS:
+            if method == "backprop" and recipe.controls.backprop is None:
+                continue
+            text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
+            found += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
     return found
 
 
