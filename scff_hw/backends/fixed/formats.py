@@ -8,7 +8,7 @@ the table in `scff_hw/backends/fixed/README.md`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,10 @@ BIAS_GUARD_BITS = 8
 
 MAX_INPUTS = 1 << 16
 """Inputs of a sample up to which its variance fits 64 bits (see `standardise` in the reference)."""
+
+
+MAX_STEPS = 1 << 16
+"""Steps of a sequence up to which the sum of its states, of 8 bits, fits 24."""
 
 
 @dataclass(frozen=True)
@@ -199,14 +203,60 @@ def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, produ
         name, formats, mvm, f"{fan_in} products of {formats.weight.bits} by {formats.standardised.bits} bits and a bias"
     )
     if products is not None:
-        update = products * formats.error.top * formats.standardised.top
-        _check_sum(
-            name,
-            formats,
-            update,
-            f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
-            "; a smaller batch or narrower errors fit too",
-        )
+        _check_update(name, formats, products)
+
+
+def _check_update(name: str, formats: LayerFormats, products: int) -> None:
+    _check_sum(
+        name,
+        formats,
+        products * formats.error.top * formats.standardised.top,
+        f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
+        "; a smaller batch or narrower errors fit too",
+    )
+
+
+def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int) -> None:
+    """Refuse sequences for which a sum of a recurrent layer could overflow.
+
+    Args:
+        frames: of all sequences of one update together; None where nothing is learned.
+        steps: of the longest sequence.
+
+    Raises:
+        UsageError: names the layer and the bits that would do.
+    """
+    if steps > MAX_STEPS:
+        raise UsageError(f"A sequence at {name} must have at most {MAX_STEPS} steps in fixed point. Got {steps}.")
+    if frames is not None:
+        # a frame counts twice in its positive pair, and once in each of two negative pairs
+        _check_update(name, formats, 4 * frames)
+
+
+def check_alike(formats: Mapping[str, LayerFormats]) -> None:
+    """Refuse arrays of one recurrent layer whose formats differ where the layer has one format.
+
+    Args:
+        formats: by the arrays' names, e.g. forwards.hidden.
+
+    Raises:
+        UsageError: names the array and the tensor.
+    """
+    first, *rest = formats.items()
+    for name, form in rest:
+        for tensor in ("pre_activation", "output", "error", "transmitted", "feature", "rounding"):
+            wanted, found = getattr(first[1], tensor), getattr(form, tensor)
+            if wanted != found:
+                raise UsageError(
+                    f"The format of {tensor} must be that of {first[0]}, {wanted}, in all arrays of a recurrent layer. "
+                    f"Got {found} at {name} instead."
+                )
+    for name, form in formats.items():
+        if name.endswith("hidden") and form.input != form.output:
+            raise UsageError(
+                f"The input format of {name} must be that of the layer's output, {form.output}. "
+                f"Got {form.input} instead."
+            )
 
 
 def _check_sum(name: str, formats: LayerFormats, largest: int, what: str, rest: str = "") -> None:
