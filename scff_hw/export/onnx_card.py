@@ -134,8 +134,9 @@ def _sequence_ends(run: FinishedRun) -> str:
     lines = [
         f"- Input `x`: float32, N x T x {width}, any N and T of at least 1: sequences of `{data.name}`, a frame each "
         f"{hop_ms:g} ms, of MFCC 1 to {width} in dB (the loudness, 0, is dropped; zeros where it is silent) as "
-        f"torchaudio computes them at {frame.sample_rate_hz} Hz, with {frame.mels} mel bands and windows of {frame.window_samples} samples, minus "
-        f"{_list(data.mean, 'coefficient')}, divided by {_list(data.std, 'coefficient')}.",
+        f"torchaudio computes them at {frame.sample_rate_hz} Hz, with {frame.mels} mel bands and windows of "
+        f"{frame.window_samples} samples, minus {_list(data.mean, 'coefficient')}, divided by "
+        f"{_list(data.std, 'coefficient')}.",
         "- Input `lengths`: int64, N: frames of each sequence. What lies behind them changes no answer. A length "
         "beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are zeros.",
         f"- Output `features`: N x {run.recipe.readout_features}, what the readout reads. Output `logits`: N x "

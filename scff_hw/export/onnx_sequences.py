@@ -3,7 +3,7 @@
 Both hold `scff_hw.core.recurrent` at inference, each frame paired with itself, and what follows it. Whole sequences go
 through ONNX's Scan, one node a direction, whose body is one step. The second direction reads what ReverseSequence has
 turned, each sequence within its own length, so that in both directions a sequence fills the first steps. Beyond them
-nothing is kept: values there, NaN too, change no answer.
+zeros are read, whatever was there, and states stay as they are.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def whole_sequences(
         graph.op("Unsqueeze", graph.op("Range", nothing, steps, one), np.array([1, 2], np.int64)),
         graph.op("Unsqueeze", LENGTHS, np.array([0, 2], np.int64)),
     )
-    by_step = graph.op("Transpose", INPUT, perm=[1, 0, 2])
+    by_step = graph.op("Where", going, graph.op("Transpose", INPUT, perm=[1, 0, 2]), np.array(0, F32))
     frames = standardised(graph, Value(by_step, (layer.features_in,)), [2]).name
     rows = graph.op("Unsqueeze", count, np.array([0], np.int64))
     shape = graph.op("Concat", rows, np.array([layer.units], np.int64), axis=0)
