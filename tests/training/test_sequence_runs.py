@@ -72,7 +72,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
         def __init__(self) -> None:
             self.left = 25
 
-        def advance(self, amount: int, **figures: float) -> None:
+        def advance(self, n: int = 1, **fields: float) -> None:
             self.left -= 1
             if self.left == 0:
                 stops[-1].requested = True
