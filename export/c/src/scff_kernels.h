@@ -70,6 +70,14 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
 void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
                       const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient);
 
+/*
+ * The same by what a batch summed up already.
+ *   gradient [F], sums of error times what the weight read
+ *   error    the sum of the unit's errors
+ */
+void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int32_t *gradient,
+                     int64_t error, int32_t rate_shift);
+
 /* What updates change of weight `at`: its shadow, or the weight itself. */
 int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at);
 
