@@ -8,7 +8,7 @@ the table in `scff_hw/backends/fixed/README.md`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -207,6 +207,32 @@ def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, produ
             f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
             "; a smaller batch or narrower errors fit too",
         )
+
+
+def check_alike(formats: Mapping[str, LayerFormats]) -> None:
+    """Refuse arrays of one recurrent layer whose formats differ where the layer has one format.
+
+    Args:
+        formats: by the arrays' names, e.g. forwards.hidden.
+
+    Raises:
+        UsageError: names the array and the tensor.
+    """
+    first, *rest = formats.items()
+    for name, form in rest:
+        for tensor in ("pre_activation", "output", "error", "transmitted", "feature", "rounding"):
+            wanted, found = getattr(first[1], tensor), getattr(form, tensor)
+            if wanted != found:
+                raise UsageError(
+                    f"The format of {tensor} must be that of {first[0]}, {wanted}, in all arrays of a recurrent layer. "
+                    f"Got {found} at {name} instead."
+                )
+    for name, form in formats.items():
+        if name.endswith("hidden") and form.input != form.output:
+            raise UsageError(
+                f"The input format of {name} must be that of the layer's output, {form.output}. "
+                f"Got {form.input} instead."
+            )
 
 
 def _check_sum(name: str, formats: LayerFormats, largest: int, what: str, rest: str = "") -> None:

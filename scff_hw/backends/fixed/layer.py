@@ -80,7 +80,7 @@ class FixedLayer:
         forward, backward = (None, None) if made is None else (made.forward, made.backward)
         y_pos, y_neg, s_pos, s_neg, loudest = compiled_where_it_pays(_outputs, first)(first, last, forward, form)
         learned = min(self.update_positions or positions, positions)
-        c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned)
+        c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned * n)
         _, exponent = split(2 / (units * learned * n))
         shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
         error, bias_error = compiled_where_it_pays(_errors, first)(

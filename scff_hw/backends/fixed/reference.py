@@ -144,11 +144,15 @@ def pooled(x: Ints, pool: PoolShape | None) -> Ints:
     return found
 
 
-def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, learned_positions: int) -> tuple[Ints, Ints]:
+def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: int) -> tuple[Ints, Ints]:
     """By what outputs are multiplied to give errors, from sums of squared outputs `[N, P]`; 15 fraction bits.
 
-    Errors of a pair are `2 / (units * positions * N)` times output and coefficient. Equation 3 of the paper, with its
+    Errors of a pair are `2 / (units * shares)` times output and coefficient. Equation 3 of the paper, with its
     penalty: see `scff_hw.core.goodness.contrast`. The mantissa of that factor is in here, its power of two is not.
+
+    Args:
+        units: that S is summed over.
+        shares: how many errors are averaged: the N samples times the positions that are learned from.
     """
     m, s = reciprocal(units)
     shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
@@ -161,7 +165,7 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, learned_
         raise WidthError(f"The squares of {s_pos.shape[1]} goodness sums of up to {s_pos.max()} leave 64 bits.")
     norm = isqrt((s_pos * s_pos).sum(axis=1))[:, None]
     pull = pull - s_pos * weight // np.maximum(norm, 1)
-    mantissa, _ = split(2 / (units * learned_positions * len(s_pos)))
+    mantissa, _ = split(2 / (units * shares))
     pull, push = (requantise(c * mantissa, COEFFICIENT_BITS, 16, rounding) for c in (pull, push))
     return pull, push
 
@@ -280,7 +284,7 @@ class IntegerLayer:
         y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
         s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
         units, positions = v.shape[2], min(spec.positions or v.shape[1], v.shape[1])
-        c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions)
+        c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions * n)
         pull, push = -y_pos * c_pos[:, :, None], y_neg * c_neg[:, :, None]
         if partner is None:
             folded = np.concatenate([pull, push])
@@ -305,10 +309,20 @@ class IntegerLayer:
             x: standardised inputs.
             error: `[R, P, C]`.
         """
-        form = self.spec.formats
         rows = fields(x, self.spec.kernel).reshape(-1, self.held.shape[1])
         errors = error.reshape(-1, len(self.held))
-        gradient = checked(matmul(errors.T, rows), form.gradient.bits, "gradient's accumulator")
+        self.apply(matmul(errors.T, rows), errors.sum(axis=0), rate_shift)
+
+    def apply(self, gradient: Ints, bias_gradient: Ints, rate_shift: int) -> None:
+        """`W -= 2^-rate_shift * gradient`, and the same for biases.
+
+        Args:
+            gradient: sums `error x^T`, `[C, fan_in]`.
+            bias_gradient: sums of errors, `[C]`.
+        """
+        form = self.spec.formats
+        checked(gradient, form.gradient.bits, "gradient's accumulator")
+        checked(bias_gradient, form.gradient.bits, "bias gradient's accumulator")
         shift = (form.gradient.one + rate_shift - np.asarray(form.held.fracs))[:, None]
         if form.stochastic:
             drawn, self.states = draws(self.states, self.held.shape[1])
@@ -316,7 +330,6 @@ class IntegerLayer:
         else:
             change = shift_right(gradient, shift, form.rounding)
         self.held = saturate(self.held - change, form.held.bits)
-        bias_gradient = checked(errors.sum(axis=0), form.gradient.bits, "bias gradient's accumulator")
         bias_shift = form.error.one + rate_shift - np.asarray(form.bias.fracs)
         self.bias = saturate(self.bias - shift_right(bias_gradient, bias_shift, form.rounding), form.bias.bits)
 

@@ -75,9 +75,7 @@ def sum_of_squares(y: Tensor, top: int) -> Tensor:
     return y.square().sum(dim=1) if exact else y.square().sum(dim=1, dtype=torch.float64)
 
 
-def coefficients(
-    s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, learned_positions: int
-) -> tuple[Tensor, Tensor]:
+def coefficients(s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, shares: int) -> tuple[Tensor, Tensor]:
     """As in the reference, from integers `[N, P]`; integers in float32."""
     m, s = reciprocal(units)
     shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
@@ -93,7 +91,7 @@ def coefficients(
         pull = pull - torch.div(
             sums * weight, isqrt(sums.square().sum(dim=1, keepdim=True)).clamp_min(1), rounding_mode="floor"
         )
-    mantissa, _ = split(2 / (units * learned_positions * len(s_pos)))
+    mantissa, _ = split(2 / (units * shares))
     narrow = QFormat(16, COEFFICIENT_BITS)
     pull, push = (requantise((c * mantissa).double(), COEFFICIENT_BITS, narrow, rounding).float() for c in (pull, push))
     return pull, push

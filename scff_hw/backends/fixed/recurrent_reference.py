@@ -1,0 +1,300 @@
+"""The integer reference of recurrent layers, in NumPy; its specification is a section of `README.md` in this folder.
+
+`IntegerRecurrent` learns from whole sequences, pair by pair. `StreamingRecurrent` learns from one step at a time, as a
+chip does that cannot keep a sequence, and gives the same integers: all that it keeps are sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, check_alike
+from scff_hw.backends.fixed.integer import (
+    COEFFICIENT_BITS,
+    Ints,
+    checked,
+    divide,
+    matmul,
+    shift_right,
+    split,
+)
+from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer, coefficients, requantise, standardise
+from scff_hw.core.recurrent import WAYS
+from scff_hw.errors import UsageError
+
+TOTAL_BITS = 24
+"""Of a state's sum over time, which a mean is made of: 66 000 steps of states of 8 bits."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What one half of a pair did to a direction, T steps in order of time.
+
+    Attributes:
+        read: `[T, C]`, the states that U read.
+        z: `[T, C]`, pre-activations.
+        final: `[C]`, the last state.
+        total: `[C]`, the sum of the states over time.
+    """
+
+    read: Ints
+    z: Ints
+    final: Ints
+    total: Ints
+
+
+class IntegerDirection:
+    """One recurrent network of a layer: two arrays of weights.
+
+    Attributes:
+        inputs: W, reads frames.
+        hidden: U, reads states.
+        backwards: reads sequences from their ends.
+    """
+
+    def __init__(self, inputs: IntegerLayer, hidden: IntegerLayer, backwards: bool = False) -> None:
+        self.inputs, self.hidden, self.backwards = inputs, hidden, backwards
+        self.units = len(hidden.held)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin new sums of gradients: of W, U, and of both biases alike."""
+        self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.held), np.zeros_like(self.hidden.held)
+        self._of_bias = np.zeros_like(self.hidden.bias)
+
+    def driven(self, x: Ints) -> Ints:
+        """What standardised frames `[T, F]` drive, without bias, at the scale of pre-activations, `[T, C]`."""
+        return self._to_pre_activation(self.inputs, self.inputs.mvm(x)[:, 0, :])
+
+    @property
+    def drive_of_bias(self) -> Ints:
+        """What the bias of W drives at every step, `[C]`."""
+        form = self.inputs.spec.formats
+        bias = shift_right(self.inputs.bias, BIAS_GUARD_BITS, form.rounding)
+        return self._to_pre_activation(self.inputs, bias[None])[0]
+
+    def step(self, state: Ints, driven: Ints) -> tuple[Ints, Ints]:
+        """One step of one half of a pair: pre-activations and the next state, `[C]` each.
+
+        Args:
+            state: of the step before; 0 at first.
+            driven: the sum of what both frames drive, `[C]`.
+        """
+        form = self.hidden.spec.formats
+        z = driven + self.drive_of_bias + self.hidden.pre_activations(self.hidden.mvm(state[None]))[0, 0]
+        return z, standardise(self.hidden.outputs(z)[None], form.standardised, form.rounding)[0]
+
+    def walk(self, driven: Ints) -> Walk:
+        """All steps of one half of a pair, `[T, C]` of what frames drive."""
+        read, z = np.zeros_like(driven), np.zeros_like(driven)
+        state, total = np.zeros_like(driven[0]), np.zeros_like(driven[0])
+        steps = range(len(driven))
+        for t in reversed(steps) if self.backwards else steps:
+            read[t] = state
+            z[t], state = self.step(state, driven[t])
+            total = total + state
+        return Walk(read, z, state, total)
+
+    def passed_on(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
+        """A sequence's last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
+        form = self.hidden.spec.formats
+        shift = form.standardised.one - form.transmitted.one
+        found = [requantise(final, shift, form.transmitted.bits, form.rounding)]
+        if averages:
+            total = checked(total, TOTAL_BITS, "sum of states over time")
+            mean = divide(total << MEAN_GUARD_BITS, steps)
+            found.append(requantise(mean, shift + MEAN_GUARD_BITS, form.transmitted.bits, form.rounding))
+        return np.stack(found)
+
+    def collect(self, frames: Sequence[Ints], reads: Sequence[Ints], errors: Sequence[Ints]) -> None:
+        """Add what steps of one pair contribute to the gradients.
+
+        Args:
+            frames: standardised, `[T, F]` of the pair's first half and `[T', F]` of its second, T' <= T.
+            reads: the states that U read, `[T, C]` of the positive and of the negative pair.
+            errors: at the pre-activations, likewise.
+        """
+        positive, negative = errors
+        own, others = frames
+        self._of_inputs += matmul((2 * positive + negative).T, own) + matmul(negative[: len(others)].T, others)
+        self._of_hidden += matmul(positive.T, reads[0]) + matmul(negative.T, reads[1])
+        self._of_bias += (positive + negative).sum(axis=0)
+
+    def apply(self, rate_shift: int) -> None:
+        """Change both arrays once by all that was collected, and clear it."""
+        self.inputs.apply(self._of_inputs, self._of_bias, rate_shift)
+        self.hidden.apply(self._of_hidden, self._of_bias, rate_shift)
+        self.clear()
+
+    def _to_pre_activation(self, array: IntegerLayer, sums: Ints) -> Ints:
+        form = array.spec.formats
+        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+        return requantise(sums, shift, form.pre_activation.bits, form.rounding)
+
+
+class IntegerRecurrent:
+    """A recurrent layer that learns: one direction or two, which share nothing but their goodness.
+
+    Attributes:
+        directions: all of their arrays have the same formats but those of weights, and inputs have their own.
+        averages: passes on the means of the states over time too, behind the last ones.
+
+    Raises:
+        UsageError: the arrays' formats do not fit each other.
+    """
+
+    def __init__(self, directions: Sequence[IntegerDirection], averages: bool = False) -> None:
+        self.directions, self.averages = tuple(directions), averages
+        self.spec = self.directions[0].hidden.spec
+        check_alike(
+            {
+                f"{WAYS[direction.backwards]}.{part}": array.spec.formats
+                for direction in self.directions
+                for part, array in (("inputs", direction.inputs), ("hidden", direction.hidden))
+            }
+        )
+
+    @property
+    def units(self) -> int:
+        """C of all directions together, which goodness is the mean over."""
+        return sum(direction.units for direction in self.directions)
+
+    def forward(self, sequences: Sequence[Ints]) -> Ints:
+        """What raw sequences `[T, F]`, each paired with itself, pass on: `[N, C]`, or `[N, 2 C]` with `averages`."""
+        found = []
+        for frames in sequences:
+            driven = [2 * direction.driven(direction.inputs.standardised(frames)) for direction in self.directions]
+            walks = [direction.walk(each) for direction, each in zip(self.directions, driven, strict=True)]
+            found.append(self.passed_on(walks, len(frames)))
+        return np.stack(found)
+
+    def passed_on(self, walks: Sequence[Walk], steps: int) -> Ints:
+        """The last states of all directions, then the means of all."""
+        parts = [
+            direction.passed_on(walk.final, walk.total, steps, self.averages)
+            for direction, walk in zip(self.directions, walks, strict=True)
+        ]
+        return np.concatenate(parts, axis=1).ravel()
+
+    def features(self, passed_on: Ints) -> Ints:
+        """The readout's view of what is passed on."""
+        form = self.spec.formats
+        shift = form.transmitted.one - form.feature.one
+        return requantise(passed_on, shift, form.feature.bits, form.rounding)
+
+    def learn(self, sequences: Sequence[Ints], partner: NDArray[np.int64], rate_shift: int) -> tuple[Ints, Ints]:
+        """Change the weights once, from all steps of a batch.
+
+        Args:
+            sequences: raw, `[T, F]` each; T differs.
+            partner: sequence k is paired with `partner[k]`.
+            rate_shift: the learning rate is `2^-rate_shift`.
+        Returns:
+            What is passed on of the positive and the negative pairs, from before the change.
+        """
+        passed: tuple[list[Ints], list[Ints]] = ([], [])
+        for own, other in zip(sequences, (sequences[n] for n in partner), strict=True):
+            other = other[: len(own)]
+            frames, walks = [], []
+            for direction in self.directions:
+                x = [direction.inputs.standardised(half) for half in (own, other)]
+                v = direction.driven(x[0])
+                # where the other half has ended it is silent
+                joined = v.copy()
+                joined[: len(other)] += direction.driven(x[1])
+                frames.append(x)
+                walks.append((direction.walk(2 * v), direction.walk(joined)))
+            z = [np.concatenate([pair[half].z for pair in walks], axis=1) for half in (0, 1)]
+            errors = zip(*(self._split(each) for each in self.errors(*z, len(sequences))), strict=True)
+            for direction, x, (positive, negative), error in zip(self.directions, frames, walks, errors, strict=True):
+                direction.collect(x, (positive.read, negative.read), error)
+            for half, kept in enumerate(passed):
+                kept.append(self.passed_on([pair[half] for pair in walks], len(own)))
+        for direction in self.directions:
+            direction.apply(rate_shift)
+        return np.stack(passed[0]), np.stack(passed[1])
+
+    def errors(self, z_pos: Ints, z_neg: Ints, sequences: int) -> tuple[Ints, Ints]:
+        """Errors at the pre-activations `[T, C]` of the steps of a positive and a negative pair.
+
+        Args:
+            sequences: of the batch, over which errors are averaged; those of different steps are summed.
+        """
+        form = self.spec.formats
+        y_pos, y_neg = (self.directions[0].hidden.outputs(z) for z in (z_pos, z_neg))
+        s_pos, s_neg = (checked((y * y).sum(axis=1), 32, "sum of squared outputs")[:, None] for y in (y_pos, y_neg))
+        c_pos, c_neg = coefficients(s_pos, s_neg, self.spec, self.units, sequences)
+        _, exponent = split(2 / (self.units * sequences))
+        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        pull, push = (checked(each, 32, "error before its shift") for each in (-y_pos * c_pos, y_neg * c_neg))
+        pull, push = (requantise(each, shift, form.error.bits, form.rounding) for each in (pull, push))
+        return pull, push
+
+    def _split(self, x: Ints) -> list[Ints]:
+        """Of all directions' units, those of each."""
+        return np.split(x, np.cumsum([direction.units for direction in self.directions])[:-1], axis=1)
+
+
+class StreamingRecurrent:
+    """A layer of one direction that takes one step at a time and keeps no step.
+
+    A batch is `begin`, then for each pair `begin_pair` and a `step` for each frame of its first half, then `apply`.
+    Inference is `begin_pair`, a `hear` for each frame, and `passed_on`.
+
+    Raises:
+        UsageError: a direction of the layer reads sequences from their ends.
+    """
+
+    def __init__(self, layer: IntegerRecurrent) -> None:
+        if any(direction.backwards for direction in layer.directions):
+            raise UsageError(
+                "A recurrent layer that hears one step at a time must read forwards only. "
+                "Got a direction that reads sequences from their ends instead, which needs the whole sequence."
+            )
+        self.layer = layer
+        self.direction = layer.directions[0]
+        self.begin(1)
+        self.begin_pair()
+
+    def begin(self, sequences: int) -> None:
+        """Begin a batch of so many sequences, each the first half of one pair."""
+        self.sequences = sequences
+        self.direction.clear()
+
+    def begin_pair(self) -> None:
+        """Begin a pair, or a sequence to infer from: its states are 0."""
+        self.states = np.zeros((2, self.direction.units), dtype=np.int64)
+        self.total = np.zeros(self.direction.units, dtype=np.int64)
+        self.steps = 0
+
+    def step(self, own: Ints, other: Ints | None) -> None:
+        """Learn from one step of a pair: raw frames `[F]`; `other` is None once the second half has ended."""
+        direction = self.direction
+        frames = [direction.inputs.standardised(half[None]) for half in (own, other) if half is not None]
+        v = [direction.driven(x)[0] for x in frames]
+        read = self.states
+        stepped = [direction.step(read[0], 2 * v[0]), direction.step(read[1], sum(v, np.zeros_like(v[0])))]
+        errors = self.layer.errors(stepped[0][0][None], stepped[1][0][None], self.sequences)
+        others = frames[1] if other is not None else frames[0][:0]
+        direction.collect((frames[0], others), (read[:1], read[1:]), errors)
+        self.states = np.stack([state for _, state in stepped])
+        self.total, self.steps = self.total + self.states[0], self.steps + 1
+
+    def apply(self, rate_shift: int) -> None:
+        """Change the weights once, by all pairs since `begin`."""
+        self.direction.apply(rate_shift)
+
+    def hear(self, frame: Ints) -> None:
+        """One step of inference: a raw frame `[F]`."""
+        direction = self.direction
+        v = direction.driven(direction.inputs.standardised(frame[None]))[0]
+        self.states[0] = direction.step(self.states[0], 2 * v)[1]
+        self.total, self.steps = self.total + self.states[0], self.steps + 1
+
+    def passed_on(self) -> Ints:
+        """What the sequence heard so far passes on, `[C]`, or `[2 C]` with averages."""
+        return self.direction.passed_on(self.states[0], self.total, self.steps, self.layer.averages).ravel()
