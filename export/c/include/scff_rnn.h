@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 /* Most steps of a sequence whose mean state is wanted: the sum of its states has 24 bits. */
-#define SCFF_RNN_MAX_STEPS 66000u
+#define SCFF_RNN_MAX_STEPS 65536u
 
 /*
  * A layer's shape and formats: constant. Both arrays are dense with the same C, rounding, and formats of pre-activations,
