@@ -60,9 +60,7 @@ def layer_of(
         frac: Any = tuple(int(f) for f in top - draw.integers(0, 2, units)) if channel else top
         weight = QFormat(weight_bits, frac)
         shadow = weight.plus(shadow_bits - weight_bits, shadow_bits) if shadow_bits else None
-        formats = LayerFormats(
-            input=form, weight=weight, shadow=shadow, accumulator_bits=32, **made, **choices
-        )
+        formats = LayerFormats(input=form, weight=weight, shadow=shadow, accumulator_bits=32, **made, **choices)
         values = draw.uniform(-1, 1, (units, fan_in)) / units**0.5
         bias = draw.uniform(-1, 1, units) / units**0.5
         arrays.append(IntegerLayer(values, bias, LayerSpec(formats, None, True, 0.3, 0.6, penalty), seed + number))

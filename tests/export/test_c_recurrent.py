@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scff_hw import paths
 from scff_hw.backends.fixed.recurrent_reference import IntegerRecurrent, StreamingRecurrent
+from scff_hw.export.c_targets import TARGETS
+from scff_hw.export.tools import templates
 
+from .recurrent_golden import KINDS, golden
 from .recurrent_kernels import CRecurrent, Sequences, layer_of, sequences_of
 
 BAD_ARGUMENT, SCRATCH, TOO_LARGE = 1, 2, 3
 STEPS = 1000
+SIMD = ("cortex-m4", "cortex-m55")
 
 FORMATS: dict[str, dict[str, Any]] = {
     "int8 through int16": {},
@@ -198,3 +205,78 @@ def test_a_device_may_listen_for_ever_where_no_mean_is_wanted(in_c: Any) -> None
     c.walk.steps, c.walk.total, c.walk.negative = 65_536, None, None
     assert c.hear(frame) == 0 and c.walk.steps == 65_536
     assert c.positive.any()
+
+
+@pytest.fixture(scope="module")
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function to a folder with the `golden.h` of a kind."""
+    known: dict[str, Path] = {}
+
+    def make(kind: str) -> Path:
+        if kind not in known:
+            known[kind] = tmp_path_factory.mktemp("golden")
+            (known[kind] / "golden.h").write_text(golden(kind), encoding="utf-8")
+        return known[kind]
+
+    return make
+
+
+def sources(board: bool) -> list[Path]:
+    c = paths.export() / "c"
+    found = [Path(__file__).parent / "recurrent_steps.c", *sorted((c / "src").glob("*.c"))]
+    return [*found, c / "board" / "startup.c"] if board else found
+
+
+def includes(golden: Path) -> list[str | Path]:
+    c = paths.export() / "c"
+    return [part for folder in (golden, c / "include", c / "board") for part in ("-I", folder)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thousand_steps_under_sanitizers(
+    kind: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+) -> None:
+    image = tmp_path / "steps"
+    sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    call(tool("gcc"), *warnings, "-O2", *sanitizers, *includes(goldens(kind)), *sources(False), "-o", image)
+    assert call(image) == "PASS\n"
+
+
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thousand_steps_on_an_emulated_board(
+    kind: str, target: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+) -> None:
+    """With the vector instructions of the core and without."""
+    board, link = TARGETS[target], tmp_path / "link.ld"
+    values = {"board": board.board, "flash": board.flash, "ram": board.ram, "target": target}
+    text = templates("c").get_template("link.ld.jinja").render(values | {"limits": {"ram_reserved": 0}})
+    link.write_text(text, encoding="utf-8")
+    for flags in [[], ["-DSCFF_SCALAR"]] if target in SIMD else [[]]:
+        image = tmp_path / f"steps{len(flags)}.elf"
+        call(
+            *(tool("arm-none-eabi-gcc"), *board.flags.split(), *warnings, "-O2", "-ffreestanding", *flags),
+            *("-ffunction-sections", "-fdata-sections", *includes(goldens(kind)), *sources(True)),
+            *("-nostartfiles", "-Wl,--gc-sections", "-T", link, "-o", image),
+        )
+        said = call(
+            *(tool("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
+            *("-semihosting-config", "enable=on,target=native", "-kernel", image),
+            timeout=300,
+        )
+        assert said == "PASS\n"
+
+
+def test_a_number_that_is_not_the_reference_s_is_noticed(
+    goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+) -> None:
+    """A frame's value is another: states differ in the first batch that reads it."""
+    shutil.copy(goldens("shadow") / "golden.h", tmp_path)
+    text = (tmp_path / "golden.h").read_text(encoding="utf-8")
+    first, rest = text.split("static const int8_t frames[] = {\n    ")
+    number, rest = rest.split(",", 1)
+    changed = f"{first}static const int8_t frames[] = {{\n    {int(number) ^ 64},{rest}"
+    (tmp_path / "golden.h").write_text(changed, encoding="utf-8")
+    call(tool("gcc"), *warnings, "-O2", *includes(tmp_path), *sources(False), "-o", tmp_path / "steps")
+    with pytest.raises(AssertionError, match="FAIL: states or sums"):
+        call(tmp_path / "steps")

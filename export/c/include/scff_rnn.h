@@ -7,9 +7,10 @@
  * Two dense layers of scff.h are its arrays: W reads frames, U reads the state of the step before. scff_start, scff_seed,
  * scff_read_shadow, scff_save and scff_load serve each by itself.
  *
- *   learning     scff_rnn_begin (a batch), then for each pair scff_rnn_begin_pair, a scff_rnn_learn for each frame of its
- *                first half, and at last scff_rnn_apply
- *   inference    scff_rnn_begin_pair, a scff_rnn_hear for each frame, scff_rnn_pass_on whenever it is wanted, scff_rnn_features
+ *   learning   scff_rnn_begin (a batch), then for each pair scff_rnn_begin_pair, a scff_rnn_learn for each frame of its
+ *              first half, and at last scff_rnn_apply
+ *   inference  scff_rnn_begin_pair, a scff_rnn_hear for each frame, scff_rnn_pass_on whenever it is wanted, and
+ *              scff_rnn_features of that
  *
  * Names of dimensions: C units, F values a frame, as in scff.h.
  */
@@ -57,11 +58,11 @@ typedef struct {
 
 /* Sums of gradients since scff_rnn_begin: in RAM, where it learns. */
 typedef struct {
-    int32_t *inputs;   /* [C][F] */
-    int32_t *hidden;   /* [C][C] */
-    int32_t *bias;     /* [C], of both biases alike */
-    uint32_t steps;    /* in the sums */
-    int32_t mantissa;  /* 2 / (C sequences) is mantissa * 2^-(15 + exponent); 0: no batch was begun */
+    int32_t *inputs;  /* [C][F] */
+    int32_t *hidden;  /* [C][C] */
+    int32_t *bias;    /* [C], of both biases alike */
+    uint32_t steps;   /* in the sums */
+    int32_t mantissa; /* 2 / (C sequences) is mantissa * 2^-(15 + exponent); 0, to start with: no batch was begun */
     int32_t exponent;
 } scff_rnn_sums_t;
 

@@ -42,16 +42,16 @@ static void clear(int32_t *sums, size_t count)
     }
 }
 
-static int fits(const scff_rnn_t *rnn)
+static int has_arrays(const scff_rnn_t *rnn)
 {
     return ((rnn != NULL) && (rnn->inputs != NULL) && (rnn->hidden != NULL)) ? 1 : 0;
 }
 
 /* What a sequence reads and is kept in, and what may not be missing to go on with it. */
-static scff_status_t check(const scff_rnn_t *rnn, const scff_rnn_params_t *params, const scff_rnn_walk_t *walk,
-                           const int8_t *frame)
+static scff_status_t check_walk(const scff_rnn_t *rnn, const scff_rnn_params_t *params, const scff_rnn_walk_t *walk,
+                                const int8_t *frame)
 {
-    if ((fits(rnn) == 0) || (params == NULL) || (walk == NULL) || (frame == NULL)) {
+    if ((has_arrays(rnn) == 0) || (params == NULL) || (walk == NULL) || (frame == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     if ((params->inputs.weight == NULL) || (params->inputs.bias == NULL) || (params->hidden.weight == NULL) ||
@@ -116,7 +116,7 @@ static int32_t step(const scff_rnn_t *rnn, const scff_rnn_params_t *params, cons
     return sum;
 }
 
-/* Outputs of the positive and, where it learns, of the negative pair become states. */
+/* The outputs of a sequence, in walk->positive, become its state. */
 static void go_on(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
 {
     const scff_layer_t *hidden = rnn->hidden;
@@ -132,7 +132,7 @@ static void go_on(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
 
 scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
 {
-    if ((fits(rnn) == 0) || (walk == NULL) || (walk->positive == NULL)) {
+    if ((has_arrays(rnn) == 0) || (walk == NULL) || (walk->positive == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     uint32_t units = rnn->hidden->units;
@@ -152,7 +152,7 @@ scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
 scff_status_t scff_rnn_hear(const scff_rnn_t *rnn, const scff_rnn_params_t *params, scff_rnn_walk_t *walk,
                             const int8_t *frame, void *scratch, size_t scratch_bytes)
 {
-    scff_status_t status = check(rnn, params, walk, frame);
+    scff_status_t status = check_walk(rnn, params, walk, frame);
     if (status != SCFF_OK) {
         return status;
     }
@@ -171,7 +171,7 @@ scff_status_t scff_rnn_hear(const scff_rnn_t *rnn, const scff_rnn_params_t *para
 
 scff_status_t scff_rnn_pass_on(const scff_rnn_t *rnn, const scff_rnn_walk_t *walk, int8_t *y)
 {
-    if ((fits(rnn) == 0) || (walk == NULL) || (walk->positive == NULL) || (y == NULL)) {
+    if ((has_arrays(rnn) == 0) || (walk == NULL) || (walk->positive == NULL) || (y == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     if ((rnn->averages != 0u) && ((walk->total == NULL) || (walk->steps == 0u))) {
@@ -193,7 +193,7 @@ scff_status_t scff_rnn_pass_on(const scff_rnn_t *rnn, const scff_rnn_walk_t *wal
 
 scff_status_t scff_rnn_features(const scff_rnn_t *rnn, const int8_t *y, int8_t *features)
 {
-    if ((fits(rnn) == 0) || (y == NULL) || (features == NULL)) {
+    if ((has_arrays(rnn) == 0) || (y == NULL) || (features == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     const scff_layer_t *hidden = rnn->hidden;
@@ -220,7 +220,7 @@ static void clear_sums(const scff_rnn_t *rnn, scff_rnn_sums_t *sums)
 
 scff_status_t scff_rnn_begin(const scff_rnn_t *rnn, scff_rnn_sums_t *sums, uint32_t sequences)
 {
-    if ((fits(rnn) == 0) || (complete(sums) == 0) || (sequences < 1u) || (sequences > MOST_SEQUENCES)) {
+    if ((has_arrays(rnn) == 0) || (complete(sums) == 0) || (sequences < 1u) || (sequences > MOST_SEQUENCES)) {
         return SCFF_BAD_ARGUMENT;
     }
     scff_two_over((uint64_t)rnn->hidden->units * sequences, &sums->mantissa, &sums->exponent);
@@ -229,7 +229,7 @@ scff_status_t scff_rnn_begin(const scff_rnn_t *rnn, scff_rnn_sums_t *sums, uint3
 }
 
 /* sum[i] += a x[i] + b y[i]; factors of 0, of which rectified outputs leave many, cost nothing */
-static void add_products(int32_t *sum, int32_t a, const int8_t *x, int32_t b, const int8_t *y, uint32_t count)
+static void add_both(int32_t *sum, int32_t a, const int8_t *x, int32_t b, const int8_t *y, uint32_t count)
 {
     if ((a != 0) && (b != 0) && (a <= LARGEST_FACTOR) && (a >= -LARGEST_FACTOR)) {
         scff_add_scaled_pair(sum, a, x, b, y, count);
@@ -247,7 +247,7 @@ scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *par
                              scff_rnn_walk_t *walk, const int8_t *own, const int8_t *other, void *scratch,
                              size_t scratch_bytes)
 {
-    scff_status_t status = check(rnn, params, walk, own);
+    scff_status_t status = check_walk(rnn, params, walk, own);
     if (status != SCFF_OK) {
         return status;
     }
@@ -283,9 +283,9 @@ scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *par
     for (uint32_t unit = 0; unit < units; unit++) {
         int32_t pull = scff_requantise_32(-y_pos[unit] * c_pos, shift, hidden->error_bits, hidden->rounding);
         int32_t push = scff_requantise_32(y_neg[unit] * c_neg, shift, hidden->error_bits, hidden->rounding);
-        add_products(&sums->inputs[(size_t)unit * count], (2 * pull) + push, x_own, (other != NULL) ? push : 0, x_other,
+        add_both(&sums->inputs[(size_t)unit * count], (2 * pull) + push, x_own, (other != NULL) ? push : 0, x_other,
                      count);
-        add_products(&sums->hidden[(size_t)unit * units], pull, walk->positive, push, walk->negative, units);
+        add_both(&sums->hidden[(size_t)unit * units], pull, walk->positive, push, walk->negative, units);
         sums->bias[unit] += pull + push;
     }
     sums->steps += 1u;
@@ -314,7 +314,10 @@ static int held(const scff_layer_t *layer, const scff_state_t *state)
 scff_status_t scff_rnn_apply(const scff_rnn_t *rnn, const scff_rnn_state_t *state, scff_rnn_sums_t *sums,
                              int32_t rate_shift)
 {
-    if ((fits(rnn) == 0) || (state == NULL) || (complete(sums) == 0) || (rate_shift < -16) || (rate_shift > 40)) {
+    if ((has_arrays(rnn) == 0) || (state == NULL) || (complete(sums) == 0) || (rate_shift < -16) || (rate_shift > 40)) {
+        return SCFF_BAD_ARGUMENT;
+    }
+    if (sums->mantissa == 0) {
         return SCFF_BAD_ARGUMENT;
     }
     if ((held(rnn->inputs, &state->inputs) == 0) || (held(rnn->hidden, &state->hidden) == 0)) {
