@@ -20,7 +20,7 @@ Source: paper, section 3.5 and appendix E.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,16 +80,7 @@ class RecurrentLayer:
     makes_pairs = True
 
     def __post_init__(self) -> None:
-        if not self.directions:
-            raise UsageError("A recurrent layer must have at least one direction. Got none instead.")
-        expected = Dense(self.features_in, self.units), Dense(self.units, self.units)
-        for direction in self.directions:
-            found = direction.inputs.geometry, direction.hidden.geometry
-            if found != expected:
-                raise UsageError(
-                    f"The arrays of a recurrent layer must be {expected[0]} and {expected[1]} in each direction. "
-                    f"Got {found[0]} and {found[1]} instead."
-                )
+        check_directions(self.directions)
 
     @property
     def arrays(self) -> dict[str, SynapticArray]:
@@ -172,17 +163,46 @@ class RecurrentLayer:
         return torch.cat([z for z, _ in found], dim=2), [trace for _, trace in found]
 
     def _packed(self, stream: Stream) -> tuple[Packing, Tensor]:
-        x, lengths = stream.positive, stream.lengths
-        if x.dim() != 3 or x.shape[2] != self.features_in or 0 in x.shape or not x.is_floating_point():
+        packing, frames = packed(stream, self.features_in)
+        return packing, standardise(frames)
+
+
+def check_directions(directions: Sequence[Direction]) -> None:
+    """Refuse directions that do not make a layer.
+
+    Raises:
+        UsageError: there is none, or arrays do not fit each other.
+    """
+    if not directions:
+        raise UsageError("A recurrent layer must have at least one direction. Got none instead.")
+    first = directions[0].inputs.geometry
+    expected = Dense(first.inputs, first.outputs), Dense(first.outputs, first.outputs)
+    for direction in directions:
+        found = direction.inputs.geometry, direction.hidden.geometry
+        if found != expected:
             raise UsageError(
-                f"The input of this recurrent layer must be floating point of shape [N, T, {self.features_in}], N and "
-                f"T at least 1. Got {x.dtype} of shape {list(x.shape)} instead."
+                f"The arrays of a recurrent layer must be {expected[0]} and {expected[1]} in each direction. "
+                f"Got {found[0]} and {found[1]} instead."
             )
-        if lengths is None:
-            raise UsageError("A recurrent layer must be given the lengths of its sequences. Got none instead.")
-        check_lengths(lengths, *x.shape[:2])
-        packing = Packing.of(lengths.to(x.device))
-        return packing, standardise(packing.pack(x))
+
+
+def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
+    """How the sequences of a stream are packed, and their raw frames `[M, features]`.
+
+    Raises:
+        UsageError: shapes or lengths that do not fit.
+    """
+    x, lengths = stream.positive, stream.lengths
+    if x.dim() != 3 or x.shape[2] != features or 0 in x.shape or not x.is_floating_point():
+        raise UsageError(
+            f"The input of this recurrent layer must be floating point of shape [N, T, {features}], N and "
+            f"T at least 1. Got {x.dtype} of shape {list(x.shape)} instead."
+        )
+    if lengths is None:
+        raise UsageError("A recurrent layer must be given the lengths of its sequences. Got none instead.")
+    check_lengths(lengths, *x.shape[:2])
+    packing = Packing.of(lengths.to(x.device))
+    return packing, packing.pack(x)
 
 
 @dataclass(frozen=True)

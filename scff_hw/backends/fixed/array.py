@@ -109,14 +109,19 @@ class FixedArray:
         # weights are on their grid already, so that quantising them again would change nothing
         return self.module.inner_forward_impl(x, weight, None)
 
-    def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
-        """`update` with inputs and errors that are on their grids already."""
+    def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor, *, addends: int = 1) -> None:
+        """`update` with inputs and errors that are on their grids already.
+
+        Args:
+            addends: how many errors of their format each of those given is a sum of.
+        """
         formats = self.formats
         prepared = self._prepare(x)
         self._prepared = None
         self._count("inputs", x, formats.standardised)
-        self._count("errors", error, formats.error)
-        gradient = self._gradient(x, prepared, error).flatten(1)
+        if addends == 1:
+            self._count("errors", error, formats.error)
+        gradient = self._gradient(x, prepared, error, addends).flatten(1)
         rate = 2.0**-self.rate_shift
         per_step = (self._steps * rate).to(gradient)
         if formats.stochastic:
@@ -185,10 +190,10 @@ class FixedArray:
             self._prepared = (x, prepared)
         return self._prepared[1]
 
-    def _gradient(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
+    def _gradient(self, x: Tensor, prepared: Prepared | None, error: Tensor, addends: int) -> Tensor:
         """`sum error x^T`, exactly: in float32 as many samples at a time as it can hold, their sums in float64."""
         formats = self.formats
-        products = EXACT[formats.rounding] // (formats.error.top * formats.standardised.top)
+        products = EXACT[formats.rounding] // (addends * formats.error.top * formats.standardised.top)
         samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)
         if len(error) <= samples:
             return self._outer(x, prepared, error)

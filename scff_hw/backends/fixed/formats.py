@@ -29,6 +29,10 @@ MAX_INPUTS = 1 << 16
 """Inputs of a sample up to which its variance fits 64 bits (see `standardise` in the reference)."""
 
 
+MAX_STEPS = 1 << 16
+"""Steps of a sequence up to which the sum of its states, of 8 bits, fits 24."""
+
+
 @dataclass(frozen=True)
 class QFormat:
     """`bits` bits, sign included; the value of the integer q is `q * 2^-frac`.
@@ -199,14 +203,34 @@ def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, produ
         name, formats, mvm, f"{fan_in} products of {formats.weight.bits} by {formats.standardised.bits} bits and a bias"
     )
     if products is not None:
-        update = products * formats.error.top * formats.standardised.top
-        _check_sum(
-            name,
-            formats,
-            update,
-            f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
-            "; a smaller batch or narrower errors fit too",
-        )
+        _check_update(name, formats, products)
+
+
+def _check_update(name: str, formats: LayerFormats, products: int) -> None:
+    _check_sum(
+        name,
+        formats,
+        products * formats.error.top * formats.standardised.top,
+        f"the {products} products of {formats.error.bits} by {formats.standardised.bits} bits of an update",
+        "; a smaller batch or narrower errors fit too",
+    )
+
+
+def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int) -> None:
+    """Refuse sequences for which a sum of a recurrent layer could overflow.
+
+    Args:
+        frames: of all sequences of one update together; None where nothing is learned.
+        steps: of the longest sequence.
+
+    Raises:
+        UsageError: names the layer and the bits that would do.
+    """
+    if steps > MAX_STEPS:
+        raise UsageError(f"A sequence at {name} must have at most {MAX_STEPS} steps in fixed point. Got {steps}.")
+    if frames is not None:
+        # a frame counts twice in its positive pair, and once in each of two negative pairs
+        _check_update(name, formats, 4 * frames)
 
 
 def check_alike(formats: Mapping[str, LayerFormats]) -> None:

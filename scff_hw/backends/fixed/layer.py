@@ -91,7 +91,8 @@ class FixedLayer:
             error = error * chosen_positions(error, learned, generator)
             bias_error = _sum_by_unit(error)
         self.array.update_on_grid(x, error, bias_error)
-        return self._telemetry(s_pos, s_neg, loudest), lambda negative: self._pass_on(first, last, forward, negative)
+        figures = telemetry(self.rule, form, s_pos, s_neg, loudest)
+        return figures, lambda negative: self._pass_on(first, last, forward, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         _, first, last = self._read(stream)
@@ -114,19 +115,11 @@ class FixedLayer:
         views = [stream.positive] if second is None else [stream.positive, second]
         if isinstance(self.array.geometry, Dense):
             views = [view.flatten(1) for view in views]
-        x = _standardised(torch.cat(views), self.padding, self.array.formats)
-        v = self._pre_activations(self.array.mvm_on_grid(x))
+        x = standardised(torch.cat(views), self.padding, self.array.formats)
+        u = self.array.mvm_on_grid(x)
+        v = compiled_where_it_pays(requantised, u)(u, *pre_activation_scales(self.array, u), self.array.formats)
         n = len(stream.positive)
         return x, v[:n], v[-n:]
-
-    def _pre_activations(self, u: Tensor) -> Tensor:
-        """Of one sample each, bias included; integers `[R, C, ...]` in float32."""
-        form = self.array.formats
-        ones = (1,) * (u.dim() - 2)
-        scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs]).view(1, -1, *ones).to(u)
-        shift = torch.tensor([2.0 ** (form.pre_activation.one - frac) for frac in form.accumulator.fracs])
-        bias = self.array.accumulator_bias.view(1, -1, *ones).to(u)
-        return compiled_where_it_pays(_requantised, u)(u, scale, bias, shift.view(1, -1, *ones).to(u), form)
 
     def _pass_on(self, first: Tensor, last: Tensor, forward: Tensor | None, negative: bool) -> Stream:
         form, pool = self.array.formats, self.pool
@@ -141,15 +134,29 @@ class FixedLayer:
             found.append(y * 2.0**-form.transmitted.one)
         return Stream(found[0], found[1] if negative else None)
 
-    def _telemetry(self, s_pos: Tensor, s_neg: Tensor, loudest: Tensor) -> Telemetry:
-        """Figures as the float rule would give them for these outputs; `loudest` is the largest of each unit."""
-        assert self.rule is not None
-        units = len(loudest)
-        scale = 1 / (units * 4.0**self.array.formats.output.one)
-        positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
-        figures = self.rule.modulation(positive, negative, units=units)
-        silent = (loudest == 0).float().mean()
-        return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent)
+
+def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, loudest: Tensor) -> Telemetry:
+    """Figures as the float rule would give them for these outputs.
+
+    Args:
+        s_pos, s_neg: `[N, ...]`, sums of squared outputs over the units.
+        loudest: `[C]`, the largest output of each unit.
+    """
+    units = len(loudest)
+    scale = 1 / (units * 4.0**form.output.one)
+    positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
+    figures = rule.modulation(positive, negative, units=units)
+    silent = (loudest == 0).float().mean()
+    return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent)
+
+
+def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `requantised` takes beside `u`, which is `[R, C, ...]`: the accumulator's scale, the bias, and the shift."""
+    form = array.formats
+    shape = (1, -1, *(1,) * (u.dim() - 2))
+    scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs])
+    shift = torch.tensor([2.0 ** (form.pre_activation.one - frac) for frac in form.accumulator.fracs])
+    return scale.view(shape).to(u), array.accumulator_bias.view(shape).to(u), shift.view(shape).to(u)
 
 
 def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -159,13 +166,15 @@ def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> T
     return torch.zeros(rows, positions).scatter_(1, chosen, 1.0).view(rows, 1, *error.shape[2:])
 
 
-def _standardised(x: Tensor, padding: int, form: LayerFormats) -> Tensor:
+def standardised(x: Tensor, padding: int, form: LayerFormats, *, varying: bool = False) -> Tensor:
+    """What an array reads of raw inputs, numbers on their grid; `varying` as in `tensors.standardise`."""
     raw = torch.round(x.float() * 2.0**form.input.one).clamp(-form.input.top, form.input.top)
-    found = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding)
+    found = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding, varying=varying)
     return found * 2.0**-form.standardised.one
 
 
-def _requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
+def requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
+    """Pre-activations of `W x` and a bias, integers in float32."""
     return requantise(u * scale + bias, shift, form.pre_activation, form.rounding).float()
 
 

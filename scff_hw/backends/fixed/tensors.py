@@ -41,8 +41,12 @@ def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding
     return nearest(x * scale, rounding).clamp(-form.top, form.top)
 
 
-def standardise(x: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """Zero mean and unit unbiased standard deviation for every sample of integers of 8 bits; integers in float32."""
+def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool = False) -> Tensor:
+    """Zero mean and unit unbiased standard deviation for every sample of integers of 8 bits; integers in float32.
+
+    Args:
+        varying: the number of samples differs from call to call, for each of which fusing would compile anew.
+    """
     n = x[0].numel()
     flat = x.flatten(1)
     s1 = flat.sum(dim=1, dtype=torch.float64).to(torch.int64)
@@ -55,7 +59,8 @@ def standardise(x: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
     r = torch.div(1 << RECIPROCAL_BITS, root, rounding_mode="floor") * (v > 0)
     mean = torch.div((s1 << (MEAN_GUARD_BITS + 1)) + n, 2 * n, rounding_mode="floor")
     scale = torch.ldexp(r.double(), e + form.one - RECIPROCAL_BITS - MEAN_GUARD_BITS)
-    return compiled_where_it_pays(_scaled, x)(flat, mean.float()[:, None], scale[:, None], form, rounding).view_as(x)
+    scaled = _scaled if varying else compiled_where_it_pays(_scaled, x)
+    return scaled(flat, mean.float()[:, None], scale[:, None], form, rounding).view_as(x)
 
 
 def _scaled(flat: Tensor, mean: Tensor, scale: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
