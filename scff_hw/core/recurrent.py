@@ -117,7 +117,7 @@ class RecurrentLayer:
         assert partners is not None, "a recurrent layer makes its pairs but was given no partners"
         packing, frames = self._packed(stream)
         others = packing.partner_rows(partners)
-        z, traces = self._run(frames, packing, others)
+        z, traces = self._went(frames, packing, others)
         errors = self.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         # the rule averages over all steps of all sequences
         share = len(frames) / len(packing.order)
@@ -145,21 +145,21 @@ class RecurrentLayer:
             `[N, D units]`, the first direction's first; with `averages` `[N, 2 D units]`.
         """
         packing, frames = self._packed(stream)
-        _, traces = self._run(frames, packing, None if partners is None else packing.partner_rows(partners))
+        _, traces = self._went(frames, packing, None if partners is None else packing.partner_rows(partners))
         return self._left(packing, traces, partners is not None)
 
     def features(self, output: Tensor) -> Tensor:
         """What the readout reads of what is passed on: itself, for states are standardised in each direction."""
         return output
 
-    def _left(self, packing: Packing, traces: list[_Trace], negative: bool) -> Stream:
+    def _left(self, packing: Packing, traces: list[Trace], negative: bool) -> Stream:
         parts = [trace.final for trace in traces] + ([trace.mean for trace in traces] if self.averages else [])
         states = torch.cat(parts, dim=2).index_select(0, packing.place)
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
-    def _run(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[_Trace]]:
+    def _went(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
         """Pre-activations of all directions, `[M, P, D units]`; P is 2 where negative pairs are read too, else 1."""
-        found = [_run(direction, _driven(direction, frames, others), packing) for direction in self.directions]
+        found = [run(direction, driven_by(direction, frames, others), packing) for direction in self.directions]
         return torch.cat([z for z, _ in found], dim=2), [trace for _, trace in found]
 
     def _packed(self, stream: Stream) -> tuple[Packing, Tensor]:
@@ -206,7 +206,7 @@ def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
 
 
 @dataclass(frozen=True)
-class _Trace:
+class Trace:
     """What a direction went through.
 
     Attributes:
@@ -220,7 +220,7 @@ class _Trace:
     mean: Tensor
 
 
-def _run(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, _Trace]:
+def run(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
     """Go through all steps, adding what the states drive to what frames drive, `[M, P, units]`.
 
     No tensor is changed in place, so that autograd, which a control learns by, can follow.
@@ -235,10 +235,10 @@ def _run(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor
         z[step] = parts[step] + wide(direction.hidden.mvm(going.flatten(0, 1))).view_as(going)
         found = standardise(torch.relu(z[step]).flatten(0, 1)).view_as(going)
         states, total = torch.cat((found, states[count:])), torch.cat((total[:count] + found, total[count:]))
-    return torch.cat(z), _Trace(torch.cat(read), states, total / packing.lengths.view(-1, 1, 1))
+    return torch.cat(z), Trace(torch.cat(read), states, total / packing.lengths.view(-1, 1, 1))
 
 
-def _driven(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
+def driven_by(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
     """What drives each step but the state: frames through W, and both biases; `[M, P, units]`, a new tensor."""
     bias = direction.inputs.bias + direction.hidden.bias
     u = wide(direction.inputs.mvm(frames))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.calibration import best_format
+from scff_hw.backends.fixed.choosing import best_format
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
 from scff_hw.backends.fixed.integer import Ints, shift_right
 from scff_hw.backends.fixed.layer import FixedLayer

@@ -142,7 +142,7 @@ def float_answers(run: FinishedRun, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fixed(path: Path, folder: RunFolder, recipe: Recipe, seed: int, tensors: dict[str, Any]) -> FixedRun:
-    from scff_hw.backends.fixed.calibration import READOUT_BITS
+    from scff_hw.backends.fixed.choosing import READOUT_BITS
     from scff_hw.backends.fixed.formats import fraction_bits
 
     backend = load_formats(folder.read_text(FORMATS), recipe, seed, str(path / FORMATS))

@@ -12,13 +12,8 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.calibration import (
-    READOUT_BITS,
-    Calibration,
-    TensorRange,
-    calibrate,
-    default_formats,
-)
+from scff_hw.backends.fixed.calibration import Calibration, calibrate, default_formats
+from scff_hw.backends.fixed.choosing import READOUT_BITS, TensorRange
 from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer

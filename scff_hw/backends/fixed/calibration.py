@@ -4,68 +4,35 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.formats import (
-    FRAC_RANGE,
-    PRE_ACTIVATION_BITS,
-    Frac,
-    LayerFormats,
-    QFormat,
-    check_sums,
-    fraction_bits,
-    power_of_two,
+from scff_hw.backends.fixed.choosing import (
+    FEATURE_BITS,
+    INPUT_BITS,
+    TensorRange,
+    best_format,
+    growth,
+    range_of,
+    shadow_format,
+    weight_format,
 )
+from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
+from scff_hw.backends.fixed.recurrent_calibration import calibrate_recurrent
 from scff_hw.backends.protocol import Dense
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
+from scff_hw.core.recurrent import RecurrentLayer
 from scff_hw.core.rules import SCFF, Signals
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes.fixed_point import FixedPoint
 
-INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
-
-OVERSHOOT = 2.0
-"""By how much goodness is expected to pass the larger threshold while a layer learns."""
-
-
-@dataclass(frozen=True)
-class TensorRange:
-    """What calibration saw of one tensor.
-
-    Attributes:
-        layer: its name.
-        largest: magnitude seen, or expected once the layer has learned.
-        holds: the format's largest number.
-        clipped: share of the values seen that the format cuts off.
-    """
-
-    layer: str
-    tensor: str
-    bits: int
-    frac: Frac
-    largest: float
-    holds: float
-    clipped: float
-
-    @property
-    def used(self) -> float:
-        """Share of the format's range that the largest value takes; above 1 where some are cut off."""
-        return self.largest / self.holds
-
-    def to_json(self) -> dict[str, Any]:
-        frac = list(self.frac) if isinstance(self.frac, tuple) else self.frac
-        figures = {"largest": self.largest, "holds": self.holds, "used": self.used, "clipped": self.clipped}
-        return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | figures
-
 
 @dataclass(frozen=True)
 class Calibration:
-    """Formats by layer name (`layers.1`), and what they were chosen from."""
+    """Formats by array name (`layers.1`, or e.g. `layers.1.forwards.inputs`), and what they were chosen from."""
 
     formats: dict[str, LayerFormats]
     ranges: tuple[TensorRange, ...]
@@ -97,7 +64,14 @@ def calibrate(
     before: QFormat | None = None
     for number, layer in enumerate(network.layers, start=1):
         name = f"layers.{number}"
-        assert isinstance(layer, PairLayer), "only feed-forward layers have fixed-point formats"
+        if isinstance(layer, RecurrentLayer):
+            found = calibrate_recurrent(name, layer, stream, options, learning=learning, batch=batch)
+            formats |= found.formats
+            ranges += found.ranges
+            features[name] = found.passed_on.positive
+            stream, before = found.passed_on, next(iter(found.formats.values())).transmitted
+            continue
+        assert isinstance(layer, PairLayer), "a layer of another kind was to be calibrated"
         seen, stream = _observe(layer, stream, learning)
         positions = seen["output"][0, 0].numel()
         learned = min(positions, layer.update_positions or sys.maxsize)
@@ -122,9 +96,7 @@ def calibrate(
         formats[name] = LayerFormats(
             **chosen,
             weight=weight,
-            shadow=weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits)
-            if options.shadow_bits
-            else None,
+            shadow=shadow_format(weight, options),
             accumulator_bits=options.accumulator_bits,
             rounding=options.rounding,
             stochastic=options.stochastic,
@@ -132,36 +104,24 @@ def calibrate(
         rows = (batch or count) * (views if layer.makes_pairs else 2)
         inputs = seen["standardised"][0].numel()
         check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * learned if learning else None)
-        ranges += [_range(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]
-        ranges.append(_range(name, "weight", layer.array.weight, weight))
+        ranges += [range_of(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]
+        ranges.append(range_of(name, "weight", layer.array.weight, weight))
         features[name] = seen["feature"]
     # one scale for all that the readout reads side by side
     feature = min((form.feature for form in formats.values()), key=lambda form: form.one)
-    ranges += [_range(name, "feature", values, feature) for name, values in features.items()]
+    ranges += [range_of(name, "feature", values, feature) for name, values in features.items()]
     return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
-
-
-def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
-    """The format of weights, with one scale or one an output channel."""
-    if options.weight_scale is not None:
-        return QFormat(options.weight_bits, power_of_two(options.weight_scale))
-    headroom = options.weight_headroom if learning else 1.0
-    if options.weight_scales == "tensor":
-        return QFormat(options.weight_bits, fraction_bits(headroom * float(weight.abs().max()), options.weight_bits))
-    largest = (headroom * weight.abs().flatten(1).amax(dim=1)).tolist()
-    return QFormat(options.weight_bits, tuple(fraction_bits(each, options.weight_bits) for each in largest))
 
 
 def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
     """Formats of an array that nothing was observed of, for inputs and errors up to the magnitudes given."""
     held = weight_format(weight, options, learning=True)
     activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
-    shadow = held.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
     return LayerFormats(
         input=QFormat(INPUT_BITS, fraction_bits(inputs, INPUT_BITS)),
         standardised=activation,
         weight=held,
-        shadow=shadow,
+        shadow=shadow_format(held, options),
         accumulator_bits=options.accumulator_bits,
         pre_activation=QFormat(PRE_ACTIVATION_BITS, 10),
         output=activation,
@@ -187,7 +147,7 @@ def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str
         z_pos, z_neg = 2 * v, v + v[partners.forward]
     else:
         z_pos, z_neg = v[:n], v[-n:]
-    growth = _growth(layer.rule, z_pos) if learning else 1.0
+    grown = growth(layer.rule, z_pos) if learning else 1.0
     activation = TRANSMIT[layer.transmit]
     passed = [activation(z) if layer.pool is None else layer.pool(activation(z)) for z in (z_pos, z_neg)]
     error = torch.zeros(1)
@@ -199,41 +159,12 @@ def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str
     seen = {
         "input": torch.cat(parts),
         "standardised": x,
-        "pre_activation": growth * v,
-        "output": growth * torch.cat([torch.relu(z_pos), torch.relu(z_neg)]),
-        "transmitted": growth * torch.cat(passed),
+        "pre_activation": grown * v,
+        "output": grown * torch.cat([torch.relu(z_pos), torch.relu(z_neg)]),
+        "transmitted": grown * torch.cat(passed),
         "error": error,
         "feature": layer.features(passed[0]),
     }
     return seen, Stream(passed[0], passed[1])
 
 
-def _growth(rule: Any, z: Tensor) -> float:
-    """By how much outputs will grow: until goodness passes the larger threshold; they are never expected to shrink."""
-    if not isinstance(rule, SCFF):
-        return 1.0
-    now = float(torch.relu(z).square().mean())
-    return max(1.0, (OVERSHOOT * max(rule.theta_pos, rule.theta_neg) / max(now, 1e-12)) ** 0.5)
-
-
-def best_format(values: Tensor, bits: int) -> QFormat:
-    """The power of two that keeps the values with the least mean squared error."""
-    largest = float(values.abs().max())
-    widest = fraction_bits(largest, bits)
-    if largest == 0:
-        return QFormat(bits, widest)
-    flat = values.flatten().double()
-    tried = [frac for frac in range(widest, widest + 5) if frac <= FRAC_RANGE[1]]
-    return min((QFormat(bits, frac) for frac in tried), key=lambda form: _squared_error(flat, form))
-
-
-def _squared_error(values: Tensor, form: QFormat) -> float:
-    kept = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
-    return float((values - kept).square().sum())
-
-
-def _range(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
-    frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
-    holds = form.top * 2.0**-frac
-    clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())
-    return TensorRange(layer, tensor, form.bits, form.frac, float(values.abs().max()), float(holds.max()), clipped)

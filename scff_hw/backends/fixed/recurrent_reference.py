@@ -209,7 +209,8 @@ class IntegerRecurrent:
                 frames.append(x)
                 walks.append((direction.walk(2 * v), direction.walk(joined)))
             z = [np.concatenate([pair[half].z for pair in walks], axis=1) for half in (0, 1)]
-            errors = zip(*(self._split(each) for each in self.errors(*z, len(sequences))), strict=True)
+            found = self.errors(z[0], z[1], len(sequences))
+            errors = zip(*(self._split(each) for each in found), strict=True)
             for direction, x, (positive, negative), error in zip(self.directions, frames, walks, errors, strict=True):
                 direction.collect(x, (positive.read, negative.read), error)
             for half, kept in enumerate(passed):
@@ -277,7 +278,8 @@ class StreamingRecurrent:
         frames = [direction.inputs.standardised(half[None]) for half in (own, other) if half is not None]
         v = [direction.driven(x)[0] for x in frames]
         read = self.states
-        stepped = [direction.step(read[0], 2 * v[0]), direction.step(read[1], sum(v, np.zeros_like(v[0])))]
+        joined = v[0] if other is None else v[0] + v[1]
+        stepped = [direction.step(read[0], 2 * v[0]), direction.step(read[1], joined)]
         errors = self.layer.errors(stepped[0][0][None], stepped[1][0][None], self.sequences)
         others = frames[1] if other is not None else frames[0][:0]
         direction.collect((frames[0], others), (read[:1], read[1:]), errors)

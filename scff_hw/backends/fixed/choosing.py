@@ -1,0 +1,96 @@
+"""Choosing formats: a power of two for the values that were seen, or for the weights a layer starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.fixed.formats import FRAC_RANGE, Frac, QFormat, fraction_bits, power_of_two
+from scff_hw.core.rules import SCFF
+from scff_hw.recipes.fixed_point import FixedPoint
+
+INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
+
+OVERSHOOT = 2.0
+"""By how much goodness is expected to pass the larger threshold while a layer learns."""
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """What calibration saw of one tensor.
+
+    Attributes:
+        layer: its name.
+        largest: magnitude seen, or expected once the layer has learned.
+        holds: the format's largest number.
+        clipped: share of the values seen that the format cuts off.
+    """
+
+    layer: str
+    tensor: str
+    bits: int
+    frac: Frac
+    largest: float
+    holds: float
+    clipped: float
+
+    @property
+    def used(self) -> float:
+        """Share of the format's range that the largest value takes; above 1 where some are cut off."""
+        return self.largest / self.holds
+
+    def to_json(self) -> dict[str, Any]:
+        frac = list(self.frac) if isinstance(self.frac, tuple) else self.frac
+        figures = {"largest": self.largest, "holds": self.holds, "used": self.used, "clipped": self.clipped}
+        return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | figures
+
+
+def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
+    """The format of weights, with one scale or one an output channel."""
+    if options.weight_scale is not None:
+        return QFormat(options.weight_bits, power_of_two(options.weight_scale))
+    headroom = options.weight_headroom if learning else 1.0
+    if options.weight_scales == "tensor":
+        return QFormat(options.weight_bits, fraction_bits(headroom * float(weight.abs().max()), options.weight_bits))
+    largest = (headroom * weight.abs().flatten(1).amax(dim=1)).tolist()
+    return QFormat(options.weight_bits, tuple(fraction_bits(each, options.weight_bits) for each in largest))
+
+
+def shadow_format(weight: QFormat, options: FixedPoint) -> QFormat | None:
+    """Of what updates are summed in, at the weights' scale with more fraction bits; None without a shadow."""
+    return weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
+
+
+def growth(rule: Any, z: Tensor) -> float:
+    """By how much outputs will grow: until goodness passes the larger threshold; they are never expected to shrink."""
+    if not isinstance(rule, SCFF):
+        return 1.0
+    now = float(torch.relu(z).square().mean())
+    return max(1.0, (OVERSHOOT * max(rule.theta_pos, rule.theta_neg) / max(now, 1e-12)) ** 0.5)
+
+
+def best_format(values: Tensor, bits: int) -> QFormat:
+    """The power of two that keeps the values with the least mean squared error."""
+    largest = float(values.abs().max())
+    widest = fraction_bits(largest, bits)
+    if largest == 0:
+        return QFormat(bits, widest)
+    flat = values.flatten().double()
+    tried = [frac for frac in range(widest, widest + 5) if frac <= FRAC_RANGE[1]]
+    return min((QFormat(bits, frac) for frac in tried), key=lambda form: _squared_error(flat, form))
+
+
+def _squared_error(values: Tensor, form: QFormat) -> float:
+    kept = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
+    return float((values - kept).square().sum())
+
+
+def range_of(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
+    """What a format holds of the values seen."""
+    frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
+    holds = form.top * 2.0**-frac
+    clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())
+    return TensorRange(layer, tensor, form.bits, form.frac, float(values.abs().max()), float(holds.max()), clipped)

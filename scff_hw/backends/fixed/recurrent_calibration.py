@@ -1,0 +1,112 @@
+"""Calibration of a recurrent layer: formats for all of its arrays, from what the layer does with samples in float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.backends.fixed.choosing import (
+    FEATURE_BITS,
+    INPUT_BITS,
+    TensorRange,
+    best_format,
+    growth,
+    range_of,
+    shadow_format,
+    weight_format,
+)
+from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
+from scff_hw.core.functional import standardise
+from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, run
+from scff_hw.core.rules import SCFF, Signals
+from scff_hw.core.streams import Partners, Stream
+from scff_hw.recipes.fixed_point import FixedPoint
+
+
+@dataclass(frozen=True)
+class RecurrentCalibration:
+    """Formats by array name (`layers.1.forwards.inputs`), what they were chosen from, and what the layer passes on."""
+
+    formats: dict[str, LayerFormats]
+    ranges: list[TensorRange]
+    passed_on: Stream
+
+
+def calibrate_recurrent(
+    name: str, layer: RecurrentLayer, samples: Stream, options: FixedPoint, *, learning: bool, batch: int
+) -> RecurrentCalibration:
+    """Choose the formats of a recurrent layer, as `calibrate` does those of others.
+
+    Args:
+        name: of the layer, e.g. layers.1.
+        layer: in float, holding the weights that the fixed-point layer starts from.
+        samples: sequences; each is paired with one half a batch further.
+        batch: sequences of one update; 0: as many as are given here.
+
+    Raises:
+        UsageError: a sum could overflow its accumulator; names the array and the bits that would do.
+    """
+    seen, passed_on = _observe(layer, samples, learning, batch)
+    bits = {"input": INPUT_BITS, "pre_activation": PRE_ACTIVATION_BITS, "error": options.error_bits}
+    chosen = {tensor: best_format(values, bits.get(tensor, options.activation_bits)) for tensor, values in seen.items()}
+    shared: dict[str, Any] = {
+        tensor: chosen[tensor] for tensor in ("pre_activation", "output", "transmitted", "error")
+    } | {
+        "feature": best_format(seen["transmitted"], FEATURE_BITS),
+        "accumulator_bits": options.accumulator_bits,
+        "rounding": options.rounding,
+        "stochastic": options.stochastic,
+    }
+    read: dict[str, dict[str, Any]] = {
+        "inputs": {"input": chosen["input"], "standardised": chosen["standardised"]},
+        "hidden": {"input": chosen["output"], "standardised": chosen["state"]},
+    }
+    formats: dict[str, LayerFormats] = {}
+    ranges = [range_of(name, tensor, values, chosen[tensor]) for tensor, values in seen.items()]
+    count, steps = samples.positive.shape[:2]
+    for part, array in layer.arrays.items():
+        full, fan_in = f"{name}.{part}", array.geometry.fan_in
+        weight = weight_format(array.weight, options, learning)
+        formats[full] = LayerFormats(
+            **shared, **read[part.split(".")[1]], weight=weight, shadow=shadow_format(weight, options)
+        )
+        ranges.append(range_of(full, "weight", array.weight, weight))
+        check_sums(full, formats[full], fan_in, fan_in)
+        check_steps(full, formats[full], (batch or count) * steps if learning else None, steps)
+    return RecurrentCalibration(formats, ranges, passed_on)
+
+
+def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
+    """What every tensor of a layer holds, in float, by the steps that fixed point takes; and what is passed on."""
+    packing, raw = packed(samples, layer.features_in)
+    frames, count = standardise(raw), len(packing.order)
+    partners = Partners.cyclic(count, count // 2)
+    others = packing.partner_rows(partners)
+    single, pairs, states = [], [], []
+    for direction in layer.directions:
+        z, trace = run(direction, driven_by(direction, frames, others), packing)
+        read = trace.read.flatten(0, 1)
+        single += [direction.inputs.mvm(frames), direction.hidden.mvm(read) + direction.hidden.bias]
+        pairs.append(z)
+        states.append(torch.cat((read, trace.final.flatten(0, 1))))
+    z = torch.cat(pairs, dim=2)
+    grown = growth(layer.rule, z[:, 0]) if learning else 1.0
+    error = torch.zeros(1)
+    if isinstance(layer.rule, SCFF):
+        found = layer.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
+        # the rule averages over all steps of all sequences, an update sums steps and averages its sequences
+        error = torch.stack((found.positive, found.negative)) * (len(frames) / (batch or count))
+    passed_on = layer.forward(samples, partners)
+    assert passed_on.negative is not None
+    return {
+        "input": raw,
+        "standardised": frames,
+        "state": torch.cat(states),
+        "pre_activation": grown * torch.cat(single),
+        "output": grown * torch.relu(z),
+        "transmitted": torch.cat((passed_on.positive, passed_on.negative)),
+        "error": error,
+    }, passed_on
