@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from scipy.io import wavfile
 
 # shared machines stall now and then: a deadline would test the machine, not the code
 settings.register_profile("scff-hw", deadline=None, max_examples=40)
@@ -23,3 +25,21 @@ def real_data() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a small FSDD: each digit two tones after each other, from two speakers, fifteen takes."""
+    root = tmp_path_factory.mktemp("spoken")
+    folder = root / "free-spoken-digit-dataset" / "recordings"
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for digit in range(10):
+        for pitch, speaker in ((1.0, "george"), (1.15, "theo")):
+            for take in range(15):
+                length = int(draw.integers(900, 1800))
+                halves = 300 * pitch * (1 + np.array([digit, 9 - digit]) / 2)
+                phase = 2 * np.pi * np.cumsum(np.repeat(halves, -(-length // 2))[:length]) / 8000
+                sound = 8000 * np.sin(phase) + 800 * draw.standard_normal(length)
+                wavfile.write(folder / f"{digit}_{speaker}_{take}.wav", 8000, sound.astype(np.int16))
+    return root

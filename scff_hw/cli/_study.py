@@ -22,9 +22,9 @@ BACKPROP = "0.1"
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults or bits.")],
+    name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults, bits or controls.")],
     source: Annotated[
-        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe with plain SGD, or the folder of a finished run.")
+        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")
     ],
     profile: Annotated[
         str | None,
@@ -36,7 +36,7 @@ def study(
             "--vary",
             metavar="KEY=V1,V2,...",
             help="A key of the profile, e.g. 'device.response.step=0.001 w,0.01 w'; "
-            "bits: of the recipe, e.g. fixed_point.weight_bits=8,4.",
+            "bits: of the recipe, e.g. fixed_point.weight_bits=8,4; controls: any of the recipe.",
         ),
     ] = None,
     overrides: Overrides = None,

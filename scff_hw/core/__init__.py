@@ -7,6 +7,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.packing import Packing
 from scff_hw.core.recurrent import Direction, RecurrentLayer, make_directions
 from scff_hw.core.rules import SCFF, ForwardForward, LabelledForwardForward, Rule, Signals, register, rule_class
+from scff_hw.core.streaming import Streaming
 from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Rule",
     "Signals",
     "Stream",
+    "Streaming",
     "Telemetry",
     "contrast",
     "goodness",

@@ -52,7 +52,7 @@ def literal_recurrent_loss(
     theta_neg: float,
     penalty: float = 0.0,
 ) -> Tensor:
-    """The loss of a batch: at every step of every sequence, averaged over those.
+    """The loss of a batch: summed over the steps of a sequence, averaged over sequences.
 
     Args:
         x: `[N, T, F]`, zero behind the ends of the sequences.
@@ -66,4 +66,4 @@ def literal_recurrent_loss(
     )
     g_pos, g_neg = positive.pow(2).mean(dim=2)[going], negative.pow(2).mean(dim=2)[going]
     attract, repel = -F.logsigmoid(g_pos - theta_pos), -F.logsigmoid(theta_neg - g_neg)
-    return (attract + repel + penalty * g_pos).mean()
+    return (attract + repel + penalty * g_pos).sum() / len(x)

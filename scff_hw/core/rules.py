@@ -8,7 +8,7 @@ either call `register` or declare an entry point in the group `scff_hw.rules`; r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import ClassVar
 
@@ -73,6 +73,31 @@ class SCFF(Rule):
     def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
         """Errors as modulated outputs, of which the errors above are made: see `contrast`."""
         return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)
+
+
+@dataclass(frozen=True)
+class ShuffledSCFF(Rule):
+    """A control: SCFF with the roles of every second sample's pairs exchanged, so that nothing tells them apart.
+
+    What it learns comes from goodness drifting towards the thresholds, not from contrast. Batches are drawn in random
+    order, so which samples are exchanged is random too. A step of a sequence is a sample.
+    """
+
+    name: ClassVar[str] = "scff-shuffled"
+    theta_pos: float
+    theta_neg: float
+    penalty: float = 0.0
+
+    def errors(self, signals: Signals) -> Errors:
+        rule = SCFF(self.theta_pos, self.theta_neg, self.penalty)
+        found = modulated(rule, *_every_second_exchanged(signals.positive, signals.negative))
+        positive, negative = _every_second_exchanged(found.positive, found.negative)
+        return replace(found, positive=positive, negative=negative)
+
+
+def _every_second_exchanged(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    exchanged = (torch.arange(len(first), device=first.device) % 2 == 1).view(-1, *(1,) * (first.dim() - 1))
+    return torch.where(exchanged, second, first), torch.where(exchanged, first, second)
 
 
 @dataclass(frozen=True)
@@ -156,7 +181,7 @@ def register(rule: type[Rule]) -> type[Rule]:
     return rule
 
 
-for _rule in (SCFF, ForwardForward, LabelledForwardForward):
+for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
     register(_rule)
 
 

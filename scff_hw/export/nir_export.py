@@ -45,7 +45,7 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         The nodes by name, the steps, and how far the file's answers are from the library's, as `--json` prints them.
 
     Raises:
-        UsageError: `out` exists, or `samples` is not positive.
+        UsageError: `out` exists, `samples` is not positive, or a layer is recurrent.
         CheckpointError: not a finished run.
         DataError: the run's data set, on which the file is checked, is not there.
         ExportError: the file, read back, does not answer as the library does.
@@ -54,7 +54,7 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
     if samples < 1:
         raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
-    found = finished_run(run, data_dir)
+    found = finished_run(run, data_dir, feed_forward="NIR files")
     parts = nir_parts(found.network, found.layers, found.weight, found.bias, found.recipe.data.input_shape)
     graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(found, parts.steps))
     out.parent.mkdir(parents=True, exist_ok=True)

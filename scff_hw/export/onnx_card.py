@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from scff_hw.export.onnx_run import FinishedRun, needs_label
+from scff_hw.export.onnx_sequences import recurrent_first
 
 CARD = "README.md"
 
 ABOUT = {
     "float.onnx": "float32 throughout: any runtime",
+    "step.onnx": "float32 throughout, one frame at a time: beside a microphone",
     "integer.onnx": "the fixed-point specification's integers, step by step; features are int8, logits int32",
     "qdq.onnx": "int8 weights and activations in QuantizeLinear and DequantizeLinear: runtimes, NPU compilers",
     "qoperator.onnx": "QLinearMatMul and QLinearConv, one power of two a tensor: C generators",
@@ -28,6 +30,24 @@ reference; the table says by how much they differ. The operations that make them
   (QLinearMatMul and QLinearConv give no more), at a scale chosen on samples the hidden layers learned from;
 - QuantizeLinear goes down to -128, the reference to -127{half_up}.
 """
+
+WHOLE = """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("float.onnx")
+features, logits = session.run(["features", "logits"], {"x": x, "lengths": lengths})
+classes = logits.argmax(axis=1)"""
+
+STEPS = """\
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("step.onnx")
+carried = {{{zeros}}}
+for frame in frames:
+    outputs = ["logits", *(f"new_{{name}}" for name in carried)]
+    logits, *new = session.run(outputs, {{"x": frame[None], **carried}})
+    carried = dict(zip(carried, new))"""
 
 
 def card(run: FinishedRun, summary: dict[str, Any]) -> str:
@@ -76,6 +96,8 @@ def _files(summary: dict[str, Any]) -> str:
 
 
 def _ends(run: FinishedRun) -> str:
+    if run.recipe.data.has_sequences:
+        return _sequence_ends(run)
     data = run.recipe.data
     shape = " x ".join(map(str, data.input_shape))
     if len(data.input_shape) == 3:
@@ -105,6 +127,44 @@ def _ends(run: FinishedRun) -> str:
     return "\n".join(lines) + f"\n\n```python\n{example}\n```"
 
 
+def _sequence_ends(run: FinishedRun) -> str:
+    data, frame = run.recipe.data, run.recipe.data.mfcc
+    width, layer = data.input_shape[0], recurrent_first(run.network)
+    hop_ms = 1000 * frame.hop_samples / frame.sample_rate_hz
+    lines = [
+        f"- Input `x`: float32, N x T x {width}, any N and T of at least 1: sequences of `{data.name}`, a frame each "
+        f"{hop_ms:g} ms, of MFCC 1 to {width} in dB (the loudness, 0, is dropped; zeros where it is silent) as "
+        f"torchaudio computes them at {frame.sample_rate_hz} Hz, with {frame.mels} mel bands and windows of "
+        f"{frame.window_samples} samples, minus {_list(data.mean, 'coefficient')}, divided by "
+        f"{_list(data.std, 'coefficient')}.",
+        "- Input `lengths`: int64, N: frames of each sequence. What lies behind them changes no answer. A length "
+        "beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are zeros.",
+        f"- Output `features`: N x {run.recipe.readout_features}, what the readout reads. Output `logits`: N x "
+        f"{data.classes}; the class is the first of the largest.",
+    ]
+    text = "\n".join(lines) + f"\n\n```python\n{WHOLE}\n```"
+    if len(layer.directions) == 2:
+        return text
+    carried = f"`state`, float32, N x {layer.units}"
+    zeros = f'"state": np.zeros((1, {layer.units}), "float32")'
+    if layer.averages:
+        carried += ", `sum`, likewise, and `count`, int64, N"
+        zeros += f', "sum": np.zeros((1, {layer.units}), "float32"), "count": np.zeros(1, "int64")'
+    return (
+        f"{text}\n\n`step.onnx` takes one frame `x`, float32, N x {width}, and what is carried: {carried}. Zeros stand "
+        "before the first frame; before every other stand the outputs of the same names with `new_` before them. Its "
+        "`features` and `logits` are those of what was heard up to this frame: `float.onnx` gives the same for a "
+        f"sequence that ends there.\n\n```python\n{STEPS.format(zeros=zeros)}\n```"
+    )
+
+
+def _sequence_limits(run: FinishedRun) -> list[str]:
+    found = ["- Recurrent layers run in ONNX's Scan, which compilers for small chips may not take."]
+    if len(recurrent_first(run.network).directions) == 1:
+        found[0] += " `step.onnx` has none."
+    return [*found, "- Roundings differ from runtime to runtime, and a recurrent layer carries them from step to step."]
+
+
 def _accuracy(run: FinishedRun) -> str:
     found = f"The run's own, measured by scff-hw when it was trained: {run.accuracy:.2%} ({run.measured_on})."
     return found.replace("%", " %")
@@ -112,10 +172,12 @@ def _accuracy(run: FinishedRun) -> str:
 
 def _checks(summary: dict[str, Any]) -> str:
     versions = summary["versions"]
+    allowed = {name: file["tolerance"] for name, file in summary["files"].items() if file["held_to"] == "float"}
+    held, tolerance = " and ".join(f"`{name}`" for name in allowed), f"{max(allowed.values()):.2g}".replace("e-0", "e-")
     text = (
         f"At export, with onnx {versions['onnx']} and onnxruntime {versions['onnxruntime']}, on the first "
         f"{summary['samples']} of {summary['test_samples']} test samples, and on one sample alone: ONNX's checker "
-        "(full), strict shape inference, and the readers below. `float.onnx` had to come within 1e-5 of the "
+        f"(full), strict shape inference, and the readers below. {held} had to come within {tolerance} of the "
         "library's float32 logits, relative to the largest"
     )
     if "integer.onnx" in summary["files"]:
@@ -139,7 +201,10 @@ def _checks(summary: dict[str, Any]) -> str:
 
 
 def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
-    lines = ["- Inference only: nothing here learns. Opset 13, IR version 8; every size but the batch is fixed."]
+    open_sizes = "the batch and the steps of sequences" if run.recipe.data.has_sequences else "the batch"
+    lines = [f"- Inference only: nothing here learns. Opset 13, IR version 8; every size but {open_sizes} is fixed."]
+    if run.recipe.data.has_sequences:
+        lines += _sequence_limits(run)
     if run.fixed is not None:
         lines.append("- `float.onnx` computes in float32 with the run's weights on their grids, and rounds nothing.")
         lines.append(
@@ -161,5 +226,5 @@ def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _list(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{value:g}' for value in values)}] a channel"
+def _list(values: tuple[float, ...], each: str = "channel") -> str:
+    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{value:g}' for value in values)}] a {each}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scff_hw.core.streams import Stream
+from scff_hw.export.onnx_parts import onnx
 from scff_hw.export.onnx_readers import (
     EVALUATOR,
     Answers,
     ExportError,
+    Reader,
     TooFarError,
     checked_model,
     evaluator_samples,
@@ -33,7 +36,10 @@ CLOSE = {"qdq": 0.1, "qonnx": 0.1, "qoperator": 0.2}
 """Mean difference of a quantised graph's logits from the integer reference's, over the largest of those: beyond,
 something is wrong with the graph. Of trained networks at most 0.02 was seen; the model card has what was measured."""
 
-Expected = Callable[[NDArray[np.float32]], Answers]
+Expected = Callable[..., Answers]
+"""The library's own answers for the inputs of a `Reader`."""
+
+Readers = Callable[[Path, onnx.ModelProto], dict[str, Reader]]
 
 
 @dataclass
@@ -110,6 +116,8 @@ def check_file(
     expected: Expected,
     progress: Progress,
     units: tuple[float, float] = (1.0, 1.0),
+    tolerance: float = FLOAT_TOLERANCE,
+    readers: Readers = readers,
 ) -> dict[str, dict[str, Any]]:
     """Read a file with every reader, on the first `count` samples and on one alone; figures by reader.
 
@@ -119,6 +127,8 @@ def check_file(
         demand: "float", "integer", or a dialect of `CLOSE`.
         expected: the library's own answers.
         units: by which features and logits of the file are multiplied before they are compared.
+        tolerance: of a float graph.
+        readers: makes the readers of the file.
 
     Raises:
         ExportError: the file is not valid ONNX, a reader cannot compute it, or its answers are not good enough.
@@ -132,28 +142,36 @@ def check_file(
     bounds = [(0, 1), *((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))]
     for start, stop in bounds:
         indices = torch.arange(start, stop)
-        x = samples.batch(indices).positive.numpy()
+        inputs = arrays(samples.batch(indices))
         labels = samples.labels[indices].numpy()
-        wanted = expected(x)
+        wanted = expected(*inputs)
         for name, read in reading.items():
             mine = slice(0, max(limits[name] - start, 0))
-            if not len(x[mine]):
+            if not len(labels[mine]):
                 continue
-            features, logits = _answers(name, read, x[mine], path)
+            features, logits = _answers(name, read, [each[mine] for each in inputs], path)
             answers = (features * units[0], logits * units[1]) if demand in CLOSE else (features, logits)
             if stop - start == 1 and (start, stop) == bounds[0]:
                 # one sample alone: the batch is open; what it gives is measured below
-                judge(path.name, name, demand, _one(answers, wanted, labels))
+                judge(path.name, name, demand, _one(answers, wanted, labels), tolerance)
                 continue
             found.setdefault(name, Difference()).add(answers, (wanted[0][mine], wanted[1][mine]), labels[mine])
-            progress.advance(len(x[mine]))
+            progress.advance(len(labels[mine]))
     for name, difference in found.items():
-        judge(path.name, name, demand, difference)
+        judge(path.name, name, demand, difference, tolerance)
     progress.finish()
     return {name: difference.to_json() for name, difference in found.items()}
 
 
-def judge(file: str, reader: str, demand: str, found: Difference) -> None:
+def arrays(samples: Stream) -> list[NDArray[Any]]:
+    """Samples as the inputs of a graph: `x`, and of sequences their lengths."""
+    x = samples.positive.numpy()
+    return [x] if samples.lengths is None else [x, samples.lengths.numpy()]
+
+
+def judge(
+    file: str, reader: str, demand: str, found: Difference, tolerance: float = FLOAT_TOLERANCE
+) -> None:
     """Refuse answers that are not good enough.
 
     Raises:
@@ -167,19 +185,17 @@ def judge(file: str, reader: str, demand: str, found: Difference) -> None:
             f"{who}: {found.features} of {found.of_features} features and {found.logits} of {found.of_logits} logits "
             "differ from the integer reference."
         )
-    if demand == "float" and found.relative > FLOAT_TOLERANCE:
-        raise ExportError(
-            f"{who}: logits differ by {found.relative:.2g} of the largest, more than {FLOAT_TOLERANCE:g}."
-        )
+    if demand == "float" and found.relative > tolerance:
+        raise ExportError(f"{who}: logits differ by {found.relative:.2g} of the largest, more than {tolerance:.2g}.")
     if demand in CLOSE and found.samples > 1 and found.mean > CLOSE[demand]:
         raise TooFarError(
             f"{who}: logits differ by {found.mean:.2g} of the largest on average, more than {CLOSE[demand]:g}."
         )
 
 
-def _answers(name: str, read: Callable[..., Answers], x: NDArray[np.float32], path: Path) -> Answers:
+def _answers(name: str, read: Reader, inputs: Sequence[NDArray[Any]], path: Path) -> Answers:
     try:
-        return read(x)
+        return read(*inputs)
     except Exception as error:  # each runtime raises errors of its own
         raise ExportError(f"{name} cannot compute {path.name} ({' '.join(str(error).split())[:300]}).") from error
 

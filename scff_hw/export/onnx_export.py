@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError
 from scff_hw.export.folder import appearing, check_out
 from scff_hw.export.onnx_card import CARD, card
-from scff_hw.export.onnx_check import Expected, check_file
+from scff_hw.export.onnx_check import FLOAT_TOLERANCE, Expected, Readers, check_file
 from scff_hw.export.onnx_float import float_model
 from scff_hw.export.onnx_parts import onnx
-from scff_hw.export.onnx_readers import Answers, TooFarError
-from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+from scff_hw.export.onnx_readers import Answers, TooFarError, readers, stepwise_readers
+from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx_sequences import one_step, recurrent_first, whole_sequences
 from scff_hw.training.progress import Progress, SilentProgress
 
 SAMPLES = 200
@@ -27,6 +29,12 @@ SAMPLES = 200
 
 SCALE_SAMPLES = 64
 """Samples, of those that hidden layers learned from, that the 8-bit products of QOperator get their scale by."""
+
+ROUNDINGS, MOST_TOLERANCE = 10, 1e-3
+"""A recurrent layer can amplify roundings from step to step, so its graphs may be as many times as far from the library
+as float32 is from float64 there; but no further than this, of the largest logit."""
+
+INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,15 @@ class Planned:
     Attributes:
         demand: what it is held to; see `check_file`.
         units: of its features and logits, in steps of the integers expected.
+        tolerance, readers: see `check_file`.
     """
 
     model: onnx.ModelProto
     demand: str
     expected: Expected
     units: tuple[float, float] = (1.0, 1.0)
+    tolerance: float = FLOAT_TOLERANCE
+    readers: Readers = readers
 
 
 def export_onnx(
@@ -61,7 +72,7 @@ def export_onnx(
         The figures of every check, as `scff-hw export onnx --json` prints them.
 
     Raises:
-        UsageError: `out` is not empty, or `samples` is not positive.
+        UsageError: `out` is not empty, `samples` is not positive, or a recurrent network is in fixed point.
         CheckpointError: not a finished run.
         DataError: the run's data set, on which files are checked, is not there.
         ExportError: a file failed a check.
@@ -79,7 +90,17 @@ def export_onnx(
             path = folder / name
             path.write_bytes(file.model.SerializeToString(deterministic=True))
             try:
-                figures = check_file(path, file.demand, found.test, count, file.expected, progress, file.units)
+                figures = check_file(
+                    path,
+                    file.demand,
+                    found.test,
+                    count,
+                    file.expected,
+                    progress,
+                    file.units,
+                    file.tolerance,
+                    file.readers,
+                )
             except TooFarError as error:
                 if file.demand != "qoperator":
                     raise
@@ -88,6 +109,8 @@ def export_onnx(
                 path.unlink()
                 continue
             files[name] = {"bytes": path.stat().st_size, "held_to": file.demand, "readers": figures}
+            if file.demand == "float":
+                files[name]["tolerance"] = file.tolerance
         summary = {
             "run": str(run),
             "out": str(out),
@@ -109,6 +132,8 @@ def export_onnx(
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     """The files of a run, and why others are left out, both by name."""
+    if run.recipe.data.has_sequences:
+        return _plan_sequences(run)
     shape = run.recipe.data.input_shape
     model = float_model(run.network, run.layers, run.weight, run.bias, shape, metadata(run, "float"))
 
@@ -119,9 +144,29 @@ def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     planned = {"float.onnx": Planned(model, "float", as_float)}
     if run.fixed is None:
         reason = f"The run is on the {run.backend} backend; integers need a run on the fixed one."
-        return planned, dict.fromkeys(("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx"), reason)
+        return planned, dict.fromkeys(INTEGER_FILES, reason)
     more, left_out = _plan_fixed(run)
     return planned | more, left_out
+
+
+def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    parts = run.network, run.layers, run.weight, run.bias
+
+    def as_float(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
+        features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
+        return features.numpy(), logits.numpy()
+
+    few = run.test.batch(torch.arange(min(SCALE_SAMPLES, len(run.test))))
+    allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
+    model = whole_sequences(*parts, metadata(run, "sequences"))
+    planned = {"float.onnx": Planned(model, "float", as_float, tolerance=allowed)}
+    left_out: dict[str, str] = dict.fromkeys(INTEGER_FILES, "Recurrent layers are exported in floating point only.")
+    if len(recurrent_first(run.network).directions) == 2:
+        left_out["step.onnx"] = "The second direction starts at a sequence's end, before which it has no step."
+    else:
+        model = one_step(*parts, metadata(run, "step"))
+        planned["step.onnx"] = Planned(model, "float", as_float, tolerance=allowed, readers=stepwise_readers)
+    return planned, left_out
 
 
 def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:

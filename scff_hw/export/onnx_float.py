@@ -50,20 +50,29 @@ def float_model(
     graph = Graph()
     value, features = Value(INPUT, tuple(shape)), []
     for index, layer in enumerate(feed_forward(network)[: max(layers) + 1]):
-        value = _layer(graph, value, layer, f"layers.{index + 1}")
+        value = float_layer(graph, value, layer, f"layers.{index + 1}")
         if index in layers:
             features.append(float_features(graph, value, layer.readout_pool))
-    width = sum(each.size for each in features)
-    read = graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1)
-    readout = [_named(graph, weight, "readout.weight"), _named(graph, bias, "readout.bias")]
-    graph.op("Gemm", read, *readout, name=LOGITS, transB=1)
+    width = read_out(graph, features, weight, bias)
     outputs = {FEATURES: (width, TensorProto.FLOAT), LOGITS: (len(bias), TensorProto.FLOAT)}
     return graph.model("scff_float", shape, outputs, metadata, "SCFF network and linear readout in float32")
 
 
-def standardised(graph: Graph, x: Value) -> Value:
-    """Zero mean and unit unbiased standard deviation for every sample."""
-    centred, energy = _centred(graph, x)
+def read_out(graph: Graph, features: Sequence[Value], weight: Tensor, bias: Tensor) -> int:
+    """Add the outputs: features side by side, and the logits of them; how many features there are."""
+    read = graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1)
+    readout = named(graph, weight, "readout.weight"), named(graph, bias, "readout.bias")
+    graph.op("Gemm", read, *readout, name=LOGITS, transB=1)
+    return sum(each.size for each in features)
+
+
+def standardised(graph: Graph, x: Value, axes: Sequence[int] | None = None) -> Value:
+    """Zero mean and unit unbiased standard deviation for every sample.
+
+    Args:
+        axes: of the dimensions of `x`, where there are open ones besides the batch.
+    """
+    centred, energy = _centred(graph, x, axes or x.axes)
     variance = graph.op("Div", energy, np.array(max(x.size - 1, 1), F32))
     std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
     return Value(graph.op("Div", centred, std), x.shape)
@@ -102,20 +111,21 @@ def float_features(graph: Graph, output: Value, pool: Pool | None) -> Value:
     return standardised(graph, flat(graph, pooled(graph, output, pool)))
 
 
-def _layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
+def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
+    """What a layer passes on; its arrays are named after `name`."""
     dense = isinstance(layer.array.geometry, Dense)
     x = flat(graph, x) if dense else x
-    weight = _named(graph, layer.array.weight, f"{name}.weight")
+    weight = named(graph, layer.array.weight, f"{name}.weight")
     bias = layer.array.bias
     units = len(bias)
     if not layer.makes_pairs:
         x = standardised(graph, reflected(graph, x, layer.padding))
-        parts = (x.name, weight, _named(graph, bias, f"{name}.bias"))
+        parts = (x.name, weight, named(graph, bias, f"{name}.bias"))
         u = graph.op("Gemm", *parts, transB=1) if dense else graph.op("Conv", *parts)
         z = Value(u, _shape(x, layer, units))
     else:
         x = reflected(graph, standardised(graph, x), layer.padding)
-        centred, energy = _centred(graph, x)
+        centred, energy = _centred(graph, x, x.axes)
         # a sample paired with itself: twice its energy over twice its values
         variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
         std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
@@ -134,12 +144,13 @@ def _shape(x: Value, layer: PairLayer, units: int) -> tuple[int, ...]:
     return (units, *(side - geometry.kernel + 1 for side in x.shape[1:]))
 
 
-def _centred(graph: Graph, x: Value) -> tuple[str, str]:
+def _centred(graph: Graph, x: Value, axes: Sequence[int]) -> tuple[str, str]:
     """The centred values of each sample, and the sum of their squares, of the same rank."""
-    centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1))
-    axes = np.array(x.axes, dtype=np.int64)
-    return centred, graph.op("ReduceSum", graph.op("Mul", centred, centred), axes, keepdims=1)
+    centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=list(axes), keepdims=1))
+    squares = graph.op("Mul", centred, centred)
+    return centred, graph.op("ReduceSum", squares, np.array(axes, dtype=np.int64), keepdims=1)
 
 
-def _named(graph: Graph, values: Tensor, name: str) -> str:
+def named(graph: Graph, values: Tensor, name: str) -> str:
+    """The name of an initialiser that holds float32 `values`."""
     return graph.constant(values.detach().cpu().float().numpy(), name=name)

@@ -1,7 +1,7 @@
 """A graph under construction: nodes, initialisers and the shapes of values, for the exporters of this package.
 
-Everything is opset 13 and IR version 8, which runtimes have read since 2020. The batch is the one dimension that
-stays open; every other size is a constant of the graph.
+Everything is opset 13 and IR version 8, which runtimes have read since 2020. The batch, and the steps of sequences,
+stay open; every other size is a constant of the graph.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from scff_hw.export.onnx_parts import TensorProto, helper, numpy_helper, onnx
 OPSET = 13
 IR_VERSION = 8
 
-INPUT, FEATURES, LOGITS = "x", "features", "logits"
-BATCH = "N"
+INPUT, LENGTHS, FEATURES, LOGITS = "x", "lengths", "features", "logits"
+BATCH, STEPS = "N", "T"
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,15 @@ class Value:
 
 
 class Graph:
-    """Collects nodes and initialisers; equal constants are stored once."""
+    """Collects nodes and initialisers; equal constants are stored once.
 
-    def __init__(self, domains: Mapping[str, int] | None = None) -> None:
+    Args:
+        domains: versions of operator sets besides ONNX's own.
+        prefix: of numbered names, which must differ between a graph and the bodies of its nodes.
+    """
+
+    def __init__(self, domains: Mapping[str, int] | None = None, prefix: str = "") -> None:
+        self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: dict[str, onnx.TensorProto] = {}
         self.declared: list[onnx.ValueInfoProto] = []
@@ -63,7 +69,7 @@ class Graph:
         array = np.asarray(value, dtype=dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = name or f"c{len(self._constants)}"
+            self._constants[key] = name or f"{self._prefix}c{len(self._constants)}"
             self.initialisers[self._constants[key]] = numpy_helper.from_array(array, self._constants[key])
         return self._constants[key]
 
@@ -77,7 +83,7 @@ class Graph:
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         if not name:
             self._count += 1
-            name = f"{kind.lower()}{self._count}"
+            name = f"{self._prefix}{kind.lower()}{self._count}"
         self.nodes.append(helper.make_node(kind, names, [name], name=f"{name}_node", domain=domain, **attributes))
         return name
 
@@ -104,11 +110,22 @@ class Graph:
         found = [
             helper.make_tensor_value_info(each, kind, [BATCH, width]) for each, (width, kind) in outputs.items()
         ]
+        return self.whole(name, [x], found, metadata, description)
+
+    def whole(
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+        metadata: Mapping[str, str],
+        description: str,
+    ) -> onnx.ModelProto:
+        """The finished model, of any inputs and outputs."""
         graph = helper.make_graph(
             self.nodes,
             name,
-            [x],
-            found,
+            inputs,
+            outputs,
             list(self.initialisers.values()),
             doc_string=description,
             value_info=self.declared,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from scff_hw.errors import ExportError
 from scff_hw.export.onnx_graph import BATCH, FEATURES, INPUT, LOGITS
 from scff_hw.export.onnx_parts import OpRun, ReferenceEvaluator, onnx, onnxruntime
+from scff_hw.export.onnx_sequences import CARRIED
 
 Answers = tuple[NDArray[Any], NDArray[Any]]
-Reader = Callable[[NDArray[np.float32]], Answers]
-"""From samples `[N, ...]` to features and logits."""
+Reader = Callable[..., Answers]
+"""From samples `[N, ...]`, or sequences `[N, T, F]` and their lengths, to features and logits."""
+
+Run = Callable[[Sequence[str], dict[str, NDArray[Any]]], list[Any]]
+"""From names of outputs, and inputs by name, to these outputs."""
 
 EVALUATOR_POOLED, EVALUATOR_LEAST = 60_000, 10
 """Pooled values that the evaluator is asked for, since it takes some 10 to 50 microseconds for each; and samples that
@@ -88,33 +92,68 @@ def evaluator_samples(model: onnx.ModelProto) -> int:
 
 
 def readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
-    """Whatever can compute the file, by name; a graph with operators of others' only the evaluator."""
+    """Whatever can compute the file, by name; a graph with operators of others' only the evaluator.
+
+    Each takes the inputs of the graph, in its order.
+    """
+    names = [each.name for each in model.graph.input]
+    return {name: _reader(run, names) for name, run in _runs(path, model).items()}
+
+
+def stepwise_readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
+    """The same of a file of one step, which each sequence goes through frame by frame, to its end."""
+    carried = {each.name: each for each in model.graph.input if each.name in CARRIED}
+    return {name: _stepwise(run, carried) for name, run in _runs(path, model).items()}
+
+
+def _runs(path: Path, model: onnx.ModelProto) -> dict[str, Run]:
     evaluator = ReferenceEvaluator(model, new_ops=[Quant, DequantizeLinear])
-    found = {EVALUATOR: _reader(lambda x: evaluator.run([FEATURES, LOGITS], {INPUT: x}))}
+    found: dict[str, Run] = {EVALUATOR: lambda outputs, inputs: list(evaluator.run(list(outputs), inputs))}
     if all(not each.domain for each in model.opset_import):
         for name, level in (
             (OPTIMISED, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL),
             (PLAIN, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL),
         ):
-            found[name] = _reader(_session(path, level))
+            found[name] = _session(path, level)
     return found
 
 
-def _session(path: Path, level: Any) -> Callable[[NDArray[np.float32]], Any]:
+def _session(path: Path, level: Any) -> Run:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run([FEATURES, LOGITS], {INPUT: x})
+    return lambda outputs, inputs: list(session.run(list(outputs), inputs))
 
 
-def _reader(run: Callable[[NDArray[np.float32]], Any]) -> Reader:
-    def read(x: NDArray[np.float32]) -> Answers:
-        features, logits = run(x)
+def _reader(run: Run, names: Sequence[str]) -> Reader:
+    def read(*inputs: NDArray[Any]) -> Answers:
+        features, logits = run([FEATURES, LOGITS], dict(zip(names, inputs, strict=True)))
         return np.asarray(features), np.asarray(logits)
 
     return read
+
+
+def _stepwise(run: Run, carried: dict[str, onnx.ValueInfoProto]) -> Reader:
+    def read(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
+        held = {name: _zeros(each, len(x)) for name, each in carried.items()}
+        answers: list[NDArray[Any]] = []
+        for step in range(int(lengths.max())):
+            going = lengths > step
+            inputs = {INPUT: x[going, step]} | {name: value[going] for name, value in held.items()}
+            found = run([FEATURES, LOGITS, *(CARRIED[name] for name in carried)], inputs)
+            answers = answers or [np.zeros((len(x), *each.shape[1:]), each.dtype) for each in found[:2]]
+            for value, new in zip([*answers, *held.values()], found, strict=True):
+                value[going] = new
+        return answers[0], answers[1]
+
+    return read
+
+
+def _zeros(value: onnx.ValueInfoProto, rows: int) -> NDArray[Any]:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+    return np.zeros((rows, *(int(each) for each in _dims(value)[1:])), kind)
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.core.rules import rule_class
+from scff_hw.core.streams import Stream
 from scff_hw.errors import CheckpointError, MissingPartError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
-from scff_hw.training.build import build_network, frozen
+from scff_hw.training.build import build_network, frozen, weights_of
 from scff_hw.training.calibration import load_formats
 from scff_hw.training.features import PlainSamples
 from scff_hw.training.run_context import plain_samples, recipe_dataset
@@ -81,10 +82,14 @@ class FinishedRun:
     fixed: FixedRun | None
 
 
-def finished_run(path: Path, data_dir: Path | None = None) -> FinishedRun:
+def finished_run(path: Path, data_dir: Path | None = None, *, feed_forward: str = "") -> FinishedRun:
     """Read a run folder that `scff-hw train` finished.
 
+    Args:
+        feed_forward: what is made of networks without recurrent layers only, for the refusal of others.
+
     Raises:
+        UsageError: a recurrent network, where such is refused, or in fixed point.
         CheckpointError: not a run, not finished, or its weights are not those of its recipe.
         DataError: its data set is not there.
         MissingPartError: a run in fixed point, and brevitas is not installed.
@@ -94,9 +99,16 @@ def finished_run(path: Path, data_dir: Path | None = None) -> FinishedRun:
     if (status := details.get("status")) != "done":
         raise CheckpointError(f"The run in {path} must be finished to be exported, but it is {status}.")
     recipe = load_recipe(str(path / RECIPE))
+    seed, backend = details["seed"], details["backend"]
+    if recipe.data.has_sequences and feed_forward:
+        raise UsageError(f"{feed_forward} are of feed-forward layers. Got the recurrent layer of {path} instead.")
+    if recipe.data.has_sequences and backend == "fixed":
+        raise UsageError(
+            "ONNX files of recurrent layers are in floating point. "
+            f"Got {path} on 'fixed' instead; train it with --backend float."
+        )
     summary = folder.read_json(SUMMARY)
     tensors, _ = read_tensors(path / WEIGHTS)
-    seed, backend = details["seed"], details["backend"]
     try:
         network = build_network(frozen(recipe), FloatBackend(), tensors)
         weight, bias = tensors["readout.weight"], tensors["readout.bias"]
@@ -134,11 +146,25 @@ def needs_label(recipe: Recipe) -> bool:
     return rule_class(recipe.training.rule.name).needs_labels
 
 
-def float_answers(run: FinishedRun, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What the library itself gives in float32 for samples `[N, ...]`: features `[N, F]`, logits `[N, classes]`."""
+def float_answers(run: FinishedRun, x: Tensor | Stream) -> tuple[Tensor, Tensor]:
+    """What the library itself gives in float32 for samples `[N, ...]`, or sequences as a stream.
+
+    Returns:
+        Features `[N, F]` and logits `[N, classes]`.
+    """
     with torch.no_grad():
         features = run.network.features(x, run.layers)
         return features, torch.addmm(run.bias, features, run.weight.T)
+
+
+def rounding_of_float32(run: FinishedRun, x: Stream) -> float:
+    """How far the library's logits in float32 are from those in float64, over the largest of these."""
+    network = build_network(frozen(run.recipe), FloatBackend("float64"), weights_of(run.network))
+    with torch.no_grad():
+        features = network.features(replace(x, positive=x.positive.double()), run.layers)
+        exact = torch.addmm(run.bias.double(), features, run.weight.double().T)
+    scale = float(exact.abs().max()) or 1.0
+    return float((float_answers(run, x)[1] - exact).abs().max()) / scale
 
 
 def _fixed(path: Path, folder: RunFolder, recipe: Recipe, seed: int, tensors: dict[str, Any]) -> FixedRun:

@@ -48,7 +48,7 @@ def recipe_keys() -> tuple[Key, ...]:
 
 @cache
 def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
-    """Every key of a document, in the order of the schema; a key of both layer kinds occurs once a kind."""
+    """Every key of a document, in the order of the schema; a key of several layer kinds occurs once a kind."""
     schema = model.model_json_schema()
     return tuple(_walk(schema, schema["$defs"], (), None))
 

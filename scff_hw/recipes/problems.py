@@ -13,7 +13,7 @@ from scff_hw.recipes.keys import ANY, Key, child_names, find_key
 from scff_hw.recipes.schema import Recipe
 from scff_hw.recipes.yamltext import KeyPath, show
 
-LAYER_KINDS = ("dense", "conv2d")
+LAYER_KINDS = ("dense", "conv2d", "recurrent")
 
 
 def describe_problems(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scff_hw.recipes.keys import Key, recipe_keys
 from scff_hw.recipes.loader import list_recipes
+from scff_hw.recipes.problems import LAYER_KINDS
 
 _INTRODUCTION = """\
 # Recipes
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def _grouped() -> list[list[Key]]:
-    """Keys in the order of the schema, those that both kinds of layer have together."""
+    """Keys in the order of the schema, those that several kinds of layer have together."""
     groups: dict[str, list[Key]] = {}
     for key in recipe_keys():
         groups.setdefault(key.dotted, []).append(key)
@@ -68,8 +69,8 @@ def _row(keys: list[Key]) -> str:
     allowed, meaning = key.allowed, key.description
     if key.path == ("layers", "*", "kind"):
         allowed, meaning = "one of " + ", ".join(entry.allowed for entry in keys), kinds
-    elif key.layer_kind and len(keys) == 1:
-        meaning = f"{key.layer_kind} only: {meaning}"
+    elif key.layer_kind and len(keys) < len(LAYER_KINDS):
+        meaning = f"{' and '.join(entry.layer_kind or '' for entry in keys)} only: {meaning}"
     default = "required" if key.default is None else f"`{key.default}`"
     if key.default == "the defaults below":
         default = key.default

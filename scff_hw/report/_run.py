@@ -66,12 +66,15 @@ class Run:
     def weight(self, layer: int = 1, *, initial: bool = False) -> np.ndarray:
         """Return a layer's weights, float32 [units, inputs] or [channels, inputs, kernel, kernel].
 
+        Of a recurrent layer, those that its first direction reads frames by.
+
         Raises CheckpointError where the run folder has no such weights.
         """
         from safetensors import SafetensorError, safe_open
 
         path = self.path / ("initial.safetensors" if initial else "weights.safetensors")
-        key = f"layers.{layer}.weight"
+        recurrent = self.recipe["layers"][layer - 1]["kind"] == "recurrent"
+        key = f"layers.{layer}.forwards.inputs.weight" if recurrent else f"layers.{layer}.weight"
         try:
             # Through torch: NumPy has no bfloat16.
             with safe_open(path, framework="pt") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,11 @@ class Lab:
 
     def fit(self, network: Network) -> Readout:
         """The recipe's readout, fitted on what the network answers to the labelled training part."""
+        *_, readout = self.fitting(network)
+        return readout
+
+    def fitting(self, network: Network) -> Iterator[Readout]:
+        """The same readout after each of its epochs."""
         recipe = self.recipe.readout
         samples = self.samples("train")
         source = feature_source(
@@ -147,7 +152,13 @@ class Lab:
         readout = Readout(self.recipe.readout_features, self.classes, recipe, self.seed, torch.device("cpu"))
         for epoch in range(recipe.epochs):
             readout.train_epoch(source, samples.labels, epoch)
-        return readout
+            yield readout
+
+    def accuracies(self, network: Network) -> list[float]:
+        """Accuracy after each epoch of a readout fitted on this very network."""
+        samples = self.samples("test")
+        source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
+        return [readout.accuracy(source, samples.labels) for readout in self.fitting(network)]
 
     def accuracy(self, network: Network, readout: Readout) -> float:
         """Share of the test part (or of held-out samples) that is classified right."""

@@ -30,11 +30,13 @@ class Variant:
         values: text by varied key.
         labels: columns of the table that tell it from others, the varied keys among them.
         parameters: what a point needs to be measured there.
+        recipe: as it is there, where the study varies any of its keys.
     """
 
     values: dict[str, str]
     labels: dict[str, str]
     parameters: dict[str, Any]
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Request:
     @property
     def hardware(self) -> str:
         """Name of the hardware."""
-        return "fixed point" if self.profile is None else self.profile.name
+        if self.profile is not None:
+            return self.profile.name
+        return "float" if self.variants[0].recipe is not None else "fixed point"
 
     @property
     def subject(self) -> str:
@@ -93,7 +97,7 @@ class Request:
             what: further parameters.
             labels: columns of the study's own; the same ones for every point.
         """
-        parameters: dict[str, Any] = {"recipe": _float_recipe(self.recipe), "seed": seed, "method": method}
+        parameters: dict[str, Any] = {"recipe": without_formats(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
             parameters["run"] = self.run
         if self.data_dir is not None:
@@ -112,7 +116,7 @@ class Request:
         if self.profile is None:
             hardware = {"recipe": dump_recipe(self.recipe)}
         else:
-            hardware = {"recipe": _float_recipe(self.recipe), "profile": dump_profile(self.profile)}
+            hardware = {"recipe": without_formats(self.recipe), "profile": dump_profile(self.profile)}
         return {"study": self.study} | hardware | {"run": self.run}
 
 
@@ -171,6 +175,21 @@ def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]
     return tuple(variants)
 
 
+def recipe_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
+    """Recipes: every combination of `key=v1,v2,...` texts, keys being any of a recipe, last key fastest.
+
+    Raises:
+        UsageError: no `=`, no value, a key given twice.
+        RecipeError: an unknown key, a value that is not allowed there.
+    """
+    text, variants = dump_recipe(recipe), []
+    for values in _places(vary, "layers.1.units=100,500"):
+        changes = [f"{key}={value}" for key, value in values.items()]
+        varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
+        variants.append(Variant(values, values, {}, varied))
+    return tuple(variants)
+
+
 def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
     """Every combination of the values of `key=v1,v2,...` texts: text by key."""
     axes: dict[str, list[str]] = {}
@@ -187,8 +206,8 @@ def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
         yield dict(zip(axes, chosen, strict=True))
 
 
-def _float_recipe(recipe: Recipe) -> str:
-    """The recipe without formats of fixed point, so that float is measured once for all of them."""
+def without_formats(recipe: Recipe) -> str:
+    """A recipe's text without formats of fixed point, so that float is measured once for all of them."""
     return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
 
 

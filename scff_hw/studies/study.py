@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scff_hw.backends.analog import DEFAULT_PROFILE
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
-from scff_hw.studies import bits, drift, faults, noise
+from scff_hw.studies import bits, controls, drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
 from scff_hw.studies.lab import Lab
-from scff_hw.studies.request import FIXED_POINT, Request, fixed_point_grid, grid, read_source
+from scff_hw.studies.request import FIXED_POINT, Request, fixed_point_grid, grid, read_source, recipe_grid
 from scff_hw.studies.table import as_csv, summarised
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.run_folder import versions, write_json
@@ -37,7 +37,7 @@ class Study:
         points: what to measure.
         measure: measures one point; gradients are off.
         panels: plots of all rows.
-        on_devices: its hardware is a profile, simulated; else the recipe's section `fixed_point`.
+        hardware: "profile", a device that is simulated; "fixed_point", that section of the recipe; "float", none.
     """
 
     title: str
@@ -46,14 +46,22 @@ class Study:
     points: Callable[[Request], list[Point]]
     measure: Callable[[Lab], list[Row]]
     panels: Callable[[Request, Sequence[Row]], list[Panel]]
-    on_devices: bool = True
+    hardware: Literal["profile", "fixed_point", "float"] = "profile"
+
+    @property
+    def on_devices(self) -> bool:
+        """Whether devices are simulated."""
+        return self.hardware == "profile"
 
 
 STUDIES = {
     "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
     "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
     "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
-    "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, on_devices=False),
+    "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, "fixed_point"),
+    "controls": Study(
+        "Controls", controls.EXPLANATION, controls.check, controls.points, controls.measure, controls.panels, "float"
+    ),
 }
 NAMES = tuple(STUDIES)
 
@@ -75,7 +83,8 @@ def request_study(
     Args:
         source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
         profile: None for "ideal", and for a study that is not on devices.
-        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe below `fixed_point`.
+        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe: below `fixed_point`, or
+            any where the study is in float.
         seeds: how many; from 0, or from the run's.
         backprop_rate: of analog SGD, None for no backpropagation; a study that is not on devices has none.
 
@@ -90,10 +99,12 @@ def request_study(
     if study.on_devices:
         hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary)
     elif profile is None:
-        hardware, variants, backprop_rate = None, fixed_point_grid(recipe, vary), None
+        make = fixed_point_grid if study.hardware == "fixed_point" else recipe_grid
+        hardware, variants, backprop_rate = None, make(recipe, vary), None
     else:
+        what = f"its hardware is the recipe's section {FIXED_POINT}"
         raise UsageError(
-            f"The study {name} takes no --profile: its hardware is the recipe's section {FIXED_POINT}. "
+            f"The study {name} takes no --profile: {what if study.hardware == 'fixed_point' else 'it is in float'}. "
             f"Got --profile {profile} instead."
         )
     first = 0 if run is None else run["seed"]

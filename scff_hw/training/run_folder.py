@@ -37,6 +37,11 @@ CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
 
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 @dataclass(frozen=True)
 class Position:
     """Where a run stands: in `stage`, before batch `batch` of epoch `epoch` (both 0-based)."""

@@ -17,6 +17,7 @@ from scff_hw.backends.fixed.formats import FRAC_RANGE, check_sums, fraction_bits
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.rules import SCFF
+from scff_hw.core.streams import Stream
 from scff_hw.data import load
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import load_profile
@@ -273,7 +274,7 @@ def test_formats_are_chosen_in_plain_python_too() -> None:
         return PairLayer(array, SCFF(1.0, 2.0), makes_pairs=True)
 
     network = Network([layer(20, 10), layer(10, 8)])
-    found = calibrate(network, torch.randn(40, 20, generator=draw), recipe().fixed_point, batch=20)
+    found = calibrate(network, Stream(torch.randn(40, 20, generator=draw)), recipe().fixed_point, batch=20)
     assert list(found.formats) == ["layers.1", "layers.2"]
     assert all(isinstance(form, LayerFormats) for form in found.formats.values())
 

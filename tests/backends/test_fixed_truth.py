@@ -80,7 +80,8 @@ def make(case: Case, rule: SCFF, generator: torch.Generator) -> tuple[PairLayer,
         array = FloatBackend().array(weight, bias, case.geometry, Optimisation("sgd", 2.0**-RATE_SHIFT))
         return PairLayer(array, rule, **parts)
 
-    formats = calibrate(Network([layer(weight)]), torch.cat([first, second]), options, batch=N).formats["layers.1"]
+    seen = Stream(torch.cat([first, second]))
+    formats = calibrate(Network([layer(weight)]), seen, options, batch=N).formats["layers.1"]
     scale = 2.0**-formats.weight.one
     weight = torch.round(weight / scale) * scale
     kernel = case.geometry.kernel if isinstance(case.geometry, Conv2d) else None

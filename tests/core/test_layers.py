@@ -83,7 +83,7 @@ def test_ten_steps_of_each_layer_equal_the_literal_algorithm(
             drawn = algorithms[index] == "m" and used
             shifts.append(int(torch.randint(1, 6, (1,), generator=draws)) if drawn else 1)
         literal_step(literals[: layer + 1], x, shifts, optimiser)
-    found, truth = network.layers[layer].array, literals[layer]
+    found, truth = network.arrays[f"layers.{layer + 1}"], literals[layer]
     torch.testing.assert_close(found.weight, truth.weight.detach(), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(found.bias, truth.bias.detach(), rtol=1e-6, atol=1e-8)
 
@@ -96,7 +96,8 @@ def test_layers_learning_together_see_each_other_from_before_the_update() -> Non
     for layer in range(3):
         alone, _ = build("mpm")
         alone.learn(Stream(x), {layer}, generator(0, "partners"))
-        assert torch.equal(together.layers[layer].array.weight, alone.layers[layer].array.weight)
+        name = f"layers.{layer + 1}"
+        assert torch.equal(together.arrays[name].weight, alone.arrays[name].weight)
 
 
 def test_inference_passes_on_what_a_sample_paired_with_itself_gives() -> None:

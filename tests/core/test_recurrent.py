@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation, make_backend
-from scff_hw.core import SCFF, Direction, Packing, Partners, RecurrentLayer, make_directions, standardise
+from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
+from scff_hw.core import SCFF, Direction, Packing, Partners, RecurrentLayer, Stream, make_directions, standardise
 from scff_hw.core.literal_recurrent import LiteralDirection, literal_recurrent_loss
 from scff_hw.errors import UsageError
 
@@ -29,6 +29,10 @@ def batch(lengths: list[int], features: int = 3, steps: int | None = None, seed:
     for sequence, length in zip(x, lengths, strict=True):
         sequence[length:] = 0
     return x, torch.tensor(lengths)
+
+
+def final(layer: RecurrentLayer, x: Tensor, lengths: Tensor) -> Tensor:
+    return layer.forward(Stream(x, lengths=lengths)).positive
 
 
 def literal(layer: RecurrentLayer) -> list[LiteralDirection]:
@@ -75,8 +79,9 @@ def test_one_update_is_the_gradient_of_the_literal_loss(
     truth = literal(layer)
     loss = literal_recurrent_loss(truth, x, counted, shift, theta_pos, theta_neg, penalty)
     loss.backward()
-    telemetry = layer.learn(x, counted, Partners.cyclic(len(lengths), shift))
-    torch.testing.assert_close(telemetry.loss, loss.detach(), rtol=1e-9, atol=1e-12)
+    telemetry, _ = layer.learn(Stream(x, lengths=counted), Partners.cyclic(len(lengths), shift))
+    # telemetry is of a step, the loss of a sequence
+    torch.testing.assert_close(telemetry.loss * sum(lengths) / len(lengths), loss.detach(), rtol=1e-9, atol=1e-12)
     for direction, expected in zip(layer.directions, truth, strict=True):
         arrays = (direction.inputs, direction.hidden)
         found = [value for array in arrays for value in (array.weight, array.bias)]
@@ -91,7 +96,7 @@ def test_final_states_are_those_of_the_literal_layer(lengths: list[int], both: b
     x, counted = batch(lengths, seed=seed)
     frames = standardise(x.flatten(0, 1)).view_as(x)
     truth = [d.outputs(torch.cat([frames, frames], dim=2), counted)[1].detach() for d in literal(layer)]
-    torch.testing.assert_close(layer.forward(x, counted), torch.cat(truth, dim=1), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(final(layer, x, counted), torch.cat(truth, dim=1), rtol=1e-9, atol=1e-12)
 
 
 def test_what_lies_behind_the_end_is_never_read() -> None:
@@ -102,19 +107,19 @@ def test_what_lies_behind_the_end_is_never_read() -> None:
         sequence[length:] = float("nan")
     layers = layer_of(), layer_of()
     for layer, data in zip(layers, (x, dirty), strict=True):
-        layer.learn(data, counted, Partners.cyclic(4, 3))
+        layer.learn(Stream(data, lengths=counted), Partners.cyclic(4, 3))
     for clean, other in zip(layers[0].directions, layers[1].directions, strict=True):
         assert torch.equal(clean.inputs.weight, other.inputs.weight)
         assert torch.equal(clean.hidden.weight, other.hidden.weight)
-    assert torch.equal(layers[0].forward(x, counted), layers[1].forward(dirty, counted))
+    assert torch.equal(final(layers[0], x, counted), final(layers[1], dirty, counted))
 
 
 def test_a_sequence_does_not_see_the_others_of_its_batch() -> None:
     layer = layer_of()
     x, counted = batch([3, 1, 4, 2])
-    together = layer.forward(x, counted)
+    together = final(layer, x, counted)
     for k, length in enumerate(counted.tolist()):
-        alone = layer.forward(x[k : k + 1, :length], counted[k : k + 1])
+        alone = final(layer, x[k : k + 1, :length], counted[k : k + 1])
         torch.testing.assert_close(together[k : k + 1], alone)
 
 
@@ -127,7 +132,7 @@ def test_backwards_is_forwards_on_reversed_sequences() -> None:
     for k, length in enumerate(lengths):
         turned[k, :length] = x[k, :length].flip(0)
     one, other = RecurrentLayer((forwards,)), RecurrentLayer((backwards,))
-    torch.testing.assert_close(one.forward(turned, counted), other.forward(x, counted))
+    torch.testing.assert_close(final(one, turned, counted), final(other, x, counted))
 
 
 def test_sequences_of_one_frame_teach_the_state_nothing_but_its_bias() -> None:
@@ -135,21 +140,22 @@ def test_sequences_of_one_frame_teach_the_state_nothing_but_its_bias() -> None:
     x, counted = batch([1, 1, 1])
     before = [d.hidden.weight for d in layer.directions]
     inputs = [d.inputs.weight for d in layer.directions]
-    layer.learn(x, counted, Partners.cyclic(3, 1))
+    layer.learn(Stream(x, lengths=counted), Partners.cyclic(3, 1))
     for direction, hidden, weight in zip(layer.directions, before, inputs, strict=True):
         assert torch.equal(direction.hidden.weight, hidden) and not torch.equal(direction.inputs.weight, weight)
 
 
 def test_silent_frames_are_finite() -> None:
     layer = layer_of()
-    found = layer.learn(torch.zeros(2, 3, 3, dtype=torch.float64), torch.tensor([3, 2]), Partners.cyclic(2, 1))
+    silence = Stream(torch.zeros(2, 3, 3, dtype=torch.float64), lengths=torch.tensor([3, 2]))
+    found, _ = layer.learn(silence, Partners.cyclic(2, 1))
     assert torch.isfinite(found.loss)
     assert bool(torch.isfinite(layer.directions[0].hidden.weight).all())
 
 
 def test_a_batch_of_one_gives_states_but_no_pairs() -> None:
     x, counted = batch([3])
-    assert layer_of().forward(x, counted).shape == (1, 10)
+    assert final(layer_of(), x, counted).shape == (1, 10)
     with pytest.raises(ValueError, match=r"at least 2 samples to form a negative pair. Got 1"):
         Partners.draw(1, torch.Generator())
 
@@ -178,10 +184,10 @@ def test_the_same_seed_gives_the_same_arrays(both: bool) -> None:
 def test_input_that_does_not_fit(shape: tuple[int, ...], lengths: list[int], message: str) -> None:
     x, counted = torch.ones(shape, dtype=torch.float64), torch.tensor(lengths, dtype=torch.int64)
     with pytest.raises(UsageError, match=message):
-        layer_of().forward(x, counted)
+        final(layer_of(), x, counted)
     if len(x) > 1:
         with pytest.raises(UsageError, match=message):
-            layer_of().learn(x, counted, Partners.cyclic(len(x), 1))
+            layer_of().learn(Stream(x, lengths=counted), Partners.cyclic(len(x), 1))
 
 
 def test_arrays_that_do_not_fit() -> None:
@@ -196,9 +202,44 @@ def test_arrays_that_do_not_fit() -> None:
         RecurrentLayer((Direction(convolution, wide.hidden),))
 
 
-def test_a_backend_with_an_arithmetic_of_its_own_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"computes in floating point\. Got the backend 'fixed' instead"):
-        make_directions(make_backend("fixed"), 3, 5, SGD, 0)
+def test_lengths_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="must be given the lengths of its sequences"):
+        layer_of().forward(Stream(torch.ones(2, 4, 3, dtype=torch.float64)))
+
+
+@given(lengths=st.lists(st.integers(1, 7), min_size=2, max_size=6), both=st.booleans(), seed=st.integers(0, 1000))
+def test_averages_are_those_of_the_states_of_every_prefix(lengths: list[int], both: bool, seed: int) -> None:
+    layer = replace(layer_of(both=both, seed=seed), averages=True)
+    plain = replace(layer, averages=False)
+    x, counted = batch(lengths, seed=seed)
+    width = 5 * (1 + both)
+    found = final(layer, x, counted)
+    torch.testing.assert_close(found[:, :width], final(plain, x, counted), rtol=0, atol=0)
+    for k, length in enumerate(lengths):
+        one = x[k : k + 1, :length]
+        ends = torch.tensor([length])
+        # forwards the state after t frames is the final one of the first t; backwards, of the last t
+        states = [final(plain, one[:, :t], torch.tensor([t]))[:, :5] for t in range(1, length + 1)]
+        mean = torch.cat(states).mean(dim=0)
+        torch.testing.assert_close(final(layer, one, ends)[0, width : width + 5], mean)
+        torch.testing.assert_close(found[k, width : width + 5], mean)
+        if both:
+            states = [final(plain, one[:, length - t :], torch.tensor([t]))[:, 5:] for t in range(1, length + 1)]
+            torch.testing.assert_close(found[k, width + 5 :], torch.cat(states).mean(dim=0))
+
+
+def test_what_learning_hands_on_is_from_before_the_update() -> None:
+    layer = layer_of()
+    x, counted = batch([3, 1, 4, 2])
+    partners = Partners.cyclic(4, 1)
+    before = layer.forward(Stream(x, lengths=counted), partners)
+    _, output = layer.learn(Stream(x, lengths=counted), partners)
+    assert before.negative is not None
+    torch.testing.assert_close(output(True).positive, before.positive)
+    negative = output(True).negative
+    assert negative is not None and output(False).negative is None
+    torch.testing.assert_close(negative, before.negative)
+    assert not torch.equal(final(layer, x, counted), before.positive)
 
 
 @dataclass
@@ -239,7 +280,7 @@ def test_both_halves_of_all_pairs_share_one_read_of_a_frame() -> None:
     """Seven frames in three sequences: 7 reads of W; U reads each step's positive and negative state."""
     arrays = Counting(Dense(3, 5)), Counting(Dense(5, 5))
     x, counted = batch([4, 1, 2])
-    RecurrentLayer((Direction(*arrays),), RULE).learn(x.float(), counted, Partners.cyclic(3, 1))
+    RecurrentLayer((Direction(*arrays),), RULE).learn(Stream(x.float(), lengths=counted), Partners.cyclic(3, 1))
     assert arrays[0].reads == [7] and arrays[0].updates == [7]
     assert arrays[1].reads == [6, 4, 2, 2] and arrays[1].updates == [14]
 

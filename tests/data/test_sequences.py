@@ -27,6 +27,7 @@ def sequences(lengths: list[int], steps: int = 4) -> Sequences:
         torch.arange(len(lengths)),
         speakers,
         torch.arange(len(lengths)) >= len(lengths) - 2,
+        torch.arange(len(lengths)),
     )
 
 

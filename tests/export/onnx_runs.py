@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.io import wavfile
+
 from scff_hw.hardware import load_profile
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
@@ -77,4 +80,57 @@ def tiny_run(
     recipe.write_text(RECIPE.format(rule=rule, layers=layers, read=numbers))
     hardware: dict[str, Any] = {} if profile is None else {"profile": load_profile(profile)}
     train(load_recipe(str(recipe), list(sets)), folder, backend=backend, **hardware)
+    return folder
+
+
+SPOKEN = """
+name: tiny-spoken
+description: a tiny recurrent network
+source: tests
+data: {{name: fsdd, mean: [0.5], std: [2.0], mfcc: {{coefficients: 8, mels: 16}}}}
+training: {{batch_size: 20}}
+layers:
+  - kind: recurrent
+    units: 12
+    directions: {directions}
+    output: {output}
+    learn: {learn}
+{more}
+readout: {{layers: {read}, epochs: 2}}
+controls: {{untrained: false}}
+"""
+
+BEHIND = f"  - {{kind: dense, units: 9, init: linear, pairs: made, learn: {LEARN}}}"
+
+
+def recordings(folder: Path) -> Path:
+    """Make a small FSDD of two speakers, two of whose takes are its test part; the directory of the data."""
+    draw = np.random.default_rng(0)
+    where = folder / "free-spoken-digit-dataset" / "recordings"
+    where.mkdir(parents=True)
+    for digit in range(10):
+        for speaker in ("george", "theo"):
+            for take in (0, 1, 5, 6, 7):
+                time = np.arange(draw.integers(200, 2400)) / 8000
+                sound = np.sin(2 * np.pi * 200 * (digit + 1) * time * (1 + time)) + 0.2 * draw.normal(size=len(time))
+                wavfile.write(where / f"{digit}_{speaker}_{take}.wav", 8000, (8000 * sound).astype(np.int16))
+    return folder
+
+
+def spoken_run(
+    folder: Path,
+    data: Path,
+    *,
+    directions: int = 2,
+    output: str = "final",
+    more: str = "",
+    read: str = "[1]",
+    backend: str = "float",
+    profile: str | None = None,
+) -> Path:
+    """Train a recurrent network for a moment on `recordings`, and return its run folder."""
+    recipe = folder.with_suffix(".yaml")
+    recipe.write_text(SPOKEN.format(directions=directions, output=output, more=more, read=read, learn=LEARN))
+    hardware: dict[str, Any] = {} if profile is None else {"profile": load_profile(profile)}
+    train(load_recipe(str(recipe)), folder, backend=backend, data_dir=data, **hardware)
     return folder

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scff_hw.backends.fixed.reference import IntegerLayer, quantise
-from scff_hw.data import Augmentation, load
+from scff_hw.data import load
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.calibration import calibrated_backend
@@ -59,7 +59,7 @@ def layers_of(tmp_path: Path) -> Callable[..., Layers]:
             weight, bias = (weights[f"layers.{number}.{part}"].numpy() for part in ("weight", "bias"))
             found.append(IntegerLayer(weight, bias, layer.spec, seed=number))
         order = np.random.default_rng(0).permutation(len(samples))
-        x = samples.batch(torch.from_numpy(order), Augmentation()).numpy().astype(np.float64)
+        x = samples.batch(torch.from_numpy(order)).positive.numpy().astype(np.float64)
         return found, [shapes.input for shapes in recipe.shapes], quantise(x, found[0].spec.formats.input)
 
     return make

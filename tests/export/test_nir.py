@@ -12,7 +12,6 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from scff_hw.data import Augmentation
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export import nir_export
 from scff_hw.export.nir_export import export_nir
@@ -118,7 +117,7 @@ def test_an_independent_reader_gets_the_library_s_answers(case: str, tmp_path: P
     assert found["samples"] == 50 and found["largest_logit_difference"] < 1e-5
     graph = nir.read(tmp_path / "net.nir")
     run = finished_run(path)
-    x = run.test.batch(torch.arange(50), Augmentation()).float()
+    x = run.test.batch(torch.arange(50)).positive.float()
     values = interpret(graph, x.double().numpy())
     for name, expected in zip(("features", "logits"), float_answers(run, x), strict=True):
         wanted = expected.double().numpy()

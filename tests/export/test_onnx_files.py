@@ -13,7 +13,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from scff_hw.data import Augmentation
 from scff_hw.errors import ExportError
 from scff_hw.export import onnx_check, onnx_export
 from scff_hw.export.onnx_export import export_onnx, plan
@@ -43,7 +42,7 @@ def fixed_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batch(run: FinishedRun, count: int = SAMPLES) -> np.ndarray:
-    return run.test.batch(torch.arange(count), Augmentation()).numpy()
+    return run.test.batch(torch.arange(count)).positive.numpy()
 
 
 def answers(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +78,7 @@ def test_an_analog_run_is_exported_with_the_weights_that_were_read_back(tmp_path
     run = tiny_run(tmp_path / "run", layer, backend="analog", profile="ecram")
     summary = export_onnx(run, tmp_path / "out", samples=20)
     assert set(summary["files"]) == {"float.onnx"} and summary["profile"] == "ecram"
-    weight = finished_run(run).network.layers[0].array.weight.numpy()
+    weight = finished_run(run).network.arrays["layers.1"].weight.numpy()
     held = initialisers(tmp_path / "out" / "float.onnx")
     np.testing.assert_array_equal(held["layers.1.weight"], weight)
     assert "noise" in (tmp_path / "out" / "README.md").read_text()

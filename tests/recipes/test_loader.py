@@ -87,10 +87,10 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("units: 10", "units: 1", "f.yaml:7: layers.1.units must be an integer >= 2 and <= 1000000, got 1"),
         ("units: 10", "unitz: 10", f"f.yaml:7: unknown key 'layers.1.unitz', allowed in dense layer: {DENSE_KEYS}; did you mean 'units'?\nf.yaml:6: layers.1.units is missing, it must be an integer >= 2 and <= 1000000"),
         ("units: 10", "units: 10\n    pool: null", f"f.yaml:8: unknown key 'layers.1.pool', allowed in dense layer: {DENSE_KEYS}"),
-        ("kind: dense", "kind: dens", "f.yaml:6: layers.1.kind must be one of dense, conv2d, got 'dens'; did you mean 'dense'?"),
-        ("kind: dense\n    ", "", "f.yaml:6: layers.1.kind is missing, it must be one of dense, conv2d"),
+        ("kind: dense", "kind: dens", "f.yaml:6: layers.1.kind must be one of dense, conv2d, recurrent, got 'dens'; did you mean 'dense'?"),
+        ("kind: dense\n    ", "", "f.yaml:6: layers.1.kind is missing, it must be one of dense, conv2d, recurrent"),
         ("init: linear", "init: linaer", "f.yaml:8: layers.1.init must be one of linear, xavier, got 'linaer'; did you mean 'linear'?"),
-        ("name: mnist", "name: mnits", "f.yaml:4: data.name must be one of digits, iris, mnist, cifar10, stl10, got 'mnits'; did you mean 'mnist'?"),
+        ("name: mnist", "name: mnits", "f.yaml:4: data.name must be one of digits, iris, mnist, cifar10, stl10, fsdd, got 'mnits'; did you mean 'mnist'?"),
         ("source: a test", "soorce: a test", f"f.yaml:3: unknown key 'soorce', allowed in recipe: {RECIPE_KEYS}; did you mean 'source'?\nf.yaml: source is missing, it must be one line of text, at most 1000 characters"),
         ("name: small", "name: Small Net", "f.yaml:1: name must be at most 100 lower-case letters, digits, '.', '_' or '-', got 'Small Net'"),
         ("source: a test", "source: 2024-01-01", "f.yaml:3: source must be a mapping, a list, a number, text, true, false or null, got a date; quote it to make it text"),
@@ -203,8 +203,9 @@ def test_an_unknown_name_lists_the_recipes_and_the_nearest() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("mnits-mlp")
     assert str(caught.value) == (
-        "unknown recipe 'mnits-mlp', allowed: cifar10-cnn, cifar10-cnn-parallel, digits-100, digits-mlp, iris-mlp, "
-        "mnist-128, mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; did you mean 'mnist-mlp'?"
+        "unknown recipe 'mnits-mlp', allowed: cifar10-cnn, cifar10-cnn-parallel, digits-100, digits-mlp, fsdd-birnn, "
+        "fsdd-birnn-best, iris-mlp, mnist-128, mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; "
+        "did you mean 'mnist-mlp'?"
     )
 
 

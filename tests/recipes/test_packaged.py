@@ -7,7 +7,15 @@ from importlib.resources import files
 
 import pytest
 
-from scff_hw.recipes import Conv2dRecipe, dump_recipe, list_recipes, load_recipe, parse_recipe, recipe_names
+from scff_hw.recipes import (
+    Conv2dRecipe,
+    DenseRecipe,
+    dump_recipe,
+    list_recipes,
+    load_recipe,
+    parse_recipe,
+    recipe_names,
+)
 from scff_hw.recipes.keys import recipe_keys
 from scff_hw.recipes.reference import main, recipe_page
 
@@ -16,6 +24,8 @@ EXPECTED = (
     "cifar10-cnn-parallel",
     "digits-100",
     "digits-mlp",
+    "fsdd-birnn",
+    "fsdd-birnn-best",
     "iris-mlp",
     "mnist-128",
     "mnist-500",
@@ -59,7 +69,7 @@ def test_cifar10_shapes_are_those_of_table_d1(name: str) -> None:
     assert [s.output for s in recipe.shapes] == [(96, 16, 16), (384, 8, 8), (1536, 4, 4)]
     assert [s.features for s in recipe.shapes] == [(96, 8, 8), (384, 4, 4), (1536, 2, 2)]
     assert recipe.readout_features == 18_432
-    assert [layer.transmit for layer in recipe.layers] == ["triangle", "triangle", "relu"]
+    assert [getattr(layer, "transmit", None) for layer in recipe.layers] == ["triangle", "triangle", "relu"]
     assert [layer.pairs for layer in recipe.layers] == ["made", "passed", "made"]
     assert recipe.augmentation.flip and recipe.readout.augmentation.flip
 
@@ -102,7 +112,7 @@ def test_stl10_is_that_of_the_published_code() -> None:
     assert column(name, "penalty") == [0, 0.0015, 0.005, 0.008]
     assert column(name, "weight_decay") == [1e-3, 3e-4, 0, 1e-3]
     assert [layer.pairs for layer in recipe.layers] == ["made", "passed", "passed", "made"]
-    assert [layer.transmit for layer in recipe.layers] == ["triangle", "triangle", "relu", "triangle"]
+    assert [getattr(layer, "transmit", None) for layer in recipe.layers] == ["triangle", "triangle", "relu", "triangle"]
     assert [s.output[1:] for s in recipe.shapes] == [(48, 48), (24, 24), (12, 12), (6, 6)]
     assert [s.features[1:] for s in recipe.shapes] == [(12, 12), (6, 6), (3, 3), (2, 2)]
     assert recipe.readout.layers == (3, 4) and recipe.readout.epochs == 100 and recipe.readout.dropout == 0.6
@@ -127,7 +137,7 @@ def test_convolutions_and_their_pools_are_in_ceil_mode() -> None:
                 assert layer.init == "xavier"
                 assert layer.pool is not None and layer.pool.ceil
                 assert layer.readout_pool is not None and layer.readout_pool.ceil
-            else:
+            elif isinstance(layer, DenseRecipe):
                 assert layer.init == "linear"
                 assert layer.pool is None and layer.readout_pool is None
 

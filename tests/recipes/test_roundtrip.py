@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
 
-lines = st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable())
+printable = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
+lines = st.text(printable, min_size=1, max_size=40)
 learns = st.fixed_dictionaries(
     {
         "epochs": st.integers(0, 100),
@@ -45,7 +46,26 @@ convolutions = st.fixed_dictionaries(
         **shared,
     }
 )
-recipes = st.fixed_dictionaries(
+recurrents = st.fixed_dictionaries(
+    {"kind": st.just("recurrent"), "units": st.integers(2, 5000), "learn": learns},
+    optional={"directions": st.sampled_from([1, 2]), "output": st.sampled_from(["final", "final-and-mean"])},
+)
+spoken = st.fixed_dictionaries(
+    {
+        "data": st.fixed_dictionaries(
+            {"name": st.just("fsdd")},
+            optional={
+                "mfcc": st.fixed_dictionaries({}, optional={"coefficients": st.integers(2, 128)}),
+                "leave_out_speaker": lines,
+            },
+        ),
+        "layers": st.tuples(recurrents, st.lists(denses, max_size=2)).map(lambda both: [both[0], *both[1]]),
+        "augmentation": st.fixed_dictionaries(
+            {}, optional={"shift_ms": st.floats(0, 1000), "noise_db": st.none() | st.floats(-20, 100)}
+        ),
+    }
+)
+of_images = st.fixed_dictionaries(
     {
         "name": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
         "description": lines,
@@ -76,6 +96,7 @@ recipes = st.fixed_dictionaries(
         "readout": st.just({"layers": [1]}),
     }
 )
+recipes = of_images | st.tuples(of_images, spoken).map(lambda both: both[0] | both[1])
 
 
 @settings(deadline=None, max_examples=40)

@@ -16,7 +16,7 @@ from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.streams import Partners, Stream
-from scff_hw.data import Augmentation, load
+from scff_hw.data import Pipeline, load
 from scff_hw.recipes import load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.calibration import calibrated_backend
@@ -93,6 +93,7 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
     rate_shifts = [layer.array.rate_shift for layer in network.layers]  # type: ignore[attr-defined]
     assert rate_shifts == [0, 1]
     pipeline, done = samples.pipeline, 0
+    assert isinstance(pipeline, Pipeline)
     while done < updates:
         order = pipeline.order(generator(SEED, "order", done))
         for indices in order[: len(order) // BATCH * BATCH].split(BATCH):
@@ -113,7 +114,7 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
         assert moved > 0.5, f"only {moved:.0%} of the weights moved"
 
     test = plain_samples(recipe, dataset, "test")
-    x = test.batch(torch.arange(len(test)), Augmentation())
+    x = test.batch(torch.arange(len(test))).positive
     hidden = one.forward(quantise((x.flatten(1) if dense else x).double().numpy(), one.spec.formats.input))
     features = np.concatenate([one.features(hidden), two.features(two.forward(hidden))], axis=1)
     form = one.spec.formats.feature

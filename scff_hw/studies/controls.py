@@ -1,0 +1,109 @@
+"""`controls`: accuracy over the readout's epochs beside what SCFF must be told from (paper, figure 6b)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scff_hw.backends import FloatBackend
+from scff_hw.core.network import Network
+from scff_hw.errors import UsageError
+from scff_hw.recipes import Recipe
+from scff_hw.report import Panel
+from scff_hw.studies.engine import Point, Row
+from scff_hw.studies.lab import Lab
+from scff_hw.studies.panels import Line, curves
+from scff_hw.studies.request import Request, take_options, without_formats
+from scff_hw.training.controls import learn_backprop
+from scff_hw.training.progress import SilentProgress
+from scff_hw.training.run_context import RunContext, StopRequest
+from scff_hw.training.run_folder import METRICS, Position, RunFolder, read_records
+
+METHODS = ("scff", "shuffled", "untrained", "backprop")
+
+EXPLANATION = (
+    "What learning adds, and what adds it. SCFF, roles shuffled and untrained: the same readout, fitted on hidden "
+    "layers that learned by SCFF, by SCFF with positive and negative exchanged in every second pair, and not at all. "
+    "What shuffled roles reach above untrained is not the work of contrast. Backpropagation: the same network trained "
+    "end to end with labels, through time where it is recurrent. Epochs are those of the readout, or of "
+    "backpropagation."
+)
+
+CURVES = (
+    Line("backpropagation", "backprop", 0, {"method": "backprop"}),
+    Line("SCFF", "scff", 0, {"method": "scff"}),
+    Line("SCFF, roles shuffled", "scff", 1, {"method": "shuffled"}),
+    Line("untrained", "untrained", 0, {"method": "untrained"}),
+)
+
+
+def check(request: Request) -> None:
+    """Refuse a recipe of another rule, a finished run, options of another study."""
+    take_options(request, ())
+    if request.run is not None:
+        raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
+    if (rule := request.recipe.training.rule.name) != "scff":
+        raise UsageError(f"The study controls must be given a recipe of the rule scff. Got '{rule}' instead.")
+
+
+def points(request: Request) -> list[Point]:
+    """A point for each place on the grid, seed and method; backpropagation where the recipe has it."""
+    found = []
+    for variant in request.variants:
+        recipe = variant.recipe or request.recipe
+        for method in METHODS:
+            if method == "backprop" and recipe.controls.backprop is None:
+                continue
+            text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
+            found += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
+    return found
+
+
+def _shuffled(recipe: Recipe) -> Recipe:
+    rule = recipe.training.rule.model_copy(update={"name": "scff-shuffled"})
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"rule": rule})})
+
+
+def measure(lab: Lab) -> list[Row]:
+    """A row an epoch."""
+    if lab.method == "backprop":
+        accuracies = _backprop(lab)
+    else:
+        backend = FloatBackend()
+        network: Network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
+        accuracies = lab.accuracies(network)
+    return [{"epoch": epoch, "note": lab.note, "test_accuracy": each} for epoch, each in enumerate(accuracies, start=1)]
+
+
+def _backprop(lab: Lab) -> list[float]:
+    """Test accuracy after each epoch of backpropagation."""
+    recipe = lab.recipe
+    assert recipe.controls.backprop is not None
+    with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
+        run, cpu = RunFolder(Path(folder)), torch.device("cpu")
+        network = lab.untrained(FloatBackend())
+        context = RunContext(
+            recipe, lab.seed, lab.dataset, FloatBackend(), network, run, SilentProgress(), cpu, StopRequest()
+        )
+        learn_backprop(context, recipe.controls.backprop, Position("backprop"), {})
+        run.close()
+        records: list[dict[str, Any]] = read_records(Path(folder) / METRICS)
+    return [record["test_accuracy"] for record in records if record["kind"] == "backprop"]
+
+
+def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
+    """Accuracy over epochs; a panel for each place on the grid."""
+    found = []
+    for variant in request.variants:
+        here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
+        epochs = sorted({row["epoch"] for row in here})
+        names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
+        title = ", ".join(f"{name} {value}" for name, value in names.items())
+        places = [{"epoch": epoch} for epoch in epochs]
+        ticks = tuple(str(epoch) for epoch in epochs)
+        found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
+    return found
