@@ -85,17 +85,17 @@ def read_recurrent(run: Path) -> RecurrentRun:
     try:
         layer: Any = build_network(recipe, hardware, weights).layers[0]
         assert isinstance(layer, FixedRecurrentLayer), "a run of the fixed backend was built of other layers"
-        held = [
+        inputs, hidden = (
             held_by(array, layer.spec(array), checkpoint.group(f"layers.1.{name}"))
             for name, array in layer.arrays.items()
-        ]
+        )
         weight, bias = weights["readout.weight"], weights["readout.bias"]
     except (KeyError, RuntimeError, UsageError) as error:
         raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
     return RecurrentRun(
         recipe,
         seed,
-        IntegerRecurrent([IntegerDirection(*held)], layer.averages),
-        layer.directions[0].inputs.rate_shift,
+        IntegerRecurrent([IntegerDirection(inputs, hidden)], layer.averages),
+        layer.arrays["forwards.inputs"].rate_shift,
         *quantised_readout(weight, bias, layer.formats.feature.one),
     )
