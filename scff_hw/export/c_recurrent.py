@@ -82,7 +82,6 @@ def recurrent_values(
         "ram": to.build.ram,
         "limits": None if to.profile is None else to.profile.memory,
         "learns": False,
-        "description": recipe.description,
         "version": version("scff-hw"),
         "run": run,
         "recipe": recipe.name,
