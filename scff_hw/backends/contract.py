@@ -157,6 +157,21 @@ class BackendContract:
         stale, _ = self.mean_change(geometry, x, error, bias_error, read=other)
         self.assert_close(stale, fresh)
 
+    def test_one_update_takes_the_rows_of_many_reads(self) -> None:
+        """As a recurrent layer asks: states are read step by step, fewer at each, and all teach at once."""
+        geometry = Dense(7, 7)
+        x = self.inputs(geometry)
+        error, bias_error = self.errors(x), torch.zeros(geometry.outputs)
+        changes = []
+        for _ in range(self.repeats_of(geometry)):
+            array = self.make(geometry)
+            weight = array.weight.double()
+            for rows in x.split([3, 2, 1]):
+                array.mvm(rows)
+            array.update(x, error, bias_error)
+            changes.append(array.weight.double() - weight)
+        self.assert_close(torch.stack(changes).mean(0), -self.learning_rate * error.double().T @ x.double())
+
     def test_learning_rate_scales_the_update(self, geometry: Geometry) -> None:
         x, array = self.inputs(geometry), self.make(geometry)
         error, bias_error = self.errors(array.mvm(x)), torch.zeros(geometry.outputs)

@@ -162,7 +162,11 @@ def _sequence_limits(run: FinishedRun) -> list[str]:
     found = ["- Recurrent layers run in ONNX's Scan, which compilers for small chips may not take."]
     if len(recurrent_first(run.network).directions) == 1:
         found[0] += " `step.onnx` has none."
-    return [*found, "- Roundings differ from runtime to runtime, and a recurrent layer carries them from step to step."]
+    return [
+        *found,
+        "- Roundings differ from runtime to runtime, and a recurrent layer carries them from step to step: logits are "
+        "held to 1e-5, or to ten times the library's own difference between float32 and float64 where that is more.",
+    ]
 
 
 def _accuracy(run: FinishedRun) -> str:

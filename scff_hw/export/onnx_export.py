@@ -156,7 +156,7 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
         features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
         return features.numpy(), logits.numpy()
 
-    few = run.test.batch(torch.arange(min(SCALE_SAMPLES, len(run.test))))
+    few = run.test.batch(torch.arange(min(SAMPLES, len(run.test))))
     allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
     model = whole_sequences(*parts, metadata(run, "sequences"))
     planned = {"float.onnx": Planned(model, "float", as_float, tolerance=allowed)}

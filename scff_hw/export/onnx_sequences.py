@@ -37,8 +37,8 @@ def whole_sequences(
 ) -> onnx.ModelProto:
     """A recurrent network and its readout on sequences `x` `[N, T, F]`, float32, with `lengths` `[N]`, int64.
 
-    A length beyond T counts as T. One of 0, or below, is a sequence of nothing: its states are those before the first
-    frame, zeros.
+    T is at least 1. A length beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are those
+    before the first frame, zeros.
 
     Args:
         network: a recurrent layer first, then dense ones.
@@ -47,8 +47,8 @@ def whole_sequences(
     """
     graph, layer = Graph(), recurrent_first(network)
     one, nothing = np.array(1, np.int64), np.array(0, np.int64)
-    shape = graph.op("Shape", INPUT)
-    count, steps = (graph.op("Gather", shape, np.array(k, np.int64), axis=0) for k in (0, 1))
+    sizes = graph.op("Shape", INPUT)
+    count, steps = (graph.op("Gather", sizes, np.array(k, np.int64), axis=0) for k in (0, 1))
     within = graph.op("Max", graph.op("Min", LENGTHS, steps), one)
     going = graph.op(
         "Less",
@@ -58,8 +58,8 @@ def whole_sequences(
     by_step = graph.op("Where", going, graph.op("Transpose", INPUT, perm=[1, 0, 2]), np.array(0, F32))
     frames = standardised(graph, Value(by_step, (layer.features_in,)), [2]).name
     rows = graph.op("Unsqueeze", count, np.array([0], np.int64))
-    shape = graph.op("Concat", rows, np.array([layer.units], np.int64), axis=0)
-    zeros = graph.op("Expand", np.zeros((1, layer.units), F32), shape)
+    sizes = graph.op("Concat", rows, np.array([layer.units], np.int64), axis=0)
+    zeros = graph.op("Expand", np.zeros((1, layer.units), F32), sizes)
     final, total = [], []
     for direction in layer.directions:
         name = f"layers.1.{WAYS[direction.backwards]}"

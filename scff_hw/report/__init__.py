@@ -5,13 +5,16 @@ from scff_hw.report._costs import cost_table
 from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._filters import filters
 from scff_hw.report._page import html
+from scff_hw.report._pairs import PairPicture, pairs_plot
 from scff_hw.report._plots import first_layer, write_accuracies, write_plots
 from scff_hw.report._run import Run, read_run
 from scff_hw.report._study import Curve, Panel, Summarised, study_html, study_plot, study_plot_png, study_table
+from scff_hw.report._style import png
 from scff_hw.report._tables import backend_table, duration, spread_table, summary_table
 
 __all__ = [
     "Curve",
+    "PairPicture",
     "Panel",
     "Run",
     "Summarised",
@@ -23,6 +26,8 @@ __all__ = [
     "first_layer",
     "html",
     "learning_curves",
+    "pairs_plot",
+    "png",
     "read_run",
     "spread_table",
     "study_html",

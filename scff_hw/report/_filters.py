@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure
 
 SHOWN = 64
+ROWS = 20
+"""Inputs that a heat map has room to name."""
 IRIS_FEATURES = ("sepal length", "sepal width", "petal length", "petal width")
 # Signed weights: blue below zero, red above, apart for colour-blind readers.
 SIGNED = "RdBu_r"
@@ -109,7 +111,7 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
     names = features if features and len(features) == inputs else [f"input {i + 1}" for i in range(inputs)]
     panels = [("learned", weights)] if initial is None else [("untrained", initial), ("learned", weights)]
     bound = max(float(np.abs(values).max()) for _, values in panels) or 1.0
-    figure = new_figure(10.0, 0.8 + len(panels) * (0.75 + 0.24 * inputs), look)
+    figure = new_figure(10.0, 0.8 + len(panels) * (0.75 + 0.24 * min(inputs, ROWS)), look)
     panes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (name, values) in zip(panes, panels, strict=True):
         dress(
@@ -120,7 +122,8 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
             x="unit (largest weights first)" if axes is panes[-1] else "",
         )
         axes.imshow(values.T, cmap=SIGNED, vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
-        axes.set_yticks(range(inputs), names, fontsize=SMALL_PT, color=look.ink)
+        named = range(0, inputs, -(-inputs // ROWS))
+        axes.set_yticks(named, [names[k] for k in named], fontsize=SMALL_PT, color=look.ink)
         ticks = range(units) if units <= 20 else [0, *range(9, units, 10)]
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         axes.spines["bottom"].set_visible(False)

@@ -15,6 +15,7 @@ from rich import box
 from rich.table import Table
 
 from scff_hw.report._page import environment, picture
+from scff_hw.report._pairs import PairPicture, pairs_plot
 from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure, percent_axis, png
 from scff_hw.report._tables import _stack, spread
 
@@ -104,8 +105,9 @@ def study_html(
     documents: Mapping[str, Any],
     versions: Mapping[str, str],
     seeds: Sequence[int],
+    pairs: Sequence[PairPicture] = (),
 ) -> str:
-    """Return a study as one HTML page that needs nothing but itself."""
+    """Return a study as one HTML page that needs nothing but itself; `pairs` are drawn where there are some."""
     columns = [key for key in (results[0] if results else {}) if key not in ("mean", "std", "seeds", "broken")]
     return (
         environment()
@@ -114,6 +116,7 @@ def study_html(
             title=title,
             explanation=explanation,
             plot=picture(lambda theme: study_plot(panels, theme)),
+            pairs=picture(lambda theme: pairs_plot(pairs, theme)) if pairs else None,
             panels=[_section(panel) for panel in panels],
             columns=columns,
             results=[

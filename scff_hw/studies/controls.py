@@ -10,18 +10,23 @@ from typing import Any
 import torch
 
 from scff_hw.backends import FloatBackend
+from scff_hw.core.functional import standardise
 from scff_hw.core.network import Network
+from scff_hw.data import SequencePipeline
 from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe
-from scff_hw.report import Panel
+from scff_hw.report import PairPicture, Panel
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
 from scff_hw.studies.panels import Line, curves
 from scff_hw.studies.request import Request, take_options, without_formats
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.progress import SilentProgress
-from scff_hw.training.run_context import RunContext, StopRequest
+from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, recipe_dataset
 from scff_hw.training.run_folder import METRICS, Position, RunFolder, read_records
+
+PAIRED = (3, 8)
+"""Labels of the examples of pairs: the paper's."""
 
 METHODS = ("scff", "shuffled", "untrained", "backprop")
 
@@ -107,3 +112,20 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
         ticks = tuple(str(epoch) for epoch in epochs)
         found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
     return found
+
+
+def pairs(request: Request) -> list[PairPicture]:
+    """A positive and a negative pair of recordings, where the recipe has such (paper, figure 6a)."""
+    if not request.recipe.data.has_sequences:
+        return []
+    dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
+    pipeline = pipeline_of(request.recipe, dataset, "train")
+    assert isinstance(pipeline, SequencePipeline)
+    chosen = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
+    x, lengths = pipeline.batch(chosen)
+    first, second = (standardise(each[:length]).numpy() for each, length in zip(x, lengths, strict=True))
+    names = tuple(dataset.classes[label] for label in PAIRED)
+    return [
+        PairPicture("positive pair", (first, first), (names[0], names[0])),
+        PairPicture("negative pair", (first, second), (names[0], names[1])),
+    ]

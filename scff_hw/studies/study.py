@@ -11,7 +11,7 @@ from typing import Any, Literal
 from scff_hw.backends.analog import DEFAULT_PROFILE
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.available import require_aihwkit
-from scff_hw.report import Panel, Summarised, study_html, study_plot_png, write_atomic
+from scff_hw.report import PairPicture, Panel, Summarised, pairs_plot, png, study_html, study_plot_png, write_atomic
 from scff_hw.studies import bits, controls, drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import Point, Row, run_points
@@ -25,6 +25,7 @@ STUDY = "study.json"
 RESULTS = "results.csv"
 PLOT = "accuracy.png"
 REPORT = "report.html"
+PAIRS = "pairs.png"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Study:
         points: what to measure.
         measure: measures one point; gradients are off.
         panels: plots of all rows.
+        pairs: examples of what the network reads, none for most studies.
         hardware: "profile", a device that is simulated; "fixed_point", that section of the recipe; "float", none.
     """
 
@@ -47,6 +49,7 @@ class Study:
     measure: Callable[[Lab], list[Row]]
     panels: Callable[[Request, Sequence[Row]], list[Panel]]
     hardware: Literal["profile", "fixed_point", "float"] = "profile"
+    pairs: Callable[[Request], list[PairPicture]] = lambda request: []
 
     @property
     def on_devices(self) -> bool:
@@ -60,7 +63,14 @@ STUDIES = {
     "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
     "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, "fixed_point"),
     "controls": Study(
-        "Controls", controls.EXPLANATION, controls.check, controls.points, controls.measure, controls.panels, "float"
+        "Controls",
+        controls.EXPLANATION,
+        controls.check,
+        controls.points,
+        controls.measure,
+        controls.panels,
+        "float",
+        controls.pairs,
     ),
 }
 NAMES = tuple(STUDIES)
@@ -127,6 +137,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Measure every point that `out` does not hold yet, then write results.csv, accuracy.png and report.html there.
 
+    A study with examples of pairs writes pairs.png too.
+
     The same call goes on where a killed one stopped; more seeds or values add points to the folder.
 
     Returns:
@@ -145,6 +157,9 @@ def run_study(
     results: list[Summarised] = summarised(rows)
     write_atomic(out / RESULTS, as_csv(rows).encode())
     write_atomic(out / PLOT, study_plot_png(panels))
+    pairs = study.pairs(request)
+    if pairs:
+        write_atomic(out / PAIRS, png(pairs_plot(pairs)))
     page = study_html(
         title=f"{study.title}: {request.subject}",
         explanation=study.explanation,
@@ -154,6 +169,7 @@ def run_study(
         documents=request.describe(),
         versions=versions(),
         seeds=request.seeds,
+        pairs=pairs,
     )
     write_atomic(out / REPORT, page.encode())
     return {"study": request.study, "out": str(out), "points": len(points), "results": results, "panels": panels}

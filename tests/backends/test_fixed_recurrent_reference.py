@@ -30,7 +30,7 @@ def formats(hidden: bool, **changes: Any) -> LayerFormats:
         "error": QFormat(8, 9),
         "feature": QFormat(8, 5),
     }
-    own = {"input": QFormat(8, 5), "standardised": QFormat(8, 6 if hidden else 5)}
+    own: dict[str, Any] = {"input": QFormat(8, 5), "standardised": QFormat(8, 6 if hidden else 5)}
     return LayerFormats(**common | own | changes)
 
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from scff_hw.cli import main
-from scff_hw.core import Stream
+from scff_hw.core import Stream, Streaming
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export import onnx_export
 from scff_hw.export.onnx_check import arrays
 from scff_hw.export.onnx_export import export_onnx, plan
 from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, checked_model, readers, stepwise_readers
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx_sequences import recurrent_first
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
@@ -166,6 +167,17 @@ def test_at_every_frame_a_step_gives_what_a_whole_sequence_does_that_ends_there(
         for reader in whole:
             for mine, wanted in zip(steps[reader], whole[reader], strict=True):
                 np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_layer_heard_frame_by_frame_is_in_the_state_of_the_step(exported: Exported) -> None:
+    run, folder, _ = exported["one-means"]
+    streaming = Streaming(recurrent_first(run.network))
+    x, lengths = noise([11])
+    for frame in torch.from_numpy(x[0]):
+        streaming.step(frame)
+    left = streaming.end().numpy()
+    for features, _ in answers(folder / "step.onnx", x, lengths).values():
+        np.testing.assert_allclose(features[0], left, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

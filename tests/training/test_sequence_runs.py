@@ -51,7 +51,7 @@ def test_a_run_holds_every_array_learned_and_untrained(finished: Path) -> None:
         assert torch.equal(initial[name], value) and not torch.equal(learned[name], value)
     found = metrics(finished)
     keys = ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy")
-    assert all(0.1 < found[key] <= 1 for key in keys)
+    assert all(0 <= found[key] <= 1 for key in keys) and found["test_accuracy"] > 0.1
 
 
 def test_it_recognises_the_tones(finished: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
         def __init__(self) -> None:
             self.left = 25
 
-        def advance(self, amount: int, **figures: float) -> None:
+        def advance(self, n: int = 1, **fields: float) -> None:
             self.left -= 1
             if self.left == 0:
                 stops[-1].requested = True
