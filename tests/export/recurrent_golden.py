@@ -22,7 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
         **{"shadow_bits": 0, "weight_bits": 4, "stochastic": True, "rounding": "half_up"},
         **{"channel": True, "averages": False},
     },
-    "errors of 16 bits": {"error_bits": 16, "off": {"error": 1}},
+    # saturated: twice one of them and another leave 16 bits, which SMLAD takes two by two
+    "errors of 16 bits": {"error_bits": 16, "off": {"error": 4}},
 }
 
 
