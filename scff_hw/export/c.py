@@ -18,13 +18,16 @@ from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c_golden import GOLDEN_BATCH, golden
 from scff_hw.export.c_layer import LayerConstants
+from scff_hw.export.c_recurrent import FILES, recurrent_values
 from scff_hw.export.c_sizes import function_sizes
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
 from scff_hw.export.c_text import fracs_text, initialisers, numbers
 from scff_hw.export.folder import appearing, check_out, digests
-from scff_hw.export.integers import IntegerRun, read_run
+from scff_hw.export.integers import IntegerRun, opened, read_run
+from scff_hw.export.recurrent_integers import has_one_direction, read_recurrent
 from scff_hw.export.tools import templates
+from scff_hw.recipes import Recipe
 from scff_hw.training.progress import Progress, SilentProgress
 
 LEARNING_BATCH = 8
@@ -62,16 +65,18 @@ def export_c(
     """
     to = device(target, overrides)
     check_out(out)
+    recipe = opened(run)[1]
+    if has_one_direction(recipe):
+        return _export_recurrent(run, out, to, data_dir, batch, lesson, progress or SilentProgress())
     network = read_run(run)
-    if (rule := network.recipe.training.rule.name) != "scff":
-        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
+    _check_rule(network.recipe, run)
     progress = progress or SilentProgress()
     dataset = network.dataset(data_dir)
     progress.start("weights and golden vectors", len(network.layers))
     values, manifest = _values(network, run, to, batch, lesson, dataset, progress)
     progress.finish()
     with appearing(out) as made:
-        _write(made, values, to)
+        _write(made, values, to, _files(values["file"], values["learns"]))
         if lesson is not None:
             manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, dataset, progress)
         manifest["code"] = function_sizes(made, to)
@@ -80,28 +85,58 @@ def export_c(
     return manifest
 
 
-def _write(folder: Path, values: dict[str, Any], to: Device) -> None:
-    source = paths.export() / "c"
-    environment = templates("c")
-    file = values["file"]
-    made = {
+def _export_recurrent(
+    run: Path,
+    out: Path,
+    to: Device,
+    data_dir: Path | None,
+    batch: int | None,
+    lesson: Lesson | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    if batch is not None or lesson is not None:
+        raise UsageError(
+            "C of a recurrent layer takes one step at a time, and no stream of samples is written for it. "
+            f"Got {'--batch' if lesson is None else '--learn'} for {run}."
+        )
+    network = read_recurrent(run)
+    _check_rule(network.recipe, run)
+    dataset = network.dataset(data_dir)
+    progress.start("weights and golden vectors", 1)
+    values, manifest = recurrent_values(network, run.name, to, dataset, progress)
+    progress.finish()
+    with appearing(out) as made:
+        _write(made, values, to, {name: made_of.format(file=values["file"]) for name, made_of in FILES.items()})
+        manifest["code"] = function_sizes(made, to)
+        manifest["files"] = digests(made)
+        (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _check_rule(recipe: Recipe, run: Path) -> None:
+    if (rule := recipe.training.rule.name) != "scff":
+        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
+
+
+def _files(file: str, learns: bool) -> dict[str, str]:
+    """Names of the files by those of their templates."""
+    same = ["selftest.h", "selftest.c", "main.c", "Makefile", "CMakeLists.txt", "README.md"]
+    return {
         "model.h": f"{file}.h",
         "model.c": f"{file}.c",
-        "selftest.h": "selftest.h",
-        "selftest.c": "selftest.c",
-        "main.c": "main.c",
-        "Makefile": "Makefile",
-        "CMakeLists.txt": "CMakeLists.txt",
-        "README.md": "README.md",
+        **{name: name for name in [*same, *(["learn.c"] if learns else [])]},
     }
+
+
+def _write(folder: Path, values: dict[str, Any], to: Device, files: dict[str, str]) -> None:
+    source = paths.export() / "c"
+    environment = templates("c")
     for part in ("include", "src"):
         shutil.copytree(source / part, folder / "scff" / part, copy_function=shutil.copyfile)
-    if values["learns"]:
-        made["learn.c"] = "learn.c"
     if to.profile is not None:
         shutil.copytree(source / "board", folder / "board", copy_function=shutil.copyfile)
-        made["link.ld"] = "board/link.ld"
-    for template, name in made.items():
+        files = files | {"link.ld": "board/link.ld"}
+    for template, name in files.items():
         text = environment.get_template(f"{template}.jinja").render(values)
         (folder / name).write_text(text, encoding="utf-8")
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scff_hw.backends.fixed.array import FixedArray
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat, fraction_bits
 from scff_hw.backends.fixed.integer import saturate
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.readout import BIAS_BITS, IntegerReadout
-from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, logits, quantise
 from scff_hw.data import Dataset
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
@@ -120,19 +121,12 @@ def read_run(run: Path) -> IntegerRun:
         CheckpointError: not a run, not finished, or its files do not belong together.
         UsageError: a run on another backend.
     """
-    folder = RunFolder(run)
-    details = folder.read_json(RUN)
-    backend = details.get("backend")
-    if backend != "fixed":
-        raise UsageError(
-            f"The run to export must be on the fixed backend, whose numbers are integers. Got {run} on '{backend}' "
-            "instead; train it with --backend fixed."
-        )
-    if (status := details.get("status")) != "done":
-        raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
-    recipe, seed = load_recipe(run / RECIPE), details["seed"]
+    folder, recipe, seed = opened(run)
     if recipe.data.has_sequences:
-        raise UsageError(f"C is exported of feed-forward layers. Got the recurrent layer of {run} instead.")
+        raise UsageError(
+            f"C is exported of feed-forward layers. Got the recurrent layer of {run} instead. A recurrent layer must "
+            "be alone and have one direction: train it with --set layers.1.directions=1."
+        )
     hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
     weights, _ = read(run / WEIGHTS)
     checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])
@@ -144,28 +138,54 @@ def read_run(run: Path) -> IntegerRun:
             assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
             array = layer.array
             state = checkpoint.group(f"layers.{number}")
-            array.load_state(state)
             # a device learns from every position: drawing some of them is a matter of speed where there are caches
-            spec = replace(layer.spec, positions=None)
-            held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
-            held.held = state["held"].flatten(1).to(torch.int64).numpy()
-            held.bias = state["bias"].to(torch.int64).numpy()
-            held.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
+            held = held_by(array, replace(layer.spec, positions=None), state)
             layers.append(held)
             rates.append(array.rate_shift)
         weight, bias = weights["readout.weight"], weights["readout.bias"]
     except (KeyError, RuntimeError, UsageError) as error:
         raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
-    form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
-    bias_form = form.plus(layers[0].spec.formats.feature.one, 32)
+    readout_weight, readout_bias, readout_frac = quantised_readout(weight, bias, layers[0].spec.formats.feature.one)
     return IntegerRun(
         recipe,
         seed,
         tuple(layers),
         tuple(shapes.input for shapes in recipe.shapes),
         tuple(rates),
-        quantise(weight.double().numpy(), form),
-        quantise(bias.double().numpy(), bias_form),
-        form.one,
+        readout_weight,
+        readout_bias,
+        readout_frac,
         tuple(number - 1 for number in recipe.readout.layers),
     )
+
+
+def opened(run: Path) -> tuple[RunFolder, Recipe, int]:
+    """The folder, recipe and seed of a finished run of the fixed backend; errors as in `read_run`."""
+    folder = RunFolder(run)
+    details = folder.read_json(RUN)
+    backend = details.get("backend")
+    if backend != "fixed":
+        raise UsageError(
+            f"The run to export must be on the fixed backend, whose numbers are integers. Got {run} on '{backend}' "
+            "instead; train it with --backend fixed."
+        )
+    if (status := details.get("status")) != "done":
+        raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
+    return folder, load_recipe(run / RECIPE), details["seed"]
+
+
+def held_by(array: FixedArray, spec: LayerSpec, state: dict[str, torch.Tensor]) -> IntegerLayer:
+    """An array of a run as the reference has it; takes over its state."""
+    array.load_state(state)
+    held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
+    held.held = state["held"].flatten(1).to(torch.int64).numpy()
+    held.bias = state["bias"].to(torch.int64).numpy()
+    held.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
+    return held
+
+
+def quantised_readout(weight: torch.Tensor, bias: torch.Tensor, feature_frac: int) -> tuple[Ints, Ints, int]:
+    """A readout's weights in 8 bits, biases at the scale of its products, and the weights' fraction bits."""
+    form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
+    bias_form = form.plus(feature_frac, 32)
+    return quantise(weight.double().numpy(), form), quantise(bias.double().numpy(), bias_form), form.one

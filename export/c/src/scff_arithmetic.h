@@ -107,7 +107,7 @@ uint32_t scff_isqrt(uint64_t x);
 /* Bits of x; 0 for 0. */
 uint32_t scff_bit_length(uint64_t x);
 
-/* 2 / count as *mantissa * 2^-(15 + *shift), mantissa of 15 bits (16 where count is a power of two); count 3..2^47. */
+/* 2 / count as *mantissa * 2^-(15 + *shift), mantissa of 15 bits (16 where count is a power of two); count 2..2^47. */
 void scff_two_over(uint64_t count, int32_t *mantissa, int32_t *shift);
 
 /* 1 / (1 + exp(-t)) with 15 fraction bits, for t with 5; beyond -8..8 the ends. */

@@ -70,6 +70,21 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
 void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
                       const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient);
 
+/*
+ * The same by what a batch summed up already.
+ *   gradient [F], sums of error times what the weight read
+ *   error    the sum of the unit's errors
+ */
+void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int32_t *gradient,
+                     int64_t error, int32_t rate_shift);
+
+/*
+ * Sums of squared outputs of a sample's positive and negative pair become coefficients.
+ *   positive, negative [P]
+ *   mantissa           of scff_two_over
+ */
+void scff_coefficients(const scff_layer_t *layer, int32_t *positive, int32_t *negative, int32_t mantissa);
+
 /* What updates change of weight `at`: its shadow, or the weight itself. */
 int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at);
 
@@ -101,6 +116,13 @@ static inline int32_t scff_held_guard(const scff_layer_t *layer)
 static inline uint32_t scff_held_bits(const scff_layer_t *layer)
 {
     return (layer->shadow_bits != 0u) ? layer->shadow_bits : layer->weight_bits;
+}
+
+/* What goodness and errors see of a pre-activation of a pair. */
+static inline int32_t scff_output(const scff_layer_t *layer, int32_t z)
+{
+    int32_t shift = (int32_t)layer->pre_activation_frac - (int32_t)layer->output_frac;
+    return (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->output_bits, layer->rounding);
 }
 
 #define SCFF_BIAS_BITS 32u

@@ -54,8 +54,7 @@ static void negative_pair(const scff_pass_t *pass, uint32_t k, const int16_t **a
 static int32_t output_of(const scff_layer_t *layer, const int16_t *a, const int16_t *b, size_t at)
 {
     int32_t z = (b == NULL) ? (int32_t)a[at] : ((int32_t)a[at] + (int32_t)b[at]);
-    int32_t shift = (int32_t)layer->pre_activation_frac - (int32_t)layer->output_frac;
-    return (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->output_bits, layer->rounding);
+    return scff_output(layer, z);
 }
 
 /* sums[p] = sum over units of squared outputs at position p */
@@ -77,8 +76,7 @@ static int64_t goodness(const scff_layer_t *layer, int32_t sum)
     return scff_shift_right((int64_t)sum * layer->mean_factor, shift, layer->rounding);
 }
 
-/* One sample's sums of squares [P] become coefficients, in place. */
-static void to_coefficients(const scff_layer_t *layer, int32_t *positive, int32_t *negative, int32_t mantissa)
+void scff_coefficients(const scff_layer_t *layer, int32_t *positive, int32_t *negative, int32_t mantissa)
 {
     uint32_t positions = scff_positions(layer);
     uint64_t squares = 0;
@@ -261,7 +259,7 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
         if (y_neg != NULL) {
             scff_pass_on(layer, a, b, gradient, &y_neg[(size_t)k * scff_transmitted(layer)]);
         }
-        to_coefficients(layer, &positive[at], &negative[at], mantissa);
+        scff_coefficients(layer, &positive[at], &negative[at], mantissa);
     }
     if (batch->rate_shift != SCFF_FROZEN) {
         int32_t shift = exponent + layer->output_frac + COEFFICIENT_BITS - layer->error_frac;

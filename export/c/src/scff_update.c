@@ -185,15 +185,14 @@ static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16
     }
 }
 
-void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
-                      const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient)
+void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int32_t *gradient,
+                     int64_t error, int32_t rate_shift)
 {
     uint32_t fan_in = scff_fan_in(layer);
     size_t first = (size_t)unit * fan_in;
     int32_t frac = scff_weight_frac(layer, unit);
     int32_t error_frac = layer->error_frac;
     int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
-    sum_products(layer, x, error, rows, gradient);
     if (layer->stochastic != 0u) {
         uint32_t *states = state->states;
         uint32_t drawn = states[unit];
@@ -214,11 +213,18 @@ void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint
             }
         }
     }
+    int32_t bias_frac = frac + layer->standardised_frac + SCFF_BIAS_GUARD_BITS;
+    int64_t change = scff_shift_right(error, error_frac + rate_shift - bias_frac, layer->rounding);
+    state->bias[unit] = scff_less(state->bias[unit], change, SCFF_BIAS_BITS);
+}
+
+void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,
+                      const int16_t *error, uint32_t rows, int32_t rate_shift, int32_t *gradient)
+{
     int64_t sum = 0;
     for (size_t i = 0; i < ((size_t)rows * scff_positions(layer)); i++) {
         sum += error[i];
     }
-    int32_t bias_frac = frac + layer->standardised_frac + SCFF_BIAS_GUARD_BITS;
-    int64_t change = scff_shift_right(sum, error_frac + rate_shift - bias_frac, layer->rounding);
-    state->bias[unit] = scff_less(state->bias[unit], change, SCFF_BIAS_BITS);
+    sum_products(layer, x, error, rows, gradient);
+    scff_apply_unit(layer, state, unit, gradient, sum, rate_shift);
 }

@@ -1,0 +1,101 @@
+"""A finished run of a recurrent layer of one direction as plain integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
+from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
+from scff_hw.backends.fixed.reference import logits, quantise
+from scff_hw.errors import CheckpointError, UsageError
+from scff_hw.export.integers import Ints, held_by, opened, quantised_readout
+from scff_hw.recipes import Recipe
+from scff_hw.training.build import build_network
+from scff_hw.training.calibration import load_formats
+from scff_hw.training.run_context import AnyDataset, plain_samples, recipe_dataset
+from scff_hw.training.run_folder import CHECKPOINT, FORMATS, WEIGHTS, Checkpoint, Position
+from scff_hw.training.run_folder import read_tensors as read
+
+
+@dataclass(frozen=True)
+class RecurrentRun:
+    """A recurrent layer and its readout in integers, and where they came from.
+
+    Attributes:
+        rate_shift: the learning rate is `2^-rate_shift`.
+        readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
+        readout_frac: fraction bits of the readout's weights.
+    """
+
+    recipe: Recipe
+    seed: int
+    layer: IntegerRecurrent
+    rate_shift: int
+    readout_weight: Ints
+    readout_bias: Ints
+    readout_frac: int
+
+    @property
+    def direction(self) -> IntegerDirection:
+        return self.layer.directions[0]
+
+    def dataset(self, data_dir: Path | None = None) -> AnyDataset:
+        """The run's data set.
+
+        Raises:
+            DataError: it is not there, or damaged.
+        """
+        return recipe_dataset(self.recipe, self.seed, data_dir)
+
+    def sequences(self, part: str, numbers: Sequence[int], dataset: AnyDataset) -> list[Ints]:
+        """Sequences of a part of the run's data by their numbers, in the input's format, `[T, F]` each."""
+        stream = plain_samples(self.recipe, dataset, part).batch(torch.tensor(numbers))
+        assert stream.lengths is not None, "sequences were read as samples of one shape"
+        x = quantise(stream.positive.numpy().astype(np.float64), self.direction.inputs.spec.formats.input)
+        return [each[:length] for each, length in zip(x, stream.lengths.tolist(), strict=True)]
+
+    def logits(self, sequences: Sequence[Ints]) -> Ints:
+        """Of whole sequences, `[N, classes]`."""
+        return logits(self.layer.features(self.layer.forward(sequences)), self.readout_weight, self.readout_bias)
+
+
+def has_one_direction(recipe: Recipe) -> bool:
+    """Whether a recipe's network is one recurrent layer that can take one step at a time."""
+    return len(recipe.layers) == 1 and getattr(recipe.layers[0], "directions", 0) == 1
+
+
+def read_recurrent(run: Path) -> RecurrentRun:
+    """A finished run of a recurrent layer of one direction on the fixed backend.
+
+    Raises:
+        CheckpointError: not a run, not finished, or its files do not belong together.
+        UsageError: a run on another backend.
+    """
+    folder, recipe, seed = opened(run)
+    assert has_one_direction(recipe), "a run of other layers was read as a recurrent one"
+    hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
+    weights, _ = read(run / WEIGHTS)
+    checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])
+    try:
+        layer: Any = build_network(recipe, hardware, weights).layers[0]
+        assert isinstance(layer, FixedRecurrentLayer), "a run of the fixed backend was built of other layers"
+        inputs, hidden = (
+            held_by(array, layer.spec(array), checkpoint.group(f"layers.1.{name}"))
+            for name, array in layer.arrays.items()
+        )
+        weight, bias = weights["readout.weight"], weights["readout.bias"]
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
+    return RecurrentRun(
+        recipe,
+        seed,
+        IntegerRecurrent([IntegerDirection(inputs, hidden)], layer.averages),
+        layer.arrays["forwards.inputs"].rate_shift,
+        *quantised_readout(weight, bias, layer.formats.feature.one),
+    )
