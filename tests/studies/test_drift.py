@@ -72,7 +72,7 @@ def test_drift_moves_programmed_weights_and_is_refused_elsewhere(ask: Ask, tmp_p
         drift(programmed, TIMES_S["1 year"])
         after = weights_of(programmed)["layers.1.weight"].abs().mean()
         assert 0.3 < float(after / before) < 0.6  # small conductances drift faster than large ones, which keep .498
-        with pytest.raises(UsageError, match=r"Only programmed arrays drift\. Got AnalogArray in layer 1 instead"):
+        with pytest.raises(UsageError, match=r"Only programmed arrays drift\. Got AnalogArray in layers.1 instead"):
             drift(lab.untrained(AnalogBackend(pcm, 0)), 1.0)
 
 
