@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from scff_hw.export.onnx_check import CLOSE
+from scff_hw.export.onnx_float_sequences import recurrent_first
 from scff_hw.export.onnx_run import FinishedRun, needs_label
-from scff_hw.export.onnx_sequences import recurrent_first
 
 CARD = "README.md"
 
@@ -13,6 +14,7 @@ ABOUT = {
     "float.onnx": "float32 throughout: any runtime",
     "step.onnx": "float32 throughout, one frame at a time: beside a microphone",
     "integer.onnx": "the fixed-point specification's integers, step by step; features are int8, logits int32",
+    "integer-step.onnx": "the same one frame at a time, for recurrent layers of one direction",
     "qdq.onnx": "int8 weights and activations in QuantizeLinear and DequantizeLinear: runtimes, NPU compilers",
     "qoperator.onnx": "QLinearMatMul and QLinearConv, one power of two a tensor: C generators",
     "qonnx.onnx": "QONNX's Quant operator: hls4ml, FINN; onnxruntime does not read it",
@@ -114,17 +116,22 @@ def _ends(run: FinishedRun) -> str:
         f"- Output `features`: N x {run.recipe.readout_features}, what the readout reads. Output `logits`: N x "
         f"{data.classes}; the class is the first of the largest."
     )
-    if run.fixed is not None:
-        feature = next(iter(run.fixed.backend.formats.values())).feature.one
-        lines.append(
-            f"- `integer.onnx` gives integers: a feature is one times 2^-{feature}, a logit one times "
-            f"2^-{run.fixed.readout_frac + feature}; it rounds `x` itself, so that it takes the same input."
-        )
+    lines += _integer_ends(run)
     example = (
         'import onnxruntime\n\nsession = onnxruntime.InferenceSession("float.onnx")\n'
         'features, logits = session.run(["features", "logits"], {"x": x})\nclasses = logits.argmax(axis=1)'
     )
     return "\n".join(lines) + f"\n\n```python\n{example}\n```"
+
+
+def _integer_ends(run: FinishedRun) -> list[str]:
+    if run.fixed is None:
+        return []
+    feature = next(iter(run.fixed.backend.formats.values())).feature.one
+    return [
+        f"- `integer.onnx` gives integers: a feature is one times 2^-{feature}, a logit one times "
+        f"2^-{run.fixed.readout_frac + feature}; it rounds `x` itself, so that it takes the same input."
+    ]
 
 
 def _sequence_ends(run: FinishedRun) -> str:
@@ -141,6 +148,7 @@ def _sequence_ends(run: FinishedRun) -> str:
         "beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are zeros.",
         f"- Output `features`: N x {run.recipe.readout_features}, what the readout reads. Output `logits`: N x "
         f"{data.classes}; the class is the first of the largest.",
+        *_integer_ends(run),
     ]
     text = "\n".join(lines) + f"\n\n```python\n{WHOLE}\n```"
     if len(layer.directions) == 2:
@@ -150,11 +158,15 @@ def _sequence_ends(run: FinishedRun) -> str:
     if layer.averages:
         carried += ", `sum`, likewise, and `count`, int64, N"
         zeros += f', "sum": np.zeros((1, {layer.units}), "float32"), "count": np.zeros(1, "int64")'
+    of_integers = ""
+    if run.fixed is not None:
+        of_integers = " `integer-step.onnx` does what `integer.onnx` does; its `state` is int8"
+        of_integers += " and its `sum` int32." if layer.averages else "."
     return (
         f"{text}\n\n`step.onnx` takes one frame `x`, float32, N x {width}, and what is carried: {carried}. Zeros stand "
         "before the first frame; before every other stand the outputs of the same names with `new_` before them. Its "
         "`features` and `logits` are those of what was heard up to this frame: `float.onnx` gives the same for a "
-        f"sequence that ends there.\n\n```python\n{STEPS.format(zeros=zeros)}\n```"
+        f"sequence that ends there.{of_integers}\n\n```python\n{STEPS.format(zeros=zeros)}\n```"
     )
 
 
@@ -184,9 +196,11 @@ def _checks(summary: dict[str, Any]) -> str:
         f"(full), strict shape inference, and the readers below. {held} had to come within {tolerance} of the "
         "library's float32 logits, relative to the largest"
     )
-    if "integer.onnx" in summary["files"]:
-        text += "; `integer.onnx` had to equal the integer reference in every feature and logit; the others are "
-        text += "compared with it"
+    equal = " and ".join(f"`{name}`" for name, file in summary["files"].items() if file["held_to"] == "integer")
+    if equal:
+        text += f"; {equal} had to equal the integer reference in every feature and logit"
+    if any(file["held_to"] in CLOSE for file in summary["files"].values()):
+        text += "; the others are compared with it"
     rows = [
         "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | class |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -218,7 +232,7 @@ def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
         half_up = ""
         if next(iter(run.fixed.backend.formats.values())).rounding == "half_up":
             half_up = ", and rounds halves to even where this run rounds them up"
-        if len(summary["files"]) > 2:
+        if any(file["held_to"] in CLOSE for file in summary["files"].values()):
             lines.append("\n" + WHY_CLOSE.format(half_up=half_up))
     elif run.backend != "float":
         lines.append(

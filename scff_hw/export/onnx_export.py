@@ -18,10 +18,11 @@ from scff_hw.export.folder import appearing, check_out
 from scff_hw.export.onnx_card import CARD, card
 from scff_hw.export.onnx_check import FLOAT_TOLERANCE, Expected, Readers, check_file
 from scff_hw.export.onnx_float import float_model
+from scff_hw.export.onnx_float_sequences import FloatSequences
 from scff_hw.export.onnx_parts import onnx
 from scff_hw.export.onnx_readers import Answers, TooFarError, readers, stepwise_readers
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
-from scff_hw.export.onnx_sequences import one_step, recurrent_first, whole_sequences
+from scff_hw.export.onnx_sequences import Arithmetic, one_step, whole_sequences
 from scff_hw.training.progress import Progress, SilentProgress
 
 SAMPLES = 200
@@ -72,7 +73,7 @@ def export_onnx(
         The figures of every check, as `scff-hw export onnx --json` prints them.
 
     Raises:
-        UsageError: `out` is not empty, `samples` is not positive, or a recurrent network is in fixed point.
+        UsageError: `out` is not empty, or `samples` is not positive.
         CheckpointError: not a finished run.
         DataError: the run's data set, on which files are checked, is not there.
         ExportError: a file failed a check.
@@ -143,30 +144,53 @@ def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
 
     planned = {"float.onnx": Planned(model, "float", as_float)}
     if run.fixed is None:
-        reason = f"The run is on the {run.backend} backend; integers need a run on the fixed one."
-        return planned, dict.fromkeys(INTEGER_FILES, reason)
+        return planned, dict.fromkeys(INTEGER_FILES, _without_integers(run))
     more, left_out = _plan_fixed(run)
     return planned | more, left_out
 
 
 def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
-    parts = run.network, run.layers, run.weight, run.bias
-
     def as_float(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
         features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
         return features.numpy(), logits.numpy()
 
     few = run.test.batch(torch.arange(min(SAMPLES, len(run.test))))
     allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
-    model = whole_sequences(*parts, metadata(run, "sequences"))
-    planned = {"float.onnx": Planned(model, "float", as_float, tolerance=allowed)}
-    left_out: dict[str, str] = dict.fromkeys(INTEGER_FILES, "Recurrent layers are exported in floating point only.")
-    if len(recurrent_first(run.network).directions) == 2:
-        left_out["step.onnx"] = "The second direction starts at a sequence's end, before which it has no step."
-    else:
-        model = one_step(*parts, metadata(run, "step"))
-        planned["step.onnx"] = Planned(model, "float", as_float, tolerance=allowed, readers=stepwise_readers)
-    return planned, left_out
+    network = FloatSequences(run.network, run.layers, run.weight, run.bias)
+    planned, left_out = _whole_and_step(run, network, ("float.onnx", "step.onnx"), as_float, allowed)
+    integers, *quantised = INTEGER_FILES
+    names = integers, "integer-step.onnx"
+    left_out |= dict.fromkeys(quantised, f"Of recurrent networks {integers} is the only one in integers.")
+    if run.fixed is None:
+        return planned, left_out | dict.fromkeys(names, _without_integers(run))
+    from scff_hw.export.onnx_integer_sequences import IntegerSequences
+    from scff_hw.export.onnx_reference import integer_readout, integer_recurrent, integer_stack, sequence_answers
+
+    parts = integer_recurrent(run.fixed), integer_stack(run.fixed.network.layers[1:]), run.layers, integer_readout(run)
+
+    def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
+        return sequence_answers(*parts, x.astype(np.float64), lengths)
+
+    more, missing = _whole_and_step(run, IntegerSequences(*parts), names, as_integers)
+    return planned | more, left_out | missing
+
+
+def _whole_and_step(
+    run: FinishedRun, network: Arithmetic, names: tuple[str, str], expected: Expected, tolerance: float | None = None
+) -> tuple[dict[str, Planned], dict[str, str]]:
+    """The files of whole sequences and of one step, or why the latter is left out; held to a tolerance, or equal."""
+    demand = "integer" if tolerance is None else "float"
+    (whole, step), allowed = names, tolerance or FLOAT_TOLERANCE
+    model = whole_sequences(network, metadata(run, whole.removesuffix(".onnx")))
+    planned = {whole: Planned(model, demand, expected, tolerance=allowed)}
+    if any(network.backwards):
+        return planned, {step: "The second direction starts at a sequence's end, before which it has no step."}
+    model = one_step(network, metadata(run, step.removesuffix(".onnx")))
+    return planned | {step: Planned(model, demand, expected, tolerance=allowed, readers=stepwise_readers)}, {}
+
+
+def _without_integers(run: FinishedRun) -> str:
+    return f"The run is on the {run.backend} backend; integers need a run on the fixed one."
 
 
 def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
@@ -177,7 +201,7 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
 
     shape = run.recipe.data.input_shape
     assert run.fixed is not None
-    stack, readout = integer_stack(run.fixed), integer_readout(run)
+    stack, readout = integer_stack(run.fixed.network.layers), integer_readout(run)
 
     def as_integers(x: NDArray[np.float32]) -> Answers:
         return integer_answers(stack, run.layers, readout, x.astype(np.float64))

@@ -66,13 +66,9 @@ def read_out(graph: Graph, features: Sequence[Value], weight: Tensor, bias: Tens
     return sum(each.size for each in features)
 
 
-def standardised(graph: Graph, x: Value, axes: Sequence[int] | None = None) -> Value:
-    """Zero mean and unit unbiased standard deviation for every sample.
-
-    Args:
-        axes: of the dimensions of `x`, where there are open ones besides the batch.
-    """
-    centred, energy = _centred(graph, x, axes or x.axes)
+def standardised(graph: Graph, x: Value) -> Value:
+    """Zero mean and unit unbiased standard deviation for every sample."""
+    centred, energy = _centred(graph, x)
     variance = graph.op("Div", energy, np.array(max(x.size - 1, 1), F32))
     std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
     return Value(graph.op("Div", centred, std), x.shape)
@@ -125,7 +121,7 @@ def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
         z = Value(u, _shape(x, layer, units))
     else:
         x = reflected(graph, standardised(graph, x), layer.padding)
-        centred, energy = _centred(graph, x, x.axes)
+        centred, energy = _centred(graph, x)
         # a sample paired with itself: twice its energy over twice its values
         variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
         std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
@@ -144,11 +140,11 @@ def _shape(x: Value, layer: PairLayer, units: int) -> tuple[int, ...]:
     return (units, *(side - geometry.kernel + 1 for side in x.shape[1:]))
 
 
-def _centred(graph: Graph, x: Value, axes: Sequence[int]) -> tuple[str, str]:
+def _centred(graph: Graph, x: Value) -> tuple[str, str]:
     """The centred values of each sample, and the sum of their squares, of the same rank."""
-    centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=list(axes), keepdims=1))
+    centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1))
     squares = graph.op("Mul", centred, centred)
-    return centred, graph.op("ReduceSum", squares, np.array(axes, dtype=np.int64), keepdims=1)
+    return centred, graph.op("ReduceSum", squares, np.array(x.axes, dtype=np.int64), keepdims=1)
 
 
 def named(graph: Graph, values: Tensor, name: str) -> str:

@@ -80,23 +80,34 @@ def integer_model(
         A model whose input is float32 as the float graph's; features (int8) and logits (int32) are integers.
     """
     graph = Graph()
-    value, features = _read(graph, Value(INPUT, tuple(shape)), stack[0].spec.formats.input), []
+    value, features = on_grid(graph, Value(INPUT, tuple(shape)), stack[0].spec.formats.input), []
     for index, layer in enumerate(stack[: max(layers) + 1]):
-        value = _layer(graph, value, layer, f"layers.{index + 1}")
+        value = integer_layer(graph, value, layer, f"layers.{index + 1}")
         if index in layers:
-            form = layer.spec.formats
-            x = flat(graph, pooled(graph, value, layer.spec.readout_pool))
-            features.append(standardised(graph, x, form.feature, form.rounding))
-    width = sum(each.size for each in features)
-    names = [_cast(graph, each.name, TensorProto.FLOAT) for each in features]
-    read = Value(graph.op("Concat", *names, axis=1), (width,))
-    graph.op("Cast", read.name, name=FEATURES, to=TensorProto.INT8)
-    total = product(graph, read, readout.weight, None, stack[0].spec.formats.feature.top, "readout.weight")
-    biased = graph.op("Add", total.name, graph.constant(readout.bias, F64, "readout.bias"))
-    graph.op("Cast", biased, name=LOGITS, to=TensorProto.INT32)
+            features.append(integer_features(graph, value, layer))
+    width = read_out(graph, features, readout, stack[0].spec.formats.feature.top)
     outputs = {FEATURES: (width, TensorProto.INT8), LOGITS: (len(readout.bias), TensorProto.INT32)}
     description = "SCFF network and linear readout in integers: equal to scff-hw's integer reference"
     return graph.model("scff_integer", shape, outputs, metadata, description)
+
+
+def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, top: int) -> int:
+    """Add the outputs: features, float64 up to `top`, side by side, and logits of them; how many features there are."""
+    width = sum(each.size for each in features)
+    names = [cast(graph, each.name, TensorProto.FLOAT) for each in features]
+    read = Value(graph.op("Concat", *names, axis=1), (width,))
+    graph.op("Cast", read.name, name=FEATURES, to=TensorProto.INT8)
+    total = product(graph, read, readout.weight, None, top, "readout.weight")
+    biased = graph.op("Add", total.name, graph.constant(readout.bias, F64, "readout.bias"))
+    graph.op("Cast", biased, name=LOGITS, to=TensorProto.INT32)
+    return width
+
+
+def integer_features(graph: Graph, output: Value, layer: IntegerLayer) -> Value:
+    """The readout's view of a layer's output, float64."""
+    form = layer.spec.formats
+    x = flat(graph, pooled(graph, output, layer.spec.readout_pool))
+    return standardised(graph, x, form.feature, form.rounding)
 
 
 def shifted(graph: Graph, x: str, factor: str | NDArray[np.float64], rounding: Rounding) -> str:
@@ -112,23 +123,35 @@ def saturated(graph: Graph, x: str, top: int) -> str:
     return graph.op("Clip", x, np.array(-top, F64), np.array(top, F64))
 
 
-def divided(graph: Graph, x: str, n: int | NDArray[np.int64], largest: int) -> str:
+def requantised(graph: Graph, x: str, shift: int | NDArray[np.int64], form: QFormat, rounding: Rounding) -> str:
+    """Float64 integers in another format: a rounding shift, of a channel each where there are several, saturated."""
+    factor = np.exp2(-np.asarray(shift, dtype=F64))
+    return saturated(graph, shifted(graph, x, factor, rounding), form.top)
+
+
+def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int) -> str:
     """`floor((2 x + n) / (2 n))` of int64.
 
     Args:
+        n: a value of the graph, int64, or constants.
         largest: bound of `|x / n|`, by which the dividend is kept from being negative.
     """
-    counts = np.asarray(n, dtype=I64)
-    lift = np.array(largest + 1, I64)
-    dividend = graph.op("Add", graph.op("Mul", x, np.array(2, I64)), counts + 2 * counts * lift)
-    return graph.op("Sub", graph.op("Div", dividend, 2 * counts), lift)
+    two, lift = np.array(2, I64), np.array(largest + 1, I64)
+    if isinstance(n, str):
+        twice = graph.op("Mul", n, two)
+        lifted = graph.op("Add", n, graph.op("Mul", twice, lift))
+    else:
+        twice = 2 * np.asarray(n, dtype=I64)
+        lifted = np.asarray(n, dtype=I64) + twice * lift
+    dividend = graph.op("Add", graph.op("Mul", x, two), lifted)
+    return graph.op("Sub", graph.op("Div", dividend, twice), lift)
 
 
 def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> Value:
     """Step 2 of the specification: float32 integers of 8 bits to float64 integers of `form`."""
     n = x.size
     d = n * max(n - 1, 1)
-    values = _cast(graph, x.name, TensorProto.INT64)
+    values = cast(graph, x.name, TensorProto.INT64)
     axes = np.array(x.axes, dtype=I64)
     s1 = graph.op("ReduceSum", values, axes, keepdims=1)
     s2 = graph.op("ReduceSum", graph.op("Mul", values, values), axes, keepdims=1)
@@ -141,11 +164,11 @@ def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> V
     q = graph.op("Div", graph.op("Mul", v, fours), np.array(d, I64))
     root = graph.op("Max", _isqrt(graph, q), np.array(1, I64))
     r = graph.op("Div", np.array(1 << RECIPROCAL_BITS, I64), root)
-    varied = _cast(graph, graph.op("Greater", v, np.array(0, I64)), TensorProto.INT64)
+    varied = cast(graph, graph.op("Greater", v, np.array(0, I64)), TensorProto.INT64)
     one = np.array(1 << MEAN_GUARD_BITS, I64)
     mean = divided(graph, graph.op("Mul", s1, one), n, 1 << (MEAN_GUARD_BITS + 7))
     centred = graph.op("Sub", graph.op("Mul", values, one), mean)
-    products = _cast(graph, graph.op("Mul", centred, graph.op("Mul", r, varied)), TensorProto.DOUBLE)
+    products = cast(graph, graph.op("Mul", centred, graph.op("Mul", r, varied)), TensorProto.DOUBLE)
     shifts = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - exponents
     factor = graph.op("Gather", np.exp2(-shifts.astype(F64)), e)
     return Value(saturated(graph, shifted(graph, products, factor, rounding), form.top), x.shape)
@@ -174,13 +197,13 @@ def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, 
             np.int8,
             name if len(parts) == 1 else f"{name}.{start}",
         )
-        unit = _cast(graph, held, TensorProto.FLOAT)
+        unit = cast(graph, held, TensorProto.FLOAT)
         values = x.name
         if len(parts) > 1:
             ends = (np.array([each], dtype=I64) for each in (start, stop, 1))
             values = graph.op("Slice", values, *ends)
         u = graph.op("Gemm", values, unit, transB=1) if kernel is None else graph.op("Conv", values, unit)
-        u = _cast(graph, u, TensorProto.DOUBLE)
+        u = cast(graph, u, TensorProto.DOUBLE)
         found = graph.op("Add", found, u) if found else u
     sides = () if kernel is None else (side - kernel + 1 for side in x.shape[1:])
     return Value(found, (len(weight), *sides))
@@ -198,43 +221,42 @@ def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
     maps = graph.op("Reshape", x.name, np.array([-1, 1, *x.shape[1:]], dtype=I64))
     ones = np.ones((1, 1, shape.size, shape.size), np.float32)
     sums = graph.op("Conv", maps, ones, strides=[shape.stride] * 2, pads=windows.pads)
-    means = divided(graph, _cast(graph, sums, TensorProto.INT64), windows.counts, 1 << 7)
+    means = divided(graph, cast(graph, sums, TensorProto.INT64), windows.counts, 1 << 7)
     back = graph.op("Reshape", means, np.array([-1, *windows.shape], dtype=I64))
-    return Value(_cast(graph, back, TensorProto.FLOAT), windows.shape)
+    return Value(cast(graph, back, TensorProto.FLOAT), windows.shape)
 
 
-def _read(graph: Graph, x: Value, form: QFormat) -> Value:
+def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
     """Step 1: data on the grid of `form`, float32 integers."""
     scaled = graph.op("Round", graph.op("Mul", x.name, np.array(2.0**form.one, np.float32)))
     return Value(graph.op("Clip", scaled, np.array(-form.top, np.float32), np.array(form.top, np.float32)), x.shape)
 
 
-def _layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
+def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
     """Steps 2, 3, 4 and 9 of one layer: float32 integers to float32 integers."""
     spec, form = layer.spec, layer.spec.formats
     if spec.kernel is None:
         x = flat(graph, x)
     read = standardised(graph, reflected(graph, x, spec.padding), form.standardised, form.rounding)
-    read = Value(_cast(graph, read.name, TensorProto.FLOAT), read.shape)
+    read = Value(cast(graph, read.name, TensorProto.FLOAT), read.shape)
     u = product(graph, read, layer.weight, spec.kernel, form.standardised.top, f"{name}.weight")
-    v = _pre_activations(graph, u, layer.bias, form, name)
+    v = pre_activations(graph, u, layer.bias, form, name)
     z = graph.op("Mul", v, np.array(2, F64)) if spec.makes_pairs else v
     if spec.transmit == "triangle":
         total = graph.op("ReduceSum", z, np.array([1], dtype=I64), keepdims=1)
-        mean = divided(graph, _cast(graph, total, TensorProto.INT64), u.shape[0], 2 * form.pre_activation.top)
-        z = graph.op("Sub", z, _cast(graph, mean, TensorProto.DOUBLE))
+        mean = divided(graph, cast(graph, total, TensorProto.INT64), u.shape[0], 2 * form.pre_activation.top)
+        z = graph.op("Sub", z, cast(graph, mean, TensorProto.DOUBLE))
     shift = form.pre_activation.one - form.transmitted.one
-    positive = graph.op("Max", z, np.array(0, F64))
-    y = saturated(graph, shifted(graph, positive, np.array(2.0**-shift, F64), form.rounding), form.transmitted.top)
-    return pooled(graph, Value(_cast(graph, y, TensorProto.FLOAT), u.shape), spec.pool)
+    y = requantised(graph, graph.op("Max", z, np.array(0, F64)), shift, form.transmitted, form.rounding)
+    return pooled(graph, Value(cast(graph, y, TensorProto.FLOAT), u.shape), spec.pool)
 
 
-def _pre_activations(graph: Graph, u: Value, bias: Ints, form: LayerFormats, name: str) -> str:
+def pre_activations(graph: Graph, u: Value, bias: Ints, form: LayerFormats, name: str) -> str:
+    """Step 3's pre-activations of one sample each, bias included, in float64."""
     held = per_channel(shift_right(bias, BIAS_GUARD_BITS, form.rounding), u.shape)
     total = graph.op("Add", u.name, graph.constant(held, F64, f"{name}.bias"))
-    shifts = np.asarray(form.accumulator.fracs) - form.pre_activation.one
-    factor = per_channel(np.exp2(-shifts.astype(F64)), u.shape)
-    return saturated(graph, shifted(graph, total, factor, form.rounding), form.pre_activation.top)
+    shifts = per_channel(np.asarray(form.accumulator.fracs) - form.pre_activation.one, u.shape)
+    return requantised(graph, total, shifts, form.pre_activation, form.rounding)
 
 
 def _bit_length(graph: Graph, v: str, x: Value) -> str:
@@ -242,19 +264,20 @@ def _bit_length(graph: Graph, v: str, x: Value) -> str:
     column = graph.op("Reshape", v, np.array([-1, 1], dtype=I64))
     powers = 1 << np.arange(48, dtype=I64)
     reached = graph.op("Not", graph.op("Less", column, powers))
-    count = graph.op("ReduceSum", _cast(graph, reached, TensorProto.INT64), np.array([1], dtype=I64), keepdims=1)
+    count = graph.op("ReduceSum", cast(graph, reached, TensorProto.INT64), np.array([1], dtype=I64), keepdims=1)
     return graph.op("Reshape", count, np.array([-1, *(1,) * len(x.shape)], dtype=I64))
 
 
 def _isqrt(graph: Graph, q: str) -> str:
     """Integer square root of int64 below 2^53, correct however a runtime rounds its square root."""
-    root = _cast(graph, graph.op("Sqrt", _cast(graph, q, TensorProto.DOUBLE)), TensorProto.INT64)
+    root = cast(graph, graph.op("Sqrt", cast(graph, q, TensorProto.DOUBLE)), TensorProto.INT64)
     above = graph.op("Greater", graph.op("Mul", root, root), q)
-    root = graph.op("Sub", root, _cast(graph, above, TensorProto.INT64))
+    root = graph.op("Sub", root, cast(graph, above, TensorProto.INT64))
     following = graph.op("Add", root, np.array(1, I64))
     above = graph.op("Greater", graph.op("Mul", following, following), q)
-    return graph.op("Sub", following, _cast(graph, above, TensorProto.INT64))
+    return graph.op("Sub", following, cast(graph, above, TensorProto.INT64))
 
 
-def _cast(graph: Graph, x: str, kind: int) -> str:
+def cast(graph: Graph, x: str, kind: int) -> str:
+    """In another element type."""
     return graph.op("Cast", x, to=kind)

@@ -9,25 +9,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scff_hw.backends.fixed.array import FixedArray
 from scff_hw.backends.fixed.choosing import best_format
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
 from scff_hw.backends.fixed.integer import Ints, shift_right
 from scff_hw.backends.fixed.layer import FixedLayer
-from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
+from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
+from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, logits, quantise
+from scff_hw.core.recurrent import WAYS
 from scff_hw.export.onnx_integer import IntegerReadout
 from scff_hw.export.onnx_run import FinishedRun, FixedRun
 
 
-def integer_stack(fixed: FixedRun) -> list[IntegerLayer]:
-    """The reference's layers, holding the run's integers bit for bit."""
-    stack = []
-    for layer in cast("Sequence[FixedLayer]", fixed.network.layers):
-        state = layer.array.state()
-        found = IntegerLayer(layer.array.weight.numpy(), layer.array.bias.numpy(), layer.spec)
-        found.held = state["held"].flatten(1).numpy().astype(np.int64)
-        found.bias = state["bias"].numpy().astype(np.int64)
-        stack.append(found)
-    return stack
+def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
+    """Feed-forward layers as the reference has them, holding the run's integers bit for bit."""
+    return [_held(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
+
+
+def integer_recurrent(fixed: FixedRun) -> IntegerRecurrent:
+    """The first layer of a recurrent network, likewise."""
+    layer = fixed.network.layers[0]
+    assert isinstance(layer, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
+    held = {name: _held(array, layer.spec(array)) for name, array in layer.arrays.items()}
+    ways = [WAYS[direction.backwards] for direction in layer.directions]
+    directions = [
+        IntegerDirection(held[f"{way}.inputs"], held[f"{way}.hidden"], direction.backwards)
+        for way, direction in zip(ways, layer.directions, strict=True)
+    ]
+    return IntegerRecurrent(directions, layer.averages)
 
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
@@ -44,15 +54,27 @@ def integer_answers(
     stack: Sequence[IntegerLayer], layers: Sequence[int], readout: IntegerReadout, x: NDArray[np.float64]
 ) -> tuple[Ints, Ints]:
     """Features `[N, F]` and logits `[N, classes]` of the reference for samples `[N, ...]`."""
-    value, features = quantise(x, stack[0].spec.formats.input), []
-    for index, layer in enumerate(stack[: max(layers) + 1]):
-        if layer.spec.kernel is None:
-            value = value.reshape(len(value), -1)
-        value = layer.forward(value)
-        if index in layers:
-            features.append(layer.features(value))
-    read = np.concatenate(features, axis=1)
-    return read, logits(read, readout.weight, readout.bias)
+    value = quantise(x, stack[0].spec.formats.input)
+    return _answers(_features(stack[: max(layers) + 1], layers, value, 0), readout)
+
+
+def sequence_answers(
+    first: IntegerRecurrent,
+    behind: Sequence[IntegerLayer],
+    layers: Sequence[int],
+    readout: IntegerReadout,
+    x: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+) -> tuple[Ints, Ints]:
+    """The same of a recurrent network for sequences `[N, T, F]` of `lengths` `[N]`.
+
+    Args:
+        behind: the layers behind the recurrent one.
+    """
+    raw = quantise(x, first.directions[0].inputs.spec.formats.input)
+    value = first.forward([each[:length] for each, length in zip(raw, lengths, strict=True)])
+    features = [first.features(value)] if 0 in layers else []
+    return _answers(features + _features(behind[: max(layers)], layers, value, 1), readout)
 
 
 def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> list[QFormat]:
@@ -72,3 +94,28 @@ def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> li
         found.append(best_format(torch.from_numpy(numbers), 8))
         value = layer.forward(value)
     return found
+
+
+def _held(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
+    state = array.state()
+    found = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
+    found.held = state["held"].flatten(1).numpy().astype(np.int64)
+    found.bias = state["bias"].numpy().astype(np.int64)
+    return found
+
+
+def _features(stack: Sequence[IntegerLayer], layers: Sequence[int], value: Ints, start: int) -> list[Ints]:
+    """Features of those layers of a stack that are read, the first of which has the number `start`."""
+    found = []
+    for index, layer in enumerate(stack, start):
+        if layer.spec.kernel is None:
+            value = value.reshape(len(value), -1)
+        value = layer.forward(value)
+        if index in layers:
+            found.append(layer.features(value))
+    return found
+
+
+def _answers(features: Sequence[Ints], readout: IntegerReadout) -> tuple[Ints, Ints]:
+    read = np.concatenate(features, axis=1)
+    return read, logits(read, readout.weight, readout.bias)

@@ -89,7 +89,7 @@ def finished_run(path: Path, data_dir: Path | None = None, *, feed_forward: str 
         feed_forward: what is made of networks without recurrent layers only, for the refusal of others.
 
     Raises:
-        UsageError: a recurrent network, where such is refused, or in fixed point.
+        UsageError: a recurrent network, where such is refused.
         CheckpointError: not a run, not finished, or its weights are not those of its recipe.
         DataError: its data set is not there.
         MissingPartError: a run in fixed point, and brevitas is not installed.
@@ -102,11 +102,6 @@ def finished_run(path: Path, data_dir: Path | None = None, *, feed_forward: str 
     seed, backend = details["seed"], details["backend"]
     if recipe.data.has_sequences and feed_forward:
         raise UsageError(f"{feed_forward} are of feed-forward layers. Got the recurrent layer of {path} instead.")
-    if recipe.data.has_sequences and backend == "fixed":
-        raise UsageError(
-            "ONNX files of recurrent layers are in floating point. "
-            f"Got {path} on 'fixed' instead; train it with --backend float."
-        )
     summary = folder.read_json(SUMMARY)
     tensors, _ = read_tensors(path / WEIGHTS)
     try:

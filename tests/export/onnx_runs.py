@@ -120,7 +120,7 @@ def recordings(folder: Path) -> Path:
 def spoken_run(
     folder: Path,
     data: Path,
-    *,
+    *sets: str,
     directions: int = 2,
     output: str = "final",
     more: str = "",
@@ -132,5 +132,5 @@ def spoken_run(
     recipe = folder.with_suffix(".yaml")
     recipe.write_text(SPOKEN.format(directions=directions, output=output, more=more, read=read, learn=LEARN))
     hardware: dict[str, Any] = {} if profile is None else {"profile": load_profile(profile)}
-    train(load_recipe(str(recipe)), folder, backend=backend, data_dir=data, **hardware)
+    train(load_recipe(str(recipe), list(sets)), folder, backend=backend, data_dir=data, **hardware)
     return folder

@@ -103,7 +103,7 @@ def test_integer_graphs_equal_the_reference(layers: str, sets: tuple[str, ...], 
     assert set(summary["left_out"]) == ({"qoperator.onnx"} if per_channel else set())
     found = finished_run(run)
     assert found.fixed is not None
-    stack, readout = integer_stack(found.fixed), integer_readout(found)
+    stack, readout = integer_stack(found.fixed.network.layers), integer_readout(found)
     x = batch(found)
     expected = integer_answers(stack, found.layers, readout, x.astype(np.float64))
     features, logits = answers(tmp_path / "out" / "integer.onnx", x)
@@ -120,7 +120,7 @@ def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path
     summary = export_onnx(fixed_conv, tmp_path / "out", samples=SAMPLES)
     found = finished_run(fixed_conv)
     assert found.fixed is not None
-    stack, readout = integer_stack(found.fixed), integer_readout(found)
+    stack, readout = integer_stack(found.fixed.network.layers), integer_readout(found)
     for name in ("integer.onnx", "qdq.onnx", "qoperator.onnx"):
         held = initialisers(tmp_path / "out" / name)
         for number, layer in enumerate(stack, start=1):

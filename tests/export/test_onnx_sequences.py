@@ -18,13 +18,13 @@ from onnx import numpy_helper
 
 from scff_hw.cli import main
 from scff_hw.core import Stream, Streaming
-from scff_hw.errors import ExportError, UsageError
+from scff_hw.errors import ExportError
 from scff_hw.export import onnx_export
 from scff_hw.export.onnx_check import arrays
 from scff_hw.export.onnx_export import export_onnx, plan
+from scff_hw.export.onnx_float_sequences import recurrent_first
 from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, checked_model, readers, stepwise_readers
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
-from scff_hw.export.onnx_sequences import recurrent_first
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "one-behind": {"directions": 1, "output": "final-and-mean", "more": BEHIND, "read": "[2]"},
 }
 FEATURES = {"both": 24, "both-means": 48, "one": 12, "one-means": 24, "both-behind": 57, "one-behind": 9}
-LEFT_OUT = {"integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx"}
+LEFT_OUT = {"integer.onnx", "integer-step.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx"}
 
 Exported = dict[str, tuple[FinishedRun, Path, dict[str, Any]]]
 
@@ -201,7 +201,7 @@ def test_the_examples_of_the_model_card_run(
 
 def test_every_file_says_what_it_is(exported: Exported) -> None:
     run, folder, _ = exported["one-means"]
-    for name, kind in (("float.onnx", "sequences"), ("step.onnx", "step")):
+    for name, kind in (("float.onnx", "float"), ("step.onnx", "step")):
         model = onnx.load(str(folder / name))
         known = {each.key: each.value for each in model.metadata_props}
         assert (known["kind"], known["recipe"], known["data"], known["seed"]) == (kind, "tiny-spoken", "fsdd", "0")
@@ -265,16 +265,9 @@ def test_a_network_that_amplifies_roundings_is_allowed_as_much_and_no_more(
         assert plan(run)[0]["float.onnx"].tolerance == pytest.approx(allowed)
 
 
-def test_a_run_in_fixed_point_is_refused(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
-    run = on_fixed(runs["both"], tmp_path / "fixed")
-    with pytest.raises(UsageError, match=r"ONNX files of recurrent layers are in floating point\. Got .* on 'fixed'"):
-        export_onnx(run, tmp_path / "out", data_dir=data)
-
-
 @pytest.mark.parametrize(
     ("kind", "backend", "sentence"),
     [
-        ("onnx", "fixed", "ONNX files of recurrent layers are in floating point. Got {run} on 'fixed' instead"),
         ("nir", "float", "NIR files are of feed-forward layers. Got the recurrent layer of {run} instead."),
         ("nir", "fixed", "NIR files are of feed-forward layers. Got the recurrent layer of {run} instead."),
         ("c", "fixed", "C is exported of feed-forward layers. Got the recurrent layer of {run} instead."),
@@ -318,7 +311,7 @@ def test_the_command_shows_each_file_and_what_is_left_out(
     assert main(["export", "onnx", str(runs["both"]), "--out", "both", "--data-dir", str(data)]) == 0
     said = " ".join(capfd.readouterr().err.split())
     assert "Left out: step.onnx. The second direction starts at a sequence's end" in said
-    assert "Recurrent layers are exported in floating point only." in said
+    assert "Left out: integer.onnx, integer-step.onnx. The run is on the float backend" in said
 
 
 def test_recordings_of_people(real_data: Path, tmp_path: Path) -> None:

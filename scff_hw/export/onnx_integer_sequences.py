@@ -1,0 +1,131 @@
+"""A recurrent network in integers, as `recurrent_reference` has them, for the graphs of `onnx_sequences`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scff_hw.backends.fixed.formats import LayerFormats
+from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
+from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer
+from scff_hw.export.onnx_graph import FEATURES, LOGITS, Graph, Value
+from scff_hw.export.onnx_integer import (
+    F64,
+    IntegerReadout,
+    cast,
+    divided,
+    integer_features,
+    integer_layer,
+    on_grid,
+    pre_activations,
+    product,
+    read_out,
+    requantised,
+    standardised,
+)
+from scff_hw.export.onnx_parts import TensorProto, onnx
+from scff_hw.export.onnx_sequences import direction_name, tensor
+
+
+@dataclass(frozen=True)
+class IntegerSequences:
+    """An `Arithmetic`.
+
+    Attributes:
+        first: the reference's recurrent layer, whose `forward` and `features` the graph equals.
+        behind: its layers behind that one.
+        layers: 0-based, those whose features the readout reads.
+    """
+
+    first: IntegerRecurrent
+    behind: Sequence[IntegerLayer]
+    layers: Sequence[int]
+    readout: IntegerReadout
+    about = "integers: equal to scff-hw's integer reference"
+    state_kind = TensorProto.INT8
+    sum_kind = TensorProto.INT32
+
+    @property
+    def features_in(self) -> int:
+        return self.first.directions[0].inputs.held.shape[1]
+
+    @property
+    def units(self) -> int:
+        return self.first.directions[0].units
+
+    @property
+    def backwards(self) -> tuple[bool, ...]:
+        return tuple(direction.backwards for direction in self.first.directions)
+
+    @property
+    def averages(self) -> bool:
+        return self.first.averages
+
+    def frames(self, graph: Graph, x: str) -> str:
+        form = self.first.directions[0].inputs.spec.formats
+        raw = on_grid(graph, Value(x, (self.features_in,)), form.input)
+        return cast(graph, standardised(graph, raw, form.standardised, form.rounding).name, TensorProto.FLOAT)
+
+    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+        part, name = self._direction(direction)
+        form, weight = part.inputs.spec.formats, part.inputs.weight
+        read = Value(frames, (self.features_in,))
+        u = product(graph, read, weight, None, form.standardised.top, f"{name}.inputs.weight")
+        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+        v = requantised(graph, u.name, shift, form.pre_activation, form.rounding)
+        bias = graph.constant(part.drive_of_bias, F64, f"{name}.inputs.bias")
+        return cast(graph, graph.op("Add", graph.op("Mul", v, np.array(2, F64)), bias), TensorProto.FLOAT)
+
+    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+        part, name = self._direction(direction)
+        form, weight = self._form, part.hidden.weight
+        u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
+        v = pre_activations(graph, u, part.hidden.bias, form, f"{name}.hidden")
+        z = graph.op("Add", cast(graph, driven, TensorProto.DOUBLE), v)
+        shift = form.pre_activation.one - form.output.one
+        y = requantised(graph, graph.op("Max", z, np.array(0, F64)), shift, form.output, form.rounding)
+        found = Value(cast(graph, y, TensorProto.FLOAT), (self.units,))
+        return cast(graph, standardised(graph, found, form.standardised, form.rounding).name, TensorProto.FLOAT)
+
+    def read_out(
+        self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
+    ) -> list[onnx.ValueInfoProto]:
+        form = self._form
+        shift = form.standardised.one - form.transmitted.one
+        states = [self._passed_on(graph, cast(graph, each, TensorProto.DOUBLE), shift) for each in final]
+        if total:
+            counts = graph.op("Unsqueeze", steps, np.array([1], np.int64))
+            largest = form.standardised.top << MEAN_GUARD_BITS
+            for each in total:
+                guarded = graph.op("Mul", cast(graph, each, TensorProto.INT64), np.array(1 << MEAN_GUARD_BITS))
+                mean = cast(graph, divided(graph, guarded, counts, largest), TensorProto.DOUBLE)
+                states.append(self._passed_on(graph, mean, shift + MEAN_GUARD_BITS))
+        passed, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
+        features = []
+        if 0 in self.layers:
+            # states are standardised already, in each direction
+            shift = form.transmitted.one - form.feature.one
+            features.append(Value(requantised(graph, passed, shift, form.feature, form.rounding), shape))
+        value = Value(cast(graph, passed, TensorProto.FLOAT), shape)
+        for index, layer in enumerate(self.behind[: max(self.layers)], start=1):
+            value = integer_layer(graph, value, layer, f"layers.{index + 1}")
+            if index in self.layers:
+                features.append(integer_features(graph, value, layer))
+        width = read_out(graph, features, self.readout, form.feature.top)
+        return [
+            tensor(FEATURES, TensorProto.INT8, width),
+            tensor(LOGITS, TensorProto.INT32, len(self.readout.bias)),
+        ]
+
+    def _passed_on(self, graph: Graph, x: str, shift: int) -> str:
+        return requantised(graph, x, shift, self._form.transmitted, self._form.rounding)
+
+    @property
+    def _form(self) -> LayerFormats:
+        return self.first.spec.formats
+
+    def _direction(self, number: int) -> tuple[IntegerDirection, str]:
+        found = self.first.directions[number]
+        return found, direction_name(found.backwards)
