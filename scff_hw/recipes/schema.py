@@ -22,6 +22,7 @@ LearningRate = Annotated[float, Field(gt=0, le=100)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, le=1000)]
 Width = Annotated[int, Field(ge=2, le=1_000_000)]
+Percents = Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=False)]
 
 
 class RuleRecipe(Model):
@@ -224,6 +225,11 @@ class RecurrentRecipe(Model):
 LayerRecipe = Annotated[DenseRecipe | Conv2dRecipe | RecurrentRecipe, Field(discriminator="kind")]
 
 
+def _check_rising(key: str, values: tuple[int, ...]) -> None:
+    if list(values) != sorted(set(values)):
+        refuse(key, f"must rise without repeats, got {list(values)}")
+
+
 class ReadoutRecipe(Model):
     """The linear classifier on the hidden layers' features (Appendix G)."""
 
@@ -236,7 +242,7 @@ class ReadoutRecipe(Model):
     learning_rate: LearningRate = Field(
         default=1e-3, description="step size of Adam at the first epoch (Appendix G)"
     )
-    halve_at_percent: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=False)] = Field(
+    halve_at_percent: Percents = Field(
         default=(20, 35, 50, 60, 70, 80, 90),
         description="percent of the epochs after which the learning rate is halved, rising (Appendix G)",
     )
@@ -253,9 +259,8 @@ class ReadoutRecipe(Model):
 
     @model_validator(mode="after")
     def _check(self) -> ReadoutRecipe:
-        for key, values in (("layers", self.layers), ("halve_at_percent", self.halve_at_percent)):
-            if list(values) != sorted(set(values)):
-                refuse(key, f"must rise without repeats, got {list(values)}")
+        _check_rising("layers", self.layers)
+        _check_rising("halve_at_percent", self.halve_at_percent)
         return self
 
 
@@ -266,6 +271,17 @@ class BackpropRecipe(Model):
     learning_rate: LearningRate = Field(default=1e-3, description="step size of Adam")
     batch_size: BatchSize = Field(default=100, description="samples")
     dropout: Dropout = Field(default=0.0, description="fraction of readout features dropped while it trains")
+    halve_at_percent: Percents = Field(
+        default=(), description="percent of the epochs after which the learning rate is halved, rising"
+    )
+    clip_norm: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        default=None, description="largest norm of the gradient of all parameters together; null: any"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> BackpropRecipe:
+        _check_rising("halve_at_percent", self.halve_at_percent)
+        return self
 
 
 class ControlsRecipe(Model):

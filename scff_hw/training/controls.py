@@ -11,7 +11,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe
 from scff_hw.training.build import build_network, untrained_weights
-from scff_hw.training.readout import Readout
+from scff_hw.training.readout import Readout, learning_rate_at
 from scff_hw.training.run_context import RunContext, augmentation_of
 from scff_hw.training.run_folder import Position
 
@@ -75,6 +75,8 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
     batches = -(-len(train) // wanted.batch_size)
     context.progress.start("backprop control", wanted.epochs * batches, start.epoch * batches)
     for epoch in range(start.epoch, wanted.epochs):
+        for group in adam.param_groups:
+            group["lr"] = learning_rate_at(wanted, epoch)
         draw = generator(seed, "backprop", epoch)
         order = train.pipeline.order(draw)
         loss_sum, correct = 0.0, 0
@@ -88,6 +90,8 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
             loss = F.cross_entropy(logits, train.labels[indices])
             adam.zero_grad()
             loss.backward()
+            if wanted.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(parameters.values(), wanted.clip_norm)
             adam.step()
             loss_sum += loss.item() * len(indices)
             correct += int((logits.argmax(dim=1) == train.labels[indices]).sum())

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.core.random import generator
-from scff_hw.recipes.schema import ReadoutRecipe
+from scff_hw.recipes.schema import BackpropRecipe, ReadoutRecipe
 from scff_hw.training.features import FeatureSource
 
 Inferred = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -60,16 +60,10 @@ class Readout:
         weight, bias = self._as_inferred(self.weight, self.bias)
         return torch.addmm(bias.double(), x.double(), weight.double().T)
 
-    def learning_rate(self, epoch: int) -> float:
-        """Halved at fixed fractions of the training."""
-        recipe = self.recipe
-        halvings = sum(epoch >= int(recipe.epochs * percent / 100) for percent in recipe.halve_at_percent)
-        return recipe.learning_rate * 0.5**halvings
-
     def train_epoch(self, source: FeatureSource, labels: Tensor, epoch: int) -> ReadoutEpoch:
         """One pass over all labelled samples in a new order; `labels` is int64 `[N]`."""
         for group in self._adam.param_groups:
-            group["lr"] = self.learning_rate(epoch)
+            group["lr"] = learning_rate_at(self.recipe, epoch)
         draw = generator(self.seed, "readout", epoch)
         order = torch.randperm(len(labels), generator=draw)
         keep = 1 - self.recipe.dropout
@@ -111,6 +105,12 @@ class Readout:
             self._adam.state[parameter] = {
                 key.removeprefix(prefix): value.clone() for key, value in state.items() if key.startswith(prefix)
             }
+
+
+def learning_rate_at(recipe: ReadoutRecipe | BackpropRecipe, epoch: int) -> float:
+    """Halved at fixed fractions of the training; `epoch` counts from 0."""
+    halvings = sum(epoch >= int(recipe.epochs * percent / 100) for percent in recipe.halve_at_percent)
+    return recipe.learning_rate * 0.5**halvings
 
 
 def _kept(shape: torch.Size, dropout: float, draw: torch.Generator) -> Tensor:

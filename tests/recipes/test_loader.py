@@ -113,6 +113,7 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("layers: [1]", "layers: [1, 2]", "f.yaml:16: readout.layers must name layers from 1 to 1, got 2"),
         ("layers: [1]", "layers: [0]", "f.yaml:16: readout.layers must be a list of integers >= 1 and <= 100, got 0 at place 1"),
         ("layers: [1]", "layers: [1, 1]", "f.yaml:16: readout.layers must rise without repeats, got [1, 1]"),
+        ("layers: [1]", "layers: [1]\ncontrols: {backprop: {epochs: 2, halve_at_percent: [50, 20]}}", "f.yaml:17: controls.backprop.halve_at_percent must rise without repeats, got [50, 20]"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_line(old: str, new: str, sentence: str) -> None:
