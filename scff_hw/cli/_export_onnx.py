@@ -26,8 +26,9 @@ def onnx(
     """Write a finished run as ONNX files with a model card, each checked against the library.
 
     A run on any backend gives float.onnx; one on the fixed backend also integer.onnx, equal to the integer reference,
-    and qdq.onnx, qonnx.onnx and qoperator.onnx for runtimes and hardware tools. A recurrent network, in floating point
-    only, takes sequences and their lengths; with one direction there is also step.onnx, one frame at a time.
+    and qdq.onnx, qonnx.onnx and qoperator.onnx for runtimes and hardware tools, but not of a recurrent network. That
+    takes sequences and their lengths; with one direction there is also a file of one frame at a time, step.onnx, and
+    integer-step.onnx in fixed point.
     """
     from scff_hw.export.onnx_export import export_onnx
 
