@@ -192,13 +192,7 @@ def _values(
         "file": file,
         "prefix": f"scff_{file}",
         "guard": f"SCFF_{file.upper()}",
-        "target": to.name,
-        "emulated": to.profile is not None,
-        "flags": to.build.flags,
-        "board": to.build.board,
-        "flash": to.build.flash,
-        "ram": to.build.ram,
-        "limits": None if to.profile is None else to.profile.memory,
+        **to.values,
         "learns": lesson is not None,
         "parts": [
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import Target, load_target
@@ -59,6 +60,19 @@ class Device:
     @property
     def build(self) -> CTarget:
         return TARGETS[self.processor]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the templates print of it."""
+        return {
+            "target": self.name,
+            "emulated": self.profile is not None,
+            "flags": self.build.flags,
+            "board": self.build.board,
+            "flash": self.build.flash,
+            "ram": self.build.ram,
+            "limits": None if self.profile is None else self.profile.memory,
+        }
 
 
 def device(target: str, overrides: Iterable[str] = ()) -> Device:

@@ -135,7 +135,21 @@ Transmit = Annotated[
 Learn = Annotated[LearnRecipe, Field(description="optimiser and loss")]
 
 
-class DenseRecipe(Model):
+class Unpooled(Model):
+    """A layer without maps to pool."""
+
+    @property
+    def pool(self) -> None:
+        """None in front of the next layer."""
+        return None
+
+    @property
+    def readout_pool(self) -> None:
+        """None in front of the readout."""
+        return None
+
+
+class DenseRecipe(Unpooled):
     """A fully connected layer."""
 
     kind: Literal["dense"] = Field(description="fully connected")
@@ -144,16 +158,6 @@ class DenseRecipe(Model):
     pairs: Pairs
     transmit: Transmit = "triangle"
     learn: Learn
-
-    @property
-    def pool(self) -> None:
-        """A dense layer has no pool."""
-        return None
-
-    @property
-    def readout_pool(self) -> None:
-        """A dense layer has no extra pool."""
-        return None
 
     def shapes(self, shape: Shape) -> LayerShapes:
         """Shapes of this layer on an input `shape`."""
@@ -188,7 +192,7 @@ class Conv2dRecipe(Model):
         )
 
 
-class RecurrentRecipe(Model):
+class RecurrentRecipe(Unpooled):
     """A recurrent layer, first of its network: it reads sequences and passes on the states it ends in."""
 
     kind: Literal["recurrent"] = Field(description="recurrent, reads sequences")
@@ -201,16 +205,6 @@ class RecurrentRecipe(Model):
         description="states that are passed on: the last of each direction (Appendix E), or their means over time too",
     )
     learn: Learn
-
-    @property
-    def pool(self) -> None:
-        """A recurrent layer has no pool."""
-        return None
-
-    @property
-    def readout_pool(self) -> None:
-        """A recurrent layer has no extra pool."""
-        return None
 
     @property
     def pairs(self) -> Literal["made"]:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import wavfile
 
+from scff_hw.export.onnx_readers import Answers, checked_model, readers, stepwise_readers
 from scff_hw.hardware import load_profile
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
@@ -134,3 +136,17 @@ def spoken_run(
     hardware: dict[str, Any] = {} if profile is None else {"profile": load_profile(profile)}
     train(load_recipe(str(recipe), list(sets)), folder, backend=backend, data_dir=data, **hardware)
     return folder
+
+
+def sequence_answers(path: Path, x: NDArray[Any], lengths: NDArray[Any]) -> dict[str, Answers]:
+    """Features and logits of all readers of a file of sequences, or of one step, by name."""
+    model = checked_model(path)
+    make = stepwise_readers if "step" in path.name else readers
+    return {name: read(x, lengths) for name, read in make(path, model).items()}
+
+
+def noise(lengths: list[int], seed: int = 0, scale: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sequences `[N, T, 7]` of these lengths, and these."""
+    draw = np.random.default_rng(seed)
+    x = scale * draw.normal(size=(len(lengths), max(lengths), 7))
+    return x.astype(np.float32), np.array(lengths, dtype=np.int64)

@@ -22,11 +22,11 @@ from scff_hw.errors import ExportError
 from scff_hw.export import onnx_export
 from scff_hw.export.onnx_check import arrays
 from scff_hw.export.onnx_export import export_onnx, plan
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, checked_model, readers, stepwise_readers
+from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, stepwise_readers
 from scff_hw.export.onnx_reference import integer_recurrent
 from scff_hw.export.onnx_run import FinishedRun, finished_run
 
-from .onnx_runs import BEHIND, recordings, spoken_run
+from .onnx_runs import BEHIND, noise, recordings, sequence_answers, spoken_run
 
 NETWORKS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "one": ([], {"directions": 1}),
@@ -65,13 +65,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], da
     }
 
 
-def answers(path: Path, x: NDArray[Any], lengths: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Features and logits of all readers, by name."""
-    model = checked_model(path)
-    make = stepwise_readers if "step" in path.name else readers
-    return {name: read(x, lengths) for name, read in make(path, model).items()}
-
-
 def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Features and logits of the fixed backend, as integers."""
     assert run.fixed is not None
@@ -80,12 +73,6 @@ def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[N
         found = run.fixed.network.features(Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)), run.layers)
     logits = found.double() @ run.weight.double().T + run.bias.double()
     return (found * 2.0**features).numpy(), (logits * 2.0 ** (features + run.fixed.readout_frac)).numpy()
-
-
-def noise(lengths: list[int], seed: int = 0, scale: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
-    draw = np.random.default_rng(seed)
-    x = scale * draw.normal(size=(len(lengths), max(lengths), 7)).astype(np.float32)
-    return x.astype(np.float32), np.array(lengths, dtype=np.int64)
 
 
 def integer_files(folder: Path) -> list[Path]:
@@ -104,7 +91,7 @@ def test_files_equal_the_fixed_backend(name: str, exported: Exported) -> None:
     expected = library(run, x, lengths)
     assert np.abs(expected[0]).max() > 20 and len(np.unique(expected[1])) > 50
     for path in integer_files(folder):
-        found = answers(path, x, lengths)
+        found = sequence_answers(path, x, lengths)
         assert set(found) == {EVALUATOR, OPTIMISED, PLAIN}
         for features, logits in found.values():
             assert features.dtype == np.int8 and logits.dtype == np.int32
@@ -127,7 +114,7 @@ def test_sequences_of_any_lengths_and_loudness(
     x, counted = noise(lengths, seed, scale)
     expected = library(run, x, counted)
     for path in integer_files(folder):
-        for found in answers(path, x, counted).values():
+        for found in sequence_answers(path, x, counted).values():
             for mine, wanted in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(mine, wanted)
 
@@ -140,7 +127,7 @@ def test_what_lies_behind_the_end_changes_no_answer(name: str, garbage: float, e
     dirty = x.copy()
     for sequence, length in zip(dirty, lengths, strict=True):
         sequence[length:] = garbage
-    clean, found = (answers(folder / "integer.onnx", each, lengths) for each in (x, dirty))
+    clean, found = (sequence_answers(folder / "integer.onnx", each, lengths) for each in (x, dirty))
     for reader in clean:
         for mine, wanted in zip(found[reader], clean[reader], strict=True):
             np.testing.assert_array_equal(mine, wanted)
@@ -172,8 +159,8 @@ def test_the_model_card_says_what_integers_stand_for(exported: Exported) -> None
     found = re.search(r"a feature is one times 2\^-(\d+), a logit one times 2\^-(\d+)", text)
     assert found and "its `state` is int8 and its `sum` int32" in text
     x, lengths = noise([4, 2])
-    floats = answers(folder / "float.onnx", x, lengths)[PLAIN]
-    integers = answers(folder / "integer.onnx", x, lengths)[PLAIN]
+    floats = sequence_answers(folder / "float.onnx", x, lengths)[PLAIN]
+    integers = sequence_answers(folder / "integer.onnx", x, lengths)[PLAIN]
     for of_float, of_integer, frac in zip(floats, integers, found.groups(), strict=True):
         np.testing.assert_allclose(of_integer * 2.0 ** -int(frac), of_float, atol=0.25 * np.abs(of_float).max())
 

@@ -23,12 +23,12 @@ from scff_hw.export import onnx_export
 from scff_hw.export.onnx_check import arrays
 from scff_hw.export.onnx_export import export_onnx, plan
 from scff_hw.export.onnx_float_sequences import recurrent_first
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, checked_model, readers, stepwise_readers
+from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
-from .onnx_runs import BEHIND, recordings, spoken_run
+from .onnx_runs import BEHIND, noise, recordings, sequence_answers, spoken_run
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "both": {"directions": 2, "output": "final"},
@@ -65,22 +65,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], da
     }
 
 
-def answers(path: Path, x: NDArray[Any], lengths: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Features and logits of all readers, by name."""
-    model = checked_model(path)
-    make = stepwise_readers if path.name == "step.onnx" else readers
-    return {name: read(x, lengths) for name, read in make(path, model).items()}
-
-
 def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
     return features.numpy(), logits.numpy()
-
-
-def noise(lengths: list[int], features: int = 7, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    draw = np.random.default_rng(seed)
-    x = draw.normal(size=(len(lengths), max(lengths), features)).astype(np.float32)
-    return x, np.array(lengths, dtype=np.int64)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -100,7 +87,7 @@ def test_each_file_gives_the_librarys_logits(name: str, exported: Exported) -> N
     assert len(set(lengths.tolist())) > 10
     expected = library(run, x, lengths)
     for file in files:
-        for found in answers(folder / file, x, lengths).values():
+        for found in sequence_answers(folder / file, x, lengths).values():
             assert found[0].shape == (40, FEATURES[name])
             for mine, wanted in zip(found, expected, strict=True):
                 np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
@@ -118,7 +105,7 @@ def test_sequences_of_any_lengths(name: str, lengths: list[int], seed: int, expo
     x, counted = noise(lengths, seed=seed)
     expected = library(run, x, counted)
     for file in folder.glob("*.onnx"):
-        for found in answers(file, x, counted).values():
+        for found in sequence_answers(file, x, counted).values():
             for mine, wanted in zip(found, expected, strict=True):
                 np.testing.assert_allclose(mine, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
 
@@ -131,7 +118,7 @@ def test_what_lies_behind_the_end_changes_no_answer(name: str, garbage: float, e
     dirty = np.concatenate([x, np.zeros_like(x[:, :2])], axis=1)
     for sequence, length in zip(dirty, lengths, strict=True):
         sequence[length:] = garbage
-    clean, found = (answers(folder / "float.onnx", each, lengths) for each in (x, dirty))
+    clean, found = (sequence_answers(folder / "float.onnx", each, lengths) for each in (x, dirty))
     for reader in clean:
         for mine, wanted in zip(found[reader], clean[reader], strict=True):
             np.testing.assert_array_equal(mine, wanted)
@@ -142,7 +129,7 @@ def test_a_length_beyond_the_frames_counts_as_all_of_them(name: str, exported: E
     _, folder, _ = exported[name]
     x, lengths = noise([3, 3, 2])
     beyond = np.array([4, 2**40, 2], dtype=np.int64)
-    within, found = (answers(folder / "float.onnx", x, each) for each in (lengths, beyond))
+    within, found = (sequence_answers(folder / "float.onnx", x, each) for each in (lengths, beyond))
     for reader in within:
         for mine, wanted in zip(found[reader], within[reader], strict=True):
             np.testing.assert_array_equal(mine, wanted)
@@ -152,7 +139,7 @@ def test_a_length_beyond_the_frames_counts_as_all_of_them(name: str, exported: E
 def test_a_sequence_of_nothing_has_the_states_before_a_first_frame(name: str, exported: Exported) -> None:
     run, folder, _ = exported[name]
     x, _ = noise([4, 4, 4])
-    for features, logits in answers(folder / "float.onnx", x, np.array([0, -5, 4], dtype=np.int64)).values():
+    for features, logits in sequence_answers(folder / "float.onnx", x, np.array([0, -5, 4], dtype=np.int64)).values():
         assert not features[:2].any() and features[2].any()
         np.testing.assert_array_equal(logits[:2], np.tile(run.bias.numpy(), (2, 1)))
 
@@ -163,7 +150,7 @@ def test_at_every_frame_a_step_gives_what_a_whole_sequence_does_that_ends_there(
     x, _ = noise([9, 9])
     for length in range(1, 10):
         lengths = np.array([length, length], dtype=np.int64)
-        whole, steps = (answers(folder / file, x, lengths) for file in ("float.onnx", "step.onnx"))
+        whole, steps = (sequence_answers(folder / file, x, lengths) for file in ("float.onnx", "step.onnx"))
         for reader in whole:
             for mine, wanted in zip(steps[reader], whole[reader], strict=True):
                 np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-5)
@@ -176,7 +163,7 @@ def test_a_layer_heard_frame_by_frame_is_in_the_state_of_the_step(exported: Expo
     for frame in torch.from_numpy(x[0]):
         streaming.step(frame)
     left = streaming.end().numpy()
-    for features, _ in answers(folder / "step.onnx", x, lengths).values():
+    for features, _ in sequence_answers(folder / "step.onnx", x, lengths).values():
         np.testing.assert_allclose(features[0], left, rtol=0, atol=1e-4)
 
 
