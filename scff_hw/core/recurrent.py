@@ -117,7 +117,7 @@ class RecurrentLayer:
         assert partners is not None, "a recurrent layer makes its pairs but was given no partners"
         packing, frames = self._packed(stream)
         others = packing.partner_rows(partners)
-        z, traces = self._went(frames, packing, others)
+        z, traces = self._walked(frames, packing, others)
         errors = self.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         # the rule averages over all steps of all sequences
         share = len(frames) / len(packing.order)
@@ -145,7 +145,7 @@ class RecurrentLayer:
             `[N, D units]`, the first direction's first; with `averages` `[N, 2 D units]`.
         """
         packing, frames = self._packed(stream)
-        _, traces = self._went(frames, packing, None if partners is None else packing.partner_rows(partners))
+        _, traces = self._walked(frames, packing, None if partners is None else packing.partner_rows(partners))
         return self._left(packing, traces, partners is not None)
 
     def features(self, output: Tensor) -> Tensor:
@@ -157,9 +157,9 @@ class RecurrentLayer:
         states = torch.cat(parts, dim=2).index_select(0, packing.place)
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
-    def _went(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
+    def _walked(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
         """Pre-activations of all directions, `[M, P, D units]`; P is 2 where negative pairs are read too, else 1."""
-        found = [run(direction, driven_by(direction, frames, others), packing) for direction in self.directions]
+        found = [walk(direction, driven_by(direction, frames, others), packing) for direction in self.directions]
         return torch.cat([z for z, _ in found], dim=2), [trace for _, trace in found]
 
     def _packed(self, stream: Stream) -> tuple[Packing, Tensor]:
@@ -220,7 +220,7 @@ class Trace:
     mean: Tensor
 
 
-def run(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
+def walk(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
     """Go through all steps, adding what the states drive to what frames drive, `[M, P, units]`.
 
     No tensor is changed in place, so that autograd, which a control learns by, can follow.

@@ -20,7 +20,7 @@ from scff_hw.backends.fixed.choosing import (
 )
 from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
 from scff_hw.core.functional import standardise
-from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, run
+from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, walk
 from scff_hw.core.rules import SCFF, Signals
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes.fixed_point import FixedPoint
@@ -87,7 +87,7 @@ def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int)
     others = packing.partner_rows(partners)
     single, pairs, states = [], [], []
     for direction in layer.directions:
-        z, trace = run(direction, driven_by(direction, frames, others), packing)
+        z, trace = walk(direction, driven_by(direction, frames, others), packing)
         read = trace.read.flatten(0, 1)
         single += [direction.inputs.mvm(frames), direction.hidden.mvm(read) + direction.hidden.bias]
         pairs.append(z)
