@@ -69,7 +69,14 @@ def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
         axes.set_visible(False)
     handles, labels = all_axes[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL_PT, frameon=False, labelcolor=look.ink
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=3,
+        fontsize=SMALL_PT,
+        frameon=False,
+        labelcolor=look.ink,
+        handlelength=3.5,  # a dash on each side of the marker
     )
     return figure
 

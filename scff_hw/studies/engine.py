@@ -21,6 +21,8 @@ from scff_hw.training.progress import Progress
 ENGINES = ("local", "ray")
 POINTS = "points"
 CACHE = "weights"
+DATA_DIR = "data_dir"
+"""A parameter of a point that no measurement depends on: where the data lie."""
 
 Row = dict[str, Any]
 
@@ -42,7 +44,8 @@ class Point:
     @property
     def key(self) -> str:
         """Follows from what is measured alone, so a result is found again by whoever asks the same."""
-        text = json.dumps([self.study, self.parameters], sort_keys=True)
+        asked = {name: value for name, value in self.parameters.items() if name != DATA_DIR}
+        text = json.dumps([self.study, asked], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 

@@ -19,7 +19,7 @@ from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
-from scff_hw.studies.engine import Row
+from scff_hw.studies.engine import DATA_DIR, Row
 from scff_hw.studies.request import FIXED_POINT
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, drawn_from, feature_source
@@ -50,7 +50,7 @@ class Lab:
         self.parameters, self._cache = parameters, cache
         self.method: str = parameters.get("method", "")
         self._rule = rule_class(recipe.training.rule.name)
-        folder = parameters.get("data_dir")
+        folder = parameters.get(DATA_DIR)
         self.dataset = recipe_dataset(recipe, self.seed, folder)
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]

@@ -15,7 +15,7 @@ from scff_hw.hardware import Profile, dump_profile, load_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
 from scff_hw.recipes.keys import child_names
 from scff_hw.recipes.loader import dump_yaml
-from scff_hw.studies.engine import Point
+from scff_hw.studies.engine import DATA_DIR, Point
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
 FIXED_POINT = "fixed_point"
@@ -101,7 +101,7 @@ class Request:
         if self.run is not None:
             parameters["run"] = self.run
         if self.data_dir is not None:
-            parameters["data_dir"] = str(self.data_dir.absolute())
+            parameters[DATA_DIR] = str(self.data_dir.absolute())
         if method == "backprop":
             parameters["backprop_rate"] = self.backprop_rate
         hardware = dict.fromkeys(self.variants[0].labels, "")

@@ -80,6 +80,14 @@ def test_formats_leave_the_keys_of_other_studies_alone() -> None:
     assert keys[0] == keys[1]
 
 
+def test_where_the_data_lie_leaves_the_keys_alone(tmp_path: Path) -> None:
+    """So that a study goes on after its data have moved."""
+    requests = [request_study("bits", "digits-100", seeds=1, data_dir=folder) for folder in (None, tmp_path)]
+    here, there = (STUDIES["bits"].points(request) for request in requests)
+    assert [point.key for point in here] == [point.key for point in there]
+    assert there[0].parameters["data_dir"] == str(tmp_path)
+
+
 def test_a_run_stands_for_its_recipe_its_seed_and_its_weights(float_run: Path, tmp_path: Path) -> None:
     wanted = request_study("bits", str(float_run), seeds=1)
     assert wanted.seeds == (5,)
