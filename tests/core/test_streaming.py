@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scff_hw.backends import FloatBackend, Optimisation
+from scff_hw.backends.analog import AnalogBackend
 from scff_hw.core import SCFF, Direction, Partners, RecurrentLayer, Stream, Streaming, Telemetry, make_directions
 from scff_hw.errors import UsageError
+from scff_hw.hardware import load_profile
 
 SGD = Optimisation("sgd", learning_rate=1.0)
 RULE = SCFF(0.5, 1.0, 0.05)
@@ -106,6 +108,24 @@ def test_frame_by_frame_a_layer_passes_on_what_it_does_for_a_batch(
         left.append(streaming.end())
         assert torch.equal(left[-1][: layer.units], states[-1])
     torch.testing.assert_close(torch.stack(left), layer.forward(stream).positive, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_on_crossbars_without_noise_a_stream_equals_the_batch_too(averages: bool) -> None:
+    def layer() -> RecurrentLayer:
+        directions = make_directions(AnalogBackend(load_profile("exact"), 0), 3, 5, SGD, 0, both=False)
+        return RecurrentLayer(directions, RULE, averages)
+
+    stream = batch([4, 1, 6])
+    stream = replace(stream, positive=stream.positive.float())
+    whole, by_frame, partners = layer(), layer(), Partners.cyclic(3, 1)
+    before = {name: array.weight.clone() for name, array in whole.arrays.items()}
+    _, output = whole.learn(stream, partners)
+    _, left = streamed(by_frame, stream, partners)
+    torch.testing.assert_close(left, output(False).positive, rtol=0, atol=1e-5)
+    for name, array in whole.arrays.items():
+        assert (array.weight - before[name]).abs().max() > 1e-3
+        torch.testing.assert_close(by_frame.arrays[name].weight, array.weight, rtol=0, atol=1e-5)
 
 
 def test_batch_after_batch_with_an_optimiser_that_remembers() -> None:
