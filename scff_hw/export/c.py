@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from scff_hw.export.c_recurrent import FILES, recurrent_values
 from scff_hw.export.c_sizes import function_sizes
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
-from scff_hw.export.c_text import fracs_text, initialisers, numbers
+from scff_hw.export.c_text import array_texts, file_name, fracs_text, initialisers, numbers
 from scff_hw.export.folder import appearing, check_out, digests
 from scff_hw.export.integers import IntegerRun, opened, read_run
 from scff_hw.export.recurrent_integers import has_one_direction, read_recurrent
@@ -157,8 +156,7 @@ def _values(
         for layer, shape in zip(layers, network.shapes, strict=True)
     ]
     two_views = recipe.augmentation.two_views
-    file = re.sub(r"[^a-z0-9]+", "_", recipe.name.lower()).strip("_")
-    file = file if file not in ("selftest", "main") else f"{file}_model"
+    file = file_name(recipe.name)
     views = [two_views and index == 0 for index in range(len(layers))]
     most = min(c.max_rows // c.rows(view) for c, view in zip(constants, views, strict=True))
     if most < 2:
@@ -308,18 +306,10 @@ def _layer(
     each, rest = c.learn_scratch(two_views)
     return {
         "number": index + 1,
-        "c": c,
         "title": f"{title}, pairs {'made' if c.makes_pairs else 'passed'}",
-        "weights": c.units * c.fan_in,
-        "weight_format": f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
+        **array_texts(layer, c, f"l{index + 1}"),
         "shadow_format": f"{form.shadow.bits} bits, frac {fracs_text(form.shadow.fracs)}" if form.shadow else "",
         "bias_format": f"32 bits, frac {fracs_text(form.bias.fracs)}",
-        "weight_text": numbers(layer.weight.ravel()),
-        "shadow_text": numbers(layer.held.ravel()),
-        "bias_text": numbers(layer.bias),
-        "states_text": numbers(layer.states, "u"),
-        "frac_text": numbers(c.weight_frac),
-        "initialisers": initialisers(c, f"l{index + 1}_weight_frac"),
         "rate_shift": rate,
         "reads": reads,
         "learn_each": each,

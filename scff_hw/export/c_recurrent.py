@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from copy import deepcopy
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.errors import UsageError
 from scff_hw.export.c_layer import LayerConstants, saved_bytes
 from scff_hw.export.c_targets import Device, check_fits
-from scff_hw.export.c_text import fracs_text, initialisers, numbers, rows
+from scff_hw.export.c_text import array_texts, file_name, initialisers, numbers, rows
 from scff_hw.export.recurrent_integers import RecurrentRun
 from scff_hw.training.progress import Progress
 from scff_hw.training.run_context import AnyDataset
@@ -47,7 +46,7 @@ def recurrent_values(
     form = direction.hidden.spec.formats
     arrays = {name: _array(name, array) for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))}
     most = min(arrays["inputs"]["c"].max_rows // 4, arrays["hidden"]["c"].max_rows // 2)
-    file = re.sub(r"[^a-z0-9]+", "_", recipe.name.lower()).strip("_")
+    file = file_name(recipe.name)
     classes, outputs = network.readout_weight.shape
     shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
     hear, learn = 4 * units + features, 8 * units + 2 * features
@@ -69,7 +68,7 @@ def recurrent_values(
     flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, GOLDEN_PAIRS)
     progress.advance()
-    found = _golden(network, dataset, most)
+    found = recurrent_golden(network, dataset, most)
     values: dict[str, Any] = {
         "file": file,
         "prefix": f"scff_{file}",
@@ -125,22 +124,10 @@ def recurrent_values(
 
 def _array(name: str, array: IntegerLayer) -> dict[str, Any]:
     """What the templates print of an array."""
-    units, fan_in = array.held.shape
-    form, c = array.spec.formats, LayerConstants.of(array.spec, units, (fan_in,))
-    return {
-        "c": c,
-        "weights": units * fan_in,
-        "weight_format": f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
-        "weight_text": numbers(array.weight.ravel()),
-        "shadow_text": numbers(array.held.ravel()),
-        "bias_text": numbers(array.bias),
-        "states_text": numbers(array.states, "u"),
-        "frac_text": numbers(c.weight_frac),
-        "initialisers": initialisers(c, f"{name}_weight_frac"),
-    }
+    return array_texts(array, _constants(array), name)
 
 
-def _golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, Any]:
+def recurrent_golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, Any]:
     """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
     heard = network.sequences("test", range(GOLDEN_ANSWERS), dataset)
     logits = network.logits(heard)
@@ -153,7 +140,7 @@ def _golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, 
         )
     streamed = StreamingRecurrent(deepcopy(network.layer))
     held = streamed.direction
-    constants = [LayerConstants.of(a.spec, *_shape(a)) for a in (held.inputs, held.hidden)]
+    constants = [_constants(array) for array in (held.inputs, held.hidden)]
     crcs = []
     for update in range(GOLDEN_UPDATES):
         pair = taught[update : update + GOLDEN_PAIRS]
@@ -177,6 +164,6 @@ def _golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, 
     }
 
 
-def _shape(array: IntegerLayer) -> tuple[int, tuple[int]]:
+def _constants(array: IntegerLayer) -> LayerConstants:
     units, fan_in = array.held.shape
-    return units, (fan_in,)
+    return LayerConstants.of(array.spec, units, (fan_in,))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
 
 LINE = 112
@@ -19,6 +21,28 @@ UNSIGNED = {
     *("weight_bits", "shadow_bits", "standardised_bits", "output_bits", "transmitted_bits", "error_bits"),
     "feature_bits",
 }
+
+
+def file_name(recipe: str) -> str:
+    """The name of a model's files, which is none of the files and headers beside them."""
+    name = re.sub(r"[^a-z0-9]+", "_", recipe.lower()).strip("_")
+    return f"{name}_model" if name in ("selftest", "main", "learn") or name.startswith("scff") else name
+
+
+def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> dict[str, Any]:
+    """What the templates print of an array's numbers; `name` is before those of its C arrays."""
+    form = layer.spec.formats
+    return {
+        "c": c,
+        "weights": c.units * c.fan_in,
+        "weight_format": f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
+        "weight_text": numbers(layer.weight.ravel()),
+        "shadow_text": numbers(layer.held.ravel()),
+        "bias_text": numbers(layer.bias),
+        "states_text": numbers(layer.states, "u"),
+        "frac_text": numbers(c.weight_frac),
+        "initialisers": initialisers(c, f"{name}_weight_frac"),
+    }
 
 
 def numbers(values: ArrayLike, suffix: str = "") -> str:

@@ -139,8 +139,8 @@ def read_run(run: Path) -> IntegerRun:
             array = layer.array
             state = checkpoint.group(f"layers.{number}")
             # a device learns from every position: drawing some of them is a matter of speed where there are caches
-            held = held_by(array, replace(layer.spec, positions=None), state)
-            layers.append(held)
+            array.load_state(state)
+            layers.append(held_by(array, replace(layer.spec, positions=None)))
             rates.append(array.rate_shift)
         weight, bias = weights["readout.weight"], weights["readout.bias"]
     except (KeyError, RuntimeError, UsageError) as error:
@@ -174,9 +174,9 @@ def opened(run: Path) -> tuple[RunFolder, Recipe, int]:
     return folder, load_recipe(run / RECIPE), details["seed"]
 
 
-def held_by(array: FixedArray, spec: LayerSpec, state: dict[str, torch.Tensor]) -> IntegerLayer:
-    """An array of a run as the reference has it; takes over its state."""
-    array.load_state(state)
+def held_by(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
+    """An array as the reference has it, bit for bit."""
+    state = array.state()
     held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
     held.held = state["held"].flatten(1).to(torch.int64).numpy()
     held.bias = state["bias"].to(torch.int64).numpy()

@@ -42,6 +42,27 @@ Expected = Callable[..., Answers]
 Readers = Callable[[Path, onnx.ModelProto], dict[str, Reader]]
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A file to be written, and what it is held to.
+
+    Attributes:
+        demand: "float", "integer", or a dialect of `CLOSE`.
+        expected: the library's own answers.
+        units: by which features and logits of the file are multiplied before they are compared, in steps of the
+            integers expected.
+        tolerance: of a float graph.
+        readers: makes the readers of the file.
+    """
+
+    model: onnx.ModelProto
+    demand: str
+    expected: Expected
+    units: tuple[float, float] = (1.0, 1.0)
+    tolerance: float = FLOAT_TOLERANCE
+    readers: Readers = readers
+
+
 @dataclass
 class Difference:
     """How far a reader's answers are from those expected, over all samples.
@@ -109,33 +130,18 @@ class Difference:
 
 
 def check_file(
-    path: Path,
-    demand: str,
-    samples: PlainSamples,
-    count: int,
-    expected: Expected,
-    progress: Progress,
-    units: tuple[float, float] = (1.0, 1.0),
-    tolerance: float = FLOAT_TOLERANCE,
-    readers: Readers = readers,
+    path: Path, file: Planned, samples: PlainSamples, count: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Read a file with every reader, on the first `count` samples and on one alone; figures by reader.
+    """Read a written file with every reader, on the first `count` samples and on one alone; figures by reader.
 
     ONNX's reference evaluator, which is slow at pools, reads fewer where there are large ones.
-
-    Args:
-        demand: "float", "integer", or a dialect of `CLOSE`.
-        expected: the library's own answers.
-        units: by which features and logits of the file are multiplied before they are compared.
-        tolerance: of a float graph.
-        readers: makes the readers of the file.
 
     Raises:
         ExportError: the file is not valid ONNX, a reader cannot compute it, or its answers are not good enough.
     """
     model = checked_model(path)
     found: dict[str, Difference] = {}
-    reading = readers(path, model)
+    reading = file.readers(path, model)
     limits = dict.fromkeys(reading, count) | {EVALUATOR: min(count, evaluator_samples(model))}
     progress.start(f"checking {path.name}", sum(limits.values()))
     assert samples.labels is not None
@@ -144,21 +150,21 @@ def check_file(
         indices = torch.arange(start, stop)
         inputs = arrays(samples.batch(indices))
         labels = samples.labels[indices].numpy()
-        wanted = expected(*inputs)
+        wanted = file.expected(*inputs)
         for name, read in reading.items():
             mine = slice(0, max(limits[name] - start, 0))
             if not len(labels[mine]):
                 continue
             features, logits = _answers(name, read, [each[mine] for each in inputs], path)
-            answers = (features * units[0], logits * units[1]) if demand in CLOSE else (features, logits)
+            answers = (features * file.units[0], logits * file.units[1]) if file.demand in CLOSE else (features, logits)
             if stop - start == 1 and (start, stop) == bounds[0]:
                 # one sample alone: the batch is open; what it gives is measured below
-                judge(path.name, name, demand, _one(answers, wanted, labels), tolerance)
+                judge(path.name, name, file.demand, _one(answers, wanted, labels), file.tolerance)
                 continue
             found.setdefault(name, Difference()).add(answers, (wanted[0][mine], wanted[1][mine]), labels[mine])
             progress.advance(len(labels[mine]))
     for name, difference in found.items():
-        judge(path.name, name, demand, difference, tolerance)
+        judge(path.name, name, file.demand, difference, file.tolerance)
     progress.finish()
     return {name: difference.to_json() for name, difference in found.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError
 from scff_hw.export.folder import appearing, check_out
 from scff_hw.export.onnx_card import CARD, card
-from scff_hw.export.onnx_check import FLOAT_TOLERANCE, Expected, Readers, check_file
+from scff_hw.export.onnx_check import FLOAT_TOLERANCE, Expected, Planned, check_file
 from scff_hw.export.onnx_float import float_model
 from scff_hw.export.onnx_float_sequences import FloatSequences
-from scff_hw.export.onnx_parts import onnx
-from scff_hw.export.onnx_readers import Answers, TooFarError, readers, stepwise_readers
+from scff_hw.export.onnx_readers import Answers, TooFarError, stepwise_readers
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
 from scff_hw.export.onnx_sequences import Arithmetic, one_step, whole_sequences
 from scff_hw.training.progress import Progress, SilentProgress
@@ -36,24 +34,6 @@ ROUNDINGS, MOST_TOLERANCE = 10, 1e-3
 as float32 is from float64 there; but no further than this, of the largest logit."""
 
 INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A file to be written.
-
-    Attributes:
-        demand: what it is held to; see `check_file`.
-        units: of its features and logits, in steps of the integers expected.
-        tolerance, readers: see `check_file`.
-    """
-
-    model: onnx.ModelProto
-    demand: str
-    expected: Expected
-    units: tuple[float, float] = (1.0, 1.0)
-    tolerance: float = FLOAT_TOLERANCE
-    readers: Readers = readers
 
 
 def export_onnx(
@@ -91,17 +71,7 @@ def export_onnx(
             path = folder / name
             path.write_bytes(file.model.SerializeToString(deterministic=True))
             try:
-                figures = check_file(
-                    path,
-                    file.demand,
-                    found.test,
-                    count,
-                    file.expected,
-                    progress,
-                    file.units,
-                    file.tolerance,
-                    file.readers,
-                )
+                figures = check_file(path, file, found.test, count, progress)
             except TooFarError as error:
                 if file.demand != "qoperator":
                     raise
@@ -163,10 +133,14 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
     left_out |= dict.fromkeys(quantised, f"Of recurrent networks {integers} is the only one in integers.")
     if run.fixed is None:
         return planned, left_out | dict.fromkeys(names, _without_integers(run))
+    from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
     from scff_hw.export.onnx_integer_sequences import IntegerSequences
-    from scff_hw.export.onnx_reference import integer_readout, integer_recurrent, integer_stack, sequence_answers
+    from scff_hw.export.onnx_reference import integer_readout, integer_stack, sequence_answers
+    from scff_hw.export.recurrent_integers import integer_recurrent
 
-    parts = integer_recurrent(run.fixed), integer_stack(run.fixed.network.layers[1:]), run.layers, integer_readout(run)
+    first, *behind = run.fixed.network.layers
+    assert isinstance(first, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
+    parts = integer_recurrent(first), integer_stack(behind), run.layers, integer_readout(run)
 
     def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
         return sequence_answers(*parts, x.astype(np.float64), lengths)

@@ -9,35 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.array import FixedArray
 from scff_hw.backends.fixed.choosing import best_format
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
 from scff_hw.backends.fixed.integer import Ints, shift_right
 from scff_hw.backends.fixed.layer import FixedLayer
-from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, logits, quantise
-from scff_hw.core.recurrent import WAYS
+from scff_hw.backends.fixed.recurrent_reference import IntegerRecurrent
+from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.export.integers import held_by
 from scff_hw.export.onnx_integer import IntegerReadout
-from scff_hw.export.onnx_run import FinishedRun, FixedRun
+from scff_hw.export.onnx_run import FinishedRun
 
 
 def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
     """Feed-forward layers as the reference has them, holding the run's integers bit for bit."""
-    return [_held(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
-
-
-def integer_recurrent(fixed: FixedRun) -> IntegerRecurrent:
-    """The first layer of a recurrent network, likewise."""
-    layer = fixed.network.layers[0]
-    assert isinstance(layer, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
-    held = {name: _held(array, layer.spec(array)) for name, array in layer.arrays.items()}
-    ways = [WAYS[direction.backwards] for direction in layer.directions]
-    directions = [
-        IntegerDirection(held[f"{way}.inputs"], held[f"{way}.hidden"], direction.backwards)
-        for way, direction in zip(ways, layer.directions, strict=True)
-    ]
-    return IntegerRecurrent(directions, layer.averages)
+    return [held_by(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
 
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
@@ -93,14 +78,6 @@ def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> li
         numbers = u * np.exp2(-np.asarray(form.accumulator.fracs, np.float64))
         found.append(best_format(torch.from_numpy(numbers), 8))
         value = layer.forward(value)
-    return found
-
-
-def _held(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
-    state = array.state()
-    found = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
-    found.held = state["held"].flatten(1).numpy().astype(np.int64)
-    found.bias = state["bias"].numpy().astype(np.int64)
     return found
 
 

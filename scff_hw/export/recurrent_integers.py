@@ -65,6 +65,16 @@ class RecurrentRun:
         return logits(self.layer.features(self.layer.forward(sequences)), self.readout_weight, self.readout_bias)
 
 
+def integer_recurrent(layer: FixedRecurrentLayer) -> IntegerRecurrent:
+    """A recurrent layer as the reference has it, bit for bit."""
+    held = {name: held_by(array, layer.spec(array)) for name, array in layer.arrays.items()}
+    directions = []
+    for direction in layer.directions:
+        inputs, hidden = (held[name] for name in direction.arrays)
+        directions.append(IntegerDirection(inputs, hidden, direction.backwards))
+    return IntegerRecurrent(directions, layer.averages)
+
+
 def has_one_direction(recipe: Recipe) -> bool:
     """Whether a recipe's network is one recurrent layer that can take one step at a time."""
     return len(recipe.layers) == 1 and getattr(recipe.layers[0], "directions", 0) == 1
@@ -85,17 +95,15 @@ def read_recurrent(run: Path) -> RecurrentRun:
     try:
         layer: Any = build_network(recipe, hardware, weights).layers[0]
         assert isinstance(layer, FixedRecurrentLayer), "a run of the fixed backend was built of other layers"
-        inputs, hidden = (
-            held_by(array, layer.spec(array), checkpoint.group(f"layers.1.{name}"))
-            for name, array in layer.arrays.items()
-        )
+        for name, array in layer.arrays.items():
+            array.load_state(checkpoint.group(f"layers.1.{name}"))
         weight, bias = weights["readout.weight"], weights["readout.bias"]
     except (KeyError, RuntimeError, UsageError) as error:
         raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
     return RecurrentRun(
         recipe,
         seed,
-        IntegerRecurrent([IntegerDirection(inputs, hidden)], layer.averages),
+        integer_recurrent(layer),
         layer.arrays["forwards.inputs"].rate_shift,
         *quantised_readout(weight, bias, layer.formats.feature.one),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
@@ -150,3 +151,13 @@ def noise(lengths: list[int], seed: int = 0, scale: float = 1.0) -> tuple[NDArra
     draw = np.random.default_rng(seed)
     x = scale * draw.normal(size=(len(lengths), max(lengths), 7))
     return x.astype(np.float32), np.array(lengths, dtype=np.int64)
+
+
+def every_initialiser(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """By name, those of the bodies of its nodes too."""
+    found = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                found |= every_initialiser(attribute.g)
+    return found

@@ -14,7 +14,7 @@ import pytest
 from scff_hw.cli import main
 from scff_hw.errors import UsageError
 from scff_hw.export.c import export_c
-from scff_hw.export.c_recurrent import _golden
+from scff_hw.export.c_recurrent import recurrent_golden
 from scff_hw.export.recurrent_integers import read_recurrent
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
@@ -77,6 +77,16 @@ def test_a_run_answers_and_learns_in_c(
         assert not re.search(r"malloc|printf|__aeabi_[fd](add|mul|sub|div|cmp)|__aeabi_[iul]+2[fd]", symbols)
 
 
+@pytest.mark.parametrize("name", ["main", "scff"])
+def test_a_recipe_may_be_called_like_a_file_of_the_folder(
+    name: str, recurrent: Any, spoken: Path, tmp_path: Path, call: Any, tool: Any
+) -> None:
+    out = tmp_path / "out"
+    export_c(recurrent(f"name={name}"), out, data_dir=spoken)
+    assert (out / f"{name}_model.h").is_file()
+    assert f"PASS {name}_model: 3 answers" in call(tool("make"), "run", cwd=out, timeout=300)
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [("logits", "answers from flash"), ("crcs", "what was learned"), ("classes", "answers from flash")],
@@ -131,4 +141,4 @@ def test_two_directions_are_refused(recurrent: Any, spoken: Path, tmp_path: Path
 def test_sequences_that_the_sums_do_not_hold_are_refused(recurrent: Any, spoken: Path) -> None:
     network = read_recurrent(recurrent())
     with pytest.raises(UsageError, match=r"must hold the sums of \d+ steps, of two sequences\. They hold those of 5;"):
-        _golden(network, network.dataset(spoken), 5)
+        recurrent_golden(network, network.dataset(spoken), 5)

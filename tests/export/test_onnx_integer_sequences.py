@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
 from scff_hw.backends.fixed.recurrent_reference import StreamingRecurrent
 from scff_hw.backends.fixed.reference import quantise
 from scff_hw.core import Stream
@@ -23,10 +24,10 @@ from scff_hw.export import onnx_export
 from scff_hw.export.onnx_check import arrays
 from scff_hw.export.onnx_export import export_onnx, plan
 from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, stepwise_readers
-from scff_hw.export.onnx_reference import integer_recurrent
 from scff_hw.export.onnx_run import FinishedRun, finished_run
+from scff_hw.export.recurrent_integers import integer_recurrent
 
-from .onnx_runs import BEHIND, noise, recordings, sequence_answers, spoken_run
+from .onnx_runs import BEHIND, every_initialiser, noise, recordings, sequence_answers, spoken_run
 
 NETWORKS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "one": ([], {"directions": 1}),
@@ -137,7 +138,9 @@ def test_what_lies_behind_the_end_changes_no_answer(name: str, garbage: float, e
 def test_a_step_hands_on_what_the_streaming_reference_holds(name: str, exported: Exported) -> None:
     run, folder, _ = exported[name]
     assert run.fixed is not None
-    layer = integer_recurrent(run.fixed)
+    (fixed,) = run.fixed.network.layers
+    assert isinstance(fixed, FixedRecurrentLayer)
+    layer = integer_recurrent(fixed)
     x, _ = noise([6])
     frames = quantise(x[0].astype(np.float64), layer.directions[0].inputs.spec.formats.input)
     model = onnx.load(str(folder / "integer-step.onnx"))
@@ -172,11 +175,7 @@ def test_one_changed_weight_fails_the_export(
 ) -> None:
     def perturbed(run: FinishedRun) -> Any:
         planned, left_out = plan(run)
-        graphs = [planned[name].model.graph]
-        graphs += [attribute.g for node in graphs[0].node for attribute in node.attribute if attribute.HasField("g")]
-        (held,) = (
-            each for graph in graphs for each in graph.initializer if each.name == f"layers.1.forwards.{part}.weight"
-        )
+        held = every_initialiser(planned[name].model.graph)[f"layers.1.forwards.{part}.weight"]
         values = numpy_helper.to_array(held).copy()
         values[0, 0] = -values[0, 0] - 40
         held.CopyFrom(numpy_helper.from_array(values, held.name))

@@ -28,7 +28,7 @@ from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, ro
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
-from .onnx_runs import BEHIND, noise, recordings, sequence_answers, spoken_run
+from .onnx_runs import BEHIND, every_initialiser, noise, recordings, sequence_answers, spoken_run
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "both": {"directions": 2, "output": "final"},
@@ -193,7 +193,7 @@ def test_every_file_says_what_it_is(exported: Exported) -> None:
         known = {each.key: each.value for each in model.metadata_props}
         assert (known["kind"], known["recipe"], known["data"], known["seed"]) == (kind, "tiny-spoken", "fsdd", "0")
         assert [(each.domain, each.version) for each in model.opset_import] == [("", 13)] and model.ir_version == 8
-        held = {each.name: numpy_helper.to_array(each) for each in every_initialiser(model.graph)}
+        held = {name: numpy_helper.to_array(each) for name, each in every_initialiser(model.graph).items()}
         for part in ("inputs", "hidden"):
             weight = run.network.arrays[f"layers.1.forwards.{part}"].weight.numpy()
             np.testing.assert_array_equal(held[f"layers.1.forwards.{part}.weight"], weight)
@@ -226,14 +226,10 @@ def test_one_changed_weight_fails_the_export(
 ) -> None:
     def perturbed(run: FinishedRun) -> Any:
         planned, left_out = plan(run)
-        found = [
-            each
-            for each in every_initialiser(planned[name].model.graph)
-            if each.name == f"layers.1.forwards.{part}.weight"
-        ]
-        values = numpy_helper.to_array(found[0]).copy()
+        held = every_initialiser(planned[name].model.graph)[f"layers.1.forwards.{part}.weight"]
+        values = numpy_helper.to_array(held).copy()
         values[0, 0] += 0.05
-        found[0].CopyFrom(numpy_helper.from_array(values, found[0].name))
+        held.CopyFrom(numpy_helper.from_array(values, held.name))
         return planned, left_out
 
     monkeypatch.setattr(onnx_export, "plan", perturbed)
@@ -319,16 +315,6 @@ def on_fixed(run: Path, folder: Path) -> Path:
     details = json.loads((run / "run.json").read_text()) | {"backend": "fixed"}
     (folder / "run.json").write_text(json.dumps(details))
     return folder
-
-
-def every_initialiser(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    """Those of the bodies of its nodes too."""
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                found += every_initialiser(attribute.g)
-    return found
 
 
 def shape(value: onnx.ValueInfoProto) -> list[int | str]:
