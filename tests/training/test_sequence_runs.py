@@ -94,19 +94,28 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 @pytest.mark.parametrize("directions", [1, 2])
 def test_on_devices(spoken: Path, tmp_path: Path, directions: int) -> None:
-    recipe = small(f"layers.1.directions={directions}", "controls.backprop=null", "controls.untrained=false")
+    """The simulator's noise differs from run to run: over 40 of one direction, 97.5 % with a deviation of 1.7 points.
+
+    Reading one run's devices again moved it by 2.3 points (standard deviation), of 100 recordings.
+    """
+    large = [f"layers.1.directions={directions}", "layers.1.units=96", "readout.epochs=200"]
+    recipe = small(*large, "controls.backprop=null", "controls.untrained=false")
     train(recipe, tmp_path / "run", backend="analog", profile=load_profile("ecram"), data_dir=spoken)
     found = metrics(tmp_path / "run")
     (layer,) = found["layers"]
     assert all(layer[f"{name.removeprefix('layers.1.')}.pulses"] > 0 for name in ARRAYS[: 2 * directions])
-    assert found["test_accuracy"] > 0.5
+    assert found["test_accuracy"] > 0.8
     again = evaluate(tmp_path / "run", data_dir=spoken)["metrics"]["test_accuracy"]
-    assert again == pytest.approx(found["test_accuracy"], abs=0.1)  # reads are noisy
+    assert again == pytest.approx(found["test_accuracy"], abs=0.1)
 
 
 def test_weights_learned_in_float_are_put_on_devices(finished: Path, spoken: Path) -> None:
-    found = evaluate(finished, profile=load_profile("ideal"), data_dir=spoken)["metrics"]["test_accuracy"]
-    assert found == pytest.approx(metrics(finished)["test_accuracy"], abs=0.1)
+    def accuracy(*changes: str) -> float:
+        profile = load_profile("ideal", changes)
+        return evaluate(finished, profile=profile, data_dir=spoken)["metrics"]["test_accuracy"]
+
+    assert accuracy("periphery={perfect: true}") == pytest.approx(metrics(finished)["test_accuracy"], abs=0.02)
+    assert accuracy("periphery.output_noise=100 w") < 0.4
 
 
 def test_augmentation_changes_what_is_learned_and_follows_from_the_seed(
