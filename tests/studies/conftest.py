@@ -23,8 +23,8 @@ SET = [part for change in SMALL for part in ("--set", change)]
 def ask() -> Callable[..., Request]:
     """Return a function that asks for a study of digits with 24 units on EcRAM."""
 
-    def request(name: str = "noise", **options: Any) -> Request:
-        wanted: dict[str, Any] = {"profile": "ecram", "overrides": SMALL, "seeds": 1} | options
+    def request(name: str = "noise", *changes: str, **options: Any) -> Request:
+        wanted: dict[str, Any] = {"profile": "ecram", "overrides": [*SMALL, *changes], "seeds": 1} | options
         return request_study(name, "digits-mlp", **wanted)
 
     return request

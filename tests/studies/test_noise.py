@@ -24,6 +24,7 @@ Ask = Callable[..., Request]
 Done = tuple[Path, dict[str, Any]]
 VARY = "device.response.write_noise=0 w,0.2 w"
 KEY = VARY.partition("=")[0]
+LONGER = "readout.epochs=60"
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -33,7 +34,7 @@ def table(out: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask) -> Done:
     out = tmp_path_factory.mktemp("studies") / "noise"
-    return out, run_study(ask(vary=[VARY], seeds=2), out, command="scff-hw study noise")
+    return out, run_study(ask("noise", LONGER, vary=[VARY], seeds=2), out, command="scff-hw study noise")
 
 
 def test_the_table_is_tidy(done: Done) -> None:
@@ -47,11 +48,14 @@ def test_the_table_is_tidy(done: Done) -> None:
     (summary,) = [r for r in found["results"] if r["method"] == "backprop" and r[KEY] == "0 w"]
     values = [float(r["test_accuracy"]) for r in rows if r["method"] == "backprop" and r[KEY] == "0 w"]
     assert summary["mean"] == pytest.approx(sum(values) / 2) and summary["seeds"] == 2
-    assert summary["mean"] > 0.6  # analog SGD did learn: 24 untrained units reach less
+    assert summary["mean"] > 0.8  # analog SGD did learn: 24 untrained units reach 71 %
 
 
 def test_noise_hurts(done: Done) -> None:
-    """At 0.2 w of write noise, a fifth of the range, weights programmed with a kept readout lose most."""
+    """At 0.2 w of write noise, a fifth of the range, weights programmed with a kept readout lose most.
+
+    The simulator's noise differs from run to run: over 40, 28 % with a deviation of 1.3 points, against 63 % without.
+    """
     mean = {(r["method"], r["readout"], r[KEY]): r["mean"] for r in done[1]["results"]}
     assert mean["programmed", "kept", "0.2 w"] < mean["programmed", "kept", "0 w"]
     assert mean["programmed", "fitted", "0 w"] == pytest.approx(mean["float", "fitted", ""], abs=0.08)
@@ -78,7 +82,7 @@ def test_learning_that_breaks_down_is_a_result(ask: Ask, small: list[str], tmp_p
 def test_a_further_seed_measures_only_itself(done: Done, ask: Ask) -> None:
     out, _ = done
     before = {path.name: path.stat().st_mtime_ns for path in (out / "points").iterdir()}
-    run_study(ask(vary=[VARY.replace(",0.2 w", "")], seeds=3, backprop_rate=None), out)
+    run_study(ask("noise", LONGER, vary=[VARY.replace(",0.2 w", "")], seeds=3, backprop_rate=None), out)
     after = {path.name: path.stat().st_mtime_ns for path in (out / "points").iterdir()}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 4
@@ -153,7 +157,7 @@ def test_values_of_the_grid_are_checked_with_their_units(vary: str, message: str
 
 def test_a_folder_of_something_else_is_left_alone(done: Done, tmp_path: Path, ask: Ask) -> None:
     with pytest.raises(UsageError, match=r"holds another study \(its profile is not this one's\)"):
-        run_study(ask(profile="reram-es"), done[0])
+        run_study(ask("noise", LONGER, profile="reram-es"), done[0])
     (tmp_path / "letter.txt").write_text("Dear reader")
     with pytest.raises(UsageError, match="is not empty and holds no study; choose another --out"):
         run_study(ask(), tmp_path)
