@@ -48,7 +48,7 @@ def test_the_table_is_tidy(done: Done) -> None:
     (summary,) = [r for r in found["results"] if r["method"] == "backprop" and r[KEY] == "0 w"]
     values = [float(r["test_accuracy"]) for r in rows if r["method"] == "backprop" and r[KEY] == "0 w"]
     assert summary["mean"] == pytest.approx(sum(values) / 2) and summary["seeds"] == 2
-    assert summary["mean"] > 0.8  # analog SGD did learn: 24 untrained units reach 71 %
+    assert summary["mean"] > 0.8  # analog SGD did learn: 24 untrained units reach 70 %
 
 
 def test_noise_hurts(done: Done) -> None:

@@ -96,7 +96,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 def test_on_devices(spoken: Path, tmp_path: Path, directions: int) -> None:
     """The simulator's noise differs from run to run: over 40 of one direction, 97.5 % with a deviation of 1.7 points.
 
-    Reading one run's devices again moved it by 2.3 points (standard deviation), of 100 recordings.
+    Reading one run's devices again moved it by 2.3 points (standard deviation), of 100 recordings; of two directions,
+    41 runs gave 99.6 %, 0.7 and 1.0.
     """
     large = [f"layers.1.directions={directions}", "layers.1.units=96", "readout.epochs=200"]
     recipe = small(*large, "controls.backprop=null", "controls.untrained=false")
