@@ -41,6 +41,10 @@ class CheckpointError(UsageError):
     """A run or checkpoint that cannot be used here."""
 
 
+class BusyError(ScffError):
+    """A folder that another process is using."""
+
+
 class DownloadError(ScffError):
     """A download that did not complete."""
 

@@ -1,28 +1,165 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there, and folders that one process uses at a time.
+
+Every lock here is an advisory `flock` of an open file: the system releases it when its process ends, however that ends,
+so nothing a killed process leaves behind keeps the next one out.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
-import tempfile
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from scff_hw.errors import BusyError
+
+LOCK = ".lock"
+"""Name of a folder's lock file, for a folder that is locked from inside."""
+_PARTIAL = ".partial"
 
 
 def write_atomic(path: Path, content: bytes) -> Path:
     """Write `content` to `path` through a temporary file beside it, and return `path`.
 
-    A reader sees the old file or the new one, never half of one. Parent folders are made. Raises OSError
-    where the disk refuses; the temporary file is then removed.
+    A reader sees the old file or the new one, never half of one. Parent folders are made; permissions follow the umask.
+    Raises OSError where the disk refuses; the temporary file is then removed.
+    """
+    with partial_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` that takes its name, synced to disk, when the block ends without an exception.
+
+    It is removed where the block raises. What an earlier process left of the same file when it was killed is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary, handle = _begin(path, _create_file)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    return path
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` that takes its name when the block ends without an exception.
+
+    `path` must not exist by then, or be an empty folder. As `partial_file` otherwise.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, handle = _begin(path, _create_folder)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def exclusive(lock: Path, place: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `lock` while the block runs; the file exists only while it is held.
+
+    Args:
+        place: what it protects, for the message.
+        wait: until it is free, instead of raising.
+
+    Raises:
+        BusyError: another process holds it; the message names the process and its command.
+    """
+    handle = _acquired(lock, place, wait)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquired(lock: Path, place: Path, wait: bool) -> int:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        if _locked(handle):
+            if _is(handle, lock):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} ({_command()})".encode(), 0)
+                return handle
+            os.close(handle)  # its last holder removed it between the two calls
+            continue
+        holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another process"
+        os.close(handle)
+        if not wait:
+            raise BusyError(f"{place} is in use by {holder}; wait until it ends, or choose another place.")
+        time.sleep(0.1)
+
+
+def _begin(path: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new locked temporary beside `path`, after those of processes that ended were removed."""
+    for left in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
+        _remove_if_left(left)
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
+        handle = create(temporary)
+        if _locked(handle) and _is(handle, temporary):
+            return temporary, handle
+        os.close(handle)
+
+
+def _create_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _create_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _remove_if_left(path: Path) -> None:
+    """Remove a temporary whose maker has ended; one that is being written is locked by it."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            if _locked(handle):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finally:
+            os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether `path` still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"

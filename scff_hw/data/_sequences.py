@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from scff_hw.data._audio_augment import AudioAugmentation
 from scff_hw.data._files import data_root
 from scff_hw.data._types import Recordings
 from scff_hw.errors import UsageError, nearest
+from scff_hw.files import partial_file
 
 _UNCHANGED = AudioAugmentation()
 
@@ -210,13 +209,5 @@ def _read_cache(path: Path, count: int, features: int) -> list[torch.Tensor] | N
 def _write_cache(path: Path, found: Sequence[torch.Tensor]) -> None:
     frames = torch.cat(list(found)).numpy()
     lengths = np.array([len(part) for part in found], dtype=np.int64)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, frames=frames, lengths=lengths)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    with suppress(OSError), partial_file(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, frames=frames, lengths=lengths)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from scff_hw.errors import UsageError
+from scff_hw.files import partial_folder
 
 
 def check_out(out: Path) -> None:
@@ -28,16 +26,8 @@ def check_out(out: Path) -> None:
 @contextmanager
 def appearing(out: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its name at the end, and is removed where something goes wrong."""
-    place = out.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    try:
-        folder.chmod(0o755)
+    with partial_folder(out.absolute()) as folder:
         yield folder
-        os.replace(folder, place)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir_graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.nir_parts import nir
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+from scff_hw.files import write_atomic
 
 SAMPLES = 300
 """Test samples that the file is checked on, unless asked otherwise."""
@@ -57,17 +57,11 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
     found = finished_run(run, data_dir, feed_forward="NIR files")
     parts = nir_parts(found.network, found.layers, found.weight, found.bias, found.recipe.data.input_shape)
     graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(found, parts.steps))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    os.close(handle)
-    try:
-        nir.write(name, graph)
-        figures = _check(Path(name), out.name, found, min(samples, len(found.test)))
-        Path(name).chmod(0o644)
-        os.replace(name, out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory(prefix="scff-hw-nir-") as folder:
+        file = Path(folder) / "model.nir"  # HDF5 takes a lock of its own, so it cannot write a partial_file
+        nir.write(file, graph)
+        figures = _check(file, out.name, found, min(samples, len(found.test)))
+        write_atomic(out, file.read_bytes())
     nodes = {key: type(node).__name__ for key, node in parts.nodes.items()}
     return {"file": str(out), "nir": nir.version, "nodes": nodes, "steps": parts.steps, **figures}
 

@@ -5,11 +5,10 @@ Written by `python -m scff_hw.recipes.reference scff_hw/recipes/README.md`.
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
+from scff_hw.files import write_atomic
 from scff_hw.recipes.keys import Key, recipe_keys
 from scff_hw.recipes.loader import list_recipes
 from scff_hw.recipes.problems import LAYER_KINDS
@@ -46,13 +45,7 @@ def recipe_page() -> str:
 
 def main() -> None:
     """Write the page to the file named on the command line, in one step."""
-    target, page = Path(sys.argv[1]), recipe_page()
-    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, target)
+    write_atomic(Path(sys.argv[1]), recipe_page().encode())
 
 
 def _grouped() -> list[list[Key]]:

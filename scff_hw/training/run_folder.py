@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from scff_hw.core.network import Network
 from scff_hw.errors import CheckpointError
-from scff_hw.files import write_atomic
+from scff_hw.files import partial_file, write_atomic
 
 RECIPE = "recipe.yaml"
 PROFILE = "profile.yaml"
@@ -85,19 +84,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file atomically."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, name, metadata)
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, SafetensorError) and "No space left" in str(error):
-            raise OSError(28, "No space left on device", str(path)) from None
-        raise
+        with partial_file(path) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    except SafetensorError as error:
+        if "No space left" not in str(error):
+            raise
+        raise OSError(28, "No space left on device", str(path)) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
