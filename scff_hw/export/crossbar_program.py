@@ -7,9 +7,10 @@ from typing import Any
 from scff_hw.backends import Conv2d, Geometry
 from scff_hw.core.random import stream_seed
 from scff_hw.export.crossbar_c import TileProgram, golden_codes
-from scff_hw.export.crossbar_map import Conductances, Tile, granularity
+from scff_hw.export.crossbar_map import Tile, granularity
 from scff_hw.export.pulses import CODE_TOP, PulseScheme
 from scff_hw.hardware import Profile
+from scff_hw.hardware.conductances import Conductances
 from scff_hw.hardware.schema import Periphery
 from scff_hw.recipes import Recipe
 
