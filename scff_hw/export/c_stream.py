@@ -11,7 +11,6 @@ each. Records follow, each of a kind and a count in 32 bits:
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,9 +21,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from scff_hw.backends.fixed.integer import xorshift32
+from scff_hw.backends.fixed.integer import rate_shift, xorshift32
 from scff_hw.backends.fixed.readout import IntegerReadout, untrained
 from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.core.schedules import learning_rate, step_of
 from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c_golden import learn
@@ -87,7 +87,7 @@ def write_stream(
         batches = list(_batches(len(x), batch, lesson))
         progress.start("learning, as the device will", len(batches))
         for number, (first, partner_shift) in enumerate(batches):
-            rates = [_rate_shift(network, index, number * batch) for index in range(len(layers))]
+            rates = _rate_shifts(network, number * batch, dataset)
             chosen = x[first : first + batch]
             learn(network, layers, chosen, (np.arange(batch) + partner_shift) % batch, rates)
             file.write(struct.pack(f"<III{len(rates)}i", 1, batch, partner_shift, *rates))
@@ -127,12 +127,11 @@ def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, in
             yield first, 1 + int(state[0]) % (batch - 1)
 
 
-def _rate_shift(network: IntegerRun, index: int, samples: int) -> int:
-    """As the recipe has it after so many samples, to the next power of two."""
-    learning = network.recipe.layers[index].learn
-    batches = samples // network.recipe.training.batch_size
-    rate = learning.learning_rate * learning.decay_factor ** (batches // learning.decay_period_batches)
-    return round(-math.log2(rate))
+def _rate_shifts(network: IntegerRun, first: int, dataset: Dataset) -> list[int]:
+    """Of each layer, for a batch whose first sample is number `first`, from 0: those of the trainer at that sample."""
+    recipe = network.recipe
+    step = step_of(first, min(recipe.training.batch_size, len(dataset.part(recipe.data.learn_split))))
+    return [rate_shift(learning_rate(layer.learn, step)) for layer in recipe.layers]
 
 
 def _answers(
@@ -150,13 +149,13 @@ def _answers(
     name = "untrained layers" if file is None else "readout"
     progress.start(name, len(labelled[0]) + len(tests[0]))
     seen = _features(network, layers, labelled[0], progress)
-    for rate_shift in LABEL_RATES:
+    for shift in LABEL_RATES:
         if file is not None:
-            file.write(struct.pack("<IIi", 2, len(seen), rate_shift))
+            file.write(struct.pack("<IIi", 2, len(seen), shift))
         for k, (row, label) in enumerate(zip(seen, labelled[1], strict=True)):
             if file is not None:
                 file.write(bytes([int(label)]) + _bytes(labelled[0][k]))
-            readout.learn(row, int(label), rate_shift)
+            readout.learn(row, int(label), shift)
     found = readout.logits(_features(network, layers, tests[0], progress)).argmax(axis=1)
     if file is not None:
         file.write(struct.pack("<II", 3, len(found)))

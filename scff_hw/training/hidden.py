@@ -13,6 +13,7 @@ from torch import Tensor
 from scff_hw.backends import Metered
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.random import generator
+from scff_hw.core.schedules import learning_rate
 from scff_hw.core.streams import Stream
 from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import DivergenceError
@@ -44,11 +45,6 @@ def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
     if recipe.training.schedule == "sequential":
         return [HiddenStage(f"layer {k + 1}", {k: count}) for k, count in epochs.items()]
     return [HiddenStage("all layers", epochs)] if epochs else []
-
-
-def learning_rate(learn: LearnRecipe, step: int) -> float:
-    """Rate at a layer's batch number `step` (from 1, counted across epochs): decayed once every full period."""
-    return learn.learning_rate * learn.decay_factor ** (step // learn.decay_period_batches)
 
 
 def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,47 @@ def test_a_device_ends_a_thousand_updates_with_the_weights_of_the_reference(
         said = call(tool("make"), "learn", f"CFLAGS={flags}", cwd=out)
         answer = f"{taught['correct']} of {taught['tests']} right, the reference {taught['correct']}"
         assert f"PASS digits_mlp: {answer}; weights are the same" in said
+
+
+@pytest.mark.parametrize(
+    ("factors", "periods"),
+    [((0.5, 1e-9), (1, 7)), ((0.8, 0.5), (13, 14))],
+    ids=["every batch, and every 7 to a rate of almost 0", "before an epoch ends, and as it ends"],
+)
+def test_a_stream_has_the_rates_that_the_trainer_took_batch_by_batch(
+    factors: tuple[float, float], periods: tuple[int, int], finished: Any, tmp_path: Path, call: Any, tool: Any
+) -> None:
+    """A device that learns in the recipe's batches has the trainer's rates, and ends with the reference's weights."""
+    decays = [
+        text
+        for layer, (factor, period) in enumerate(zip(factors, periods, strict=True), start=1)
+        for text in (
+            f"layers.{layer}.learn.decay_factor={factor}",
+            f"layers.{layer}.learn.decay_period_batches={period}",
+            f"layers.{layer}.learn.epochs=2",
+        )
+    ]
+    run = finished("digits-mlp", "training.batch_size=100", *decays)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    taken = [[row["learning_rate"] for row in rows if row["kind"] == "batch" and row["layer"] == k] for k in (1, 2)]
+    manifest = export_c(run, tmp_path / "out", batch=100, lesson=Lesson(samples=1437, labels=8, tests=8, epochs=2))
+    assert manifest["lesson"]["samples"] == 1437 and len(taken[0]) == len(taken[1]) == 2 * (1437 // 100)
+    streamed = rates_of((tmp_path / "out" / STREAM).read_bytes())
+    assert [tuple(2.0**-shift for shift in shifts) for shifts in streamed] == list(zip(*taken, strict=True))
+    assert len({*map(tuple, streamed)}) > 2
+    said = call(tool("make"), "learn", "OPTIMISE=-O1", cwd=tmp_path / "out")
+    assert "PASS" in said and "weights are the same" in said
+
+
+def rates_of(stream: bytes) -> list[tuple[int, ...]]:
+    """The rate shifts of each batch of a stream."""
+    inputs, layers = struct.unpack_from("<2I", stream, 8)
+    at, found = 28, []
+    while struct.unpack_from("<I", stream, at)[0] == 1:
+        count = struct.unpack_from("<I", stream, at + 4)[0]
+        found.append(struct.unpack_from(f"<{layers}i", stream, at + 12))
+        at += 12 + 4 * layers + count * inputs
+    return found
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from scff_hw.backends._conv import Prepared, Workspace, choose, conv_mvm, conv_outer, prepare
 from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_weights
-from scff_hw.backends.fixed.integer import first_states
+from scff_hw.backends.fixed.integer import first_states, rate_shift
 from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
 from scff_hw.backends.fixed.steps import dithering, fast_draws, read_out, stepped, stepped_at_random
 from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
@@ -76,7 +74,7 @@ class FixedArray:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.rate_shift = round(-math.log2(value))
+        self.rate_shift = rate_shift(value)
 
     @property
     def bias(self) -> Tensor:

@@ -28,6 +28,9 @@ TABLE_REACH_LOG2 = 3
 COEFFICIENT_BITS = 15
 """Fraction bits of the logistic function, and of the coefficients made of it."""
 
+MAX_RATE_SHIFT = 40
+"""Shift of the lowest learning rate; lower ones, to which a rate may decay, take it."""
+
 def checked(x: Ints, bits: int, what: str) -> Ints:
     """`x` itself.
 
@@ -105,6 +108,11 @@ def reciprocal(n: int) -> tuple[int, int]:
     """`(m, s)` with `m * 2^-s` next to `1 / n`, and m of 15 bits."""
     s = 14 + (n - 1).bit_length()
     return min(round((1 << s) / n), (1 << 15) - 1), s
+
+
+def rate_shift(rate: float) -> int:
+    """The shift of the power of two that is nearest to a learning rate, `2^-shift`; at most `MAX_RATE_SHIFT`."""
+    return round(-math.log2(max(rate, 2.0**-MAX_RATE_SHIFT)))
 
 
 def split(value: float) -> tuple[int, int]:

@@ -1,0 +1,29 @@
+"""The learning rate over a run: one schedule for the trainer, the integer reference and the streams of devices."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class StepDecay(Protocol):
+    """A learning rate that is multiplied by `decay_factor` after every `decay_period_batches` batches."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def decay_factor(self) -> float: ...
+    @property
+    def decay_period_batches(self) -> int: ...
+
+
+def learning_rate(decay: StepDecay, step: int) -> float:
+    """Rate of batch number `step`, from 1 across epochs; batch number `decay_period_batches` is decayed already.
+
+    Source: authors' code.
+    """
+    return decay.learning_rate * decay.decay_factor ** (step // decay.decay_period_batches)
+
+
+def step_of(sample: int, batch_size: int) -> int:
+    """Number, from 1, of the batch of `batch_size` samples that sample number `sample`, from 0, belongs to."""
+    return sample // batch_size + 1
