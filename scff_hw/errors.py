@@ -61,7 +61,14 @@ class ExportError(ScffError):
     """A file that was written is not what it should be: nothing is exported."""
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the closest of `allowed`, or an empty string."""
-    match = get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+LONGEST_NAME = 100
+"""Characters; comparing takes a time that grows with their square, and no name is longer."""
+
+
+def nearest(name: object, allowed: Iterable[object]) -> str:
+    """Return `"; did you mean 'x'?"` for the closest of `allowed` as text, or an empty string."""
+    text = str(name)
+    if len(text) > LONGEST_NAME:
+        return ""
+    match = get_close_matches(text, [str(known) for known in allowed], n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else ""

@@ -84,19 +84,43 @@ class Quantity:
 
     def parse(self, value: Any) -> float:
         """`25 uS` as 25e-6; a number without a unit, another unit and a value out of range are refused."""
-        if not isinstance(value, str):
-            self._refuse()
-        match = _TEXT.fullmatch(value)
+        match = _TEXT.fullmatch(value) if isinstance(value, str) else None
         if match is None or match[2] not in UNITS[self.dimension]:
-            self._refuse()
+            self._refuse(value)
         # to twelve digits, as they are shown: 30 % is 0.3, not 0.30000000000000004
         number = float(f"{float(match[1]) * UNITS[self.dimension][match[2]]:.12g}")
-        if not math.isfinite(number) or not self.low <= number <= self.high or (self.whole and number % 1):
-            self._refuse()
+        if not self._holds(number):
+            self._refuse(value)
         return number
 
-    def _refuse(self) -> NoReturn:
-        raise PydanticCustomError("quantity", "must be {allowed}", {"allowed": self.allowed})
+    def hint(self, value: Any) -> str:
+        """`"; the unit is missing: 5 % or 0.05 %?"` for a share of 0.05; empty for what is not a number alone.
+
+        What the number may have meant is given as far as it is in range; a share is read as one, and in percent.
+        """
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            return ""
+        if math.isnan(number):
+            return ""
+        units = {size: unit for unit, size in UNITS[self.dimension].items() if unit != "ppm"}
+        if shown := _SHOWN.get(self.dimension):
+            units[UNITS[self.dimension][shown]] = shown
+        readings = {number: self.show(number)} if self.dimension == "fraction" else {}
+        for size, unit in units.items():
+            readings.setdefault(number * size, f"{number:.12g} {unit}")
+        texts = [text for meant, text in readings.items() if self._holds(meant)]
+        if len(texts) < 2:
+            return "; the unit is missing" + "".join(f", write for example: {text}" for text in texts)
+        return f"; the unit is missing: {', '.join(texts[:-1])} or {texts[-1]}?"
+
+    def _holds(self, number: float) -> bool:
+        return self.low <= number <= self.high and not (self.whole and number % 1)
+
+    def _refuse(self, value: Any) -> NoReturn:
+        context = {"allowed": self.allowed, "hint": self.hint(value)}
+        raise PydanticCustomError("quantity", "must be {allowed}", context)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(

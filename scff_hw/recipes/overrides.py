@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scff_hw.errors import RecipeError, nearest
+from scff_hw.errors import LONGEST_NAME, RecipeError, nearest
 from scff_hw.recipes.keys import ANY, child_names, keys_of
 from scff_hw.recipes.problems import as_pattern, layer_kind, unknown_key
 from scff_hw.recipes.schema import Recipe
@@ -38,7 +38,7 @@ def apply_overrides(
     for text in overrides:
         dotted, equals, value_text = text.partition("=")
         path = tuple(dotted.strip().split("."))
-        if not equals or not all(path):
+        if not equals or not all(path) or not dotted.isprintable() or len(dotted) > LONGEST_NAME:
             raise RecipeError(f"{option} must be key=value, such as {example}, got {show(text)}")
         place = f"{option} {'.'.join(path)}"
         value, _ = parse_yaml(value_text, place, numbered=False)
@@ -56,9 +56,10 @@ def _expand(data: dict[str, Any], path: KeyPath, place: str) -> list[KeyPath]:
         raise RecipeError(f"{place}: layers must be a list of layers, got {show(layers)}")
     if path[1] == ANY:
         return [("layers", str(number), *path[2:]) for number in range(1, len(layers) + 1)]
-    if not (path[1].isdecimal() and path[1].isascii() and 1 <= int(path[1]) <= len(layers)):
+    number = path[1].lstrip("0")
+    if number not in map(str, range(1, len(layers) + 1)):
         raise RecipeError(f"{place}: a layer must be * or a number from 1 to {len(layers)}, got '{path[1]}'")
-    return [("layers", str(int(path[1])), *path[2:])]
+    return [("layers", number, *path[2:])]
 
 
 def _check_key(data: dict[str, Any], path: KeyPath, place: str, model: type[BaseModel]) -> None:

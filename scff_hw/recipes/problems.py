@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from scff_hw.errors import nearest
 from scff_hw.recipes.keys import ANY, Key, child_names, find_key
@@ -43,7 +44,7 @@ def describe_problems(
             path = (*path, *context["key"].split("."))
             sentence = f"{'.'.join(path)} {context['sentence']}"
         else:
-            sentence = _sentence(item["type"], path, layer_kind(data, path), item["input"], model)
+            sentence = _sentence(item, path, layer_kind(data, path), model)
         place = find_place(places, path)
         found.setdefault(f"{place}: {sentence}", (item["type"] == "missing", _line(place)))
     return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
@@ -101,14 +102,15 @@ def _line(place: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any, model: type[BaseModel]) -> str:
+def _sentence(item: ErrorDetails, path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
+    problem, value = item["type"], item["input"]
     if problem == "extra_forbidden":
         return unknown_key(path, kind, model)
     if problem == "union_tag_not_found":
         return f"{'.'.join(path)} is missing, it must be one of {', '.join(LAYER_KINDS)}"
     if problem == "union_tag_invalid":
         found = value["kind"]
-        hint = nearest(str(found), LAYER_KINDS)
+        hint = nearest(found, LAYER_KINDS)
         return f"{'.'.join(path)} must be one of {', '.join(LAYER_KINDS)}, got {show(found)}{hint}"
     key, rest = _enclosing_key(path, kind, model)
     if key is None:
@@ -117,7 +119,8 @@ def _sentence(problem: str, path: KeyPath, kind: str | None, value: Any, model: 
     if problem == "missing":
         return f"{dotted} is missing, it must be {key.allowed}"
     where = f" at {'place ' if rest[0].isdecimal() else ''}{'.'.join(rest)}" if rest else ""
-    return f"{dotted} must be {key.allowed}, got {show(value)}{where}{_hint(key, value)}"
+    hint = item.get("ctx", {}).get("hint")
+    return f"{dotted} must be {key.allowed}, got {show(value)}{where}{_hint(key, value) if hint is None else hint}"
 
 
 def _enclosing_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> tuple[Key | None, KeyPath]:
@@ -131,8 +134,6 @@ def _enclosing_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> t
 
 
 def _hint(key: Key, value: Any) -> str:
-    if "with its unit" in key.allowed:
-        return _unit_hint(key, value)
     if not isinstance(value, str):
         return ""
     if key.choices:
@@ -144,15 +145,3 @@ def _hint(key: Key, value: Any) -> str:
             return ""
         return "; it is text here: write the number without quotes"
     return ""
-
-
-def _unit_hint(key: Key, value: Any) -> str:
-    """A figure without its unit is the likeliest mistake there: show the one it may have meant."""
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return ""
-    if isinstance(value, bool):
-        return ""
-    unit = key.allowed.partition("(")[2].partition(")")[0].split(", ")[0]
-    return f"; the unit is missing, write for example: {key.path[-1]}: {value} {unit}"

@@ -6,13 +6,14 @@ number and `yes` is text. Tags, endless aliases and anything beyond mappings, li
 
 from __future__ import annotations
 
-import datetime
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from scff_hw.errors import RecipeError
@@ -22,6 +23,31 @@ KeyPath = tuple[str, ...]
 
 MAX_VALUES = 10_000
 """Values one document may hold, aliases expanded: far above any recipe, and a bound on memory."""
+
+MAX_DIGITS = 250
+"""Characters of an integer, in any base: every one up to there is in the range of a float."""
+
+KINDS = "a mapping, a list, a number, text, true, false or null"
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Refused(Exception):
+    """A value or key that recipes do not use: what is wrong with it, and its line."""
+
+    def __init__(self, sentence: str, line: int) -> None:
+        super().__init__(sentence)
+        self.line = line
+
+
+class _Constructor(RoundTripConstructor):
+    """Makes values of a document whose tags, keys and integers were checked first.
+
+    The constructors of ruamel.yaml trust them: `!!float ''` or `{[[1]]}` would end in an IndexError or a TypeError.
+    """
+
+    def construct_document(self, node: Node) -> Any:
+        _check(node, (), self.resolver, set())
+        return super().construct_document(node)
 
 
 def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, dict[KeyPath, str]]:
@@ -43,7 +69,11 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", YAMLWarning)
-            root = YAML(typ="rt").load(text)
+            reader = YAML(typ="rt")
+            reader.Constructor = _Constructor
+            root = reader.load(text)
+    except _Refused as refused:
+        raise RecipeError(f"{f'{source}:{refused.line}' if numbered else source}: {refused}") from None
     except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
         raise RecipeError(_syntax_sentence(error, text, source, numbered)) from None
     places: dict[KeyPath, str] = {}
@@ -93,8 +123,6 @@ def _plain(node: Any, path: KeyPath, places: dict[KeyPath, str], source: str) ->
             here = (*path, str(key))
             line = _line(node, key)
             places[here] = f"{source}:{line}" if line else places.get(path, source)
-            if not isinstance(key, str):
-                raise RecipeError(f"{places[here]}: a key must be text, got {show(key)}")
             result[str(key)] = _plain(value, here, places, source)
         return result
     if isinstance(node, CommentedSeq):
@@ -110,13 +138,44 @@ def _plain(node: Any, path: KeyPath, places: dict[KeyPath, str], source: str) ->
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
-    if node is None:
-        return None
-    found = "a date; quote it to make it text" if isinstance(node, datetime.date) else "a value with a tag"
-    raise RecipeError(
-        f"{places.get(path, source)}: {'.'.join(path) or 'the value'} must be a mapping, a list, a number, "
-        f"text, true, false or null, got {found}"
-    )
+    assert node is None, f"a checked document gave {type(node).__name__}"
+    return None
+
+
+def _check(node: Node, path: KeyPath, resolver: Any, known: set[int]) -> None:
+    """Refuse tags, dates, keys that are not text and endless integers; `known` holds the nodes seen, by id."""
+    if id(node) in known:
+        return  # an alias
+    known.add(id(node))
+    name, found = ".".join(path) or "the value", str(node.ctag).removeprefix(_TAG)
+    scalar = isinstance(node, ScalarNode)
+    quoted = scalar and node.style is not None
+    implied = resolver.resolve(type(node), node.value if scalar else None, (not quoted, quoted))
+    if found == "timestamp":
+        _refuse(f"{name} must be {KINDS}, got a date; quote it to make it text", node)
+    if node.ctag != implied or found not in ("map", "seq", "str", "int", "float", "bool", "null"):
+        _refuse(f"{name} must be {KINDS}, got a value with a tag", node)
+    if scalar:
+        if found == "int" and len(node.value) > MAX_DIGITS:
+            _refuse(f"{name} must be a number of at most {MAX_DIGITS} digits, got one of {len(node.value)}", node)
+        return
+    if not isinstance(node, MappingNode):
+        for index, item in enumerate(node.value, start=1):
+            _check(item, (*path, str(index)), resolver, known)
+        return
+    for key, value in node.value:
+        merge = str(key.ctag) == f"{_TAG}merge"
+        if not merge:
+            if not isinstance(key, ScalarNode) or str(key.ctag) != f"{_TAG}str":
+                kind = "a mapping" if isinstance(key, MappingNode) else "a list"
+                shown = (key.value[:57] or "null") if isinstance(key, ScalarNode) else kind
+                _refuse(f"a key must be text, got {shown}", key)
+            _check(key, path, resolver, known)
+        _check(value, path if merge else (*path, key.value), resolver, known)
+
+
+def _refuse(sentence: str, node: Node) -> NoReturn:
+    raise _Refused(sentence, node.start_mark.line + 1)
 
 
 def _line(node: CommentedMap | CommentedSeq, key: Any) -> int | None:

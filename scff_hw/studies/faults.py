@@ -63,7 +63,8 @@ def rates(request: Request) -> dict[str, float]:
             share = SHARE.parse(text)
         except PydanticCustomError:
             raise UsageError(
-                f"--rates must be shares, each {SHARE.allowed}, such as '{RATES}'. Got '{text.strip()}' instead."
+                f"--rates must be shares, each {SHARE.allowed}, such as '{RATES}'. "
+                f"Got '{text.strip()}' instead{SHARE.hint(text)}."
             ) from None
         found[SHARE.show(share)] = share
     return found

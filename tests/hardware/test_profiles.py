@@ -81,8 +81,8 @@ def test_what_a_preset_gives_can_be_changed() -> None:
     ("old", "new", "sentence"),
     [
         ("asymmetry: 5 %", "asymetry: 5 %", "f.yaml:10: unknown key 'device.response.asymetry', allowed in device.response: step, w_min, w_max, asymmetry,"),
-        ("g_max: 20 uS", "g_max: 20", "f.yaml:7: device.g_max must be a finite number with its unit (S, mS, uS, nS, pS), >= 0 uS and <= 1000000 uS or null, got 20; the unit is missing, write for example: g_max: 20 S"),
-        ("g_max: 20 uS", "g_max: '20'", "got '20'; the unit is missing, write for example: g_max: 20 S"),
+        ("g_max: 20 uS", "g_max: 20", "f.yaml:7: device.g_max must be a finite number with its unit (S, mS, uS, nS, pS), >= 0 uS and <= 1000000 uS or null, got 20; the unit is missing: 20 mS, 20 uS, 20 nS or 20 pS?"),
+        ("g_max: 20 uS", "g_max: '20'", "got '20'; the unit is missing: 20 mS, 20 uS, 20 nS or 20 pS?"),
         ("g_max: 20 uS", "g_max: 20 V", "f.yaml:7: device.g_max must be a finite number with its unit (S, mS, uS, nS, pS), >= 0 uS and <= 1000000 uS or null, got '20 V'"),
         ("g_max: 20 uS", "g_max: -20 uS", "got '-20 uS'"),
         ("g_max: 20 uS", "g_max: .nan", "got .nan"),

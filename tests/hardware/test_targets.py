@@ -122,7 +122,7 @@ def test_what_a_preset_gives_can_be_changed() -> None:
         ("  clock: 10 MHz", "  clok: 10 MHz", "f.yaml:10: unknown key 'compute.clok', allowed in compute: clock, cycles_per_mac,"),
         ("chip: none", "chp: none", "f.yaml:4: unknown key 'chp', allowed in target: kind, name, description, preset, sources, chip, core, memory, compute, energy; did you mean 'chip'?"),
         ("chip: none\n", "", "f.yaml: chip is missing, it must be one line of text, at most 1000 characters"),
-        ("  ram: 8 KiB", "  ram: 8", "f.yaml:8: memory.ram must be a whole number with its unit (B, KiB, MiB), >= 0.25 KiB and <= 4194304 KiB, got 8; the unit is missing, write for example: ram: 8 B"),
+        ("  ram: 8 KiB", "  ram: 8", "f.yaml:8: memory.ram must be a whole number with its unit (B, KiB, MiB), >= 0.25 KiB and <= 4194304 KiB, got 8; the unit is missing: 8 KiB or 8 MiB?"),
         ("  ram: 8 KiB", "  ram: 8 kB", "got '8 kB'"),
         ("  ram: 8 KiB", "  ram: 100 B", "f.yaml:8: memory.ram must be a whole number"),
         ("  ram: 8 KiB", "  ram: 300.5 B", "got '300.5 B'"),
