@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import AudioAugmentation, Mfcc, Sequences, _audio, load_fsdd, load_sequences
+from scff_hw.data import AudioAugmentation, Mfcc, Sequences, _audio, _fsdd, load_fsdd, load_sequences
 from scff_hw.data._sequences import cache_key
 from scff_hw.errors import UsageError
 
@@ -116,6 +116,23 @@ def test_a_damaged_cache_is_made_anew(fsdd_root: Path) -> None:
     np.savez(path, frames=np.array([{}], dtype=object), lengths=np.array([4]))
     assert torch.equal(load_sequences(fsdd_root).features, first.features)
     assert [entry.name for entry in (fsdd_root / "features").iterdir()] == [path.name]
+
+
+def test_a_flipped_bit_of_the_cache_changes_no_features(fsdd_root: Path) -> None:
+    for path in (fsdd_root / _fsdd.FOLDER).iterdir():
+        if path.name != "3_theo_2.wav":
+            path.unlink()
+    first = load_sequences(fsdd_root)
+    (path,) = (fsdd_root / "features").iterdir()
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    named = [directory + place for place in (8, 10)]  # the flags (encrypted) and the method of compression
+    positions = named + np.random.default_rng(0).integers(0, len(whole), 60).tolist()
+    for position in positions:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        assert torch.equal(load_sequences(fsdd_root).features, first.features), position
 
 
 def test_where_nothing_can_be_written_features_are_computed_each_time(fsdd_root: Path) -> None:
