@@ -102,7 +102,7 @@ def _whole(name: str, data_dir: Path | None) -> bool:
     from scff_hw.data import verify as verify_data
 
     try:
-        verify_data(name, data_dir)
+        verify_data(name, data_dir, recorded=False)
     except DataError:
         return False
     return True

@@ -31,6 +31,7 @@ def download(
     *,
     md5: str | None,
     report: Report = silent,
+    limit_bytes: int,
     attempts: int = 4,
     backoff_s: float = 1.0,
 ) -> None:
@@ -38,8 +39,8 @@ def download(
 
     What has arrived stays in `target`.part, and a later call continues it with an HTTP Range request. That
     needs `md5`, the checksum of the whole: without one (None) every try starts afresh. Each URL gets
-    `attempts` tries, `backoff_s` seconds apart at first and twice as long each time; a refusal (HTTP 4xx)
-    ends them at once.
+    `attempts` tries, `backoff_s` seconds apart at first and twice as long each time; a refusal (HTTP 4xx), and
+    a file of more than `limit_bytes`, end them at once.
 
     Raises DownloadError, with what was wrong with each URL, if none gave the file, and OSError if the disk
     refuses.
@@ -48,7 +49,7 @@ def download(
     part = target.with_name(target.name + ".part")
     problems = []
     for url in urls:
-        problem = _try(url, part, md5, report, attempts, backoff_s)
+        problem = _try(url, part, md5, report, limit_bytes, attempts, backoff_s)
         if problem is None:
             os.replace(part, target)
             return
@@ -70,8 +71,12 @@ def _md5(path: Path) -> str:
     return pooch.file_hash(str(path), alg="md5")
 
 
+class _TooLargeError(Exception):
+    """The server sends more than the file can hold."""
+
+
 def _try(
-    url: str, part: Path, md5: str | None, report: Report, attempts: int, backoff_s: float
+    url: str, part: Path, md5: str | None, report: Report, limit_bytes: int, attempts: int, backoff_s: float
 ) -> str | None:
     """Return None when `part` is whole, else what was wrong with `url`."""
     import requests
@@ -81,11 +86,14 @@ def _try(
     for attempt in range(attempts):
         if attempt:
             time.sleep(backoff_s * 2 ** (attempt - 1))
-        if md5 is None:
+        if md5 is None or (part.exists() and part.stat().st_size > limit_bytes):
             part.unlink(missing_ok=True)
         resumed = part.exists() and part.stat().st_size > 0
         try:
-            _transfer(url, part, report)
+            _transfer(url, part, report, limit_bytes)
+        except _TooLargeError:
+            part.unlink(missing_ok=True)
+            return f"the server sends more than {limit_bytes} bytes, and the published file has fewer"
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             problem = _reason(error)
             if _is_final(error):
@@ -101,8 +109,11 @@ def _try(
     return problem
 
 
-def _transfer(url: str, part: Path, report: Report) -> None:
-    """Download `url` to the end of `part`, or anew where the server does not continue."""
+def _transfer(url: str, part: Path, report: Report, limit_bytes: int) -> None:
+    """Download `url` to the end of `part`, or anew where the server does not continue.
+
+    Raises _TooLargeError as soon as the file has, or is announced to have, more than `limit_bytes`.
+    """
     import requests
 
     done = part.stat().st_size if part.exists() else 0
@@ -120,12 +131,16 @@ def _transfer(url: str, part: Path, report: Report) -> None:
             done = 0
         length = response.headers.get("Content-Length", "")
         total = done + int(length) if length.isdecimal() else 0
+        if total > limit_bytes:
+            raise _TooLargeError
         name = part.name.removesuffix(".part")
         report(name, done, total)
         with part.open("ab" if done else "wb") as stream:
             for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
-                stream.write(chunk)
                 done += len(chunk)
+                if done > limit_bytes:
+                    raise _TooLargeError
+                stream.write(chunk)
                 report(name, done, total)
             stream.flush()
             os.fsync(stream.fileno())

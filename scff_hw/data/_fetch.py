@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scff_hw.data import _cifar, _fsdd, _idx, _stl
+from scff_hw.data import _cifar, _digests, _fsdd, _idx, _stl
 from scff_hw.data._catalogue import info
-from scff_hw.data._datasets import verify
+from scff_hw.data._datasets import verify, verify_folder
 from scff_hw.data._download import Report, checksum_matches, download, silent
 from scff_hw.data._files import data_root
 from scff_hw.data._unpack import unpack
 from scff_hw.errors import DataError, DownloadError
+from scff_hw.files import exclusive, partial_folder
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class _Source:
     """Where a data set comes from: files with their MD5 (None: not known), base URLs, and what to unpack.
 
     `files` go to `folder`; where `unpack_patterns` are given they are archives, lie in the data directory
-    only until unpacked, and the members that match go to `folder`.
+    only until unpacked, and the members that match, `unpacked_bytes` in all, go to `folder`.
     """
 
     files: dict[str, str | None]
@@ -36,7 +35,7 @@ class _Source:
 
 
 # MNIST, CIFAR-10 and STL-10: the checksums torchvision publishes. GitHub makes the archive of FSDD on demand,
-# so it has none: the recordings are checked one by one after unpacking.
+# so it has none: the recordings are compared after unpacking.
 SOURCES = {
     "mnist": _Source(
         {
@@ -93,30 +92,51 @@ def fetch(
 
     Nothing is downloaded for a bundled data set, or for one that `verify` finds whole. `report(file,
     done_bytes, total_bytes)` is called as bytes arrive; the total is 0 where the server does not say.
-    `mirrors` are base URLs to use instead of the publisher's. An interrupted download continues where it
-    stopped, but for FSDD, which has no published checksum and is checked by its structure. Files appear only
-    when complete and checked; a folder that did not verify is kept beside the new one, its name ending in
-    `.replaced`.
+    `mirrors` are base URLs to use instead of the publisher's. An interrupted download resumes where it
+    stopped, but for FSDD, whose archive has no published checksum. Files appear only when complete and
+    checked, unpacked ones with their digests in SHA256SUMS, which `verify` compares; a folder that did not verify
+    is kept beside the new one, its name ending in `.replaced`. Neither a download nor what is unpacked may be much
+    larger than what is published.
 
-    Returns the data directory. Raises UsageError for an unknown name, and DownloadError if no mirror has the
-    data whole, or the disk is full or refuses.
+    Returns the data directory. Raises UsageError for an unknown name, BusyError where another process fetches the
+    same data set into the same directory, and DownloadError if no mirror has the data whole, or the disk is full or
+    refuses.
     """
     root = data_root(data_dir)
-    if info(name).bundled or _is_whole(name, root):
+    if info(name).bundled:
         return root
     source = SOURCES[name]
+    if _is_whole(name, root):
+        _clear(source, root)
+        return root
     bases = source.mirrors if mirrors is None else tuple(mirrors)
-    with _disk_errors(name, root):
-        root.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(name, root), exclusive(root / f".{name}.lock", root / source.folder):
+        if _is_whole(name, root):  # what another process fetched since
+            return root
         _check_space(name, root, source)
         into = _download_folder(source, root)
         for file, md5 in source.files.items():
             if md5 is None or not checksum_matches(into / file, md5):
                 urls = [f"{base.rstrip('/')}/{file}" for base in bases]
-                download(urls, into / file, md5=md5, report=report, attempts=attempts, backoff_s=backoff_s)
+                limit_bytes = _with_margin(info(name).download_bytes)
+                download(
+                    urls,
+                    into / file,
+                    md5=md5,
+                    report=report,
+                    limit_bytes=limit_bytes,
+                    attempts=attempts,
+                    backoff_s=backoff_s,
+                )
             if source.unpack_patterns:
                 _place(name, source, into / file, root)
+        _clear(source, root)
     return root
+
+
+def _with_margin(size_bytes: int) -> int:
+    """More than a file or archive of that published, in part rounded, size ever has."""
+    return size_bytes + size_bytes // 4 + 1_000_000
 
 
 def _is_whole(name: str, root: Path) -> bool:
@@ -127,6 +147,16 @@ def _is_whole(name: str, root: Path) -> bool:
     return True
 
 
+def _clear(source: _Source, root: Path) -> None:
+    """Remove parts of downloads and archives, which nothing needs once the data set is whole."""
+    into = _download_folder(source, root)
+    for file in source.files:
+        with suppress(OSError):
+            (into / f"{file}.part").unlink(missing_ok=True)
+            if source.unpack_patterns:
+                (into / file).unlink(missing_ok=True)
+
+
 def _download_folder(source: _Source, root: Path) -> Path:
     return root if source.unpack_patterns else root / source.folder
 
@@ -134,19 +164,20 @@ def _download_folder(source: _Source, root: Path) -> Path:
 def _place(name: str, source: _Source, archive: Path, root: Path) -> None:
     """Unpack in a temporary folder, check there, move the result to its place, and drop the archive."""
     target = root / source.folder
-    staging = Path(tempfile.mkdtemp(dir=root, prefix=".unpack-"))
     try:
-        unpack(archive, source.unpack_patterns, staging / source.folder)
-        try:
-            verify(name, staging)
-        except DataError as error:
-            raise DownloadError(f"{archive.name} does not hold the whole {name} data set: {error}") from None
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            target.rename(_unused(target))
-        os.replace(staging / source.folder, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with partial_folder(target) as folder:
+            unpack(archive, source.unpack_patterns, folder, _with_margin(source.unpacked_bytes))
+            try:
+                verify_folder(name, folder)
+            except DataError as error:
+                raise DownloadError(f"{archive.name} does not hold the whole {name} data set: {error}") from None
+            _digests.record(name, folder)
+            if target.exists():
+                target.rename(_unused(target))
+    except BaseException:
+        with suppress(OSError):  # of what was made for it, where it is empty
+            target.parent.rmdir()
+        raise
     archive.unlink()
 
 

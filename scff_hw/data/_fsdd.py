@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scff_hw.data._digests import listing, sha256
 from scff_hw.data._files import Verified, damaged, missing, read_bytes
 from scff_hw.data._types import Recordings
 
@@ -18,13 +20,18 @@ FOLDER = "free-spoken-digit-dataset/recordings"
 SAMPLE_RATE_HZ = 8_000
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
+RELEASE_SHA256 = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
+"""SHA-256 of the SHA256SUMS of release v1.0.10's recordings, sorted by name: computed from them, none is published."""
 # The publisher's split: the first takes of each speaker and digit are the test set.
 _TEST_TAKES = 5
-_FILE_NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav")
+_FILE_NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav", re.IGNORECASE)
+
+Key = tuple[int, str, int]
+"""Digit, speaker and take of a recording."""
 
 
 def parse_wav(path: Path, content: bytearray) -> torch.Tensor:
-    """Return the samples of one recording as int16 [T].
+    """Return the samples of one recording as int16 [T]; chunks other than the format and the samples are skipped.
 
     Raises DataError if `content` is not a whole WAV file of 8 kHz, 16 bits and one channel with at least one
     sample.
@@ -41,6 +48,7 @@ def parse_wav(path: Path, content: bytearray) -> torch.Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", wavfile.WavFileWarning)
+            warnings.filterwarnings("ignore", r"Chunk \(non-data\) not understood", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(content))
     # scipy answers a damaged header with whatever trips: struct.error, ZeroDivisionError, ...
     except Exception as error:
@@ -58,47 +66,75 @@ def load(root: Path) -> Recordings:
     """Read the recordings of `root`/free-spoken-digit-dataset/recordings, with the publisher's split.
 
     Takes 0 to 4 of each speaker and digit are the test set (300 of the 3000 recordings), the others the
-    training set.
+    training set. The suffix may be .wav or .WAV; hidden files, such as those that macOS adds, are ignored.
     """
-    folder = root / FOLDER
-    if not folder.is_dir():
-        raise missing(NAME, folder)
-    named = sorted(_name_parts(path) for path in folder.glob("*.wav"))
-    if not named:
-        raise damaged(NAME, folder, "holds no .wav file", "the published folder holds 3000")
-    takes = torch.tensor([take for _, _, take, _ in named])
+    return _read(_recordings(root / FOLDER))
+
+
+def _read(recordings: dict[Key, Path]) -> Recordings:
+    takes = torch.tensor([take for _, _, take in recordings])
     return Recordings(
-        waveforms=tuple(parse_wav(path, read_bytes(NAME, path)) for *_, path in named),
-        labels=torch.tensor([digit for digit, *_ in named]),
-        speakers=tuple(speaker for _, speaker, _, _ in named),
+        waveforms=tuple(parse_wav(path, read_bytes(NAME, path)) for path in recordings.values()),
+        labels=torch.tensor([digit for digit, _, _ in recordings]),
+        speakers=tuple(speaker for _, speaker, _ in recordings),
         indices=takes,
         is_test=takes < _TEST_TAKES,
         sample_rate=SAMPLE_RATE_HZ,
     )
 
 
-def _name_parts(path: Path) -> tuple[int, str, int, Path]:
-    match = _FILE_NAME.fullmatch(path.name)
-    if match is None:
-        allowed = "a recording is named {digit}_{speaker}_{index}.wav"
-        raise damaged(NAME, path, "has a name that cannot be read", allowed)
-    return int(match[1]), match[2], int(match[3]), path
-
-
-def verify(root: Path) -> list[Verified]:
-    """Check that each of the 3000 published recordings is there and is a whole WAV file of the right kind.
-
-    This is a check of structure: the publisher gives no checksum.
-    """
-    folder = root / FOLDER
+def _recordings(folder: Path) -> dict[Key, Path]:
+    """The recordings in `folder`, in the order of digit, speaker and take."""
     if not folder.is_dir():
         raise missing(NAME, folder)
+    recordings: dict[Key, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() != ".wav" or path.name.startswith("."):
+            continue
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            allowed = "a recording is named {digit}_{speaker}_{index}.wav"
+            raise damaged(NAME, path, "has a name that cannot be read", allowed)
+        key = int(match[1]), match[2], int(match[3])
+        if key in recordings:
+            found = f"is a second recording beside {recordings[key].name}"
+            raise damaged(NAME, path, found, "a digit, speaker and index name one recording")
+        recordings[key] = path
+    if not recordings:
+        raise damaged(NAME, folder, "holds no .wav file", "the published folder holds 3000")
+    return dict(sorted(recordings.items()))
+
+
+def verify(folder: Path) -> list[Verified]:
+    """Check that each of the 3000 published recordings is in `folder`, is readable, and has the published bytes.
+
+    Compared are the contents of release v1.0.10, the only one of 3000 recordings, whatever the case of the suffix.
+    """
+    recordings = _recordings(folder)
     for digit in range(10):
         for speaker in SPEAKERS:
             for take in range(TAKES):
-                path = folder / f"{digit}_{speaker}_{take}.wav"
-                if not path.exists():
-                    raise missing(NAME, path)
-    recordings = load(root)
-    size = sum(path.stat().st_size for path in folder.glob("*.wav"))
-    return [Verified(folder, size, f"names and headers of {len(recordings)} recordings")]
+                if (digit, speaker, take) not in recordings:
+                    raise missing(NAME, folder / _published_name((digit, speaker, take)))
+    _read(recordings)
+    found = digest(recordings)
+    if found != RELEASE_SHA256:
+        raise damaged(
+            NAME,
+            folder,
+            f"holds other recordings than were published: the SHA-256 of their digests is {found}",
+            f"that of release v1.0.10 is {RELEASE_SHA256}",
+        )
+    size = sum(path.stat().st_size for path in recordings.values())
+    return [Verified(folder, size, f"SHA-256 of {len(recordings)} recordings")]
+
+
+def digest(recordings: dict[Key, Path]) -> str:
+    """The SHA-256 of the digests of `recordings`, under their published names, as in a SHA256SUMS file."""
+    digests = {_published_name(key): sha256(NAME, path) for key, path in recordings.items()}
+    return hashlib.sha256(listing(digests)).hexdigest()
+
+
+def _published_name(key: Key) -> str:
+    digit, speaker, take = key
+    return f"{digit}_{speaker}_{take}.wav"

@@ -52,10 +52,10 @@ def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> 
     return torch.frombuffer(content, dtype=torch.uint8, offset=header_bytes).reshape(shape)
 
 
-def find(root: Path, name: str) -> Path:
+def find(folder: Path, name: str) -> Path:
     """Return the path of an MNIST file: the zipped one, which is what `fetch` stores, else the plain one."""
-    zipped = root / FOLDER / f"{name}.gz"
-    plain = root / FOLDER / name
+    zipped = folder / f"{name}.gz"
+    plain = folder / name
     if zipped.exists():
         return zipped
     if plain.exists():
@@ -65,11 +65,12 @@ def find(root: Path, name: str) -> Path:
 
 def load(root: Path) -> Dataset:
     """Read MNIST from `root`/MNIST/raw: images uint8 [N, 1, 28, 28], labels int64 [N] in 0..9."""
-    return Dataset(NAME, CLASSES, _split(root, "train"), _split(root, "test"))
+    folder = root / FOLDER
+    return Dataset(NAME, CLASSES, _split(folder, "train"), _split(folder, "test"))
 
 
-def _split(root: Path, part: str) -> Split:
-    image_path, label_path = find(root, IMAGES[part]), find(root, LABELS[part])
+def _split(folder: Path, part: str) -> Split:
+    image_path, label_path = find(folder, IMAGES[part]), find(folder, LABELS[part])
     images = parse_idx(NAME, image_path, read_bytes(NAME, image_path), dimensions=3)
     labels = parse_idx(NAME, label_path, read_bytes(NAME, label_path), dimensions=1)
     if images.shape[1:] != (_SIDE_PX, _SIDE_PX):
@@ -83,11 +84,11 @@ def _split(root: Path, part: str) -> Split:
     return Split(images.unsqueeze(1), labels.to(torch.int64))
 
 
-def verify(root: Path) -> list[Verified]:
-    """Compare the four files, unzipped, with the published checksums; raises DataError if one differs."""
+def verify(folder: Path) -> list[Verified]:
+    """Compare the four files in `folder`, unzipped, with the published checksums; raises DataError if one differs."""
     verified = []
     for name, published in UNZIPPED_MD5.items():
-        path = find(root, name)
+        path = find(folder, name)
         found = hashlib.md5(read_bytes(NAME, path), usedforsecurity=False).hexdigest()
         if found != published:
             raise damaged(

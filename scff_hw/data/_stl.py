@@ -63,12 +63,11 @@ def _labels(path: Path, count: int) -> torch.Tensor:
     return labels
 
 
-def verify(root: Path) -> list[Verified]:
-    """Check the five files: as many images and labels as published, labels in range.
+def verify(folder: Path) -> list[Verified]:
+    """Check the five files in `folder`: as many images and labels as published, labels in range.
 
-    The publisher gives a checksum of the archive only; `fetch` compares that one.
+    The publisher gives a checksum of the archive only; `fetch` compares that one, and records digests of the files.
     """
-    folder = root / FOLDER
     verified = []
     for name, count in _PUBLISHED.items():
         path = folder / name

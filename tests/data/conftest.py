@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import struct
 import tarfile
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import wavfile
+
+from scff_hw.data import _fsdd
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -93,6 +96,21 @@ def fsdd_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def publish_fsdd(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Put the small FSDD under a root in the place of the published one: its speakers, its takes and its digest."""
+
+    def publish(root: Path) -> None:
+        sums = ""
+        for path in sorted((root / _fsdd.FOLDER).iterdir()):
+            sums += f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        monkeypatch.setattr(_fsdd, "SPEAKERS", ("george", "theo"))
+        monkeypatch.setattr(_fsdd, "TAKES", 7)
+        monkeypatch.setattr(_fsdd, "RELEASE_SHA256", hashlib.sha256(sums.encode()).hexdigest())
+
+    return publish
+
+
+@pytest.fixture
 def tar_of() -> Callable[[dict[str, bytes]], bytes]:
     """Make a .tar.gz of members given by path and content."""
 
@@ -113,6 +131,7 @@ class LoopbackServer:
     """Serves `files` by path; what is wrong with it is set by a test.
 
     `cut_after`: how many bytes of a body each of the next requests gets before the connection ends.
+    `endless`: zeros follow the file until the client has enough.
     `statuses`: the HTTP status of each of the next requests, instead of the file.
     """
 
@@ -122,6 +141,7 @@ class LoopbackServer:
     statuses: list[int] = field(default_factory=list)
     ignores_range: bool = False
     hides_length: bool = False
+    endless: bool = False
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     def add(self, name: str, content: bytes) -> str:
@@ -153,6 +173,11 @@ def _answer(server: LoopbackServer, handler: BaseHTTPRequestHandler) -> None:
     handler.end_headers()
     end = start + server.cut_after.pop(0) if server.cut_after else len(body)
     handler.wfile.write(body[start:end])
+    while server.endless:
+        try:
+            handler.wfile.write(bytes(1 << 16))
+        except OSError:
+            return
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,11 @@ def test_the_published_files_hold_what_everybody_knows(real_data: Path) -> None:
     assert dataset.test.labels.bincount().tolist() == [1000] * 10
     means = dataset.train.images.float().mean(dim=(0, 2, 3)) / 255
     assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
-    assert len(verify("cifar10", real_data)) == 6
+    if (real_data / _cifar.FOLDER / "ORIGIN").exists():  # laid out from a copy whose images were JPEG files
+        with pytest.raises(DataError, match=r"data_batch_1\.bin has the MD5"):
+            verify("cifar10", real_data)
+    else:
+        assert [part.how for part in verify("cifar10", real_data)] == ["MD5"] * 6
 
 
 def test_pixels_keep_their_plane_row_and_column(cifar_root: Path) -> None:
@@ -61,14 +66,21 @@ def test_a_label_out_of_range(cifar_root: Path) -> None:
         load("cifar10", cifar_root)
 
 
-def test_verify_asks_for_all_records_and_classes(cifar_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_compares_every_byte_of_every_file(cifar_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="holds 30730 bytes, but the published file has 30730000"):
         verify("cifar10", cifar_root)
+    folder = cifar_root / _cifar.FOLDER
     monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    known = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(_cifar, "FILE_MD5", known)
     assert len(verify("cifar10", cifar_root)) == 6
-    path = cifar_root / _cifar.FOLDER / "test_batch.bin"
-    path.write_bytes(b"\x01" + path.read_bytes()[1:])
-    with pytest.raises(DataError, match=r"test_batch\.bin.* \[0, 2, 1, .* hold 1 of each"):
+    for name, whole in [(path.name, path.read_bytes()) for path in folder.iterdir()]:
+        (folder / name).write_bytes(whole[:-1] + b"?")  # the last pixel: sizes, labels and classes are as before
+        with pytest.raises(DataError, match=rf"{name} has the MD5 .*, but that of the published file is {known[name]}"):
+            verify("cifar10", cifar_root)
+        (folder / name).write_bytes(whole)
+    (folder / "test_batch.bin").unlink()
+    with pytest.raises(DataError, match=r"has no .*test_batch\.bin; fetch it"):
         verify("cifar10", cifar_root)
 
 

@@ -13,7 +13,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 def get(urls: list[str], target: Path, **options) -> None:
-    download(urls, target, **{"md5": MD5, "backoff_s": 0.001, **options})
+    download(urls, target, **{"md5": MD5, "limit_bytes": len(CONTENT), "backoff_s": 0.001, **options})
 
 
 def files_in(folder: Path) -> list[str]:
@@ -148,3 +148,25 @@ def test_a_server_that_does_not_answer(server, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(requests, "get", timeout)
     with pytest.raises(DownloadError, match="no answer within 30 s"):
         get([server.add("f", CONTENT)], tmp_path / "f")
+
+
+def test_a_server_that_sends_without_end_gives_way_to_the_next(server, tmp_path: Path) -> None:
+    server.endless = server.hides_length = True
+    url = server.add("f", CONTENT)
+    sizes: list[int] = []
+    limit = len(CONTENT) + 100_000
+    with pytest.raises(DownloadError, match=f"sends more than {limit} bytes, and the published file has fewer"):
+        get([url], tmp_path / "f", limit_bytes=limit, report=lambda name, done, total: sizes.append(done))
+    assert max(sizes) <= limit and files_in(tmp_path) == []
+    assert len(server.requests) == 1
+
+    server.endless = False
+    (tmp_path / "f.part").write_bytes(bytes(limit + 1))  # what an earlier version had taken in
+    get([url], tmp_path / "f", limit_bytes=limit)
+    assert (tmp_path / "f").read_bytes() == CONTENT and files_in(tmp_path) == ["f"]
+
+
+def test_a_file_announced_as_too_large_is_not_begun(server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=f"sends more than {len(CONTENT) - 1} bytes"):
+        get([server.add("f", CONTENT)], tmp_path / "f", limit_bytes=len(CONTENT) - 1)
+    assert files_in(tmp_path) == []

@@ -3,18 +3,25 @@
 import gzip
 import hashlib
 import io
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from scff_hw.data import _cifar, _fsdd, _idx, _stl, fetch, load, load_fsdd
+from scff_hw.data import _cifar, _fsdd, _idx, _stl, fetch, load, load_fsdd, verify
 from scff_hw.data._fetch import SOURCES
 from scff_hw.data._unpack import unpack
-from scff_hw.errors import DownloadError, UsageError
+from scff_hw.errors import BusyError, DataError, DownloadError, UsageError
+
+LIMIT_BYTES = 2_000_000
 
 
 def get(name: str, root: Path, server, **options) -> Path:
@@ -50,7 +57,20 @@ def cifar_server(server, cifar_root: Path, tar_of, monkeypatch: pytest.MonkeyPat
     files: dict[str, str | None] = {"cifar-10-binary.tar.gz": hashlib.md5(archive).hexdigest()}
     monkeypatch.setitem(SOURCES, "cifar10", replace(SOURCES["cifar10"], files=files))
     monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    known = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(_cifar, "FILE_MD5", known)
     return server
+
+
+@pytest.fixture
+def fsdd_members(fsdd_root: Path, publish_fsdd) -> dict[str, bytes]:
+    """The members of an archive of the small FSDD, which stands in the place of the published one."""
+    publish_fsdd(fsdd_root)
+    top = "free-spoken-digit-dataset-1.0.10"
+    members = {f"{top}/README.md": b"spoken digits"}
+    for path in sorted((fsdd_root / _fsdd.FOLDER).iterdir()):
+        members[f"{top}/recordings/{path.name}"] = path.read_bytes()
+    return members
 
 
 def test_every_checksum_and_address_has_the_right_form() -> None:
@@ -98,7 +118,7 @@ def test_cifar_is_unpacked_and_the_archive_dropped(cifar_server, tmp_path: Path)
     root = tmp_path / "data"
     get("cifar10", root, cifar_server)
     assert names_in(root) == [_cifar.FOLDER]
-    assert len(names_in(root / _cifar.FOLDER)) == 7
+    assert len(names_in(root / _cifar.FOLDER)) == 8, "six of images, one of names, one of digests"
     assert len(load("cifar10", root).train) == 50
 
 
@@ -128,48 +148,163 @@ def test_a_damaged_folder_is_kept_beside_the_new_one(cifar_server, tmp_path: Pat
     assert [(root / name / "my-notes.txt").read_text() for name in kept] == ["0", "1"]
 
 
-def test_fsdd_is_checked_by_its_structure(server, fsdd_root: Path, tar_of, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(_fsdd, "SPEAKERS", ("george", "theo"))
-    monkeypatch.setattr(_fsdd, "TAKES", 7)
-    top = "free-spoken-digit-dataset-1.0.10"
-    members = {
-        f"{top}/recordings/{path.name}": path.read_bytes() for path in (fsdd_root / _fsdd.FOLDER).iterdir()
-    }
-    members[f"{top}/README.md"] = b"spoken digits"
+def test_fsdd_is_checked_recording_by_recording(server, fsdd_members, tar_of, tmp_path: Path) -> None:
     server.hides_length = True
-    server.add("v1.0.10.tar.gz", tar_of(members))
+    server.add("v1.0.10.tar.gz", tar_of(fsdd_members))
     root = tmp_path / "data"
     get("fsdd", root, server)
     assert len(load_fsdd(root)) == 140
     assert names_in(root) == ["free-spoken-digit-dataset"]
 
-    del members[f"{top}/recordings/4_theo_3.wav"]
-    server.add("v1.0.10.tar.gz", tar_of(members))
+    del fsdd_members["free-spoken-digit-dataset-1.0.10/recordings/4_theo_3.wav"]
+    server.add("v1.0.10.tar.gz", tar_of(fsdd_members))
     (root / _fsdd.FOLDER / "1_theo_1.wav").unlink()
     with pytest.raises(DownloadError, match=r"does not hold the whole fsdd data set: .*4_theo_3\.wav"):
         get("fsdd", root, server)
     assert len(load_fsdd(root)) == 139, "what was there stays"
+    assert names_in(root) == ["free-spoken-digit-dataset", "v1.0.10.tar.gz"]
+
+
+def test_no_flipped_bit_of_an_archive_without_a_checksum_gets_through(server, fsdd_members, tar_of, tmp_path) -> None:
+    archive = tar_of(fsdd_members)
+    for position in np.random.default_rng(0).integers(0, len(archive) * 8, 10).tolist():
+        flipped = bytearray(archive)
+        flipped[position // 8] ^= 1 << position % 8
+        server.add("v1.0.10.tar.gz", bytes(flipped))
+        root = tmp_path / str(position)
+        try:
+            get("fsdd", root, server)
+        except DownloadError:
+            assert not (root / "free-spoken-digit-dataset").exists()
+        else:  # a bit of gzip's header that means nothing
+            assert position < 80 and verify("fsdd", root)
+
+
+@pytest.mark.parametrize("place", [-8, -4])
+def test_the_checksum_and_the_length_at_the_end_of_an_archive_are_compared(tmp_path: Path, tar_of, place: int) -> None:
+    archive = tmp_path / "a.tar.gz"
+    content = bytearray(tar_of({"x/a.bin": b"content"}))
+    archive.write_bytes(content)
+    assert unpack(archive, ("x/*",), tmp_path / "whole", LIMIT_BYTES) == 1
+    content[place] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DownloadError, match="cut short or corrupt"):
+        unpack(archive, ("x/*",), tmp_path / "damaged", LIMIT_BYTES)
+
+
+def test_what_was_fetched_is_recorded_and_a_later_change_is_named(server, stl_archive, tmp_path: Path) -> None:
+    root = get("stl10", tmp_path / "data", server)
+    folder = root / _stl.FOLDER
+    assert all(part.how.endswith("SHA256SUMS") for part in verify("stl10", root))
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+    path = folder / "test_X.bin"
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"test_X\.bin has the SHA-256 digest .*, but .* was fetched"):
+        verify("stl10", root)
+    assert len(verify("stl10", root, recorded=False)) == 5, "its sizes are right"
+    get("stl10", root, server)
+    verify("stl10", root)
+    (folder / "SHA256SUMS").write_text("no digest")
+    with pytest.raises(DataError, match="SHA256SUMS has a line 1 that is no digest"):
+        verify("stl10", root)
+    (folder / "SHA256SUMS").unlink()
+    assert len(verify("stl10", root)) == 5
+
+
+@pytest.mark.parametrize("kind", ["a large member", "a sparse member", "members that are not wanted"])
+def test_an_archive_that_unpacks_without_bound(tmp_path: Path, kind: str) -> None:
+    archive = tmp_path / "bomb.tar.gz"
+    with tarfile.open(archive, "w:gz") as members:
+        member = tarfile.TarInfo("x/other.txt" if kind == "members that are not wanted" else "x/big.bin")
+        member.size = 50_000_000
+        if kind == "a sparse member":
+            # 100 MB of which the archive stores nothing, as GNU tar writes it
+            member.size, member.pax_headers = 10, {"GNU.sparse.size": "100000000", "GNU.sparse.map": "99999990,10"}
+        members.addfile(member, io.BytesIO(bytes(member.size)))
+    assert archive.stat().st_size < 100_000
+    with pytest.raises(DownloadError, match=rf"bomb\.tar\.gz cannot .*: it holds more than {LIMIT_BYTES} bytes"):
+        unpack(archive, ("x/*.bin",), tmp_path / "out", LIMIT_BYTES)
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= LIMIT_BYTES
+
+
+def test_an_endless_server_fills_no_disk(server, tmp_path: Path) -> None:
+    server.endless = server.hides_length = True
+    server.add("v1.0.10.tar.gz", b"")
+    with pytest.raises(DownloadError, match="the server sends more than 21000000 bytes"):
+        get("fsdd", tmp_path, server)
+    assert names_in(tmp_path) == []
+
+
+def test_two_at_once_one_fetches_and_the_other_names_it(mnist_server, tmp_path: Path) -> None:
+    """The second asks while the first has some of its files, then when it has all of them."""
+    refusals: list[str] = []
+
+    def meanwhile(name: str, done: int, total: int) -> None:
+        if name.startswith("t10k") and not refusals:
+            with pytest.raises(BusyError) as caught:
+                get("mnist", root, mnist_server)
+            refusals.append(str(caught.value))
+
+    root = tmp_path / "data"
+    get("mnist", root, mnist_server, report=meanwhile)
+    assert f"{root / 'MNIST' / 'raw'} is in use by process {os.getpid()} (" in refusals[0]
+    assert len(mnist_server.requests) == 4
+    get("mnist", root, mnist_server)
+    assert len(mnist_server.requests) == 4
+    assert names_in(root) == ["MNIST"]
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(cifar_server, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_UNPACKING, str(root / _cifar.FOLDER)])
+    assert killed.returncode == -signal.SIGKILL
+    assert [name.endswith(".partial") for name in names_in(root)] == [True]
+    get("cifar10", root, cifar_server)
+    assert names_in(root) == [_cifar.FOLDER]
+
+    # a data set that came another way needs no part of a download
+    for name in ("cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz.part"):
+        (root / name).write_bytes(b"begun")
+    get("cifar10", root, cifar_server)
+    assert names_in(root) == [_cifar.FOLDER]
+
+
+KILLED_WHILE_UNPACKING = """
+import os, signal, sys
+from pathlib import Path
+from scff_hw.files import partial_folder
+with partial_folder(Path(sys.argv[1])) as folder:
+    (folder / "data_batch_1.bin").write_bytes(b"some of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.mark.parametrize("keep", [0, 10, 2000])
-def test_an_archive_without_a_checksum_cut_short(server, fsdd_root, tar_of, tmp_path, keep: int) -> None:
-    members = {f"x/recordings/{p.name}": p.read_bytes() for p in (fsdd_root / _fsdd.FOLDER).iterdir()}
+def test_an_archive_without_a_checksum_cut_short(server, fsdd_members, tar_of, tmp_path, keep: int) -> None:
     server.hides_length = True
-    server.add("v1.0.10.tar.gz", tar_of(members)[:keep])
+    server.add("v1.0.10.tar.gz", tar_of(fsdd_members)[:keep])
     root = tmp_path / "data"
     with pytest.raises(DownloadError, match=r"v1\.0\.10\.tar\.gz cannot be unpacked: it is cut short"):
         get("fsdd", root, server)
     assert [name for name in names_in(root) if name != "v1.0.10.tar.gz"] == []
 
 
-def test_stl_is_unpacked(server, stl_root: Path, tar_of, tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def stl_archive(server, stl_root: Path, tar_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive of the small STL-10 on the server, in the place of the published one."""
     members = {f"{_stl.FOLDER}/{p.name}": p.read_bytes() for p in (stl_root / _stl.FOLDER).iterdir()}
     archive = tar_of(members)
     server.add("stl10_binary.tar.gz", archive)
     files: dict[str, str | None] = {"stl10_binary.tar.gz": hashlib.md5(archive).hexdigest()}
-    monkeypatch.setitem(SOURCES, "stl10", replace(SOURCES["stl10"], files=files, unpacked_bytes=0))
+    monkeypatch.setitem(SOURCES, "stl10", replace(SOURCES["stl10"], files=files, unpacked_bytes=len(archive)))
     monkeypatch.setattr(_stl, "_PUBLISHED", {"train_X.bin": 10, "test_X.bin": 20, "unlabeled_X.bin": 5})
     monkeypatch.setattr("scff_hw.data._fetch._check_space", lambda *arguments: None)
+
+
+def test_stl_is_unpacked(server, stl_archive, tmp_path: Path) -> None:
     get("stl10", tmp_path / "data", server)
     assert len(load("stl10", tmp_path / "data").train) == 10
 
@@ -187,7 +322,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         members.addfile(link)
     folder = tmp_path / "inside" / "folder"
-    assert unpack(archive, ("recordings/*.wav",), folder) == 2
+    assert unpack(archive, ("recordings/*.wav",), folder, LIMIT_BYTES) == 2
     assert names_in(folder) == ["good.wav", "root.wav"]
     assert names_in(tmp_path) == ["hostile.tar", "inside"]
 

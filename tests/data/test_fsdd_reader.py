@@ -1,4 +1,5 @@
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def test_the_published_recordings(real_data: Path) -> None:
     assert sorted(set(recordings.speakers)) == list(_fsdd.SPEAKERS)
     assert recordings.test.indices.max() == 4 and recordings.train.indices.min() == 5
     assert all(waveform.dtype == torch.int16 and waveform.ndim == 1 for waveform in recordings.waveforms)
-    assert len(verify("fsdd", real_data)) == 1
+    assert verify("fsdd", real_data)[0].how == "SHA-256 of 3000 recordings"
 
 
 def test_samples_agree_with_another_reader(real_data: Path) -> None:
@@ -96,10 +97,52 @@ def test_a_name_that_says_nothing(fsdd_root: Path, name: str) -> None:
     expect(fsdd_root, path, r"\{digit\}_\{speaker\}_\{index\}\.wav")
 
 
-def test_verify_asks_for_every_recording(fsdd_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fsdd, "SPEAKERS", ("george", "theo"))
-    monkeypatch.setattr(_fsdd, "TAKES", 7)
-    assert "140 recordings" in verify("fsdd", fsdd_root)[0].how
-    (fsdd_root / _fsdd.FOLDER / "9_theo_6.wav").unlink()
+@pytest.fixture
+def published(fsdd_root: Path, publish_fsdd: Callable[[Path], None]) -> Path:
+    """The folder of a small FSDD, whose digest stands in the place of the published one."""
+    publish_fsdd(fsdd_root)
+    return fsdd_root
+
+
+def test_verify_asks_for_every_recording(published: Path) -> None:
+    assert verify("fsdd", published)[0].how == "SHA-256 of 140 recordings"
+    (published / _fsdd.FOLDER / "9_theo_6.wav").unlink()
     with pytest.raises(DataError, match=r"9_theo_6\.wav"):
-        verify("fsdd", fsdd_root)
+        verify("fsdd", published)
+
+
+def test_verify_notices_one_changed_bit_of_audio(published: Path) -> None:
+    path = published / _fsdd.FOLDER / "3_theo_2.wav"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert len(load_fsdd(published)) == 140, "it is a recording all the same"
+    with pytest.raises(DataError, match="holds other recordings than were published"):
+        verify("fsdd", published)
+
+
+def test_hidden_files_are_ignored_and_capital_suffixes_are_read(published: Path) -> None:
+    folder = published / _fsdd.FOLDER
+    before = load_fsdd(published)
+    (folder / "._0_theo_0.wav").write_bytes(b"what macOS keeps beside a file")
+    (folder / "0_theo_0.wav").rename(folder / "0_theo_0.WAV")
+    after = load_fsdd(published)
+    assert after.speakers == before.speakers
+    assert all(torch.equal(*pair) for pair in zip(after.waveforms, before.waveforms, strict=True))
+    verify("fsdd", published)
+
+    (folder / "0_theo_00.wav").write_bytes((folder / "0_theo_0.WAV").read_bytes())
+    with pytest.raises(DataError, match=r"0_theo_00\.wav is a second recording beside 0_theo_0\.WAV"):
+        load_fsdd(published)
+
+
+@pytest.mark.parametrize("before_samples", [True, False])
+@pytest.mark.parametrize("size", [0, 5, 6])
+def test_chunks_that_the_reader_does_not_know_are_skipped(fsdd_root: Path, before_samples: bool, size: int) -> None:
+    path = fsdd_root / _fsdd.FOLDER / "3_theo_2.wav"
+    whole = path.read_bytes()
+    chunk = b"bext" + size.to_bytes(4, "little") + b"\xff" * (size + size % 2)
+    place = 36 if before_samples else len(whole)
+    declared = (len(whole) + len(chunk) - 8).to_bytes(4, "little")
+    path.write_bytes(whole[:4] + declared + whole[8:place] + chunk + whole[place:])
+    recordings = load_fsdd(fsdd_root)
+    assert [302] * 22 in [waveform.tolist() for waveform in recordings.waveforms]

@@ -198,7 +198,7 @@ def test_data_sets_missing_and_present(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     from scff_hw.data import Verified
 
-    monkeypatch.setattr("scff_hw.data.verify", lambda name, data_dir: [Verified(tmp_path, 3_000_000, "MD5")])
+    monkeypatch.setattr("scff_hw.data.verify", lambda *asked, **options: [Verified(tmp_path, 3_000_000, "MD5")])
     assert find("data: mnist") == Check("data: mnist", "ok", "whole, 3 MB")
 
 
