@@ -51,7 +51,12 @@ def crossbar(
         return
     say(f"Tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
     if manifest["clipped_weights"]:
-        say(f"{manifest['clipped_weights']} weights cut at a device's bound", style="yellow")
+        share = manifest["clipped_weights"] / manifest["weights"]
+        say(
+            f"Warning: {manifest['clipped_weights']} weights, {100 * share:.2g} % of all, lie beyond the bounds of the "
+            "mean device, and were cut there.",
+            style="yellow",
+        )
     if check:
         found = manifest["checks"]
         say(f"Kernel: {found['selftest']}")

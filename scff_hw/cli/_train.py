@@ -71,22 +71,38 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
     profile: ProfileOption = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(callback=at_least(1), help="With analog devices: how many chips to program; 3 unless given."),
+    ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure a finished run again, from its weights; with --profile, put on that hardware.
+    """Measure a finished run again, from its weights; with --profile, programmed onto that hardware.
 
+    On analog devices each of --repeats chips has devices and programming noise of its own; printed are mean, standard
+    deviation and each chip's accuracy.
     With a digital target, what the run's network costs there: bytes, time and energy; no data set is needed.
     """
     from scff_hw.hardware import Target, load_hardware
+    from scff_hw.training import REPEATS
     from scff_hw.training import evaluate as evaluate_run
 
     hardware = None if profile is None else load_hardware(profile)
+    if repeats is not None and (hardware is None or isinstance(hardware, Target)):
+        given = "no --profile" if hardware is None else f"--profile {hardware.name}, a digital target,"
+        raise UsageError(f"--repeats counts chips, so it needs the --profile of analog devices. Got {given} instead.")
     if isinstance(hardware, Target):
         _cost(run, hardware, json=json)
         return
     with command_progress() as progress:
-        summary = evaluate_run(run, profile=hardware, data_dir=data_dir, progress=progress)
+        summary = evaluate_run(run, profile=hardware, repeats=repeats or REPEATS, data_dir=data_dir, progress=progress)
+    if clipped := summary.get("clipped_weights"):
+        say(
+            f"Warning: {100 * clipped:.2g} % of the weights lie beyond the bounds of their devices on "
+            f"{summary['profile']}, and were cut there.",
+            style="yellow",
+        )
     if json:
         emit_json(summary)
     else:

@@ -137,6 +137,7 @@ def export_crossbar(
         "seed": found.seed,
         "tiles": len(entries),
         "devices_to_program": sum(tile["devices_to_program"] for tile in entries),
+        "weights": sum(math.prod(to - start for start, to in (tile["rows"], tile["columns"])) for tile in entries),
         "clipped_weights": sum(tile["clipped_weights"] for tile in entries),
     }
     plus, minus = (matrix[: part["rows"], : part["columns"]] for matrix in (mapped.first.plus, mapped.first.minus))

@@ -1,4 +1,4 @@
-"""Weights as target conductances of differential pairs, tile by tile, as the analog backend splits and scales them."""
+"""Weights as target conductances of differential pairs, tile by tile, as the analog backend programs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.errors import UsageError
-from scff_hw.hardware.conductances import Conductances
+from scff_hw.hardware.conductances import Conductances, full_range_scale
+from scff_hw.hardware.conductances import conductances as assumed_conductances
 from scff_hw.hardware.schema import Device, Profile
 
 PLUS, MINUS = 0, 1
@@ -68,14 +69,12 @@ def conductances(profile: Profile) -> Conductances:
             f"The profile '{profile.name}' must give {' and '.join(missing)}, which target conductances follow from; "
             f"add what your devices have to the file, or type, e.g.: {options}"
         )
-    assert device.g_min is not None and device.g_max is not None
     if not response.w_min <= 0 <= response.w_max:
         raise UsageError(
             f"The bounds device.response.w_min and w_max of a profile to export for must have 0 between them. Got "
             f"{response.w_min:g} w and {response.w_max:g} w in '{profile.name}' instead."
         )
-    paired = profile.array.cell == "one-sided-pair"
-    return Conductances(device.g_min, device.g_max, response.w_min, response.w_max, paired)
+    return assumed_conductances(profile)
 
 
 def granularity(device: Device) -> float:
@@ -92,7 +91,7 @@ def granularity(device: Device) -> float:
 
 
 def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
-    """The tiles of a layer, outputs by inputs, with their scales as a new tile of the analog backend has them.
+    """The tiles of a layer, outputs by inputs, scaled as `full_range_scale` has it.
 
     Args:
         name: of the layer, e.g. `layers.1`.
@@ -108,7 +107,7 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
     for o, columns in enumerate(_parts(outputs, profile.array.columns)):
         for i, rows in enumerate(_parts(inputs, profile.array.rows)):
             part = weight[slice(*columns), slice(*rows)].astype(np.float32).T.astype(np.float64)
-            scale = _scale(part, profile.learning.weight_scaling_omega)
+            scale = full_range_scale(part, profile)
             plus, minus, clipped = held.pair(part / scale)
             order = _order(plus, minus, held.g_min)
             yield Tile(f"{name}.tile.{o}.{i}", rows, columns, scale, plus, minus, clipped, order)
@@ -120,11 +119,6 @@ def _parts(count: int, most: float | None) -> list[tuple[int, int]]:
     sizes = [count // number + (index < count % number) for index in range(number)]
     ends = np.cumsum(sizes).tolist()
     return [(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _scale(part: NDArray[np.float64], omega: float) -> float:
-    largest = float(np.abs(part).max(initial=0.0))
-    return largest / omega if omega and largest else 1.0
 
 
 def _order(plus: NDArray[np.float64], minus: NDArray[np.float64], g_min: float) -> NDArray[np.int32]:

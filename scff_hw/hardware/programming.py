@@ -1,24 +1,41 @@
-"""Weights programmed onto a profile's devices once, and what time does to them. Needs aihwkit."""
+"""Weights programmed onto a profile's devices once, and what time does to them. Needs aihwkit.
+
+One model for every place where weights meet devices that do not learn. A tile's weights are scaled by
+`full_range_scale`, and a device's conductance is linear in its weight (`Conductances`). `array.cell` says what a weight
+is made of: one device against a fixed reference, the difference of two devices, or the mean of two. Each device
+
+1. gets a target, cut at its own bounds; a stuck device keeps what it is stuck at;
+2. is brought to the level nearest to that, its levels being `device.response.step` apart from its lower bound up, and
+   its upper bound: half a step is the best that program-and-verify by pulses can do. The step is the mean device's at
+   weight 0, so levels of devices whose step depends on the weight are not the real ones. A device of the model `exact`
+   reaches every weight;
+3. is off by the noise of `device.programming`, or where that is not given by one `device.response.write_noise`, but
+   stays within its own bounds, and within `device.g_min` and `g_max`;
+4. drifts by `device.drift`, unless it is stuck. A fixed reference does not drift.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from scff_hw.errors import UsageError
 from scff_hw.hardware.available import require_aihwkit
-from scff_hw.hardware.schema import Device, Profile
-from scff_hw.hardware.simulator import io_parameters
+from scff_hw.hardware.conductances import ROUNDING, conductances
+from scff_hw.hardware.schema import Profile
+from scff_hw.hardware.simulator import io_parameters, rpu_config
 
-G_MAX_US = 25.0
-"""Conductance of the largest weight where a profile gives no `device.g_max`: what aihwkit's PCM fits refer to."""
+PARTS = {"single": (1.0,), "one-sided-pair": (1.0, -1.0), "random-pair": (0.5, 0.5)}
+"""What the devices of a cell add to its weight; of a one-sided pair the positive device comes first."""
 
 
 def inference_config(profile: Profile, seed: int = 0) -> Any:
-    """aihwkit's configuration of one tile that weights are programmed onto and that then only reads and drifts.
+    """aihwkit's configuration of one tile that only reads, with the profile's periphery, and drifts.
 
-    The largest weight of a tile is put at `device.g_max`, as program-and-verify does; reads are those of the
-    profile's periphery. `seed` is not needed: noise of programming is PyTorch's, drawn when it is programmed.
+    `seed` is not needed: what differs from tile to tile is in its `ProgrammedDevices`.
 
     Returns:
         An `InferenceRPUConfig`, with global drift compensation where a caller reads with it.
@@ -33,22 +50,9 @@ def inference_config(profile: Profile, seed: int = 0) -> Any:
 
     return InferenceRPUConfig(
         forward=io_parameters(profile.periphery, profile.device),
-        noise_model=noise_model(profile.device),
         drift_compensation=GlobalDriftCompensation(),
         mapping=MappingParameter(digital_bias=True, weight_scaling_omega=1.0, max_input_size=0, max_output_size=0),
     )
-
-
-def noise_model(device: Device) -> Any:
-    """aihwkit's noise model of a device: `device.programming` when it is programmed, `device.drift` later.
-
-    Where no noise of programming is known, a weight is off by the noise of one write, `response.write_noise`. Where no
-    drift is known, drifting raises; see `require_drift`.
-    """
-    require_aihwkit()
-    g_max = G_MAX_US if device.g_max is None else device.g_max * 1e6
-    g_min = 0.0 if device.g_min is None else device.g_min * 1e6
-    return _model_class()(device, g_max, g_min)
 
 
 def require_drift(profile: Profile) -> None:
@@ -65,43 +69,145 @@ def require_drift(profile: Profile) -> None:
         )
 
 
+class ProgrammedDevices:
+    """The devices of one tile: programmed, then drifting. Noise is drawn from PyTorch's global generator.
+
+    Weights are in w, weights on the crossbar, float32; `D` is the number of devices of a cell.
+
+    Attributes:
+        lower, upper: `[D, outputs, inputs]`, w; each device's bounds, equal where it is stuck.
+        clipped: number of weights beyond a bound of their devices at the last programming; stuck devices do not count.
+        noise_model: for an aihwkit inference tile, which then programs and drifts these devices.
+    """
+
+    def __init__(self, profile: Profile, outputs: int, inputs: int, seed: int) -> None:
+        """`seed` decides the devices: those that a learning tile of the same seed has."""
+        self._device = profile.device
+        self._conductances = conductances(profile)
+        self._parts = torch.tensor(PARTS[profile.array.cell]).view(-1, 1, 1)
+        self._paired = profile.array.cell == "one-sided-pair"
+        self.lower, self.upper = _bounds(profile, outputs, inputs, seed)
+        self.clipped = 0
+        held = self._conductances
+        self._pcm = _pcm_model()(held.g_max * 1e6, held.g_min * 1e6, profile)
+        self._programmed = self._now = self._exponents = torch.zeros_like(self.lower)
+        self.noise_model = _tile_model()(self)
+
+    @property
+    def conductances(self) -> Tensor:
+        """`[D, outputs, inputs]`, siemens, float32, as they are now."""
+        return self._now * 1e-6
+
+    def program(self, weight: Tensor) -> Tensor:
+        """Program `weight` `[outputs, inputs]` and return what it is afterwards."""
+        held, device = self._conductances, self._device
+        wanted = torch.stack((weight.clamp(min=0), -weight.clamp(max=0))) if self._paired else weight.unsqueeze(0)
+        wanted = wanted.expand_as(self.lower)
+        target = wanted.clamp(self.lower, self.upper)
+        beyond = (wanted - target).abs() > ROUNDING * (held.w_max - held.w_min)
+        self.clipped = int((beyond & ~self._stuck).any(dim=0).sum())
+        if device.model != "exact":
+            target = self._nearest_level(target)
+        g_target = self._microsiemens(target)
+        programming = device.programming
+        if programming is not None and programming.kind == "pcm":
+            noisy = self._pcm.apply_programming_noise_to_conductance(g_target)
+        else:
+            sigma = device.response.write_noise if programming is None else programming.noise
+            noisy = g_target + sigma * held.per_weight * 1e6 * torch.randn_like(g_target)
+        self._programmed = noisy.clamp(self._microsiemens(self.lower), self._microsiemens(self.upper))
+        self._exponents = self._pcm.generate_drift_coefficients(g_target)
+        self._now = self._programmed
+        return self._weight()
+
+    def drift(self, t_s: float) -> Tensor:
+        """Drift from the programming to `t_s` seconds after it, and return the weights `[outputs, inputs]`."""
+        drifted = self._pcm.apply_drift_noise_to_conductance(self._programmed, self._exponents, t_s)
+        self._now = torch.where(self._stuck, self._programmed, drifted)
+        return self._weight()
+
+    @property
+    def _stuck(self) -> Tensor:
+        return self.lower == self.upper
+
+    def _nearest_level(self, target: Tensor) -> Tensor:
+        step = self._device.response.step
+        level = (self.lower + step * ((target - self.lower) / step).round()).minimum(self.upper)
+        return torch.where((self.upper - target) < (level - target).abs(), self.upper, level)
+
+    def _microsiemens(self, weight: Tensor) -> Tensor:
+        held = self._conductances
+        return ((weight - held.w_min) * (held.per_weight * 1e6) + held.g_min * 1e6).clamp(
+            held.g_min * 1e6, held.g_max * 1e6
+        )
+
+    def _weight(self) -> Tensor:
+        held = self._conductances
+        return (self._parts * (self._now - held.zero * 1e6)).sum(dim=0) / (held.per_weight * 1e6)
+
+
+def _bounds(profile: Profile, outputs: int, inputs: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Each device's bounds `[D, outputs, inputs]`, w, none outside those of the mean device."""
+    response, shape = profile.device.response, (len(PARTS[profile.array.cell]), outputs, inputs)
+    lower, upper = torch.full(shape, response.w_min), torch.full(shape, response.w_max)
+    if profile.device.model == "exact":
+        return lower, upper
+    config = rpu_config(profile, seed)
+    hidden = config.tile_class(outputs, inputs, config, bias=False).get_hidden_parameters()
+    # aihwkit's one-sided cell has the negative device first
+    names = {"single": ("",), "one-sided-pair": ("_1", "_0"), "random-pair": ("_0", "_1")}[profile.array.cell]
+    own = [torch.stack([hidden[f"{bound}{name}"] for name in names]) for bound in ("min_bound", "max_bound")]
+    return own[0].clamp(lower, upper), own[1].clamp(lower, upper)
+
+
 @cache
-def _model_class() -> type:
-    import torch
+def _pcm_model() -> Any:
+    require_aihwkit()
     from aihwkit.inference.converter.conductance import SinglePairConductanceConverter
     from aihwkit.inference.noise.pcm import PCMLikeNoiseModel
-    from torch import Tensor
 
     class DeviceNoise(PCMLikeNoiseModel):
-        """aihwkit's PCM model, with the parts replaced that a device gives otherwise."""
+        """aihwkit's PCM model of conductances in uS, with the parts replaced that a device gives otherwise."""
 
-        def __init__(self, device: Device, g_max: float, g_min: float) -> None:
+        def __init__(self, g_max: float, g_min: float, profile: Profile) -> None:
+            drift = profile.device.drift
             converter = SinglePairConductanceConverter(g_max=g_max, g_min=g_min)
-            super().__init__(g_converter=converter, t_0=20.0 if device.drift is None else device.drift.t_0)
-            self.device = device
-
-        def apply_programming_noise(self, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
-            programming = self.device.programming
-            if programming is not None and programming.kind == "pcm":
-                return super().apply_programming_noise(weights)
-            sigma = self.device.response.write_noise if programming is None else programming.noise
-            noisy = (weights + sigma * torch.randn_like(weights)).clamp(-1, 1)
-            conductances, _ = self.g_converter.convert_to_conductances(weights)
-            return noisy, [self.generate_drift_coefficients(g) for g in conductances]
+            super().__init__(g_converter=converter, t_0=20.0 if drift is None else drift.t_0)
+            self.drift = drift
 
         def generate_drift_coefficients(self, g_target: Tensor) -> Tensor:
-            drift = self.device.drift
-            if drift is None or drift.kind == "pcm":
+            if self.drift is None or self.drift.kind == "pcm":
                 return super().generate_drift_coefficients(g_target)
-            return (drift.exponent + drift.exponent_spread * torch.randn_like(g_target)).clamp(min=0)
+            return (self.drift.exponent + self.drift.exponent_spread * torch.randn_like(g_target)).clamp(min=0)
 
         def apply_drift_noise_to_conductance(
             self, g_prog: Tensor, drift_noise_param: Tensor, t_inference: float
         ) -> Tensor:
-            drift = self.device.drift
-            assert drift is not None, "devices without a drift model were asked to drift"
-            if drift.kind == "pcm":
+            assert self.drift is not None, "devices without a drift model were asked to drift"
+            if self.drift.kind == "pcm":
                 return super().apply_drift_noise_to_conductance(g_prog, drift_noise_param, t_inference)
             return g_prog * ((t_inference + self.t_0) / self.t_0) ** (-drift_noise_param)
 
     return DeviceNoise
+
+
+@cache
+def _tile_model() -> Any:
+    from aihwkit.inference.noise.base import BaseNoiseModel
+
+    class TileNoise(BaseNoiseModel):
+        """Programs and drifts the devices of one inference tile; aihwkit would rescale its weights each time."""
+
+        def __init__(self, devices: ProgrammedDevices) -> None:
+            super().__init__()
+            self.devices = devices
+
+        def apply_programming_noise(self, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
+            return self.devices.program(weights), []
+
+        def apply_drift_noise(
+            self, weights: Tensor, drift_noise_parameters: list[Tensor | None], t_inference: float
+        ) -> Tensor:
+            return self.devices.drift(t_inference)
+
+    return TileNoise

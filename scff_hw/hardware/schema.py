@@ -155,7 +155,7 @@ class Programming(Section):
     kind: Literal["pcm", "gaussian"] = Field(
         description="pcm: aihwkit's fit, a polynomial of the conductance; gaussian: noise as below"
     )
-    noise: Size = Field(default=0.0, description="standard deviation of the programmed weight (gaussian)")
+    noise: Size = Field(default=0.0, description="standard deviation of each programmed device, in w (gaussian)")
 
 
 class Reset(Section):
@@ -184,8 +184,14 @@ class Device(Section):
         description="how the step depends on the weight: exact (any change, no pulses), constant, linear, soft "
         "bounds (linear, zero at the bound), exponential (aihwkit: the device class)"
     )
-    g_max: Siemens | None = Field(default=None, description="conductance of a device at its upper bound")
-    g_min: Siemens | None = Field(default=None, description="conductance of a device at its lower bound")
+    g_max: Siemens | None = Field(
+        default=None,
+        description="conductance of the mean device at response.w_max; null: 25 uS where programming needs one",
+    )
+    g_min: Siemens | None = Field(
+        default=None,
+        description="conductance of the mean device at response.w_min; null: 0 uS where programming needs one",
+    )
     write_energy: Annotated[float, Quantity("J", 0, 1)] | None = Field(
         default=None, description="energy of one write pulse"
     )

@@ -70,17 +70,21 @@ def total_seconds(summary: Summary) -> float:
 def summary_table(summary: Summary) -> Table:
     """Return one run's result: accuracies beside the controls, each layer's goodness and dead units, seconds.
 
-    `summary` is the object of summary.json.
+    `summary` is the object of summary.json, or what `evaluate` returns: of several chips, mean ± sample standard
+    deviation and each chip's accuracy.
     """
     metrics = summary["metrics"]
-    accuracy = _table("test accuracy", "over untrained")
+    chips: dict[str, list[float]] = summary.get("values", {})
+    numbered = [f"chip {number}" for number in range(1, 1 + summary.get("repeats", 0))]
+    accuracy = _table("test accuracy", "over untrained", *numbered)
     base = metrics.get("untrained_test_accuracy")
     for key, name in COMPARED.items():
         value = metrics.get(key)
         if value is None:
             continue
         gain = "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
-        accuracy.add_row(name, percent(value), gain, style=STYLES[key])
+        shown = spread(chips[key]) if chips else percent(value)
+        accuracy.add_row(name, shown, gain, *map(percent, chips.get(key, ())), style=STYLES[key])
     parts: list[Table | Text] = [accuracy]
     if metrics.get("layers"):
         parts.append(layer_table(metrics["layers"]))

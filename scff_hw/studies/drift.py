@@ -8,7 +8,7 @@ from typing import Any
 from scff_hw.backends import FloatBackend
 from scff_hw.backends.analog import AnalogBackend
 from scff_hw.backends.analog.array import check_optimisation
-from scff_hw.backends.analog.programmed import ProgrammedArray, ProgrammedBackend
+from scff_hw.backends.analog.programmed import ProgrammedArray, ProgrammedBackend, clipped_share
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
 from scff_hw.hardware import Profile
@@ -80,18 +80,18 @@ def measure(lab: Lab) -> list[Row]:
     profile, treatment = lab.profile, lab.parameters["treatment"]
     weights = _weights(lab, profile)
     network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
-    kept = lab.fit(network)
+    kept, clipped = lab.fit(network), clipped_share(network)
     if treatment == "re-learned":
         time = lab.parameters["time"]
         drift(network, TIMES_S[time])
         network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
         lab.relearn(network, lab.parameters["batches"], lab.parameters["rate"], time)
-        return _rows(lab, network, kept, time)
+        return _rows(lab, network, kept, time, clipped)
     # "programmed": before any drift, with the readout that is kept from here on
-    rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept))]
+    rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept), clipped)]
     for time, t_s in TIMES_S.items():
         drift(network, t_s)
-        rows += _rows(lab, network, kept, time)
+        rows += _rows(lab, network, kept, time, clipped)
     return rows
 
 
@@ -120,8 +120,9 @@ def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
     return found
 
 
-def _rows(lab: Lab, network: Network, kept: Readout, time: str) -> list[Row]:
-    rows = [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network, "refitted")]
+def _rows(lab: Lab, network: Network, kept: Readout, time: str, clipped: float) -> list[Row]:
+    accuracy = lab.accuracy(network, kept)
+    rows = [lab.row("kept", accuracy, clipped), lab.fitted_row(network, "refitted", clipped)]
     return [{"time": time} | row for row in rows]
 
 

@@ -17,6 +17,7 @@ from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.rules import rule_class
 from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import CheckpointError, DivergenceError, UsageError
+from scff_hw.files import exclusive
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
 from scff_hw.studies.engine import DATA_DIR, Row
@@ -117,17 +118,18 @@ class Lab:
     def kept(self, what: str, make: Callable[[], Weights]) -> Weights:
         """Weights that several points need, made once and kept beside the study's points.
 
-        `what` and the lab's recipe and seed must say all that they depend on.
+        `what` and the lab's recipe and seed must say all that they depend on. A process that finds another one making
+        them waits for it.
         """
         name = f"{stream_seed(self.seed, self.parameters['recipe'], what):016x}.safetensors"
         path = self._cache / name
-        if path.exists():
-            weights, metadata = read_tensors(path)
-            self.note = metadata.get("note", "")
-            return weights
-        weights = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, weights, {"note": self.note})
+        if not path.exists():
+            # learning on devices does not repeat bit for bit: all workers need what one of them learned
+            with exclusive(path.with_suffix(".lock"), path, wait=True):
+                if not path.exists():
+                    write_tensors(path, make(), {"note": self.note})
+        weights, metadata = read_tensors(path)
+        self.note = metadata.get("note", "")
         return weights
 
     def fit(self, network: Network) -> Readout:
@@ -170,13 +172,20 @@ class Lab:
         """Accuracy with a readout fitted on this very network."""
         return self.accuracy(network, self.fit(network))
 
-    def row(self, readout: str, accuracy: float) -> Row:
-        """One row of the table, beside the point's labels; `readout` says what the readout was fitted on."""
-        return {"readout": readout, "note": self.note, "test_accuracy": accuracy}
+    def row(self, readout: str, accuracy: float, clipped: float | None = None) -> Row:
+        """One row of the table, beside the point's labels.
 
-    def fitted_row(self, network: Network, readout: str = "fitted") -> Row:
+        Args:
+            readout: what the readout was fitted on.
+            clipped: share of programmed weights that were cut at a bound of their devices, None where none were
+                programmed.
+        """
+        programmed = {} if clipped is None else {"clipped_weights": clipped}
+        return {"readout": readout, "note": self.note, **programmed, "test_accuracy": accuracy}
+
+    def fitted_row(self, network: Network, readout: str = "fitted", clipped: float | None = None) -> Row:
         """The row of a network with a readout fitted on that very network."""
-        return self.row(readout, self.fitted_accuracy(network))
+        return self.row(readout, self.fitted_accuracy(network), clipped)
 
     def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
         """Let each layer, first to last, learn from `batches` more batches; labels are not looked at.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scff_hw.backends.analog import AnalogBackend
 from scff_hw.backends.analog.array import check_optimisation
-from scff_hw.backends.analog.programmed import ProgrammedBackend
+from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
@@ -57,7 +57,11 @@ def measure(lab: Lab) -> list[Row]:
     if lab.method == "programmed":
         network = lab.holding(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
         kept = lab.fit(lab.float_network())
-        return [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network)]
+        clipped = clipped_share(network)
+        return [
+            lab.row("kept", lab.accuracy(network, kept), clipped),
+            lab.fitted_row(network, clipped=clipped),
+        ]
     backend = AnalogBackend(lab.profile, lab.seed)
     if lab.method == "backprop":
         network = learn_backprop_on(lab, backend, lab.parameters["backprop_rate"])

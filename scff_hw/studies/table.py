@@ -11,7 +11,8 @@ from typing import Any
 from scff_hw.studies.engine import Row
 
 VALUE = "test_accuracy"
-OVER = ("seed", "note")
+OVER = ("seed", "note", "clipped_weights")
+"""Columns that do not tell one row of a summary from another."""
 
 
 def as_csv(rows: Sequence[Row]) -> str:

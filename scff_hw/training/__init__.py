@@ -2,6 +2,6 @@
 
 from scff_hw.training.costing import recipe_costs, run_costs
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.session import evaluate, train
+from scff_hw.training.session import REPEATS, evaluate, train
 
-__all__ = ["Progress", "SilentProgress", "evaluate", "recipe_costs", "run_costs", "train"]
+__all__ = ["REPEATS", "Progress", "SilentProgress", "evaluate", "recipe_costs", "run_costs", "train"]

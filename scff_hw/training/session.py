@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from scff_hw.backends import make_backend
 from scff_hw.core.memory import large_blocks_kept
+from scff_hw.core.network import Network
+from scff_hw.core.random import stream_seed
 from scff_hw.core.rules import rule_class
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import Profile, dump_profile, load_profile
@@ -40,6 +44,9 @@ from scff_hw.training.run_folder import (
     write_json,
     write_tensors,
 )
+
+REPEATS = 3
+"""Chips that `evaluate` programs with a run's weights where nothing else is asked."""
 
 
 def train(
@@ -99,13 +106,21 @@ def evaluate(
     run: Path,
     *,
     profile: Profile | None = None,
+    repeats: int = REPEATS,
     data_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
 
     Args:
-        profile: put the weights on this hardware instead, and keep the readouts.
+        profile: program the weights onto this hardware instead, as `scff_hw.hardware.programming` says, and keep the
+            readouts.
+        repeats: with `profile`, how many chips are programmed and measured.
+
+    Returns:
+        `metrics`, accuracies 0..1. With `profile` also `repeats`; `metrics` are then means, `std` their sample standard
+        deviations (null of one), `values` each chip's; `clipped_weights` is the share of hidden weights that were cut
+        at a bound of their devices, 0..1, the mean over chips.
 
     Raises:
         CheckpointError: not a finished run, or its weights are not those of its recipe.
@@ -120,18 +135,48 @@ def evaluate(
     elif own is not None:
         profile = load_profile(run / PROFILE)
     context, _ = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())
-    metrics: dict[str, Any] = {}
+    found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}
+    found |= {} if profile is None else {"profile": profile.name}
     with torch.no_grad():
-        for name, key in ((WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")):
-            if name == INITIAL and not recipe.controls.untrained:
-                continue
+        if profile_given is not None:
+            return found | _programmed(context, run, profile_given, repeats)
+        metrics: dict[str, Any] = {}
+        for name, key in _measured(recipe):
             tensors, _ = read_tensors(run / name)
             # a chip's weights are restored with all that its devices went through, integers with all of their bits
-            in_place = backend in ("analog", "fixed") and name == WEIGHTS and profile_given is None
+            in_place = backend in ("analog", "fixed") and name == WEIGHTS
             arrays = read_tensors(run / CHECKPOINT)[0] if in_place else None
-            metrics[key] = _accuracy(context, tensors, run / name, arrays)
-    found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}
-    return found | ({} if profile is None else {"profile": profile.name}) | {"metrics": metrics}
+            metrics[key] = _accuracy(context, tensors, run / name, arrays)[0]
+    return found | {"metrics": metrics}
+
+
+def _measured(recipe: Recipe) -> list[tuple[str, str]]:
+    """Files of weights, and what the accuracy of each is called."""
+    both = [(WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")]
+    return both if recipe.controls.untrained else both[:1]
+
+
+def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) -> dict[str, Any]:
+    """Accuracies of a run's weights on `repeats` chips; the first has the devices of the run's own seed."""
+    from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
+
+    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
+    clipped = []
+    for repeat in range(repeats):
+        seed = stream_seed(context.seed, "repeat", repeat) if repeat else context.seed
+        chip = replace(context, backend=ProgrammedBackend(profile, seed))
+        for name, key in _measured(context.recipe):
+            accuracy, network = _accuracy(chip, read_tensors(run / name)[0], run / name)
+            values[key].append(accuracy)
+            if name == WEIGHTS:
+                clipped.append(clipped_share(network))
+    return {
+        "repeats": repeats,
+        "metrics": {key: statistics.mean(each) for key, each in values.items()},
+        "std": {key: statistics.stdev(each) if repeats > 1 else None for key, each in values.items()},
+        "values": values,
+        "clipped_weights": statistics.mean(clipped),
+    }
 
 
 def _context(
@@ -168,9 +213,7 @@ def _context(
     return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest()), documents
 
 
-def _resume(
-    folder: RunFolder, recipe: Recipe, seed: int, backend: str, profile: Profile | None
-) -> Checkpoint | None:
+def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str, profile: Profile | None) -> Checkpoint | None:
     details = folder.read_json(RUN)
     for key, wanted in (("recipe", recipe.name), ("seed", seed), ("backend", backend)):
         if details.get(key) != wanted:
@@ -288,7 +331,8 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
 
 def _accuracy(
     context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
-) -> float:
+) -> tuple[float, Network]:
+    """Accuracy of a run's weights on the context's backend, and the network that was measured."""
     recipe = context.recipe
     try:
         network = build_network(recipe, context.backend, tensors)
@@ -304,7 +348,7 @@ def _accuracy(
     layers = [number - 1 for number in recipe.readout.layers]
     part = context.plain("test")
     source = feature_source(network, layers, part, None, context.progress, "test features")
-    return readout.accuracy(source, part.labels)
+    return readout.accuracy(source, part.labels), network
 
 
 def _summary(context: RunContext) -> dict[str, Any]:

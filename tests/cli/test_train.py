@@ -257,6 +257,23 @@ def test_evaluate_repeats_the_accuracy_of_the_run(cli: Any, trained: Path) -> No
     assert f"{100 * summary['metrics']['test_accuracy']:.2f} %" in shown.err
 
 
+def test_evaluate_on_devices_has_a_table_of_chips_and_refuses_repeats_without_any(cli: Any, trained: Path) -> None:
+    half = "name: half\ndescription: one sign\npreset: ideal\nsources: {device: a test}\n"
+    Path("half.yaml").write_text(half + "device: {response: {w_min: 0 w}}\n")
+    result = cli("evaluate", trained, "--profile", "half.yaml", "--repeats", 2, "--json")
+    found = one_object(result.out)
+    assert len(found["values"]["test_accuracy"]) == found["repeats"] == 2
+    assert re.search(r"Warning: \d\d % of the weights lie beyond the bounds of their devices on half, and", result.err)
+    shown = cli("evaluate", trained, "--profile", "exact").err
+    assert "chip 3" in shown and "chip 4" not in shown and "±" in shown and "Warning" not in shown
+    for options, got in (((), "no --profile"), (("--profile", "cortex-m4"), "--profile cortex-m4, a digital target,")):
+        refused = cli("evaluate", trained, "--repeats", 2, *options)
+        assert (
+            refused.code == 2
+            and f"--repeats counts chips, so it needs the --profile of analog devices. Got {got} in" in refused.err
+        )
+
+
 def test_evaluate_on_a_digital_target_says_what_the_run_costs_there(
     cli: Any, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,9 +318,7 @@ def test_evaluate_on_a_digital_target_has_a_table(cli: Any, trained: Path, tmp_p
     assert re.search(r"inference +122 B +56 B +fits", shown.err)
 
 
-def test_evaluate_on_a_digital_target_refuses_what_is_no_finished_run(
-    cli: Any, trained: Path, tmp_path: Path
-) -> None:
+def test_evaluate_on_a_digital_target_refuses_what_is_no_finished_run(cli: Any, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "stopped")
     details = json.loads((trained / "run.json").read_text())
     (tmp_path / "stopped" / "run.json").write_text(json.dumps(details | {"status": "interrupted"}))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from scff_hw.backends import Dense
+from scff_hw.backends.analog.programmed import ProgrammedArray
 from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.cli import main
 from scff_hw.errors import UsageError
@@ -17,6 +19,7 @@ from scff_hw.export.crossbar import export_crossbar
 from scff_hw.export.crossbar_map import conductances, granularity, tiles
 from scff_hw.export.crossbar_read import CrossbarProgram, load_crossbar
 from scff_hw.hardware import Profile, load_profile, profile_names
+from scff_hw.hardware.schema import DeviceToDevice
 from scff_hw.training.run_folder import read_tensors
 
 from .onnx_runs import CONV, DENSE, tiny_run
@@ -48,8 +51,12 @@ def grid_of(program: CrossbarProgram, weight: torch.Tensor, profile: Profile, nu
 @pytest.mark.parametrize("backend", ["float", "fixed", "analog"])
 @pytest.mark.parametrize("name", ["ideal", "pcm"])
 def test_tiles_hold_what_aihwkit_tiles_hold(backend: str, name: str, runs: dict[str, Path], tmp_path: Path) -> None:
-    """Split, scale, weight on the crossbar and, in pairs, both devices; bounds alike so that none is cut."""
-    profile = hardware(name, "device.device_to_device.w_max=0 %", "device.device_to_device.w_min=0 %")
+    """Split, scale, weight on the crossbar and, in pairs, both devices; bounds alike so that none is cut.
+
+    Programs use the whole range of a device: the learning tile beside them starts with its largest weight there, too.
+    """
+    full = f"learning.weight_scaling_omega={2 if name == 'pcm' else 1} w"
+    profile = hardware(name, full, "device.device_to_device.w_max=0 %", "device.device_to_device.w_min=0 %")
     export_crossbar(runs[backend], profile, tmp_path / "out")
     program = load_crossbar(tmp_path / "out")
     held = program.program["conductance"]
@@ -93,15 +100,30 @@ def test_programming_in_order_from_reset_gives_the_targets(runs: dict[str, Path]
                 assert (np.diff(order[:, 1]) >= 0).all(), "row after row"
 
 
-def test_weights_beyond_a_device_are_cut_and_counted() -> None:
-    profile = load_profile("ecram", [*SIEMENS, "learning.weight_scaling_omega=0 w"])
-    weight = np.array([[1.5, -0.5], [-2.0, 1.1724]])
+def test_weights_that_a_device_cannot_hold_are_cut_and_counted() -> None:
+    """A single device whose weights begin at 0 holds no negative one."""
+    profile = load_profile("ideal", [*SIEMENS, "device.response.w_min=0 w"])
+    weight = np.array([[1.5, -0.5], [-2.0, 0.75]])
     (tile,) = tiles("layers.1", weight, profile)
     held = conductances(profile)
-    assert tile.clipped == 2 and tile.scale == 1
-    cut = np.clip(weight, -0.8276, 1.1724)
-    np.testing.assert_allclose((tile.plus - tile.minus).T / held.per_weight, cut, atol=1e-6)
+    assert tile.clipped == 2 and tile.scale == 1.5
+    np.testing.assert_allclose((tile.plus - tile.minus).T / held.per_weight, [[1, 0], [0, 0.5]], atol=1e-6)
     assert tile.plus.max() == pytest.approx(42e-6, rel=1e-12) and tile.plus.min() == 2e-6
+
+
+def test_targets_use_the_whole_range_as_programmed_arrays_do() -> None:
+    """EcRAM reaches from -0.8276 to 1.1724 w: here its lower bound sets the scale, and nothing is cut."""
+    profile = load_profile("ecram", [*SIEMENS, "device.response.write_noise=0 w", "device.response.step=0.0001 w"])
+    weight = torch.rand(6, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (tile,) = tiles("layers.1", weight.numpy(), profile)
+    assert tile.clipped == 0 and tile.plus.min() == pytest.approx(2e-6) and tile.plus.max() < 42e-6
+    alike = profile.model_copy(
+        update={"device": profile.device.model_copy(update={"device_to_device": DeviceToDevice()})}
+    )
+    array = ProgrammedArray(weight, torch.zeros(6), Dense(7, 6), alike, 0, "layers.1")
+    assert tile.scale == pytest.approx(array.grid.scales()[0][0], rel=1e-6)
+    (devices,) = array.devices
+    np.testing.assert_allclose(devices.conductances[0].numpy().T, tile.plus, atol=20e-6 * 0.0001)
 
 
 def test_a_single_cell_is_the_readme_sentence() -> None:

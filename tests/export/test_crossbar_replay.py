@@ -196,9 +196,9 @@ def test_deterministic_updates_are_within_two_pulses_of_aihwkits_implicit_ones(s
 
 def test_an_exported_layer_learns_as_the_backend_does(tmp_path: Path) -> None:
     """A convolution on split tiles: constants as exported against `TileGrid.update` at that rate, 400 times."""
-    profile = load_profile(
-        "ideal", ["device.g_min=1 uS", "device.g_max=9 uS", "array.rows=30 lines", "array.columns=3 lines"]
-    )
+    # the program's scale is that of a tile that learns from a largest weight of 1 w
+    array = ["array.rows=30 lines", "array.columns=3 lines", "learning.weight_scaling_omega=1 w"]
+    profile = load_profile("ideal", ["device.g_min=1 uS", "device.g_max=9 uS", *array])
     run = tiny_run(tmp_path / "run", CONV)
     export_crossbar(run, profile, tmp_path / "out")
     program = load_crossbar(tmp_path / "out")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,8 @@ def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask, profile: str) -> tu
 
 def test_the_table_has_every_time_treatment_and_readout(done: tuple[Path, dict[str, Any]]) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
-    columns = ["method", "treatment", "batches", "rate", "profile", "seed", "time", "readout", "note", "test_accuracy"]
+    columns = ["method", "treatment", "batches", "rate", "profile", "seed", "time", "readout", "note"]
+    columns += ["clipped_weights", "test_accuracy"]
     assert list(rows[0]) == columns
     seen = {(row["method"], row["treatment"], row["time"], row["readout"]) for row in rows}
     for time in TIMES_S:
@@ -61,6 +65,30 @@ def test_hidden_layers_are_learned_once_for_all_points(done: tuple[Path, dict[st
     assert len(list((done[0] / "weights").glob("*.safetensors"))) == 3  # in float, by SCFF and by backprop on chip
     page = (done[0] / "report.html").read_text()
     assert "Readout kept" in page and "re-learned" in page
+
+
+def test_workers_that_need_the_same_weights_share_them(ask: Ask, tmp_path: Path) -> None:
+    """Two processes of one lab: one makes, the other waits and reads what the first made."""
+    text = dump_recipe(ask().recipe)
+    script = (
+        "import os, sys, time, torch\nfrom pathlib import Path\nfrom scff_hw.studies.lab import Lab\n"
+        "lab = Lab({'recipe': sys.stdin.read(), 'seed': 0}, Path(sys.argv[1]))\n"
+        "def make():\n    time.sleep(1)\n    return {'w': torch.tensor([os.getpid()])}\n"
+        "print(int(lab.kept('a test', make)['w']))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with ExitStack() as running:
+        workers = [
+            running.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(2)
+        ]
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write(text)
+            worker.stdin.close()
+        made = {worker.stdout.read() for worker in workers if worker.stdout is not None}
+    assert all(worker.returncode == 0 for worker in workers) and len(made) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_drift_moves_programmed_weights_and_is_refused_elsewhere(ask: Ask, tmp_path: Path) -> None:

@@ -40,7 +40,10 @@ def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask) -> Done:
 def test_the_table_is_tidy(done: Done) -> None:
     out, found = done
     rows = table(out)
-    assert list(rows[0]) == ["method", "profile", KEY, "seed", "readout", "note", "test_accuracy"]
+    assert list(rows[0]) == ["method", "profile", KEY, "seed", "readout", "note", "clipped_weights", "test_accuracy"]
+    programmed = [row["clipped_weights"] for row in rows if row["method"] == "programmed"]
+    assert all(0 <= float(share) < 0.05 for share in programmed)  # bounds of EcRAM spread by 5 %
+    assert {row["clipped_weights"] for row in rows if row["method"] != "programmed"} == {""}
     seen = {(row["method"], row["readout"], row[KEY], row["seed"]) for row in rows}
     assert len(seen) == len(rows) == 2 + 2 * 2 * 5  # float, then place x seed x (four methods, one with two readouts)
     assert all(0.05 < float(row["test_accuracy"]) <= 1 for row in rows)

@@ -83,6 +83,34 @@ def test_evaluate_puts_weights_on_other_hardware(finished: Path) -> None:
     assert found["metrics"]["test_accuracy"] < 0.5
 
 
+def test_evaluate_programs_as_many_chips_as_asked_with_their_noise(finished: Path) -> None:
+    """Reads are free of noise, so that chips differ by what is programmed alone."""
+    perfect = ["periphery={perfect: true}", "device.device_to_device={w_min: 0 %, w_max: 0 %}"]
+    noise = "device.programming={{kind: gaussian, noise: {} w}}".format
+    none, much = (
+        evaluate(finished, profile=load_profile("ideal", [*perfect, noise(sigma)]), repeats=2) for sigma in (0, 1)
+    )
+    assert none["values"]["test_accuracy"][0] == none["values"]["test_accuracy"][1] and none["clipped_weights"] == 0
+    assert none["std"]["test_accuracy"] == 0 and none["repeats"] == 2
+    first, second = much["values"]["test_accuracy"]
+    assert first != second and much["metrics"]["test_accuracy"] == pytest.approx((first + second) / 2)
+    assert much["std"]["test_accuracy"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert much["metrics"]["test_accuracy"] < none["metrics"]["test_accuracy"] - 0.1
+    assert evaluate(finished, profile=load_profile("ideal", [*perfect, noise(1)]), repeats=1)["std"] == {
+        "test_accuracy": None,
+        "untrained_test_accuracy": None,
+    }
+
+
+def test_evaluate_tells_which_share_of_weights_devices_cannot_hold(finished: Path) -> None:
+    """A single device with weights from 0 holds no negative ones."""
+    half = load_profile("ideal", ["device.response.w_min=0 w", "device.device_to_device.w_max=0 %"])
+    weights = load_file(finished / "weights.safetensors")
+    hidden = torch.cat([weights[name].flatten() for name in ("layers.1.weight", "layers.2.weight")])
+    found = evaluate(finished, profile=half, repeats=1)["clipped_weights"]
+    assert found == pytest.approx(float((hidden < 0).float().mean()), abs=0.001)
+
+
 class StopsAt(SilentProgress):
     """Interrupts a run at its nth step."""
 

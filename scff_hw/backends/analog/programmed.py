@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.analog.array import folded, unfolded
-from scff_hw.backends.analog.tiles import TileGrid
+from scff_hw.backends.analog.tiles import TileGrid, device_seed
 from scff_hw.backends.protocol import Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_weight
+from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
-from scff_hw.hardware.programming import inference_config, require_drift
+from scff_hw.hardware.conductances import full_range_scale
+from scff_hw.hardware.programming import ProgrammedDevices, inference_config, require_drift
 from scff_hw.hardware.schema import Profile
 
 
@@ -24,7 +26,7 @@ class ProgrammedBackend:
 
     Attributes:
         profile: of the hardware.
-        seed: of the noise of programming and drift.
+        seed: of the devices, those of an analog backend of that seed, and of the noise of programming and drift.
         compensated: reads are scaled by aihwkit's global drift compensation, one factor a tile.
     """
 
@@ -41,9 +43,12 @@ class ProgrammedBackend:
 
 
 class ProgrammedArray:
-    """One layer's weights on tiles that read and drift, with noise of programming; its bias is digital and exact.
+    """One layer's weights on tiles that read and drift, programmed as `scff_hw.hardware.programming` says.
 
-    aihwkit's training tiles ignore drift without a word; these are its inference tiles.
+    Its bias is digital and exact. aihwkit's training tiles ignore drift; these are its inference tiles.
+
+    Attributes:
+        devices: of each tile, in the order of `grid`.
     """
 
     learning_rate = 0.0
@@ -62,18 +67,28 @@ class ProgrammedArray:
         self.geometry = geometry
         self.profile = profile
         self.bias = bias.detach().to(torch.float32, copy=True)
-        self.grid = TileGrid(weight.detach().flatten(1), profile, seed, name, inference_config)
+        self.grid = TileGrid(weight.detach().flatten(1), profile, seed, name, inference_config, full_range_scale)
         self.grid.compensated = compensated
+        self.devices: list[ProgrammedDevices] = []
         self._streams = (seed, "programming", name)
         with _drawn_from(*self._streams):
-            for tile in self.grid:
-                tile.eval()
-                tile.program_weights()
+            for o, line in enumerate(self.grid.tiles):
+                for i, tile in enumerate(line):
+                    sizes = self.grid.output_sizes[o], self.grid.input_sizes[i]
+                    devices = ProgrammedDevices(profile, *sizes, device_seed(seed, name, o, i))
+                    self.devices.append(devices)
+                    tile.eval()
+                    tile.program_weights(noise_model=devices.noise_model)
 
     @property
     def weight(self) -> Tensor:
         """A copy of the weights as they are now, times the compensation where reads are scaled by it."""
         return self._read().view(self.geometry.weight_shape)
+
+    @property
+    def clipped(self) -> int:
+        """How many weights were cut at a bound of their devices when they were programmed."""
+        return sum(devices.clipped for devices in self.devices)
 
     def drift(self, t_s: float) -> None:
         """Let the devices drift from their programming to `t_s` seconds after it; times need not rise.
@@ -118,3 +133,9 @@ def _drawn_from(seed: int, *names: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, *names))
         yield
+
+
+def clipped_share(network: Network) -> float:
+    """Share of the programmed weights of a network that were cut at a bound of their devices, 0..1."""
+    arrays = [array for array in network.arrays.values() if isinstance(array, ProgrammedArray)]
+    return sum(array.clipped for array in arrays) / max(sum(array.weight.numel() for array in arrays), 1)

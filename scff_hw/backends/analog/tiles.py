@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scff_hw.core.random import stream_seed
@@ -33,19 +34,25 @@ class TileGrid:
         seed: int,
         name: str,
         config: Callable[[Profile, int], Any] = rpu_config,
+        scale: Callable[[NDArray[Any], Profile], float] | None = None,
     ) -> None:
+        """`scale` says what 1 w on a tile stands for, from its weights; None leaves it to `config`."""
         outputs, inputs = weight.shape
         self.input_sizes = _shares(inputs, profile.array.rows)
         self.output_sizes = _shares(outputs, profile.array.columns)
         self.tiles = [
             [
-                _tile(columns, rows, config(profile, stream_seed(seed, "device", name, o, i)))
+                _tile(columns, rows, config(profile, device_seed(seed, name, o, i)))
                 for i, rows in enumerate(self.input_sizes)
             ]
             for o, columns in enumerate(self.output_sizes)
         ]
         for tile, part in self._parts(weight):
-            tile.set_weights(part.float())
+            if scale is None:
+                tile.set_weights(part.float())
+            else:
+                tile.set_mapping_scales(torch.tensor([scale(part.float().numpy(), profile)]))
+                self._put(tile, part)
 
     def __iter__(self) -> Iterator[Any]:
         for line in self.tiles:
@@ -54,7 +61,11 @@ class TileGrid:
     def write(self, weight: Tensor) -> None:
         """Put `[outputs, inputs]` on the tiles, at the scale of the first weights, up to the bounds of the devices."""
         for tile, part in self._parts(weight):
-            tile.set_weights(part.float() / _scale(tile), apply_weight_scaling=False)
+            self._put(tile, part)
+
+    @staticmethod
+    def _put(tile: Any, part: Tensor) -> None:
+        tile.set_weights(part.float() / _scale(tile), apply_weight_scaling=False)
 
     def _parts(self, weight: Tensor) -> Iterator[tuple[Any, Tensor]]:
         for line, band in zip(self.tiles, weight.split(self.output_sizes), strict=True):
@@ -118,6 +129,11 @@ class TileGrid:
                 _restore(tile, state[f"tile.{o}.{i}.hidden"], state[f"tile.{o}.{i}.weight"])
                 if tile.get_mapping_scales() is not None:
                     tile.set_mapping_scales(state[f"tile.{o}.{i}.scale"])
+
+
+def device_seed(seed: int, name: str, row: int, column: int) -> int:
+    """Decides the devices of `tiles[row][column]` of the array `name`, whether they learn or are programmed."""
+    return stream_seed(seed, "device", name, row, column)
 
 
 def _restore(tile: Any, hidden: Tensor, weight: Tensor) -> None:
