@@ -13,24 +13,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STD_EPSILON = 1e-10
-"""Added to a standard deviation before dividing by it (authors' code; the paper names no value)."""
+FLAT_ROUNDINGS = 8
+"""A sample is constant where its values span no more than this many roundings (eps) of the largest magnitude.
+
+Four float operations on equal values, such as a normalisation that is fused in one loop and not in another, can leave
+them as far apart: each rounds by at most eps / 2 at either end, and twice that is allowed.
+"""
+
+ORDINARY = 2.0**-30, 2.0**30
+"""Magnitudes whose squares can be summed as they are; a sample beyond is scaled to the nearer end before."""
 
 
 def standardise(x: Tensor) -> Tensor:
     """Give every sample zero mean and unit unbiased standard deviation over all its other dimensions.
 
+    A sample counts as constant, and becomes all zeros, where max - min <= 8 eps max|x|, with the eps of the dtype (of
+    float32 for half precision): such differences are rounding. Both sides are exact, so that every implementation
+    decides alike, whatever the order of its sums. Any finite sample may be given, however large or small.
+
     Args:
         x: `[N, ...]`, floating point.
     Returns:
-        The same shape and dtype. A constant sample becomes all zeros.
+        The same shape and dtype.
     Source: paper, Methods, "Normalization and Standardization".
     """
+    return scaled_to(x, max(x[0].numel() - 1, 1))
+
+
+def scaled_to(x: Tensor, divisor: float, flat: float | None = None) -> Tensor:
+    """`standardise` with other numbers in it.
+
+    Args:
+        x: `[N, ...]`, floating point.
+        divisor: of the sum of squares, in place of the number of values less 1.
+        flat: the largest (max - min) / max|x| of a constant sample; None for the one that `standardise` names.
+    """
     dims = tuple(range(1, x.dim()))
-    centred = x - x.mean(dim=dims, keepdim=True)
-    count = x[0].numel() - 1
-    std = (centred.square().sum(dim=dims, keepdim=True) / count).sqrt()
-    return centred / (std + STD_EPSILON)
+    values, limits = wide(x), torch.finfo(wide(x).dtype)
+    # origin and gain cancel out of the result, so no gradient goes through them
+    rows, sample = values.detach().flatten(1), (-1, *(1,) * len(dims))
+    high, low = rows.amax(1).view(sample), rows.amin(1).view(sample)
+    span, largest = high - low, torch.maximum(high, -low)
+    # differences within a factor of 2 are exact, and smaller than what a mean of the values would be rounded by
+    close = span <= largest / 2
+    extent = torch.where(close, span, largest)
+    gain = extent.clamp(*ORDINARY) / extent.clamp_min(limits.tiny)
+    values = (values - torch.where(close, low, 0)) * gain
+    centred = values - values.mean(dim=dims, keepdim=True)
+    variance = centred.square().sum(dim=dims, keepdim=True) / divisor
+    constant = span <= (FLAT_ROUNDINGS * limits.eps if flat is None else flat) * largest
+    return (centred / variance.masked_fill(constant, torch.inf).sqrt()).to(x.dtype)
 
 
 def triangle(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.core.functional import STD_EPSILON, reflect_pad, standardise
+from scff_hw.core.functional import reflect_pad, standardise
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Presentation:
     Attributes:
         inputs: `[R, ...]`, the rows of the MVM; R is N times `views`.
         views: 1, or 2 where two views, or a positive and a negative stream, lie one after the other.
-        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair made here; None for
-            passed pairs, and `scale_negative` None at inference.
+        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair made here, 0 where both
+            halves are constant; None for passed pairs, and `scale_negative` None at inference.
         partners: the pairing of `scale_negative`.
     """
 
@@ -152,9 +152,12 @@ def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pair_scale(mean_a: Tensor, energy_a: Tensor, mean_b: Tensor, energy_b: Tensor, elements: int) -> Tensor:
-    """One over the unbiased standard deviation of two halves of `elements` values each, taken together."""
+    """One over the unbiased standard deviation of two halves of `elements` values each, taken together.
+
+    Halves are standardised, so one of them is all zeros or neither is close to it; where both are, this is 0.
+    """
     energy = energy_a + energy_b + elements / 2 * (mean_a - mean_b).square()
-    return 1 / ((energy / (2 * elements - 1)).sqrt() + STD_EPSILON)
+    return 1 / (energy / (2 * elements - 1)).masked_fill(energy == 0, torch.inf).sqrt()
 
 
 def make_pairs(stream: Stream, partners: Partners | None, padding: int = 0) -> Presentation:

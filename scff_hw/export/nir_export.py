@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.core.functional import Pool, reflect_pad
+from scff_hw.core.functional import Pool, reflect_pad, scaled_to
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir_graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.nir_parts import nir
@@ -94,10 +94,7 @@ def _step(step: Mapping[str, Any], x: Tensor) -> Tensor:
     if op == "pad_reflect":
         return reflect_pad(x, step["amount"])
     if op == "standardise":
-        dims = tuple(range(1, x.dim()))
-        centred = x - x.mean(dim=dims, keepdim=True)
-        std = (centred.square().sum(dim=dims, keepdim=True) / step["divisor"]).sqrt()
-        return centred / (std + step["epsilon"])
+        return scaled_to(x, step["divisor"], step["flat"])
     kind = op.removesuffix("_pool")
     return Pool(kind, step["size"], step["stride"], step["padding"], step["ceil"])(x)
 

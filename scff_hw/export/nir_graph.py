@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scff_hw.backends.protocol import Dense
-from scff_hw.core.functional import STD_EPSILON, Pool
+from scff_hw.core.functional import FLAT_ROUNDINGS, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
 from scff_hw.export.nir_parts import nir
 
 X, FEATURES, LOGITS = "x", "features", "logits"
 """Names of values: the sample, what the readout sees, its answer."""
+
+FLAT = FLAT_ROUNDINGS * float(np.finfo(np.float32).eps)
+"""A sample is constant where its values span no more than this share of the largest magnitude."""
 
 
 @dataclass
@@ -70,7 +73,7 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
         if index in layers:
             seen, after = _pooled(parts, layer.readout_pool, f"{name}_readout_pool", value, here)
             seen = parts.step("flatten", seen)
-            read.append(parts.step("standardise", seen, divisor=max(_size(after) - 1, 1), epsilon=STD_EPSILON))
+            read.append(parts.step("standardise", seen, divisor=max(_size(after) - 1, 1), flat=FLAT))
     features = parts.step("concatenate", read, FEATURES)
     node = nir.Affine(weight=_float32(weight), bias=_float32(bias))
     parts.path("readout", node, features, ((weight.shape[1],), (weight.shape[0],)), LOGITS)
@@ -87,15 +90,15 @@ def _layer(
     padded: list[int] = [side + (2 * layer.padding if axis else 0) for axis, side in enumerate(shape)]
     scale = 1.0
     if layer.makes_pairs:
-        value = parts.step("standardise", value, divisor=max(_size(shape) - 1, 1), epsilon=STD_EPSILON)
+        value = parts.step("standardise", value, divisor=max(_size(shape) - 1, 1), flat=FLAT)
     if layer.padding and not dense:
         value = parts.step("pad_reflect", value, amount=layer.padding)
     if layer.makes_pairs:
         # twice the energy over twice the values; both halves are read with the same weights
-        value = parts.step("standardise", value, divisor=_size(padded) - 0.5, epsilon=STD_EPSILON)
+        value = parts.step("standardise", value, divisor=_size(padded) - 0.5, flat=FLAT)
         scale = 2.0
     else:
-        value = parts.step("standardise", value, divisor=max(_size(padded) - 1, 1), epsilon=STD_EPSILON)
+        value = parts.step("standardise", value, divisor=max(_size(padded) - 1, 1), flat=FLAT)
     weight, bias = (scale * part.detach().cpu().double() for part in (layer.array.weight, layer.array.bias))
     if layer.transmit == "triangle":
         # the mean over units is linear: subtracted from weights and biases instead

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from scff_hw.backends.protocol import Dense
-from scff_hw.core.functional import STD_EPSILON, Pool
+from scff_hw.core.functional import FLAT_ROUNDINGS, ORDINARY, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
 from scff_hw.export.onnx_graph import (
@@ -67,11 +67,28 @@ def read_out(graph: Graph, features: Sequence[Value], weight: Tensor, bias: Tens
 
 
 def standardised(graph: Graph, x: Value) -> Value:
-    """Zero mean and unit unbiased standard deviation for every sample."""
-    centred, energy = _centred(graph, x)
+    """Zero mean and unit unbiased standard deviation for every sample, zeros where it is constant.
+
+    The operations of `scff_hw.core.functional.standardise`, where their reasons are.
+    """
+    ends = (graph.op(kind, x.name, axes=x.axes, keepdims=1) for kind in ("ReduceMax", "ReduceMin"))
+    high, low = ends
+    span, largest = graph.op("Sub", high, low), graph.op("Max", high, graph.op("Neg", low))
+    close = graph.op("LessOrEqual", span, graph.op("Mul", largest, np.array(0.5, F32)))
+    extent = graph.op("Where", close, span, largest)
+    within = graph.op("Clip", extent, *(np.array(end, F32) for end in ORDINARY))
+    gain = graph.op("Div", within, graph.op("Max", extent, np.array(np.finfo(F32).tiny)))
+    shifted = graph.op("Sub", x.name, graph.op("Where", close, low, np.array(0, F32)))
+    centred, energy = _centred(graph, Value(graph.op("Mul", shifted, gain), x.shape))
     variance = graph.op("Div", energy, np.array(max(x.size - 1, 1), F32))
-    std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
-    return Value(graph.op("Div", centred, std), x.shape)
+    rounding = graph.op("Mul", largest, np.array(FLAT_ROUNDINGS * np.finfo(F32).eps, F32))
+    constant = graph.op("LessOrEqual", span, rounding)
+    return Value(graph.op("Div", centred, _deviation(graph, variance, constant)), x.shape)
+
+
+def _deviation(graph: Graph, variance: str, constant: str) -> str:
+    """The square root of a variance, infinite where `constant`, so that what it divides becomes 0."""
+    return graph.op("Sqrt", graph.op("Where", constant, np.array(np.inf, F32), variance))
 
 
 def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
@@ -124,7 +141,7 @@ def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
         centred, energy = _centred(graph, x)
         # a sample paired with itself: twice its energy over twice its values
         variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
-        std = graph.op("Add", graph.op("Sqrt", variance), np.array(STD_EPSILON, F32))
+        std = _deviation(graph, variance, graph.op("Equal", variance, np.array(0, F32)))
         u = graph.op("Gemm", centred, weight, transB=1) if dense else graph.op("Conv", centred, weight)
         shape = _shape(x, layer, units)
         twice = per_channel(2 * bias.detach().cpu().float().numpy(), shape)

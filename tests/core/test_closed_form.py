@@ -129,7 +129,7 @@ def two_view_pairs(first: Tensor, second: Tensor, shift: int) -> tuple[Tensor, T
 
     def standard(x: Tensor) -> Tensor:
         flat = x.flatten(1)
-        return ((flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-10)).view_as(x)
+        return ((flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True)).view_as(x)
 
     a, b = standard(first), standard(second)
     return torch.cat([a, b], 1), torch.cat([a, b.roll(-shift, 0)], 1)

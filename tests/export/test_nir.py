@@ -81,7 +81,8 @@ def interpret(graph: Any, x: Floats) -> dict[str, Floats]:
         elif op == "standardise":
             centred = v - v.mean(axis=axes, keepdims=True)
             std = np.sqrt((centred**2).sum(axis=axes, keepdims=True) / step["divisor"])
-            found = centred / (std + step["epsilon"])
+            spans, largest = np.ptp(v, axis=axes, keepdims=True), np.abs(v).max(axis=axes, keepdims=True)
+            found = np.where(spans <= step["flat"] * largest, 0, centred / np.where(std > 0, std, 1))
         elif op in ("max_pool", "avg_pool"):
             shape = step["size"], step["stride"], step["padding"], step["ceil"]
             seen, counts = windows(v, *shape, fill=0.0 if op == "avg_pool" else -np.inf)

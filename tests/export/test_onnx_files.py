@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scff_hw.export.onnx_export import export_onnx, plan
 from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.export.onnx_reference import integer_answers, integer_readout, integer_stack
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+from scff_hw.training import run_context
 
 from .onnx_runs import CONV, DENSE, FLOOR, tiny_run
 
@@ -63,6 +65,27 @@ def test_float_graphs_give_the_librarys_logits(layers: str, tmp_path: Path) -> N
     for rows in (x, x[:1], x[:7]):
         logits = answers(tmp_path / "out" / "float.onnx", rows)[1]
         assert np.abs(logits - expected[: len(rows)]).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("layers", "backend"),
+    [(DENSE, "float"), (CONV, "float"), (DENSE, "fixed")],
+    ids=["dense", "conv", "integers"],
+)
+def test_blank_images_are_exported_as_the_library_reads_them(
+    layers: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All grey levels, each a whole image, as test data: nothing is left of them but the biases."""
+    digits = run_context.load("digits", None)
+    blank = torch.arange(0, 256, 5, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, *digits.input_shape).contiguous()
+    test = replace(digits.test, images=blank, labels=torch.zeros(len(blank), dtype=torch.int64))
+    monkeypatch.setattr(run_context, "load", lambda name, folder: replace(digits, test=test))
+    run = tiny_run(tmp_path / "run", layers, backend=backend)
+    summary = export_onnx(run, tmp_path / "out", samples=len(blank))
+    for figures in summary["files"]["float.onnx"]["readers"].values():
+        assert figures["classes_equal"] == 1
+    logits = answers(tmp_path / "out" / "float.onnx", batch(finished_run(run), len(blank)))[1]
+    assert np.ptp(logits, axis=0).max() < 1e-6
 
 
 def test_a_supervised_network_reads_a_neutral_label(tmp_path: Path) -> None:
