@@ -60,9 +60,9 @@ class Check:
 def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     """Look at this machine and return the findings, in the order to read them.
 
-    `deep` also compiles a small function with torch.compile: some seconds, at most COMPILE_LIMIT_S.
-    `data_dir` is where the data sets are looked for, as in `scff_hw.data.data_root`. Nothing raises: what
-    cannot be found out is a finding too.
+    The C++ compiler is tried on one line; `deep` also compiles a small function with torch.compile: some seconds, at
+    most COMPILE_LIMIT_S. `data_dir` is where the data sets are looked for, as in `scff_hw.data.data_root`. Nothing
+    raises: what cannot be found out is a finding too.
     """
     checks = [_python(), _package_files(), _torch()]
     if checks[-1].status == "fail":
@@ -161,15 +161,43 @@ def _cpu_flags() -> set[str]:
 
 
 def _compiler() -> Check:
-    from scff_hw.core.compiling import compiler_missing
+    from scff_hw.core.compiling import CACHE, cache_refused, compiler, compiler_missing
 
     missing = compiler_missing()
     if missing is None:
-        return Check("C++ compiler", "ok", "present, so large layers run compiled")
+        failure = _compile_failure(compiler())
+        if failure is not None:
+            found = f"'{compiler()}' does not compile a line of C++ ({failure}): large layers run uncompiled, slower"
+            advice = "unset CXX" if "CXX" in os.environ else _compiler_command()
+            return Check("C++ compiler", "warn", found, advice)
+        if cache_refused is not None:
+            found = f"{cache_refused}: large layers are compiled anew in each process"
+            return Check("C++ compiler", "warn", found, f"export {CACHE}=/path/that/can/be/written")
+        return Check("C++ compiler", "ok", f"{shutil.which(compiler())} compiles, so large layers run compiled")
     found = f"{missing}: large layers run uncompiled, slower"
     if "SCFF_HW_COMPILE" in missing:
         return Check("C++ compiler", "warn", found, "unset SCFF_HW_COMPILE")
     return Check("C++ compiler", "warn", found, _compiler_command())
+
+
+def _compile_failure(compiler: str) -> str | None:
+    """What went wrong when `compiler` made a shared library of one line, or None."""
+    with tempfile.TemporaryDirectory(prefix="scff-hw-doctor-") as folder:
+        target = Path(folder, "trial.so")
+        try:
+            trial = subprocess.run(
+                [compiler, "-x", "c++", "-shared", "-fPIC", "-o", str(target), "-"],
+                input="#include <cmath>\ndouble trial(double x) { return std::sqrt(x); }\n",
+                capture_output=True,
+                text=True,
+                timeout=COMPILE_LIMIT_S,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        if trial.returncode == 0 and target.exists():
+            return None
+    lines = [line for line in trial.stderr.splitlines() if line.strip()]
+    return _cause(lines) if lines else f"exit code {trial.returncode}, no message"
 
 
 def _compiler_command() -> str:

@@ -7,16 +7,24 @@ torch.compile they are read a few times. Small layers stay eager: they fit the c
 
 from __future__ import annotations
 
+import atexit
 import functools
+import getpass
 import os
 import shutil
+import sys
 import sysconfig
+import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+"""Environment variable that names torch's folder for compiled code."""
 
 WORTH_COMPILING = 1 << 16
 """Elements of a batch from which the elementwise work on it is compiled."""
@@ -30,21 +38,91 @@ def compiler_missing() -> str | None:
     """
     if os.environ.get("SCFF_HW_COMPILE") == "0":
         return "turned off by SCFF_HW_COMPILE=0"
-    compiler = os.environ.get("CXX", "g++")
-    if not (shutil.which(compiler) or shutil.which("clang++")):
-        return f"no C++ compiler ('{compiler}' is not on the PATH)"
+    if not shutil.which(compiler()):
+        return f"no C++ compiler ('{compiler()}' is not on the PATH)"
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
         return f"no Python headers (Python.h is not in {sysconfig.get_paths()['include']})"
     return None
 
 
-@functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False)
+def compiler() -> str:
+    """The C++ compiler that torch.compile calls."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
+def usable_cache() -> str | None:
+    """Give torch another folder for compiled code where its own cannot be written; why, in words, or None.
+
+    Without one `torch._dynamo` cannot be imported, and without that torch's optimisers cannot be made either. The other
+    folder is a temporary one of this process, so that layers are compiled anew in each; one warning (RuntimeWarning).
+    """
+    folder = Path(os.environ.get(CACHE) or _default_cache())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        refused = f"the cache {folder} cannot be written ({error.strerror or error})"
+    other = tempfile.TemporaryDirectory(prefix="scff-hw-compiled-", ignore_cleanup_errors=True)
+    atexit.register(other.cleanup)
+    os.environ[CACHE] = other.name
+    warnings.warn(
+        f"Large layers are compiled anew in each process: {refused}; name another folder: "
+        f"export {CACHE}=/path/that/can/be/written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return refused
+
+
+def _default_cache() -> Path:
+    """As `torch._inductor.runtime.cache_dir_utils` has it, whose import needs the folder."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = f"uid_{os.getuid()}"
+    return Path(tempfile.gettempdir(), f"torchinductor_{user}")
+
+
+cache_refused = usable_cache()
+"""Why torch's own folder for compiled code is not used in this process, or None where it is."""
 
 
 def compiled_where_it_pays(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
-    """`function` itself, or its compiled form if `like` is large and a compiler is present."""
-    if like.numel() < WORTH_COMPILING or compiler_missing():
+    """`function` itself, or its compiled form if `like` is large and a compiler is present.
+
+    Where compiling fails, `function` runs as it is, after one warning (RuntimeWarning) per process.
+    """
+    if like.numel() < WORTH_COMPILING or _failed or compiler_missing():
         return function
     return _compiled(function)
+
+
+_failed: list[str] = []
+"""Why compiling failed in this process: nothing is compiled after that."""
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled = torch.compile(function, dynamic=False)
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except Exception as error:  # compiler, linker, file system and torch each raise their own
+            result = function(*arguments)  # raises what is the function's own
+            _give_up(error)
+            return result
+
+    return run
+
+
+def _give_up(error: Exception) -> None:
+    if _failed:
+        return
+    _failed.append(next(iter(f"{type(error).__name__}: {error}".splitlines())))
+    warnings.warn(
+        f"Large layers run uncompiled, slower: torch.compile failed ({_failed[0]}); type: scff-hw doctor --deep",
+        RuntimeWarning,
+        stacklevel=3,
+    )

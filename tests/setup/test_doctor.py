@@ -67,6 +67,26 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, find) -> N
     assert check.advice.removeprefix("sudo ") == f"apt-get install g++ {headers}"
 
 
+@pytest.mark.parametrize("compiler", ["false", "true"])
+def test_a_compiler_that_compiles_nothing(monkeypatch: pytest.MonkeyPatch, find, compiler: str) -> None:
+    monkeypatch.delenv("SCFF_HW_COMPILE", raising=False)
+    monkeypatch.setenv("CXX", f"/bin/{compiler}")
+    check = find("C++ compiler")
+    assert (check.status, check.advice) == ("warn", "unset CXX")
+    assert f"'/bin/{compiler}' does not compile a line of C++ (exit code" in check.found and "slower" in check.found
+    monkeypatch.delenv("CXX")
+    compiling.compiler_missing.cache_clear()
+    assert find("C++ compiler").status == "ok"
+
+
+def test_a_cache_of_compiled_code_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, find) -> None:
+    monkeypatch.delenv("SCFF_HW_COMPILE", raising=False)
+    monkeypatch.setattr(compiling, "cache_refused", "the cache /x cannot be written (Read-only file system)")
+    check = find("C++ compiler")
+    assert check.status == "warn" and check.found.startswith("the cache /x cannot be written (Read-only file system): ")
+    assert check.advice == "export TORCHINDUCTOR_CACHE_DIR=/path/that/can/be/written"
+
+
 @pytest.mark.parametrize(
     ("name", "package", "purpose"),
     [
