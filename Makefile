@@ -10,7 +10,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1:/p' $(firstword $(MAKEFILE_LIST)) | awk -F: '{ printf "%-12s %s\n", $$1, $$2 }'
 
 setup: ## create .venv with everything pinned, and a C++ compiler where apt-get may install one
-	@PYTHON="$(PYTHON)" .ci/setup
+	@.ci/setup
 
 demo: setup ## learn, plot and export real digits in some minutes
 	@$(BIN)/scff-hw demo $(ARGS)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {"help", "setup", "demo", "lint", "test", "clean"}
-TOOLS = ["sh", "make", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "mkdir", "rm", "sed"]
+TOOLS = ["sh", "make", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "ln", "mkdir", "mv", "rm", "sed"]
 
 STAND_IN = """#!/bin/sh
 echo "$@" >>"$LOG"
@@ -73,12 +73,12 @@ class Machine:
         place.write_text(STAND_IN.format(version=version, recent=recent, ensurepip=ensurepip, torch=torch, trial=trial))
         place.chmod(0o755)
 
-    def setup(self) -> subprocess.CompletedProcess[str]:
+    def setup(self, *variables: str) -> subprocess.CompletedProcess[str]:
         """Run `make setup`; what Python was asked for is then in `self.asked`."""
         self.log.write_text("")
         environment = {"PATH": str(self.bin), "LOG": str(self.log), "INCLUDE": str(self.include)}
         return subprocess.run(
-            ["make", "setup"], cwd=self.folder, env=environment, capture_output=True, text=True
+            ["make", "setup", *variables], cwd=self.folder, env=environment, capture_output=True, text=True
         )
 
     @property
@@ -152,6 +152,45 @@ def test_a_killed_setup_is_begun_again(machine: Machine) -> None:
     assert machine.setup().returncode == 0
     assert "-m venv .venv" in machine.asked
     assert not (machine.folder / ".venv/.unfinished").exists()
+    assert not list(machine.folder.glob(".setup.lock*")), "the lock of the killed one is taken over"
+
+
+def test_of_two_at_once_one_sets_up_and_the_other_names_it(machine: Machine) -> None:
+    """The second asks while the first installs torch; it must not remove the first's environment."""
+    machine.python(torch=": >.venv/of-the-first; [ -e $LOG.second ] || make setup >$LOG.second 2>&1 || :")
+    done = machine.setup()
+    assert done.returncode == 0, done.stderr
+    second = machine.log.with_name("log.second").read_text()
+    assert re.search(r"setup: another setup \(process \d+\) is running in .*; wait until it ends\.", second)
+    assert f"rm {machine.folder}/.setup.lock" in second and "Error 1" in second
+    assert (machine.folder / ".venv/of-the-first").exists()
+    assert machine.asked.count("-m venv .venv") == 1
+    assert not list(machine.folder.glob(".setup.lock*"))
+
+
+@pytest.mark.parametrize("signal", ["HUP", "INT", "TERM"])
+def test_a_stopped_setup_gives_its_lock_back(machine: Machine, signal: str) -> None:
+    machine.python(torch=f"kill -{signal} $PPID")
+    assert machine.setup().returncode != 0
+    assert not list(machine.folder.glob(".setup.lock*"))
+
+
+@pytest.mark.parametrize("name", ["with space", "with * star", "with'quote", "plain"])
+def test_a_python_whose_path_is_unusual(machine: Machine, name: str) -> None:
+    folder = machine.bin.parent / name
+    folder.mkdir()
+    python = (machine.bin / "python3").rename(folder / "python 3")
+    done = machine.setup(f"PYTHON={python}")
+    assert done.returncode == 0, done.stderr
+    assert "-m venv .venv" in machine.asked
+
+
+def test_the_python_that_was_named_is_the_one_that_is_too_old(machine: Machine) -> None:
+    machine.python(version="3.9.2", recent="exit 1")
+    old = (machine.bin / "python3").rename(machine.bin / "old python")
+    machine.python()
+    done = machine.setup(f"PYTHON={old}")
+    assert done.returncode != 0 and "found is: Python 3.9.2." in done.stderr
 
 
 def test_where_there_is_no_cpu_build_of_torch_the_general_one_is_taken(machine: Machine) -> None:
