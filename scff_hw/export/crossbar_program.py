@@ -91,7 +91,7 @@ def converters(periphery: Periphery, read_volt: float, per_weight: float) -> dic
     """Codes are integers from -code_top to code_top; null where a converter is continuous or without a bound."""
 
     def converter(bits: float | None, full: float | None, unit: str) -> dict[str, Any]:
-        top = None if bits is None or full is None else max(1, 2 ** (int(bits) - 1) - 1)
+        top = None if bits is None or full is None else 2 ** (int(bits) - 1) - 1
         step = None if top is None or full is None else full / top
         shown = None if bits is None or top is None else int(bits)
         return {"bits": shown, "code_top": top, f"full_scale_{unit}": full, f"step_{unit}": step}

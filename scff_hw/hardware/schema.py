@@ -232,16 +232,17 @@ class Periphery(Section):
     """Converters and wires around an array. Outputs are in units of one full input times one weight of 1."""
 
     perfect: bool = Field(default=False, description="exact products, nothing below applies (aihwkit: is_perfect)")
-    dac_bits: Annotated[float, Quantity("bit", 1, 16, whole=True)] | None = Field(
+    dac_bits: Annotated[float, Quantity("bit", 2, 16, whole=True)] | None = Field(
         default=7.0,
-        description="input converter, sign included, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))",
+        description="input converter, sign included; codes are -(2^(bits - 1) - 1) to 2^(bits - 1) - 1, so 1 bit would "
+        "be 0 alone, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))",
     )
     input_noise: Size = Field(
         default=0.0, description="standard deviation at each input, of a full input (aihwkit: inp_noise)"
     )
-    adc_bits: Annotated[float, Quantity("bit", 1, 24, whole=True)] | None = Field(
+    adc_bits: Annotated[float, Quantity("bit", 2, 24, whole=True)] | None = Field(
         default=9.0,
-        description="output converter, sign included, null: continuous (aihwkit: out_res = 1 / (2^bits - 2))",
+        description="output converter, as dac_bits (aihwkit: out_res = 1 / (2^bits - 2))",
     )
     adc_range: Annotated[float, Quantity("w", 1e-3, 1e6)] | None = Field(
         default=20.0, description="largest output converted, null: no bound (aihwkit: out_bound)"

@@ -190,4 +190,4 @@ def _changes_by_itself(device: Device) -> bool:
 
 
 def _resolution(bits: float | None) -> float:
-    return -1.0 if bits is None else 1 / (2**bits - 2) if bits > 1 else 1.0
+    return -1.0 if bits is None else 1 / (2**bits - 2)

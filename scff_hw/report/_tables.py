@@ -35,6 +35,8 @@ LAYER_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "clipped inputs": ("clipped_inputs", percent),
     "clipped errors": ("clipped_errors", percent),
     "weights at a bound": ("weights_at_bounds", percent),
+    "devices full": ("device_fullness", percent),
+    "fullest tenth from": ("device_fullness_p90", percent),
 }
 STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backprop_test_accuracy": "yellow"}
 
@@ -106,7 +108,8 @@ def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return what is shown of the layers, a title a column and a cell a layer.
 
     Mean goodness, dead units, accuracy alone, of simulated devices pulses and clipped updates, of fixed point clipped
-    inputs and errors, of both weights at a bound; columns that no layer has are left out.
+    inputs and errors, of both weights at a bound, of one-sided pairs how full devices are; columns that no layer has
+    are left out.
     """
     found = {}
     for title, (key, show) in LAYER_FIGURES.items():

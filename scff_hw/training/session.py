@@ -64,8 +64,11 @@ def train(
     """Run a recipe and return its summary, which is also written to `out/summary.json`.
 
     `profile` is the hardware of a backend that simulates some, None for its default. The test part of the data is only
-    ever measured on. A run that was killed continues from its last checkpoint
-    with `resume` and ends in the same weights, bit for bit, as one that was not.
+    ever measured on. A run that was killed continues from its last checkpoint with `resume`.
+
+    The same call, or a resumed run, ends in the same weights bit for bit on the backends float (same device and number
+    of threads) and fixed. The analog backend repeats initial weights, order and devices, but draws pulses and noise of
+    reading anew: its results repeat statistically (see `scff_hw.backends.analog`).
 
     Raises:
         UsageError: the recipe, the backend, the data or the folder cannot be used.

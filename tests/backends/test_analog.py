@@ -150,6 +150,31 @@ def test_weights_at_their_bounds_are_counted() -> None:
     assert 0.5 <= array.take_figures()["weights_at_bounds"] < 0.55
 
 
+def test_fullness_is_that_of_devices_not_of_their_difference() -> None:
+    """Up and down updates by turns fill both devices of a pair, while their difference, the weight, stays small."""
+    fill = ["array.refresh_every=null", "learning.weight_scaling_omega=0 w", "device.device_to_device.w_max=0 %"]
+    array = dense(AnalogBackend(profile("pcm", *fill)), rate=1.0)
+    array.write(torch.zeros(10, 20))
+    empty = array.take_figures()
+    assert empty["device_fullness"] < 0.02 and empty["weights_at_bounds"] == 0
+    array.write(torch.cat([torch.ones(5, 20), -torch.ones(5, 20)]))  # one device of each pair half full, of 2 w
+    half = array.take_figures()
+    assert half["device_fullness"] == pytest.approx(0.25, abs=0.01)
+    assert half["device_fullness_p90"] == pytest.approx(0.5, abs=0.01)
+    array.write(torch.zeros(10, 20))
+    error = torch.full((200, 10), 0.3)
+    error[100:] = -0.3
+    for _ in range(3):
+        array.update(torch.ones(200, 20), error, torch.zeros(10))
+    full = array.take_figures()
+    hidden = array.grid.tiles[0][0].get_hidden_parameters()
+    assert full["device_fullness"] == pytest.approx(
+        float(torch.stack([hidden["hidden_weights_0"], hidden["hidden_weights_1"]]).mean()) / 2, abs=1e-3
+    )
+    assert full["device_fullness"] > 0.6 and float(array.weight.abs().mean()) / 2 < 0.2
+    assert "device_fullness" not in dense(AnalogBackend(profile("ideal"))).take_figures()
+
+
 def test_an_exact_array_has_no_pulses() -> None:
     array = dense(AnalogBackend(profile("exact")))
     array.update(torch.ones(2, 20), torch.ones(2, 10), torch.zeros(10))

@@ -6,11 +6,13 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+import torch
 from aihwkit.simulator import presets
 from aihwkit.simulator.configs import FloatingPointRPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from aihwkit.simulator.configs.compounds import OneSidedUnitCell, VectorUnitCell
 from aihwkit.simulator.configs.devices import PulsedDevice
 
+from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.hardware import load_profile
 from scff_hw.hardware.simulator import rpu_config
 
@@ -94,6 +96,19 @@ def test_a_seed_is_never_the_one_that_means_unseeded(seed: int) -> None:
 def test_a_key_reaches_the_simulator(override: str, part: str, name: str, value: float) -> None:
     config = rpu_config(load_profile("ecram", [override]), 1)
     assert getattr(getattr(config, part), name) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 7])
+def test_converters_of_few_bits_have_the_codes_that_the_readme_says(bits: int) -> None:
+    """Codes from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1 over the full range; the fewest bits still give a sign."""
+    quiet = ["periphery.output_noise=0 w", "periphery.noise_management=none", "periphery.bound_management=none"]
+    sweep = torch.linspace(-1, 1, 2001).unsqueeze(1)
+    top = 2 ** (bits - 1) - 1
+    for converter in ("dac_bits=BITS bit periphery.adc_bits=null", "adc_bits=BITS bit periphery.dac_bits=null"):
+        given = f"periphery.{converter}".replace("BITS", str(bits)).replace(" periphery", "|periphery").split("|")
+        profile = load_profile("exact", ["periphery.perfect=false", "periphery.adc_range=1 w", *quiet, *given])
+        outputs = TileGrid(torch.ones(1, 1), profile, 0, "a").mvm(sweep)
+        assert sorted({round(value * top) for value in outputs.flatten().tolist()}) == list(range(-top, top + 1))
 
 
 def test_wires_are_given_as_the_ratio_that_the_simulator_wants() -> None:

@@ -94,6 +94,8 @@ def test_evaluate_programs_as_many_chips_as_asked_with_their_noise(finished: Pat
     assert none["std"]["test_accuracy"] == 0 and none["repeats"] == 2
     first, second = much["values"]["test_accuracy"]
     assert first != second and much["metrics"]["test_accuracy"] == pytest.approx((first + second) / 2)
+    again = evaluate(finished, profile=load_profile("ideal", [*perfect, noise(1)]), repeats=2)
+    assert again == much  # devices and noise of programming follow from the seed, bit for bit
     assert much["std"]["test_accuracy"] == pytest.approx(abs(first - second) / 2**0.5)
     assert much["metrics"]["test_accuracy"] < none["metrics"]["test_accuracy"] - 0.1
     assert evaluate(finished, profile=load_profile("ideal", [*perfect, noise(1)]), repeats=1)["std"] == {

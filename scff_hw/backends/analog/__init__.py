@@ -1,4 +1,11 @@
-"""The analog backend: weights on simulated crossbars of real devices (aihwkit), read and pulsed by the two calls."""
+"""The analog backend: weights on simulated crossbars of real devices (aihwkit), read and pulsed by the two calls.
+
+What follows from a seed, bit for bit: devices (bounds, steps, stuck ones), faults, and the noise of programming and
+drift of programmed weights. What does not: pulses and their noise, noise of writing, noise of reading, decay and
+diffusion. aihwkit 1.2.0 draws those in C++ from generators that it seeds by itself for every tile; its Python interface
+has no way to seed them, and `torch.manual_seed` does not reach them. So learning on devices repeats statistically:
+report several runs. A perfect periphery takes the noise of reading away, and exact devices all of the rest.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +27,7 @@ DEFAULT_PROFILE = "ideal"
 
 @dataclass(frozen=True)
 class AnalogBackend:
-    """Arrays of crossbar tiles, all of one hardware profile.
+    """Arrays of crossbar tiles, all of one hardware profile. Learning on them repeats statistically (see the module).
 
     Attributes:
         profile: devices, periphery, array and how they are driven.

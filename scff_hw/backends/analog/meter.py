@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class PulseMeter:
         self._pulsed = profile.device.model != "exact"
         self._step = grid.granularity() if self._pulsed else 0.0
         self._learning = profile.learning
+        self._one_sided = profile.array.cell == "one-sided-pair"
 
     def count(self, x: Tensor, error: Tensor, rate: float) -> None:
         """Add one update of `[R, inputs]` by `[R, outputs]`."""
@@ -66,16 +68,24 @@ class PulseMeter:
 
         Returns:
             `clipped_updates`: share of the changes asked for that were larger than a whole train of pulses.
-            `weights_at_bounds`: share of weights now within half a step of a bound of their device.
+            `weights_at_bounds`: share of devices now within half a step of a bound of theirs; of a one-sided pair,
+                whose devices rest at the lower one, only the upper counts.
             `pulses`: expected number of pulses on devices.
+            `device_fullness`, `device_fullness_p90`, of one-sided pairs: how much of its range a device has used,
+                0 at its lower and 1 at its upper bound, the mean and the 90th percentile over devices. The difference
+                of a pair, its weight, may be small while both are full and hardly move any more.
         """
         requested, cut, pulses = self.counts.tolist()
         self.counts.zero_()
-        return {
+        found = {
             "clipped_updates": cut / requested if requested else 0.0,
-            "weights_at_bounds": at_bounds(self._grid, self._step / 2) if self._pulsed else 0.0,
+            "weights_at_bounds": at_bounds(self._grid, self._step / 2, self._one_sided) if self._pulsed else 0.0,
             "pulses": pulses,
         }
+        if self._one_sided:
+            used = torch.cat([used for _, _, used in _devices(self._grid)])
+            found |= {"device_fullness": float(used.mean()), "device_fullness_p90": _quantile(used, 0.9)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,9 +107,21 @@ def _sums(values: Tensor) -> Tensor:
     return values.float() @ torch.ones(values.shape[1])
 
 
-def at_bounds(grid: TileGrid, within: float) -> float:
+def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
     """Share of devices whose weight is `within` (on the crossbar) of a bound; both devices of a pair count."""
     at, count = 0, 0
+    for below, above, _ in _devices(grid):
+        near = above <= within if upper_only else (above <= within) | (below <= within)
+        at += int(near.sum())
+        count += near.numel()
+    return at / count if count else 0.0
+
+
+def _devices(grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of every tile's devices, flat: distance from the lower and to the upper bound, and the share of the range used.
+
+    A stuck device, without a range, has used all of it.
+    """
     for tile in grid:
         hidden = tile.get_hidden_parameters()
         for name, upper in hidden.items():
@@ -108,6 +130,11 @@ def at_bounds(grid: TileGrid, within: float) -> float:
             suffix = name.removeprefix("max_bound")
             weight = hidden[f"hidden_weights{suffix}"] if suffix else tile.tile.get_weights()
             lower = hidden[f"min_bound{suffix}"]
-            at += int(((weight >= upper - within) | (weight <= lower + within)).sum())
-            count += weight.numel()
-    return at / count if count else 0.0
+            span = upper - lower
+            used = torch.where(span > 0, (weight - lower) / span.clamp_min(1e-30), 1.0).clamp(0, 1)
+            yield (weight - lower).flatten(), (upper - weight).flatten(), used.flatten()
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """`torch.quantile` refuses more than 2^24 values."""
+    return float(values.kthvalue(max(1, round(share * len(values)))).values)
