@@ -80,6 +80,12 @@ def make_backend(
                 f"The fixed backend has no devices, so it takes no profile of them. Got '{profile.name}'; "
                 "type: --backend analog"
             )
+        for key, found, allowed in (("dtype", dtype, "float32"), ("device", device, "cpu")):
+            if found != allowed:
+                raise UsageError(
+                    f"The fixed backend computes in integers on the cpu, so training.{key} must be {allowed}. "
+                    f"Got '{found}' instead; type: --set training.{key}={allowed}"
+                )
         return FixedBackend(seed=seed)
     hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
     for point in entry_points(group="scff_hw.backends"):

@@ -33,6 +33,13 @@ class SpokenDigits:
             raise UsageError(f"The data set {self.name} has no part '{name}'; it has: train, test.")
         return self.sequences.train if name == "train" else self.sequences.test
 
+    def count(self, name: str) -> int:
+        """Return the number of sequences of a part; see `part`."""
+        if name not in ("train", "test"):
+            return len(self.part(name))
+        test = int(self.sequences.is_test.sum())
+        return test if name == "test" else len(self.sequences) - test
+
     def leave_out(self, speaker: str) -> SpokenDigits:
         """The same recordings with all those of `speaker` as test part; see `Sequences.leave_out`."""
         return replace(self, sequences=self.sequences.leave_out(speaker))

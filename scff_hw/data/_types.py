@@ -51,6 +51,10 @@ class Dataset:
             raise UsageError(f"The data set {self.name} has no part '{name}'; it has: {allowed}.")
         return found
 
+    def count(self, name: str) -> int:
+        """Return the number of samples of a part; see `part`."""
+        return len(self.part(name))
+
 
 @dataclass(frozen=True, eq=False)
 class Recordings:

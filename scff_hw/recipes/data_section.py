@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -29,7 +30,7 @@ class MfccRecipe(Model):
         default=16_000, ge=1000, le=192_000, description="Hz; recordings are resampled to this rate"
     )
     coefficients: int = Field(
-        default=40, ge=2, le=1024, description="computed a frame, at most mels; the first, the loudness, is dropped"
+        default=40, ge=3, le=1024, description="computed a frame, at most mels; the first, the loudness, is dropped"
     )
     window_samples: int = Field(default=400, ge=2, le=65_536, description="samples a frame")
     hop_samples: int = Field(
@@ -54,7 +55,7 @@ class DataRecipe(Model):
         description="subtracted once pixels are divided by 255, or Iris features standardised by the "
         "training split, or MFCC are in dB; one value, or one a channel or coefficient (Appendix F)",
     )
-    std: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(strict=False)] = Field(
+    std: Annotated[tuple[Annotated[float, Field(ge=1e-6, le=10)], ...], Field(strict=False)] = Field(
         default=(1.0,),
         description="divides once the mean is subtracted; one value, or one a channel or coefficient (Appendix F)",
     )
@@ -109,6 +110,8 @@ class DataRecipe(Model):
         if any(length % self.shrink for length in lengths) or (self.shrink > 1 and not lengths):
             allowed = f"a divisor of {lengths[0]}" if lengths else "1"
             refuse("shrink", f"must be {allowed} for {self.name}, got {self.shrink}")
+        if prod(self.input_shape) < 2:
+            refuse("shrink", f"must leave {self.name} more than 1 pixel to standardise over, got {self.shrink}")
         channels = self.input_shape[0]
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):

@@ -141,9 +141,8 @@ def _allowed(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
             return "a finite number" + _bounds(node)
         case "array":
             items = _resolve(node["items"], definitions)
-            if "discriminator" in items:
-                return "a list of layers, at least one"
-            return f"a list of {_plural(_allowed(items, definitions))}"
+            kind = "layers" if "discriminator" in items else _plural(_allowed(items, definitions))
+            return f"a list of {kind}{_lengths(node)}"
         case "object":
             return "a mapping"
     return "text"
@@ -152,6 +151,13 @@ def _allowed(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 def _plural(allowed: str) -> str:
     noun = allowed.split(" ", 1)[1]
     return noun.replace("integer", "integers").replace("number", "numbers")
+
+
+def _lengths(node: Mapping[str, Any]) -> str:
+    least = "at least one" if node.get("minItems") == 1 else ""
+    most = f"at most {node['maxItems']}" if "maxItems" in node else ""
+    found = " and ".join(filter(None, (least, most)))
+    return f", {found}" if found else ""
 
 
 def _bounds(node: Mapping[str, Any]) -> str:

@@ -330,6 +330,9 @@ class Recipe(Model):
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         self._check_layers()
+        if self.training.update_positions is not None and all(layer.kind != "conv2d" for layer in self.layers):
+            positions = self.training.update_positions
+            refuse("training.update_positions", f"must be null without a conv2d layer, got {positions}")
         last = len(self.layers)
         for number in self.readout.layers:
             if not 1 <= number <= last:

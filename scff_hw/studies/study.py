@@ -106,6 +106,13 @@ def request_study(
         raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
     study = STUDIES[name]
     recipe, run = read_source(source, overrides)
+    for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):
+        wanted = getattr(recipe.training, key)
+        if run is None and wanted not in allowed:
+            raise UsageError(
+                f"A study computes in float32 on the cpu, so training.{key} must be {' or '.join(allowed)}. "
+                f"Got '{wanted}' instead; type: --set training.{key}={allowed[0]}"
+            )
     if study.on_devices:
         hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary)
     elif profile is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+import psutil
 from torch import Tensor
 
 from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic, SynapticArray
@@ -42,7 +43,11 @@ def untrained_weights(recipe: Recipe, seed: int) -> Weights:
     """The weights a run of `recipe` with `seed` starts from: `layers.N.weight`, `layers.N.bias`, float32.
 
     In a recurrent layer those of each array, e.g. `layers.N.forwards.inputs.weight`.
+
+    Raises:
+        RecipeError: they need more memory than is free.
     """
+    _check_memory(recipe)
     weights: Weights = {}
     for name, geometry in geometries(recipe).items():
         number = int(name.split(".")[1])
@@ -54,6 +59,19 @@ def untrained_weights(recipe: Recipe, seed: int) -> Weights:
             weight, bias = initial_weights(geometry, layer.init, generator(seed, "init", number))
         weights[f"{name}.weight"], weights[f"{name}.bias"] = weight, bias
     return weights
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """Refuse a network whose weights, the initial ones and an array's, cannot be in memory together, in float32."""
+    sizes = {name: 2 * 4 * prod(geometry.weight_shape) for name, geometry in geometries(recipe).items()}
+    needed, free = sum(sizes.values()), psutil.virtual_memory().available
+    if needed > free:
+        name = max(sizes, key=lambda name: sizes[name])
+        shape = " x ".join(map(str, geometries(recipe)[name].weight_shape))
+        raise RecipeError(
+            f"The weights of the network must fit into the {free / 2**30:.1f} GiB of memory that are free. "
+            f"Got {needed / 2**30:.1f} GiB instead, most of it for {name} ({shape}); choose smaller layers."
+        )
 
 
 def weights_of(network: Network) -> Weights:
@@ -68,7 +86,7 @@ def frozen(recipe: Recipe) -> Recipe:
     """The same network and data for hardware on which nothing will be learned: any backend can hold its arrays."""
     rest = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0}
     layers = tuple(layer.model_copy(update={"learn": layer.learn.model_copy(update=rest)}) for layer in recipe.layers)
-    training = recipe.training.model_copy(update={"dtype": "float32"})
+    training = recipe.training.model_copy(update={"dtype": "float32", "device": "auto"})
     return recipe.model_copy(update={"layers": layers, "training": training})
 
 

@@ -148,7 +148,7 @@ def cached_versions(
     stage: str,
 ) -> Tensor | None:
     """`function` of every version of every sample, `[V, N, ...]`; None where memory is short."""
-    example = function(versions[0](torch.arange(2)))[0]
+    example = function(versions[0](torch.arange(min(2, len(samples)))))[0]
     shape = (len(versions), len(samples), *example.shape)
     dtype = _dtype_that_fits(math.prod(shape), example.device)
     if dtype is None:

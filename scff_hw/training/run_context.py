@@ -30,6 +30,7 @@ from scff_hw.data import (
     load_spoken,
     shrink,
 )
+from scff_hw.errors import DataError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.augmentation_section import AugmentationRecipe
 from scff_hw.recipes.data_section import DataRecipe
@@ -142,21 +143,30 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
     """The data set of a recipe, as small as it says, with its validation samples held out.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: it is missing or damaged, or a part of it holds too few samples.
         UsageError: there is no speaker of that name to leave out.
     """
     data = recipe.data
+    dataset: AnyDataset
     if data.has_sequences:
-        spoken = load_spoken(data_dir, Mfcc(**data.mfcc.model_dump()))
+        dataset = load_spoken(data_dir, Mfcc(**data.mfcc.model_dump()))
         if data.leave_out_speaker is not None:
-            spoken = spoken.leave_out(data.leave_out_speaker)
-        return spoken.hold_out(data.validation_samples, seed) if data.validation_samples else spoken
-    dataset = load(data.name, data_dir)
-    if data.shrink > 1:
-        dataset = shrink(dataset, data.shrink)
-    if data.validation_samples:
-        dataset = hold_out(dataset, data.validation_samples, seed)
-    return dataset
+            dataset = dataset.leave_out(data.leave_out_speaker)
+    else:
+        dataset = load(data.name, data_dir)
+        if data.shrink > 1:
+            dataset = shrink(dataset, data.shrink)
+    held_out = data.validation_samples
+    # a sample is paired with another, so two are the fewest to learn from
+    least = {"train": 2 + held_out, data.learn_split: 2 + held_out * (data.learn_split == "train")}
+    for part, count in (least if held_out else least | {"test": 1}).items():
+        found = dataset.count(part)
+        if found < count:
+            reason = f", with data.validation_samples {held_out} held out" if held_out else ""
+            raise DataError(f"The {part} part of {data.name} must hold at least {count} samples{reason}. Got {found}.")
+    if not held_out:
+        return dataset
+    return dataset.hold_out(held_out, seed) if isinstance(dataset, SpokenDigits) else hold_out(dataset, held_out, seed)
 
 
 def pipeline_of(

@@ -102,7 +102,7 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("{name: mnist}", "{name: mnist, mean: [0, x]}", "f.yaml:4: data.mean must be a list of finite numbers >= -10 and <= 10, got 'x' at place 2"),
         ("{name: mnist}", "{name: mnist, mean: [0, 0]}", "f.yaml:4: data.mean must have 1 value for mnist, got 2"),
         ("{name: mnist}", "{name: cifar10, std: [1, 1]}", "f.yaml:4: data.std must have 1 or 3 values for cifar10, got 2"),
-        ("{name: mnist}", "{name: mnist, std: [0]}", "f.yaml:4: data.std must be a list of finite numbers > 0 and <= 10, got 0 at place 1"),
+        ("{name: mnist}", "{name: mnist, std: [0]}", "f.yaml:4: data.std must be a list of finite numbers >= 1e-06 and <= 10, got 0 at place 1"),
         ("{name: mnist}", "{name: mnist, shrink: 3}", "f.yaml:4: data.shrink must be a divisor of 28 for mnist, got 3"),
         ("{name: mnist}", "{name: iris, shrink: 2}", "f.yaml:4: data.shrink must be 1 for iris, got 2"),
         ("{name: mnist}", "{name: mnist, learn_split: unlabelled}", "f.yaml:4: data.learn_split must be train for mnist, which has no unlabelled split, got 'unlabelled'"),
@@ -111,7 +111,7 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("pairs: made", "pairs: passed", "f.yaml:9: layers.1.pairs must be made at the first layer, got 'passed'"),
         ("      theta_pos", "      momentum: 0.9\n      theta_pos", "f.yaml:13: layers.1.learn.momentum must be 0 with adamw, got 0.9"),
         ("layers: [1]", "layers: [1, 2]", "f.yaml:16: readout.layers must name layers from 1 to 1, got 2"),
-        ("layers: [1]", "layers: [0]", "f.yaml:16: readout.layers must be a list of integers >= 1 and <= 100, got 0 at place 1"),
+        ("layers: [1]", "layers: [0]", "f.yaml:16: readout.layers must be a list of integers >= 1 and <= 100, at least one, got 0 at place 1"),
         ("layers: [1]", "layers: [1, 1]", "f.yaml:16: readout.layers must rise without repeats, got [1, 1]"),
         ("layers: [1]", "layers: [1]\ncontrols: {backprop: {epochs: 2, halve_at_percent: [50, 20]}}", "f.yaml:17: controls.backprop.halve_at_percent must rise without repeats, got [50, 20]"),
     ],
@@ -157,7 +157,7 @@ def test_layers_that_are_not_layers_are_named() -> None:
         "f.yaml:5: layers.1 must be a mapping, got 1",
         "f.yaml:5: layers.2 must be a mapping, got null",
     ]
-    assert "f.yaml:5: layers must be a list of layers, at least one, got []" in message(
+    assert "f.yaml:5: layers must be a list of layers, at least one and at most 100, got []" in message(
         changed(DENSE, "layers:\n", "layers: []\nx:\n")
     )
 

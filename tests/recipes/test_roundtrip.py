@@ -55,7 +55,7 @@ spoken = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {"name": st.just("fsdd")},
             optional={
-                "mfcc": st.fixed_dictionaries({}, optional={"coefficients": st.integers(2, 128)}),
+                "mfcc": st.fixed_dictionaries({}, optional={"coefficients": st.integers(3, 128)}),
                 "leave_out_speaker": lines,
             },
         ),
