@@ -6,7 +6,6 @@ Every message is one sentence that names the place, the value found and what is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class ScffError(Exception):
@@ -67,6 +66,8 @@ LONGEST_NAME = 100
 
 def nearest(name: object, allowed: Iterable[object]) -> str:
     """Return `"; did you mean 'x'?"` for the closest of `allowed` as text, or an empty string."""
+    from difflib import get_close_matches
+
     text = str(name)
     if len(text) > LONGEST_NAME:
         return ""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from scff_hw.backends.float import FloatBackend
@@ -21,6 +20,7 @@ from scff_hw.backends.protocol import (
     SynapticArray,
 )
 from scff_hw.errors import UsageError, nearest
+from scff_hw.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from scff_hw.hardware import Profile
@@ -44,7 +44,7 @@ BUILT_IN = ("analog", "fixed", "float")
 
 def backend_names() -> list[str]:
     """Names of the backends known here, those of installed packages included."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group="scff_hw.backends"))})
+    return sorted({*BUILT_IN, *plugin_names("backend")})
 
 
 def make_backend(
@@ -59,6 +59,7 @@ def make_backend(
     Raises:
         UsageError: no such backend, or it does not know the dtype, the device or profiles.
         MissingPartError: what the backend needs is not installed.
+        PluginError: the package of the backend cannot be imported.
     """
     if name == "float":
         if profile is not None:
@@ -88,8 +89,7 @@ def make_backend(
                 )
         return FixedBackend(seed=seed)
     hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
-    for point in entry_points(group="scff_hw.backends"):
-        if point.name == name:
-            return cast(Backend, point.load()(dtype=dtype, device=device, **hardware))
+    if (loaded := load_plugin("backend", name)) is not None:
+        return cast(Backend, loaded(dtype=dtype, device=device, **hardware))
     known = ", ".join(backend_names())
     raise UsageError(f"The backend must be one of {known}. Got '{name}' instead{nearest(name, backend_names())}.")

@@ -1,5 +1,27 @@
-"""The command line: `scff-hw`, or `python -m scff_hw`. Progress and tables go to standard error."""
+"""The command line: `scff-hw`, or `python -m scff_hw`. Progress and tables go to standard error.
 
-from scff_hw.cli._app import app, main
+The commands are imported inside `main`, where a signal is met from the first import on.
+"""
 
-__all__ = ["app", "main"]
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from scff_hw.cli._boundary import guarded
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (by default the program's arguments) and return its exit code.
+
+    0 good, 1 failed, 2 wrong use. Nothing is raised: every error is one sentence on standard error.
+    """
+
+    def run() -> int:
+        from scff_hw.cli._app import invoke
+
+        return invoke(list(sys.argv[1:] if argv is None else argv))
+
+    return guarded(run)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from scff_hw.cli import _bench, _data, _demo, _doctor, _export, _profiles, _recipes, _study, _train
-from scff_hw.cli._boundary import guarded
 from scff_hw.cli._output import emit
+from scff_hw.errors import UsageError
 
 app = typer.Typer(
     name="scff-hw",
@@ -53,18 +53,33 @@ app.command("bench")(_bench.bench)
 app.command("doctor")(_doctor.doctor)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line on `argv` (by default the program's arguments) and return its exit code.
+@cache
+def command() -> Any:
+    """The root command, whose help texts are shown as they are written: typer would take `[...]` for markup."""
+    root = typer.main.get_command(app)
+    _escape_help(root)
+    return root
 
-    0 good, 1 failed, 2 wrong use. Nothing is raised: every error is one sentence on standard error.
+
+def _escape_help(part: Any) -> None:
+    """Escape the texts of a command, its parameters and the commands below it for rich."""
+    for name in ("help", "short_help", "epilog"):
+        if text := getattr(part, name, None):
+            setattr(part, name, escape(text))
+    for inner in (*getattr(part, "params", ()), *getattr(part, "commands", {}).values()):
+        _escape_help(inner)
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command that `arguments` name, and return its exit code; errors are raised.
+
+    Raises:
+        UsageError: an argument that is not UTF-8 text: every one may have to be written into a file.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _invoke(arguments))
-
-
-def _invoke(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UsageError(f"The arguments must be UTF-8 text. Got {argument!a} instead.")
     # Not command.main(): that would turn Ctrl-C and a closed pipe into its own exits.
-    with command.make_context("scff-hw", arguments) as context:
-        result = command.invoke(context)
+    with command().make_context("scff-hw", arguments) as context:
+        result = command().invoke(context)
     return result if isinstance(result, int) else 0

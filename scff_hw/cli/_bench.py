@@ -16,8 +16,8 @@ from scff_hw.cli._progress import command_progress
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed, kernels or recurrent.")],
     only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
-    repeats: Annotated[int, typer.Option(callback=at_least(1), help="Timed turns of each case.")] = 5,
-    threads: Annotated[int, typer.Option(callback=at_least(1), help="Threads of PyTorch.")] = 2,
+    repeats: Annotated[int, typer.Option(callback=at_least(1, 10_000), help="Timed turns of each case.")] = 5,
+    threads: Annotated[int, typer.Option(callback=at_least(1, 1024), help="Threads of PyTorch.")] = 2,
     json: Json = False,
 ) -> None:
     """Measure speed on this machine, each case against another way of doing the same in the same run.

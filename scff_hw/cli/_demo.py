@@ -11,7 +11,7 @@ import typer
 
 from scff_hw.cli import _demo_exports
 from scff_hw.cli._boundary import resumable
-from scff_hw.cli._options import Json
+from scff_hw.cli._options import Json, file_name
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.cli._train import RUNS, combined, train_seeds, write_report
@@ -39,7 +39,9 @@ ROWS = (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")] = RUNS / "demo",
+    out: Annotated[
+        Path, typer.Option(callback=file_name, help="Folder of the demo; an earlier demo in it is replaced.")
+    ] = RUNS / "demo",
     json: Json = False,
 ) -> None:
     """Train on handwritten digits with three seeds, in float beside both controls, in integers, and on devices.

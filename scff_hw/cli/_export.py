@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scff_hw.cli import _export_crossbar, _export_nir, _export_onnx
-from scff_hw.cli._options import DataDir, Json, at_least
+from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
 
@@ -49,7 +49,9 @@ def c(
         int | None, typer.Option(callback=at_least(1), help="Labelled samples for its readout [default: as --learn].")
     ] = None,
     tests: Annotated[int, typer.Option(callback=at_least(1), help="Test samples it classifies at the end.")] = 1000,
-    out: Annotated[Path | None, typer.Option(help="New or empty folder [default: RUN/c-TARGET].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=file_name, help="New or empty folder [default: RUN/c-TARGET].")
+    ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:

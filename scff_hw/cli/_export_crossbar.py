@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli._options import Json
+from scff_hw.cli._options import Json, file_name
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
 
@@ -17,7 +17,7 @@ def crossbar(
     profile: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Hardware with conductances; see: scff-hw profiles list.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to make; it must not hold anything.")],
+    out: Annotated[Path, typer.Option(callback=file_name, help="Folder to make; it must not hold anything.")],
     profile_set: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from scff_hw.cli._options import DataDir, Json, at_least
+from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say
 
 
 def nir(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
-    out: Annotated[Path, typer.Option(help="File to make; it must not exist.")],
+    out: Annotated[Path, typer.Option(callback=file_name, help="File to make; it must not exist.")],
     samples: Annotated[int, typer.Option(callback=at_least(1), help="Test samples that the file is checked on.")] = 300,
     data_dir: DataDir = None,
     json: Json = False,

@@ -9,14 +9,14 @@ import typer
 from rich import box
 from rich.table import Table
 
-from scff_hw.cli._options import DataDir, Json, at_least
+from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
 
 
 def onnx(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
-    out: Annotated[Path, typer.Option(help="Folder to make; it must not hold anything.")],
+    out: Annotated[Path, typer.Option(callback=file_name, help="Folder to make; it must not hold anything.")],
     samples: Annotated[
         int, typer.Option(callback=at_least(1), help="Test samples that every file is checked on.")
     ] = 200,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
+
+from scff_hw.errors import ScffError
 
 # Where standard error is a file or a pipe, tables keep their shape instead of guessing a terminal's width.
 PLAIN_WIDTH = 110
@@ -15,8 +19,36 @@ PLAIN_WIDTH = 110
 
 def console() -> Console:
     """Return a console on the standard error of this moment."""
-    shown = Console(stderr=True, highlight=False)
-    return shown if shown.is_terminal else Console(stderr=True, highlight=False, width=PLAIN_WIDTH)
+    file = None if sys.stderr is None else cast(IO[str], _Lasting(sys.stderr))
+    shown = Console(file=file, stderr=True, highlight=False)
+    return shown if shown.is_terminal else Console(file=file, stderr=True, highlight=False, width=PLAIN_WIDTH)
+
+
+class _Lasting:
+    """Standard error that its reader may leave, e.g. `2>&1 | head -1`: the rest goes nowhere, and work continues."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._discard()
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def say(text: str, style: str = "") -> None:
@@ -30,11 +62,17 @@ def show(table: Table) -> None:
 
 
 def emit(text: str) -> None:
-    """Print a document to standard output."""
+    """Print a document to standard output.
+
+    Raises:
+        ScffError: standard output is closed.
+    """
+    if sys.stdout is None:
+        raise ScffError("Standard output is closed, so the result could not be printed there.")
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON object, on one line, to standard output."""
-    emit(json.dumps(value, ensure_ascii=False))
+    """Print one JSON object, on one line, to standard output, in ASCII, which every encoding has."""
+    emit(json.dumps(value))

@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from scff_hw.cli._options import Json
+from scff_hw.cli._options import Json, file_name
 from scff_hw.cli._output import emit, emit_json, say, show
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def validate(
 def fit(
     measurements: Annotated[Path, typer.Argument(help="CSV: pulse number, direction (up or down), conductance.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the profile and its plot [default: beside the CSV].")
+        Path | None,
+        typer.Option(callback=file_name, help="Folder of the profile and its plot [default: beside the CSV]."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the profile [default: that of the file].")] = "",
     model: Annotated[str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: the closest.")] = "best",

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scff_hw.cli._boundary import resumable
-from scff_hw.cli._options import DataDir, Json, Overrides, at_least
+from scff_hw.cli._options import MOST_SEEDS, DataDir, Json, Overrides, at_least, file_name
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
 from scff_hw.errors import UsageError
@@ -23,9 +23,7 @@ BACKPROP = "0.1"
 
 def study(
     name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults, bits or controls.")],
-    source: Annotated[
-        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")],
     profile: Annotated[
         str | None,
         typer.Option("--profile", metavar="NAME|FILE", help="Hardware; see: scff-hw profiles list. [ideal]"),
@@ -40,14 +38,14 @@ def study(
         ),
     ] = None,
     overrides: Overrides = None,
-    seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(callback=at_least(1, MOST_SEEDS), help="How many seeds.")] = 3,
     backprop: Annotated[
         str | None,
         typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices. [0.1]"),
     ] = None,
     batches: Annotated[
         int | None,
-        typer.Option(callback=lambda count: count and at_least(1)(count), help="drift: batches of re-learning. [30]"),
+        typer.Option(callback=at_least(1), help="drift: batches of re-learning. [30]"),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.03]")
@@ -56,11 +54,12 @@ def study(
         str | None, typer.Option(metavar="R1,R2,...", help="faults: shares that are broken. ['0 %,1 %,5 %,20 %']")
     ] = None,
     engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
-    jobs: Annotated[
-        int | None, typer.Option(callback=lambda jobs: jobs and at_least(1)(jobs), help="Points at a time. [CPUs]")
-    ] = None,
+    jobs: Annotated[int | None, typer.Option(callback=at_least(1, 1024), help="Points at a time. [CPUs]")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-HARDWARE-TIME]")
+        Path | None,
+        typer.Option(
+            callback=file_name, help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-HARDWARE-TIME]"
+        ),
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -107,7 +106,7 @@ def study(
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += [] if jobs is None else ["--jobs", str(jobs)]
     again = shlex.join([*command, "--engine", engine, "--out", str(out)])
-    with resumable(out, again), command_progress() as progress:
+    with resumable(out, again, (out / "study.json").exists), command_progress() as progress:
         found = run_study(
             request,
             out,

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scff_hw.cli._boundary import resumable
-from scff_hw.cli._options import DataDir, Json, Overrides, ProfileOption, at_least
+from scff_hw.cli._options import (
+    LARGEST_SEED,
+    MOST_SEEDS,
+    DataDir,
+    Json,
+    Overrides,
+    ProfileOption,
+    at_least,
+    file_name,
+)
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.errors import CheckpointError, UsageError
@@ -30,9 +39,15 @@ def train(
     backend: Annotated[str, typer.Option(help="What holds and updates the weights: float, fixed or analog.")] = "float",
     profile: ProfileOption = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(callback=at_least(0), help="Decides initial weights, order, augmentation.")] = 0,
-    seeds: Annotated[int, typer.Option(callback=at_least(1), help="How many seeds, each into OUT/seed-N.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/RECIPE-seedN-TIME].")] = None,
+    seed: Annotated[
+        int, typer.Option(callback=at_least(0, LARGEST_SEED), help="Decides initial weights, order, augmentation.")
+    ] = 0,
+    seeds: Annotated[
+        int, typer.Option(callback=at_least(1, MOST_SEEDS), help="How many seeds, each into OUT/seed-N.")
+    ] = 1,
+    out: Annotated[
+        Path | None, typer.Option(callback=file_name, help="Run folder [default: runs/RECIPE-seedN-TIME].")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     data_dir: DataDir = None,
     json: Json = False,
@@ -53,7 +68,7 @@ def train(
     command += [*_if(seed != 0, "--seed", str(seed)), *_if(seeds > 1, "--seeds", str(seeds))]
     command += _if(data_dir is not None, "--data-dir", str(data_dir))
     again = shlex.join([*command, "--resume", "--out", str(out)])
-    with resumable(out, again), command_progress() as progress:
+    with resumable(out, again, lambda: _can_resume(folders)), command_progress() as progress:
         summaries = train_seeds(
             resolved,
             folders,
@@ -255,6 +270,11 @@ def _recipe_of(folder: Path) -> str | None:
 
 def _status(folder: Path) -> str | None:
     return _details(folder).get("status")
+
+
+def _can_resume(folders: dict[int, Path]) -> bool:
+    begun = [folder for folder in folders.values() if (folder / "run.json").exists()]
+    return bool(begun) and all((folder / "checkpoint.safetensors").exists() for folder in begun)
 
 
 def _details(folder: Path) -> dict[str, Any]:

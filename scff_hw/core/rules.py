@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from typing import ClassVar
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from scff_hw.core.goodness import Errors, Modulation, contrast, modulated
 from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError, nearest
+from scff_hw.plugins import load_plugin, plugin_names, remember_plugin
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,16 @@ _RULES: dict[str, type[Rule]] = {}
 
 
 def register(rule: type[Rule]) -> type[Rule]:
-    """Make a rule known by its name; usable as a decorator. A name can be taken once."""
+    """Make a rule known by its name; usable as a decorator. A name can be taken once.
+
+    Raises:
+        UsageError: not a rule with a name, or another rule has it.
+    """
+    if not (isinstance(rule, type) and issubclass(rule, Rule) and isinstance(getattr(rule, "name", None), str)):
+        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {rule!r} instead.")
     if _RULES.setdefault(rule.name, rule) is not rule:
         raise UsageError(f"Rule '{rule.name}' is already registered, by {_RULES[rule.name].__module__}.")
+    remember_plugin("rule", rule.name, rule.__module__)
     return rule
 
 
@@ -187,19 +194,22 @@ for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
 
 def rule_names() -> list[str]:
     """Names of the rules known here, those of installed packages included."""
-    return sorted({*_RULES, *(point.name for point in entry_points(group="scff_hw.rules"))})
+    return sorted({*_RULES, *plugin_names("rule")})
 
 
 def rule_class(name: str) -> type[Rule]:
     """The rule of that name.
 
     Raises:
-        UsageError: no such rule.
+        UsageError: no such rule, or the entry point of that name gives none.
+        PluginError: the package of the rule cannot be imported.
     """
-    if name not in _RULES:
-        for point in entry_points(group="scff_hw.rules"):
-            if point.name == name:
-                register(point.load())
+    if name not in _RULES and (loaded := load_plugin("rule", name)) is not None:
+        register(loaded)
+        if loaded.name != name:
+            raise UsageError(
+                f"The entry point '{name}' of scff_hw.rules must give a rule of that name. Got '{loaded.name}' instead."
+            )
     if name not in _RULES:
         known = ", ".join(rule_names())
         raise UsageError(f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names())}.")

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from scff_hw.errors import MissingPartError, ScffError, UsageError, nearest
 from scff_hw.files import write_atomic
+from scff_hw.plugins import failed_plugin
 from scff_hw.training.progress import Progress
 
 ENGINES = ("local", "ray")
@@ -125,6 +126,11 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
         what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
         # a plain error with the same exit code: it must cross process borders
         raise (UsageError if error.exit_code == 2 else ScffError)(f"The point ({what}) failed: {error}") from None
+    except Exception as error:
+        # here, as tracebacks do not cross process borders
+        if (plugin := failed_plugin(error)) is None:
+            raise
+        raise ScffError(f"{type(error).__name__}: {error} - raised in {plugin}.") from error
     return index, rows, time.monotonic() - began
 
 
