@@ -88,7 +88,9 @@ def evaluate(
     profile: ProfileOption = None,
     repeats: Annotated[
         int | None,
-        typer.Option(callback=at_least(1), help="With analog devices: how many chips to program; 3 unless given."),
+        typer.Option(
+            callback=at_least(1, 10_000), help="With analog devices: how many chips to program; 3 unless given."
+        ),
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
