@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from scff_hw.errors import MissingPartError, ScffError, UsageError, nearest
 from scff_hw.files import write_atomic
 from scff_hw.plugins import failed_plugin
 from scff_hw.training.progress import Progress
+from scff_hw.workers import unordered
 
 ENGINES = ("local", "ray")
 POINTS = "points"
@@ -135,7 +136,7 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
 
 
 def _on_this_machine(points: Sequence[Point], cache: Path, jobs: int) -> Iterator[tuple[int, list[Row], float]]:
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     if jobs == 1 or len(points) < 2:
         import torch
@@ -144,9 +145,8 @@ def _on_this_machine(points: Sequence[Point], cache: Path, jobs: int) -> Iterato
             yield run_point(index, point, cache, torch.get_num_threads(), False)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="n_jobs")
     calls = (delayed(run_point)(index, point, cache, threads, True) for index, point in enumerate(points))
-    yield from cast(Iterator[tuple[int, list[Row], float]], pool(calls))
+    yield from unordered(calls, jobs)
 
 
 def _on_ray(points: Sequence[Point], cache: Path) -> Iterator[tuple[int, list[Row], float]]:
