@@ -4,11 +4,10 @@
 are held as
 
 - int8 in the file (weights), cast where they are used;
-- float32 in products of weights and activations, in sums that stay below 2^24 and are then exact in any order (a longer
-  sum is split). ONNX's own integer products were not taken: ConvInteger knows no int8 in onnxruntime, and 8-bit
-  products saturate there on some processors;
-- int64 where there are divisions, of numbers made non-negative first, since ONNX rounds quotients towards zero;
-- float64 in rounding shifts: a multiplication by a power of two, then Round, which takes halves to even.
+- float32 everywhere else, below 2^24, where they are exact: see `onnx_exact`. A longer sum is split. ONNX's own integer
+  products were not taken: ConvInteger knows no int8 in onnxruntime, and 8-bit products saturate there on some
+  processors;
+- int32 in logits that can leave 2^24.
 """
 
 from __future__ import annotations
@@ -17,17 +16,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
+from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat
 from scff_hw.backends.fixed.integer import Ints, shift_right
-from scff_hw.backends.fixed.reference import (
-    MEAN_GUARD_BITS,
-    RECIPROCAL_BITS,
-    IntegerLayer,
-    PoolShape,
-)
+from scff_hw.backends.fixed.reference import IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
+from scff_hw.export.onnx_exact import (
+    EXACT,
+    divided,
+    divided_wide,
+    f32,
+    requantised,
+    scaled,
+    split,
+)
 from scff_hw.export.onnx_graph import (
     FEATURES,
     INPUT,
@@ -41,11 +43,34 @@ from scff_hw.export.onnx_graph import (
     reflected,
 )
 from scff_hw.export.onnx_parts import TensorProto, onnx
+from scff_hw.export.onnx_standardise import TOP, standardised
 
-EXACT_SUM = 1 << 24
-"""Sums of integers up to here are exact in float32."""
+I64 = np.int64
 
-I64, F64 = np.int64, np.float64
+CUT_BITS = 8
+"""By which sums that can leave 2^24 are split."""
+
+WHOLE_BITS = 31
+"""Of the largest sum of products and bias, without its sign."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Products of weights and activations, in float32 parts that are exact.
+
+    Attributes:
+        parts: values of the graph, whose sum it is.
+        bounds: of the magnitude of each part, `[channels]` each.
+        shape: of one sample.
+    """
+
+    parts: tuple[str, ...]
+    bounds: tuple[Ints, ...]
+    shape: tuple[int, ...]
+
+    def fits(self, bias: Ints) -> bool:
+        """Whether the sum of all parts and a bias `[channels]` is exact in float32, in any order."""
+        return bool((sum(self.bounds) + np.abs(bias)).max() < EXACT)
 
 
 @dataclass(frozen=True)
@@ -92,90 +117,29 @@ def integer_model(
 
 
 def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, top: int) -> int:
-    """Add the outputs: features, float64 up to `top`, side by side, and logits of them; how many features there are."""
+    """Add the outputs: features, float32 up to `top`, side by side, and logits of them; how many features there are."""
     width = sum(each.size for each in features)
-    names = [cast(graph, each.name, TensorProto.FLOAT) for each in features]
-    read = Value(graph.op("Concat", *names, axis=1), (width,))
+    read = Value(graph.op("Concat", *(each.name for each in features), axis=1), (width,))
     graph.op("Cast", read.name, name=FEATURES, to=TensorProto.INT8)
-    total = product(graph, read, readout.weight, None, top, "readout.weight")
-    biased = graph.op("Add", total.name, graph.constant(readout.bias, F64, "readout.bias"))
-    graph.op("Cast", biased, name=LOGITS, to=TensorProto.INT32)
+    found = product(graph, read, readout.weight, None, top, "readout.weight")
+    kind = TensorProto.FLOAT if found.fits(readout.bias) else TensorProto.INT32
+    parts = list(found.parts) if kind == TensorProto.FLOAT else [cast(graph, each, kind) for each in found.parts]
+    total = graph.constant(readout.bias, np.float32 if kind == TensorProto.FLOAT else np.int32, "readout.bias")
+    for part in parts:
+        total = graph.op("Add", part, total)
+    graph.op("Cast", total, name=LOGITS, to=TensorProto.INT32)
     return width
 
 
 def integer_features(graph: Graph, output: Value, layer: IntegerLayer) -> Value:
-    """The readout's view of a layer's output, float64."""
+    """The readout's view of a layer's output."""
     form = layer.spec.formats
     x = flat(graph, pooled(graph, output, layer.spec.readout_pool))
     return standardised(graph, x, form.feature, form.rounding)
 
 
-def shifted(graph: Graph, x: str, factor: str | NDArray[np.float64], rounding: Rounding) -> str:
-    """`x * factor` rounded, in float64; `factor` is a power of two, or several."""
-    scaled = graph.op("Mul", x, factor)
-    if rounding == "half_even":
-        return graph.op("Round", scaled)
-    return graph.op("Floor", graph.op("Add", scaled, np.array(0.5, F64)))
-
-
-def saturated(graph: Graph, x: str, top: int) -> str:
-    """Float64 integers within the symmetric range."""
-    return graph.op("Clip", x, np.array(-top, F64), np.array(top, F64))
-
-
-def requantised(graph: Graph, x: str, shift: int | NDArray[np.int64], form: QFormat, rounding: Rounding) -> str:
-    """Float64 integers in another format: a rounding shift, of a channel each where there are several, saturated."""
-    factor = np.exp2(-np.asarray(shift, dtype=F64))
-    return saturated(graph, shifted(graph, x, factor, rounding), form.top)
-
-
-def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int) -> str:
-    """`floor((2 x + n) / (2 n))` of int64.
-
-    Args:
-        n: a value of the graph, int64, or constants.
-        largest: bound of `|x / n|`, by which the dividend is kept from being negative.
-    """
-    two, lift = np.array(2, I64), np.array(largest + 1, I64)
-    if isinstance(n, str):
-        twice = graph.op("Mul", n, two)
-        lifted = graph.op("Add", n, graph.op("Mul", twice, lift))
-    else:
-        twice = 2 * np.asarray(n, dtype=I64)
-        lifted = np.asarray(n, dtype=I64) + twice * lift
-    dividend = graph.op("Add", graph.op("Mul", x, two), lifted)
-    return graph.op("Sub", graph.op("Div", dividend, twice), lift)
-
-
-def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> Value:
-    """Step 2 of the specification: float32 integers of 8 bits to float64 integers of `form`."""
-    n = x.size
-    d = n * max(n - 1, 1)
-    values = cast(graph, x.name, TensorProto.INT64)
-    axes = np.array(x.axes, dtype=I64)
-    s1 = graph.op("ReduceSum", values, axes, keepdims=1)
-    s2 = graph.op("ReduceSum", graph.op("Mul", values, values), axes, keepdims=1)
-    v = graph.op("Sub", graph.op("Mul", s2, np.array(n, I64)), graph.op("Mul", s1, s1))
-    bits = _bit_length(graph, v, x)
-    e = graph.op("Div", graph.op("Sub", np.array(RECIPROCAL_BITS + d.bit_length(), I64), bits), np.array(2, I64))
-    exponents = np.arange((RECIPROCAL_BITS + d.bit_length()) // 2 + 1)
-    # V is 0 where 4^e would not fit
-    fours = graph.op("Gather", (1 << np.minimum(2 * exponents, 62)).astype(I64), e)
-    q = graph.op("Div", graph.op("Mul", v, fours), np.array(d, I64))
-    root = graph.op("Max", _isqrt(graph, q), np.array(1, I64))
-    r = graph.op("Div", np.array(1 << RECIPROCAL_BITS, I64), root)
-    varied = cast(graph, graph.op("Greater", v, np.array(0, I64)), TensorProto.INT64)
-    one = np.array(1 << MEAN_GUARD_BITS, I64)
-    mean = divided(graph, graph.op("Mul", s1, one), n, 1 << (MEAN_GUARD_BITS + 7))
-    centred = graph.op("Sub", graph.op("Mul", values, one), mean)
-    products = cast(graph, graph.op("Mul", centred, graph.op("Mul", r, varied)), TensorProto.DOUBLE)
-    shifts = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - exponents
-    factor = graph.op("Gather", np.exp2(-shifts.astype(F64)), e)
-    return Value(saturated(graph, shifted(graph, products, factor, rounding), form.top), x.shape)
-
-
-def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, name: str) -> Value:
-    """`W x` in float64: of float32 integers up to `top`, by as many float32 products as keep their sums exact.
+def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, name: str) -> Sums:
+    """`W x` of whole numbers up to `top`, by as many float32 products as keep their sums exact.
 
     Args:
         weight: `[C, fan_in]`; rows of a convolution are `[channels, kernel, kernel]`.
@@ -183,30 +147,72 @@ def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, 
     channels = x.shape[0] if kernel is not None else weight.shape[1]
     by_channel = weight.reshape(len(weight), channels, -1)
     sums = np.abs(by_channel).sum(axis=2) * top
-    parts, start = [], 0
+    ends = []
+    start = 0
     while start < channels:
         reach = np.cumsum(sums[:, start:], axis=1).max(axis=0)
-        stop = start + max(int((reach < EXACT_SUM).sum()), 1)
-        parts.append((start, stop))
+        stop = start + max(int((reach < EXACT).sum()), 1)
+        ends.append((start, stop))
         start = stop
-    found = ""
-    for start, stop in parts:
+    parts = []
+    for start, stop in ends:
         part = by_channel[:, start:stop]
         held = graph.constant(
             part.reshape(len(part), -1) if kernel is None else part.reshape(len(part), -1, kernel, kernel),
             np.int8,
-            name if len(parts) == 1 else f"{name}.{start}",
+            name if len(ends) == 1 else f"{name}.{start}",
         )
         unit = cast(graph, held, TensorProto.FLOAT)
         values = x.name
-        if len(parts) > 1:
-            ends = (np.array([each], dtype=I64) for each in (start, stop, 1))
-            values = graph.op("Slice", values, *ends)
-        u = graph.op("Gemm", values, unit, transB=1) if kernel is None else graph.op("Conv", values, unit)
-        u = cast(graph, u, TensorProto.DOUBLE)
-        found = graph.op("Add", found, u) if found else u
+        if len(ends) > 1:
+            bounds = (np.array([each], dtype=I64) for each in (start, stop, 1))
+            values = graph.op("Slice", values, *bounds)
+        parts.append(graph.op("Gemm", values, unit, transB=1) if kernel is None else graph.op("Conv", values, unit))
     sides = () if kernel is None else (side - kernel + 1 for side in x.shape[1:])
-    return Value(found, (len(weight), *sides))
+    return Sums(tuple(parts), tuple(sums[:, a:b].sum(axis=1) for a, b in ends), (len(weight), *sides))
+
+
+def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: str) -> str:
+    """The sum of products and bias at the scale of pre-activations: a rounding shift, saturated.
+
+    Args:
+        bias: `[channels]`, whole numbers at the products' scale, or None.
+        name: of the bias.
+    """
+    shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+    added = np.zeros(u.shape[0], I64) if bias is None else bias
+    if u.fits(added):
+        total, *more = [*u.parts, *([] if bias is None else [_constant(graph, added, u.shape, name)])]
+        for part in more:
+            total = graph.op("Add", total, part)
+    else:
+        total = _cut(graph, u, added, shift, name)
+    return requantised(graph, total, per_channel(shift, u.shape), form.pre_activation, form.rounding)
+
+
+def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
+    """What a sum beyond 2^24 can be replaced by before it is shifted, rounded and saturated, in float32.
+
+    Where the shift is larger than 8 bits, only whether the last 8 are 0 can matter; where it is not, a sum beyond 2^24
+    saturates whatever its last bits.
+    """
+    assert (sum(u.bounds) + np.abs(bias)).max() < 1 << WHOLE_BITS, "a sum has more than 32 bits"
+    high = _constant(graph, bias >> CUT_BITS, u.shape, f"{name}.high")
+    low = _constant(graph, bias & (1 << CUT_BITS) - 1, u.shape, f"{name}.low")
+    for part in u.parts:
+        upper, lower = split(graph, part, CUT_BITS)
+        high, low = graph.op("Add", upper, high), graph.op("Add", lower, low)
+    carried, rest = split(graph, low, CUT_BITS)
+    far = np.broadcast_to(shift > CUT_BITS, u.shape[:1])
+    most = per_channel(f32(np.where(far, 1, (1 << CUT_BITS) - 1)), u.shape)
+    worth = per_channel(f32(np.where(far, 1 << CUT_BITS - 1, 1)), u.shape)
+    upper = graph.op("Mul", graph.op("Add", high, carried), f32(1 << CUT_BITS))
+    return graph.op("Add", upper, graph.op("Mul", graph.op("Min", rest, most), worth))
+
+
+def _constant(graph: Graph, values: Ints, shape: Sequence[int], name: str) -> str:
+    """Whole numbers `[channels]`, float32, that broadcast over samples of that shape."""
+    return graph.constant(per_channel(values, shape), np.float32, name)
 
 
 def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
@@ -221,61 +227,45 @@ def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
     maps = graph.op("Reshape", x.name, np.array([-1, 1, *x.shape[1:]], dtype=I64))
     ones = np.ones((1, 1, shape.size, shape.size), np.float32)
     sums = graph.op("Conv", maps, ones, strides=[shape.stride] * 2, pads=windows.pads)
-    means = divided(graph, cast(graph, sums, TensorProto.INT64), windows.counts, 1 << 7)
-    back = graph.op("Reshape", means, np.array([-1, *windows.shape], dtype=I64))
-    return Value(cast(graph, back, TensorProto.FLOAT), windows.shape)
+    means = divided(graph, sums, windows.counts, (TOP + 1) * shape.size**2)
+    return Value(graph.op("Reshape", means, np.array([-1, *windows.shape], dtype=I64)), windows.shape)
 
 
 def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
-    """Step 1: data on the grid of `form`, float32 integers."""
-    scaled = graph.op("Round", graph.op("Mul", x.name, np.array(2.0**form.one, np.float32)))
-    return Value(graph.op("Clip", scaled, np.array(-form.top, np.float32), np.array(form.top, np.float32)), x.shape)
+    """Step 1: data on the grid of `form`."""
+    return Value(scaled(graph, x.name, f32(2.0**form.one), form, "half_even"), x.shape)
 
 
 def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
-    """Steps 2, 3, 4 and 9 of one layer: float32 integers to float32 integers."""
+    """Steps 2, 3, 4 and 9 of one layer."""
     spec, form = layer.spec, layer.spec.formats
     if spec.kernel is None:
         x = flat(graph, x)
     read = standardised(graph, reflected(graph, x, spec.padding), form.standardised, form.rounding)
-    read = Value(cast(graph, read.name, TensorProto.FLOAT), read.shape)
     u = product(graph, read, layer.weight, spec.kernel, form.standardised.top, f"{name}.weight")
-    v = pre_activations(graph, u, layer.bias, form, name)
-    z = graph.op("Mul", v, np.array(2, F64)) if spec.makes_pairs else v
+    z, top = pre_activations(graph, u, layer.bias, form, name), form.pre_activation.top
+    if spec.makes_pairs:
+        z, top = graph.op("Mul", z, f32(2)), 2 * top
     if spec.transmit == "triangle":
-        total = graph.op("ReduceSum", z, np.array([1], dtype=I64), keepdims=1)
-        mean = divided(graph, cast(graph, total, TensorProto.INT64), u.shape[0], 2 * form.pre_activation.top)
-        z = graph.op("Sub", z, cast(graph, mean, TensorProto.DOUBLE))
+        z = graph.op("Sub", z, _mean_of_channels(graph, z, u.shape[0], top))
     shift = form.pre_activation.one - form.transmitted.one
-    y = requantised(graph, graph.op("Max", z, np.array(0, F64)), shift, form.transmitted, form.rounding)
-    return pooled(graph, Value(cast(graph, y, TensorProto.FLOAT), u.shape), spec.pool)
+    y = requantised(graph, graph.op("Relu", z), shift, form.transmitted, form.rounding)
+    return pooled(graph, Value(y, u.shape), spec.pool)
 
 
-def pre_activations(graph: Graph, u: Value, bias: Ints, form: LayerFormats, name: str) -> str:
-    """Step 3's pre-activations of one sample each, bias included, in float64."""
-    held = per_channel(shift_right(bias, BIAS_GUARD_BITS, form.rounding), u.shape)
-    total = graph.op("Add", u.name, graph.constant(held, F64, f"{name}.bias"))
-    shifts = per_channel(np.asarray(form.accumulator.fracs) - form.pre_activation.one, u.shape)
-    return requantised(graph, total, shifts, form.pre_activation, form.rounding)
+def pre_activations(graph: Graph, u: Sums, bias: Ints, form: LayerFormats, name: str) -> str:
+    """Step 3's pre-activations of one sample each, bias included."""
+    return summed(graph, u, shift_right(bias, BIAS_GUARD_BITS, form.rounding), form, f"{name}.bias")
 
 
-def _bit_length(graph: Graph, v: str, x: Value) -> str:
-    """Bits of int64 `[N, 1, ...] >= 0`: how many powers of two are not above it."""
-    column = graph.op("Reshape", v, np.array([-1, 1], dtype=I64))
-    powers = 1 << np.arange(48, dtype=I64)
-    reached = graph.op("Not", graph.op("Less", column, powers))
-    count = graph.op("ReduceSum", cast(graph, reached, TensorProto.INT64), np.array([1], dtype=I64), keepdims=1)
-    return graph.op("Reshape", count, np.array([-1, *(1,) * len(x.shape)], dtype=I64))
-
-
-def _isqrt(graph: Graph, q: str) -> str:
-    """Integer square root of int64 below 2^53, correct however a runtime rounds its square root."""
-    root = cast(graph, graph.op("Sqrt", cast(graph, q, TensorProto.DOUBLE)), TensorProto.INT64)
-    above = graph.op("Greater", graph.op("Mul", root, root), q)
-    root = graph.op("Sub", root, cast(graph, above, TensorProto.INT64))
-    following = graph.op("Add", root, np.array(1, I64))
-    above = graph.op("Greater", graph.op("Mul", following, following), q)
-    return graph.op("Sub", following, cast(graph, above, TensorProto.INT64))
+def _mean_of_channels(graph: Graph, z: str, channels: int, top: int) -> str:
+    """The rounded mean over channels of whole numbers up to `top`."""
+    axis = np.array([1], dtype=I64)
+    if (top + 1) * channels < EXACT:
+        return divided(graph, graph.op("ReduceSum", z, axis, keepdims=1), channels, (top + 1) * channels)
+    high, low = (graph.op("ReduceSum", each, axis, keepdims=1) for each in split(graph, z, CUT_BITS))
+    largest = ((top >> CUT_BITS) + 1) * channels, ((1 << CUT_BITS) - 1) * channels, channels
+    return divided_wide(graph, high, low, CUT_BITS, channels, largest)
 
 
 def cast(graph: Graph, x: str, kind: int) -> str:

@@ -10,23 +10,25 @@ import numpy as np
 from scff_hw.backends.fixed.formats import LayerFormats
 from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
 from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer
+from scff_hw.export.onnx_exact import divided_wide, f32, requantised
 from scff_hw.export.onnx_graph import FEATURES, LOGITS, Graph, Value
 from scff_hw.export.onnx_integer import (
-    F64,
     IntegerReadout,
     cast,
-    divided,
     integer_features,
     integer_layer,
     on_grid,
     pre_activations,
     product,
     read_out,
-    requantised,
-    standardised,
+    summed,
 )
 from scff_hw.export.onnx_parts import TensorProto, onnx
 from scff_hw.export.onnx_sequences import direction_name, tensor
+from scff_hw.export.onnx_standardise import standardised
+
+MOST_STEPS = 1 << 16
+"""Of a sequence, as the specification has it."""
 
 
 @dataclass(frozen=True)
@@ -66,41 +68,38 @@ class IntegerSequences:
     def frames(self, graph: Graph, x: str) -> str:
         form = self.first.directions[0].inputs.spec.formats
         raw = on_grid(graph, Value(x, (self.features_in,)), form.input)
-        return cast(graph, standardised(graph, raw, form.standardised, form.rounding).name, TensorProto.FLOAT)
+        return standardised(graph, raw, form.standardised, form.rounding).name
 
     def driven(self, graph: Graph, frames: str, direction: int) -> str:
         part, name = self._direction(direction)
         form, weight = part.inputs.spec.formats, part.inputs.weight
         read = Value(frames, (self.features_in,))
         u = product(graph, read, weight, None, form.standardised.top, f"{name}.inputs.weight")
-        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
-        v = requantised(graph, u.name, shift, form.pre_activation, form.rounding)
-        bias = graph.constant(part.drive_of_bias, F64, f"{name}.inputs.bias")
-        return cast(graph, graph.op("Add", graph.op("Mul", v, np.array(2, F64)), bias), TensorProto.FLOAT)
+        v = summed(graph, u, None, form, "")
+        bias = graph.constant(part.drive_of_bias, np.float32, f"{name}.inputs.bias")
+        return graph.op("Add", graph.op("Mul", v, f32(2)), bias)
 
     def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
         part, name = self._direction(direction)
         form, weight = self._form, part.hidden.weight
         u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
         v = pre_activations(graph, u, part.hidden.bias, form, f"{name}.hidden")
-        z = graph.op("Add", cast(graph, driven, TensorProto.DOUBLE), v)
+        z = graph.op("Relu", graph.op("Add", driven, v))
         shift = form.pre_activation.one - form.output.one
-        y = requantised(graph, graph.op("Max", z, np.array(0, F64)), shift, form.output, form.rounding)
-        found = Value(cast(graph, y, TensorProto.FLOAT), (self.units,))
-        return cast(graph, standardised(graph, found, form.standardised, form.rounding).name, TensorProto.FLOAT)
+        y = Value(requantised(graph, z, shift, form.output, form.rounding), (self.units,))
+        return standardised(graph, y, form.standardised, form.rounding).name
 
     def read_out(
         self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
     ) -> list[onnx.ValueInfoProto]:
         form = self._form
         shift = form.standardised.one - form.transmitted.one
-        states = [self._passed_on(graph, cast(graph, each, TensorProto.DOUBLE), shift) for each in final]
+        states = [self._passed_on(graph, each, shift) for each in final]
         if total:
-            counts = graph.op("Unsqueeze", steps, np.array([1], np.int64))
-            largest = form.standardised.top << MEAN_GUARD_BITS
+            counts = graph.op("Unsqueeze", cast(graph, steps, TensorProto.FLOAT), np.array([1], np.int64))
+            largest = form.standardised.top * MOST_STEPS, 0, MOST_STEPS
             for each in total:
-                guarded = graph.op("Mul", cast(graph, each, TensorProto.INT64), np.array(1 << MEAN_GUARD_BITS))
-                mean = cast(graph, divided(graph, guarded, counts, largest), TensorProto.DOUBLE)
+                mean = divided_wide(graph, each, None, MEAN_GUARD_BITS, counts, largest)
                 states.append(self._passed_on(graph, mean, shift + MEAN_GUARD_BITS))
         passed, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
         features = []
@@ -108,7 +107,7 @@ class IntegerSequences:
             # states are standardised already, in each direction
             shift = form.transmitted.one - form.feature.one
             features.append(Value(requantised(graph, passed, shift, form.feature, form.rounding), shape))
-        value = Value(cast(graph, passed, TensorProto.FLOAT), shape)
+        value = Value(passed, shape)
         for index, layer in enumerate(self.behind[: max(self.layers)], start=1):
             value = integer_layer(graph, value, layer, f"layers.{index + 1}")
             if index in self.layers:

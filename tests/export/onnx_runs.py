@@ -161,3 +161,19 @@ def every_initialiser(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
             if attribute.HasField("g"):
                 found |= every_initialiser(attribute.g)
     return found
+
+
+def computed_kinds(model: onnx.ModelProto) -> dict[str, set[int]]:
+    """By operator, the element types of what its nodes compute, in the bodies of nodes too."""
+    found: dict[str, set[int]] = {}
+
+    def visit(graph: onnx.GraphProto) -> None:
+        kinds = {each.name: each.type.tensor_type.elem_type for each in (*graph.value_info, *graph.output)}
+        for node in graph.node:
+            found.setdefault(node.op_type, set()).update(kinds[name] for name in node.output)
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    visit(attribute.g)
+
+    visit(onnx.shape_inference.infer_shapes(model, strict_mode=True).graph)
+    return found

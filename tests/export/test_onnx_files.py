@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from scff_hw.errors import ExportError
 from scff_hw.export import onnx_check, onnx_export
@@ -22,7 +22,7 @@ from scff_hw.export.onnx_reference import integer_answers, integer_readout, inte
 from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
 from scff_hw.training import run_context
 
-from .onnx_runs import CONV, DENSE, FLOOR, tiny_run
+from .onnx_runs import CONV, DENSE, FLOOR, computed_kinds, tiny_run
 
 ALL = {"float.onnx", "integer.onnx", "qdq.onnx", "qonnx.onnx", "qoperator.onnx"}
 SAMPLES = 120
@@ -137,6 +137,17 @@ def test_integer_graphs_equal_the_reference(layers: str, sets: tuple[str, ...], 
     own = found.fixed.network.features(torch.from_numpy(x), found.layers).double()
     own = own @ found.weight.double().T + found.bias.double()
     np.testing.assert_array_equal(own.numpy() * 2.0**readout.frac, logits)
+
+
+@pytest.mark.parametrize("fixture", ["fixed_dense", "fixed_conv"])
+def test_integer_graphs_need_no_more_than_float32(fixture: str, request: pytest.FixtureRequest) -> None:
+    """Runtimes narrow 64 bits to 32, multiply int32 in float32, and differ in Round's halves and in Less."""
+    planned, _ = plan(finished_run(request.getfixturevalue(fixture)))
+    kinds = computed_kinds(planned["integer.onnx"].model)
+    narrow = {TensorProto.FLOAT, TensorProto.BOOL}
+    assert kinds.pop("Cast") == {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32}
+    assert set().union(*kinds.values()) == narrow
+    assert not {"Round", "Less"} & set(kinds)
 
 
 def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path) -> None:

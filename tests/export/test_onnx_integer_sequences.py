@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
 from scff_hw.backends.fixed.recurrent_reference import StreamingRecurrent
@@ -27,7 +27,7 @@ from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, stepwise_re
 from scff_hw.export.onnx_run import FinishedRun, finished_run
 from scff_hw.export.recurrent_integers import integer_recurrent
 
-from .onnx_runs import BEHIND, every_initialiser, noise, recordings, sequence_answers, spoken_run
+from .onnx_runs import BEHIND, computed_kinds, every_initialiser, noise, recordings, sequence_answers, spoken_run
 
 NETWORKS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "one": ([], {"directions": 1}),
@@ -154,6 +154,17 @@ def test_a_step_hands_on_what_the_streaming_reference_holds(name: str, exported:
             streaming.hear(frame)
             features, _ = reader(x[:, :heard], np.array([heard], dtype=np.int64))
             np.testing.assert_array_equal(features[0], layer.features(streaming.passed_on()))
+
+
+def test_integers_need_no_more_than_float32(exported: Exported) -> None:
+    """But for numbers of frames, which are int64 where they are counted."""
+    for _, folder, _ in exported.values():
+        for path in integer_files(folder):
+            kinds = computed_kinds(onnx.load(str(path)))
+            assert TensorProto.DOUBLE not in set().union(*kinds.values())
+            for operator in ("Mul", "Sub", "Div", "MatMul", "Gemm"):
+                assert kinds[operator] == {TensorProto.FLOAT}
+            assert "Round" not in kinds
 
 
 def test_the_model_card_says_what_integers_stand_for(exported: Exported) -> None:

@@ -11,14 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scff_hw.backends.fixed import reference
-from scff_hw.backends.fixed.formats import QFormat, Rounding
-from scff_hw.backends.fixed.integer import divide, shift_right
+from scff_hw.backends.fixed.formats import LayerFormats, QFormat, Rounding
+from scff_hw.backends.fixed.integer import divide
 from scff_hw.core.functional import Pool
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_integer
+from scff_hw.export import onnx_exact, onnx_integer, onnx_standardise
 from scff_hw.export.onnx_graph import Graph, Value
 from scff_hw.export.onnx_parts import TensorProto, helper
 from scff_hw.export.onnx_readers import checked_model, readers
+
+
+def formats(shift: int, rounding: Rounding) -> LayerFormats:
+    """Formats whose accumulators have `shift` fraction bits more than their pre-activations."""
+    whole, narrow = QFormat(8, 0), QFormat(16, 0)
+    return LayerFormats(whole, whole, QFormat(8, shift), None, 32, narrow, whole, whole, narrow, whole, rounding)
+
 
 ROUNDINGS: tuple[Rounding, ...] = ("half_even", "half_up")
 
@@ -59,7 +66,7 @@ def samples(n: int) -> np.ndarray:
 @pytest.mark.parametrize("form", [QFormat(8, 4), QFormat(4, 0), QFormat(8, 9)])
 def test_standardisation(n: int, form: QFormat, rounding: Rounding, tmp_path: Path) -> None:
     x = samples(n)
-    found = computed(lambda graph, value: onnx_integer.standardised(graph, value, form, rounding), x, tmp_path)
+    found = computed(lambda graph, value: onnx_standardise.standardised(graph, value, form, rounding), x, tmp_path)
     np.testing.assert_array_equal(found, reference.standardise(x, form, rounding))
 
 
@@ -71,36 +78,82 @@ def test_rounding_shifts(
     x = np.array([values])
 
     def build(graph: Graph, value: Value) -> Value:
-        wide = graph.op("Cast", value.name, to=TensorProto.DOUBLE)
-        return Value(onnx_integer.shifted(graph, wide, np.array(2.0**-shift), rounding), value.shape)
+        return Value(onnx_exact.requantised(graph, value.name, shift, QFormat(16, 0), rounding), value.shape)
 
     found = computed(build, x, tmp_path_factory.getbasetemp())
-    np.testing.assert_array_equal(found, shift_right(x, shift, rounding))
+    np.testing.assert_array_equal(found, reference.requantise(x, shift, 16, rounding))
 
 
-@given(n=st.integers(1, 4000), values=st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=20))
+@given(n=st.integers(1, 4000), values=st.lists(st.integers(5000 - 2**24, 2**24 - 5000), min_size=1, max_size=20))
 def test_divisions(n: int, values: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     x = np.array([values])
 
     def build(graph: Graph, value: Value) -> Value:
-        wide = graph.op("Cast", value.name, to=TensorProto.INT64)
-        return Value(onnx_integer.divided(graph, wide, n, 1 << 24), value.shape)
+        return Value(onnx_exact.divided(graph, value.name, n, onnx_exact.EXACT - 1), value.shape)
 
     np.testing.assert_array_equal(computed(build, x, tmp_path_factory.getbasetemp()), divide(x, n))
 
 
+@given(
+    n=st.integers(1, 2**16),
+    values=st.lists(st.tuples(st.integers(-127, 127), st.integers(0, 2**16)), min_size=1, max_size=20),
+)
+def test_divisions_of_what_float32_does_not_hold(
+    n: int, values: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    x = np.array([[each * n + rest % n * (1 if each >= 0 else -1) for each, rest in values]])
+
+    def build(graph: Graph, value: Value) -> Value:
+        bounds = int(np.abs(x).max()), 0, n
+        return Value(onnx_exact.divided_wide(graph, value.name, None, 6, n, bounds), value.shape)
+
+    np.testing.assert_array_equal(computed(build, x, tmp_path_factory.getbasetemp()), divide(x << 6, n))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("shift", [0, 7, 8, 9, 15])
 @pytest.mark.parametrize("kernel", [None, 3])
-def test_products_too_long_for_float32_are_split(kernel: int | None, tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
+def test_products_too_long_for_float32_are_split(
+    kernel: int | None, shift: int, rounding: Rounding, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(shift)
     shape = (5000,) if kernel is None else (400, 4, 4)
     fan_in = 5000 if kernel is None else 400 * 9
     x = draw.integers(100, 128, (3, *shape))
     weight = draw.integers(100, 128, (4, fan_in))
-    found = computed(lambda graph, value: onnx_integer.product(graph, value, weight, kernel, 127, "w"), x, tmp_path)
-    expected = reference.fields(x, kernel) @ weight.T
-    assert expected.max() > onnx_integer.EXACT_SUM and (expected % 2).any()
+    # the later rows have small sums, odd and on halves
+    weight[1:] *= np.where(np.arange(fan_in) % 2, 1, -1)
+    bias = np.array([1, -(1 << 22), 3 << 14, 1 << shift])
+    form = formats(shift, rounding)
+
+    def build(graph: Graph, value: Value) -> Value:
+        u = onnx_integer.product(graph, value, weight, kernel, 127, "w")
+        assert not u.fits(bias)
+        return Value(onnx_integer.summed(graph, u, bias, form, "b"), u.shape)
+
+    found = computed(build, x, tmp_path)
+    exact = reference.fields(x, kernel) @ weight.T + bias
+    assert exact.max() > onnx_exact.EXACT and (exact % 2).any()
+    expected = reference.requantise(exact, shift, 16, rounding)
     expected = expected[:, 0] if kernel is None else expected.transpose(0, 2, 1).reshape(found.shape)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("width", [300, 2000])
+def test_logits_beyond_float32_are_exact(width: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(width)
+    x = draw.integers(100, 128, (4, width))
+    weight, bias = draw.integers(100, 128, (3, width)), draw.integers(-1000, 1000, 3)
+    graph = Graph()
+    readout = onnx_integer.IntegerReadout(weight, bias, 0)
+    onnx_integer.read_out(graph, [Value("x", (width,))], readout, 127)
+    outputs = {"features": (width, TensorProto.INT8), "logits": (3, TensorProto.INT32)}
+    path = tmp_path / "logits.onnx"
+    path.write_bytes(graph.model("logits", (width,), outputs, {}, "").SerializeToString())
+    expected = reference.logits(x, weight, bias)
+    assert (expected.max() > onnx_exact.EXACT) == (width == 2000)
+    for read in readers(path, checked_model(path)).values():
+        np.testing.assert_array_equal(read(x.astype(np.float32))[1], expected)
 
 
 POOLS = [
