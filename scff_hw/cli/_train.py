@@ -56,6 +56,8 @@ def train(
     from scff_hw.recipes import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
+    if ignored := [text for text in overrides or [] if text.strip().startswith("fixed_point") and backend != "fixed"]:
+        say(f"Warning: --set {ignored[0]} changes nothing: fixed_point is for --backend fixed alone.", style="yellow")
     hardware = _hardware(profile)
     numbers = list(range(seed, seed + seeds))
     if out is None:

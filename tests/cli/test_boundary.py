@@ -148,6 +148,13 @@ def test_names_and_numbers_are_checked_first(cli: Any, tmp_path: Path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
+def test_formats_that_the_backend_leaves_aside_are_said(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = cli("train", "iris-mlp", "--set", "fixed_point.weight_bits=4", "--out", "file")
+    sentence = "Warning: --set fixed_point.weight_bits=4 changes nothing: fixed_point is for --backend fixed alone."
+    assert (result.code, result.err.splitlines()[0]) == (2, sentence)
+
+
 @pytest.mark.parametrize(
     ("allocate", "sentence"),
     [
