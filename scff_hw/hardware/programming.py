@@ -12,6 +12,10 @@ is made of: one device against a fixed reference, the difference of two devices,
 3. is off by the noise of `device.programming`, or where that is not given by one `device.response.write_noise`, but
    stays within its own bounds, and within `device.g_min` and `g_max`;
 4. drifts by `device.drift`, unless it is stuck. A fixed reference does not drift.
+
+With `periphery.wire_resistance` a weight is what its input's voltage drives through the wires of the whole tile: the
+current of the positive column less that of the negative one beside it, or of the column of fixed references beside a
+single device, by nodal analysis (`scff_hw.hardware.wires`).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +32,7 @@ from scff_hw.hardware.available import require_aihwkit
 from scff_hw.hardware.conductances import ROUNDING, conductances
 from scff_hw.hardware.schema import Profile
 from scff_hw.hardware.simulator import io_parameters, rpu_config
+from scff_hw.hardware.wires import with_wires
 
 PARTS = {"single": (1.0,), "one-sided-pair": (1.0, -1.0), "random-pair": (0.5, 0.5)}
 """What the devices of a cell add to its weight; of a one-sided pair the positive device comes first."""
@@ -49,7 +55,8 @@ def inference_config(profile: Profile, seed: int = 0) -> Any:
     from aihwkit.simulator.parameters.mapping import MappingParameter
 
     return InferenceRPUConfig(
-        forward=io_parameters(profile.periphery, profile.device),
+        # wires are solved when devices are programmed and drift
+        forward=io_parameters(profile.periphery.model_copy(update={"wire_resistance": 0.0}), profile.device),
         drift_compensation=GlobalDriftCompensation(),
         mapping=MappingParameter(digital_bias=True, weight_scaling_omega=1.0, max_input_size=0, max_output_size=0),
     )
@@ -78,10 +85,20 @@ class ProgrammedDevices:
         lower, upper: `[D, outputs, inputs]`, w; each device's bounds, equal where it is stuck.
         clipped: number of weights beyond a bound of their devices at the last programming; stuck devices do not count.
         noise_model: for an aihwkit inference tile, which then programs and drifts these devices.
+
+    Raises:
+        UsageError: wires of a cell whose weight is no difference of two columns.
     """
 
     def __init__(self, profile: Profile, outputs: int, inputs: int, seed: int) -> None:
         """`seed` decides the devices: those that a learning tile of the same seed has."""
+        self._ohm = 0.0 if profile.periphery.perfect else profile.periphery.wire_resistance
+        if self._ohm and profile.array.cell == "random-pair":
+            raise UsageError(
+                f"The array.cell of a profile with periphery.wire_resistance must be single or one-sided-pair. Got "
+                f"'random-pair' in '{profile.name}' instead, which of whose columns are wired how is not known; write "
+                "periphery.wire_resistance: 0 ohm to leave wires out."
+            )
         self._device = profile.device
         self._conductances = conductances(profile)
         self._parts = torch.tensor(PARTS[profile.array.cell]).view(-1, 1, 1)
@@ -143,6 +160,13 @@ class ProgrammedDevices:
 
     def _weight(self) -> Tensor:
         held = self._conductances
+        if self._ohm:
+            outputs, inputs = self._now.shape[1:]
+            columns = np.full((inputs, outputs, 2), held.zero)  # of every output the positive one, then the negative
+            for part, siemens in enumerate(self.conductances.double().numpy()):
+                columns[:, :, part] = siemens.T
+            through = with_wires(columns.reshape(inputs, -1), self._ohm).reshape(columns.shape)
+            return torch.from_numpy((through[:, :, 0] - through[:, :, 1]).T / held.per_weight).float().contiguous()
         return (self._parts * (self._now - held.zero * 1e6)).sum(dim=0) / (held.per_weight * 1e6)
 
 

@@ -253,7 +253,9 @@ class Periphery(Section):
     )
     wire_resistance: Annotated[float, Quantity("ohm", 0, 1e6)] = Field(
         default=0.0,
-        description="from one cell to the next, with device.g_max; 0: no IR drop (aihwkit: ir_drop_g_ratio)",
+        description="of a segment of wire from one cell to the next, with device.g_max; 0: none. Programmed weights "
+        "are read through all wires of rows and columns; learning has the output lines of one-sided pairs only, and is "
+        "refused with other cells (aihwkit: ir_drop_g_ratio)",
     )
     noise_management: Literal["none", "abs-max"] = Field(
         default="abs-max", description="abs-max: each input vector fills the input range (aihwkit: noise_management)"

@@ -7,7 +7,7 @@ from typing import Any
 
 from scff_hw.backends import FloatBackend
 from scff_hw.backends.analog import AnalogBackend
-from scff_hw.backends.analog.array import check_optimisation
+from scff_hw.backends.analog.array import check_optimisation, check_wires
 from scff_hw.backends.analog.programmed import ProgrammedArray, ProgrammedBackend, clipped_share
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
@@ -18,7 +18,7 @@ from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab, hidden_weights, weights_of
 from scff_hw.studies.panels import Line, curves
-from scff_hw.studies.request import Request, check_learnable, take_options
+from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
 from scff_hw.training.build import Weights
 from scff_hw.training.readout import Readout
 
@@ -57,6 +57,7 @@ def check(request: Request) -> None:
     assert request.profile is not None, "drift was asked of fixed point"
     require_drift(request.profile)
     check_learnable(request, check_optimisation)
+    check_profiles(request, check_wires)
 
 
 def points(request: Request) -> list[Point]:

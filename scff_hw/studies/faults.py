@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic_core import PydanticCustomError
 
-from scff_hw.backends.analog.array import check_optimisation
+from scff_hw.backends.analog.array import check_optimisation, check_wires
 from scff_hw.backends.analog.faulty import KINDS, FaultyArray, FaultyBackend
 from scff_hw.core.network import Network
 from scff_hw.errors import UsageError
@@ -16,7 +16,7 @@ from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
 from scff_hw.studies.panels import Line, curves
-from scff_hw.studies.request import Request, check_learnable, take_options
+from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
 
 RATES = "0 %,1 %,5 %,20 %"
 """Shares of broken devices, or lines, where a study asks for no others."""
@@ -49,6 +49,7 @@ def check(request: Request) -> None:
     take_options(request, ("rates",), varies="--rates")
     rates(request)
     check_learnable(request, check_optimisation)
+    check_profiles(request, check_wires)
 
 
 def rates(request: Request) -> dict[str, float]:

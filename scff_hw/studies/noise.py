@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scff_hw.backends.analog import AnalogBackend
-from scff_hw.backends.analog.array import check_optimisation
+from scff_hw.backends.analog.array import check_optimisation, check_wires
 from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
 from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
 from scff_hw.studies.panels import Line, grid_panels
-from scff_hw.studies.request import Request, check_learnable, take_options
+from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
 
 METHODS = ("untrained", "scff", "programmed", "backprop")
 
@@ -37,6 +37,7 @@ def check(request: Request) -> None:
     """Refuse what could not be measured: an optimiser that devices do not have, options of another study."""
     take_options(request, ())
     check_learnable(request, check_optimisation)
+    check_profiles(request, check_wires)
 
 
 def points(request: Request) -> list[Point]:

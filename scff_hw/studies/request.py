@@ -11,7 +11,7 @@ from typing import Any
 
 from scff_hw.backends import Optimisation
 from scff_hw.errors import UsageError, nearest
-from scff_hw.hardware import Profile, dump_profile, load_profile
+from scff_hw.hardware import Profile, dump_profile, load_profile, parse_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
 from scff_hw.recipes.keys import child_names
 from scff_hw.recipes.loader import dump_yaml
@@ -229,6 +229,12 @@ def check_learnable(request: Request, check_optimisation: Callable[[Optimisation
             )
         wanted = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
         check_optimisation(wanted, f"layers.{number}")
+
+
+def check_profiles(request: Request, check: Callable[[Profile], None]) -> None:
+    """Refuse hardware of the grid that nothing can learn on; `check` is the backend's own of a profile."""
+    for variant in request.variants:
+        check(parse_profile(variant.parameters["profile"], "the profile of the study"))
 
 
 def take_options(request: Request, known: Sequence[str], varies: str | None = None) -> None:

@@ -134,10 +134,11 @@ def evaluate(
     recipe = load_recipe(str(run / RECIPE))
     backend, own, profile_given = details["backend"], details.get("profile"), profile
     if profile is not None:
-        backend, recipe = "analog", frozen(recipe)
+        backend, recipe = "analog", _on_cpu(frozen(recipe))
     elif own is not None:
         profile = load_profile(run / PROFILE)
-    context, _ = _context(recipe, folder, details["seed"], backend, profile, data_dir, progress or SilentProgress())
+    kept = ("float", None) if profile_given is not None else (backend, profile)
+    context, _ = _context(recipe, folder, details["seed"], *kept, data_dir, progress or SilentProgress())
     found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}
     found |= {} if profile is None else {"profile": profile.name}
     with torch.no_grad():
@@ -151,6 +152,12 @@ def evaluate(
             arrays = read_tensors(run / CHECKPOINT)[0] if in_place else None
             metrics[key] = _accuracy(context, tensors, run / name, arrays)[0]
     return found | {"metrics": metrics}
+
+
+def _on_cpu(recipe: Recipe) -> Recipe:
+    """A recipe with what simulated devices compute in."""
+    training = recipe.training.model_copy(update={"device": "cpu", "dtype": "float32"})
+    return recipe.model_copy(update={"training": training})
 
 
 def _measured(recipe: Recipe) -> list[tuple[str, str]]:

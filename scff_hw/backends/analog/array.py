@@ -10,6 +10,7 @@ from scff_hw.backends.analog.meter import PulseMeter
 from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
+from scff_hw.errors import UsageError
 from scff_hw.hardware.schema import Profile
 
 
@@ -39,6 +40,7 @@ class AnalogArray:
     ) -> None:
         check_weight(geometry, weight)
         check_optimisation(optimisation, name)
+        check_wires(profile)
         self.geometry = geometry
         self.profile = profile
         self.learning_rate = optimisation.learning_rate
@@ -130,3 +132,19 @@ def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
 def check_optimisation(wanted: Optimisation, name: str) -> None:
     """Refuse what a pulse cannot do, naming the options that change it; `name` is the array's, e.g. layers.1."""
     check_plain_sgd(wanted, name, "analog", "a pulse changes a weight, and nothing keeps moments")
+
+
+def check_wires(profile: Profile) -> None:
+    """Refuse to learn with wires that the simulator has no model of.
+
+    Raises:
+        UsageError: `periphery.wire_resistance` with cells that are no one-sided pairs.
+    """
+    periphery = profile.periphery
+    if periphery.wire_resistance and not periphery.perfect and profile.array.cell != "one-sided-pair":
+        raise UsageError(
+            f"The periphery.wire_resistance of a profile to learn on must be 0 ohm where array.cell is "
+            f"{profile.array.cell}: the simulator has the IR drop of output lines of one-sided pairs only. Got "
+            f"{periphery.wire_resistance:g} ohm in '{profile.name}' instead; write periphery.wire_resistance: 0 ohm, "
+            "or measure programmed weights, whose wires are solved: scff-hw evaluate RUN --profile."
+        )
