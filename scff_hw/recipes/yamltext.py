@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -27,16 +28,29 @@ MAX_VALUES = 10_000
 MAX_DIGITS = 250
 """Characters of an integer, in any base: every one up to there is in the range of a float."""
 
+TOO_MANY = f"must hold at most {MAX_VALUES} values, aliases expanded, 100 levels deep"
 KINDS = "a mapping, a list, a number, text, true, false or null"
 _TAG = "tag:yaml.org,2002:"
 
 
 class _Refused(Exception):
-    """A value or key that recipes do not use: what is wrong with it, and its line."""
+    """A value or key that recipes do not use: what is wrong with it, and its line, 0 for the whole document."""
 
-    def __init__(self, sentence: str, line: int) -> None:
+    def __init__(self, sentence: str, line: int = 0) -> None:
         super().__init__(sentence)
         self.line = line
+
+
+class _Composer(Composer):
+    """Stops at more nodes than MAX_VALUES keys and values have, so that reading takes seconds at most."""
+
+    nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nodes += 1
+        if self.nodes > 2 * MAX_VALUES + 1:
+            raise _Refused(TOO_MANY)
+        return super().compose_node(parent, index)
 
 
 class _Constructor(RoundTripConstructor):
@@ -70,10 +84,10 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
         with warnings.catch_warnings():
             warnings.simplefilter("error", YAMLWarning)
             reader = YAML(typ="rt")
-            reader.Constructor = _Constructor
+            reader.Composer, reader.Constructor = _Composer, _Constructor
             root = reader.load(text)
     except _Refused as refused:
-        raise RecipeError(f"{f'{source}:{refused.line}' if numbered else source}: {refused}") from None
+        raise RecipeError(f"{f'{source}:{refused.line}' if numbered and refused.line else source}: {refused}") from None
     except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
         raise RecipeError(_syntax_sentence(error, text, source, numbered)) from None
     places: dict[KeyPath, str] = {}
@@ -114,9 +128,7 @@ def _syntax_sentence(error: Exception, text: str, source: str, numbered: bool) -
 
 def _plain(node: Any, path: KeyPath, places: dict[KeyPath, str], source: str) -> Any:
     if len(places) > MAX_VALUES or len(path) > 100:
-        raise RecipeError(
-            f"{source}: must hold at most {MAX_VALUES} values, aliases expanded, 100 levels deep"
-        )
+        raise RecipeError(f"{source}: {TOO_MANY}")
     if isinstance(node, CommentedMap):
         result: dict[str, Any] = {}
         for key, value in node.items():

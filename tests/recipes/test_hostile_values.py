@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml.resolver import VersionedResolver as Resolver
 
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import load_hardware, parse_hardware
@@ -84,6 +85,15 @@ def test_a_figure_without_its_unit_is_asked_about(profile: str, override: str, h
         load_hardware(profile, [override], "--set")
     sentence, semicolon, rest = str(caught.value).partition(";")
     assert semicolon + rest == hint and ", got " in sentence
+
+
+def test_a_list_without_end_is_refused_before_all_of_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    resolve = Resolver.resolve
+    monkeypatch.setattr(Resolver, "resolve", lambda *given: seen.append(0) or resolve(*given))
+    with pytest.raises(UsageError, match=r"^f\.yaml: must hold at most 10000 values"):
+        parse_recipe("a: [" + "1," * 60_000 + "]", "f.yaml")
+    assert len(seen) < 30_000
 
 
 PLAIN = "3 -0 0.5 1e-3 1e999 0x1F 0o17 +_ 0b_ 1_0 ._ .inf .nan true ~ '' two none 3uS = << 2001-01-01 2001-99-99"
