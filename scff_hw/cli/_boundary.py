@@ -35,7 +35,7 @@ class DiskFull(ScffError):
 
 
 class _Stop:
-    """SIGINT and SIGTERM of a command: each raises KeyboardInterrupt, until the command has ended.
+    """SIGINT, SIGTERM and SIGHUP of a command: each raises KeyboardInterrupt, until the command has ended.
 
     Code that was interrupted may raise something else in its place, such as a failed import: `received` tells.
     """
@@ -141,12 +141,15 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM stop a command as Ctrl-C does, so that it cleans up after itself; what is ignored stays ignored."""
+    """Let SIGTERM, and a closed terminal, stop a command as Ctrl-C does, so that it cleans up after itself.
+
+    A signal that is ignored stays ignored: nohup ignores SIGHUP.
+    """
     _stop.received = _stop.ended = False
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in numbers}
     try:
         yield

@@ -16,6 +16,7 @@ from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
 from scff_hw.cli._train import RUNS, combined, train_seeds, write_report
 from scff_hw.errors import MissingPartError, UsageError
+from scff_hw.files import LOCK, exclusive
 
 SEEDS = (0, 1, 2)
 
@@ -53,9 +54,14 @@ def demo(
     from scff_hw.recipes import load_recipe
     from scff_hw.report import backend_table, write_accuracies
 
-    make_room(out)
+    refuse_others(out)
     results: dict[str, list[dict[str, Any]]] = {}
-    with resumable(out, f"scff-hw demo --out {out}   (it starts again)"), command_progress() as progress:
+    with (
+        exclusive(out / LOCK, out),
+        resumable(out, f"scff-hw demo --out {out}   (it starts again)"),
+        command_progress() as progress,
+    ):
+        make_room(out)
         for row in rows_here(progress):
             recipe, folder = load_recipe(row.recipe), out / row.name
             runs = {seed: folder / f"seed-{seed}" for seed in SEEDS}
@@ -101,19 +107,21 @@ def rows_here(progress: CommandProgress) -> tuple[Row, ...]:
     return tuple(row for row in ROWS if row.backend not in missing)
 
 
-def make_room(out: Path) -> None:
-    """Remove the runs of an earlier demo from `out`.
-
-    Raises UsageError where `out` holds anything else: nothing is removed then.
-    """
+def refuse_others(out: Path) -> None:
+    """Raise UsageError where `out` holds anything that is not of a demo."""
     if not out.exists():
         return
-    ours = {*(row.name for row in ROWS), _demo_exports.FOLDER}
+    ours = {*(row.name for row in ROWS), _demo_exports.FOLDER, LOCK}
     found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     if foreign := sorted(found - ours):
         raise UsageError(f"The folder {out} holds {foreign[0]}, which is not of a demo; choose another --out.")
+
+
+def make_room(out: Path) -> None:
+    """Remove the runs of an earlier demo from `out`, whose lock is held; raises UsageError as `refuse_others`."""
+    refuse_others(out)
     for path in out.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        else:
+        elif path.name != LOCK:
             path.unlink()

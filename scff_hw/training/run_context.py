@@ -43,7 +43,7 @@ AnyDataset = Dataset | SpokenDigits
 
 
 class StopRequest:
-    """Ctrl-C and SIGTERM, held back until the run is between two batches; a second one acts at once."""
+    """Ctrl-C, SIGTERM and SIGHUP, held back until the run is between two batches; a second one acts at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -70,7 +70,11 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._received) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, self._received)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         try:
             yield
         finally:

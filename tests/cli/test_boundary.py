@@ -17,10 +17,12 @@ import pytest
 import torch
 import typer
 
+from scff_hw import recipes
 from scff_hw.cli._app import app, command
 from scff_hw.cli._output import emit_json
 from scff_hw.cli._progress import command_progress
 from scff_hw.core import rules
+from scff_hw.training.run_context import StopRequest
 
 BRACKETED = re.compile(r"\[[^\[\]]+\]")
 
@@ -74,6 +76,30 @@ def test_a_run_that_has_not_begun_is_not_said_to_resume(
     monkeypatch.setattr("scff_hw.recipes.list_recipes", interrupted)
     result = cli("recipes", "list")
     assert (result.code, result.err) == (1, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["closed terminal", "nohup"])
+def test_a_closed_terminal_stops_a_command_that_does_not_ignore_it(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    inner = recipes.list_recipes
+
+    def hung_up() -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        return inner()
+
+    monkeypatch.setattr("scff_hw.recipes.list_recipes", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        result = cli("recipes", "list")
+        stop = StopRequest()
+        with stop.listening():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert result.code == (0 if ignored else 1), result.err
+    assert (result.err == "Interrupted.\n") == (not ignored)
+    assert stop.requested == (not ignored), "a run in training is saved first"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

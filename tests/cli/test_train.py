@@ -18,6 +18,7 @@ from rich.console import Console
 from scff_hw.cli import _demo, _demo_exports, _train
 from scff_hw.cli._progress import LineProgress
 from scff_hw.errors import MissingPartError
+from scff_hw.files import LOCK, exclusive
 
 
 def one_object(text: str) -> dict[str, Any]:
@@ -355,6 +356,25 @@ def test_demo_prints_a_table_and_writes_plots_and_a_report_twice(cli: Any, tmp_p
     for folder in demo.iterdir():
         assert sorted(path.name for path in folder.iterdir()) == ["plots", "report.html", "seed-0", "seed-1"]
         assert (folder / "plots" / "accuracies.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_second_demo_leaves_the_first_one_alone(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is in its first run."""
+    monkeypatch.setattr(_demo, "ROWS", _demo.ROWS[:1])
+    monkeypatch.setattr(_demo, "SEEDS", (0,))
+    demo = tmp_path / "here"
+    run = demo / "float" / "seed-0" / "run.json"
+    run.parent.mkdir(parents=True)
+    run.write_text("{}")
+    with exclusive(demo / LOCK, demo):
+        second = cli("demo", "--out", "here")
+        assert second.code == 1
+        assert f"Error: here is in use by process {os.getpid()} (" in second.err
+        assert run.read_text() == "{}"
+    (demo / LOCK).touch()  # as a killed demo leaves it
+    assert cli("demo", "--out", "here").code == 0
+    assert [path.name for path in demo.iterdir()] == ["float"]
 
 
 @pytest.mark.usefixtures("small_demo")
