@@ -83,11 +83,12 @@ def granularity(device: Device) -> float:
     As aihwkit 1.2.0 has it, whose exponential steps go by those down (ExpStepRPUDeviceMetaParameter).
     """
     response = device.response
+    larger = response.step * (1 + abs(response.asymmetry))
     if device.model != "exp-step":
-        return response.step
+        return larger
     assert response.a_down is not None and response.gamma_down is not None and response.offset is not None
-    share = max(0.0, 1 - response.a_down * math.exp(-response.gamma_down * response.offset))
-    return response.step * (1 - max(response.asymmetry, 0.0)) * share or response.step
+    share = max(0.0, 1 - response.a_down * math.exp(min(700.0, -response.gamma_down * response.offset)))
+    return response.step * (1 - response.asymmetry) * share or larger
 
 
 def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:

@@ -6,6 +6,7 @@ the simulator is in `scff_hw.hardware.simulator`, named in each key's descriptio
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -47,15 +48,20 @@ class Response(Section):
     """How one pulse changes a weight."""
 
     step: Annotated[float, Quantity("w", 1e-7, 1)] = Field(
-        default=1e-3, description="mean weight change of one pulse at weight 0, both directions (aihwkit: dw_min)"
+        default=1e-3,
+        description="mean weight change of one pulse at weight 0, of both directions; exp-step: a factor of it "
+        "(aihwkit: dw_min, of the larger direction)",
     )
     w_min: Weight = Field(default=-1.0, description="mean lower bound of a weight (aihwkit: w_min)")
     w_max: Weight = Field(default=1.0, description="mean upper bound of a weight (aihwkit: w_max)")
     asymmetry: Annotated[float, Quantity("fraction", -1, 1)] = Field(
-        default=0.0, description="of the step; up steps are larger by this share, down steps smaller (aihwkit: up_down)"
+        default=0.0,
+        description="of the step; up steps are larger by this share, down steps smaller (aihwkit: up_down, "
+        "of the larger direction)",
     )
     cycle_to_cycle: Spread = Field(
-        default=0.0, description="of the step; standard deviation from pulse to pulse (aihwkit: dw_min_std)"
+        default=0.0,
+        description="of the step in that direction; standard deviation from pulse to pulse (aihwkit: dw_min_std)",
     )
     write_noise: Size = Field(
         default=0.0,
@@ -97,6 +103,18 @@ class Response(Section):
         if self.w_max - self.w_min < 2 * self.step:
             refuse("step", f"must fit twice between w_min and w_max, got {self.step:g} w")
         return self
+
+
+def step_at_zero(model: str, response: Response) -> float:
+    """The mean size of a pulse at weight 0, of both directions, in w; `step` but for exponential steps."""
+    if model != "exp-step":
+        return response.step
+    required = (response.a_up, response.a_down, response.gamma_up, response.gamma_down, response.offset)
+    assert None not in required, "the device is checked before"
+    a_up, a_down, gamma_up, gamma_down, offset = (value or 0.0 for value in required)
+    up = (1 + response.asymmetry) * max(0.0, 1 - a_up * math.exp(min(700.0, gamma_up * offset)))
+    down = (1 - response.asymmetry) * max(0.0, 1 - a_down * math.exp(min(700.0, -gamma_down * offset)))
+    return response.step * (up + down) / 2
 
 
 class DeviceToDevice(Section):
@@ -209,8 +227,9 @@ class Device(Section):
 
     @property
     def states(self) -> float:
-        """Steps between the mean bounds."""
-        return (self.response.w_max - self.response.w_min) / self.response.step
+        """Steps of the size at weight 0 between the mean bounds; infinite where a pulse does nothing there."""
+        at_zero = step_at_zero(self.model, self.response)
+        return (self.response.w_max - self.response.w_min) / at_zero if at_zero else math.inf
 
     @model_validator(mode="after")
     def _check(self) -> Device:

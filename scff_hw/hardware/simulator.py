@@ -56,14 +56,16 @@ def pulsed_device(device: Device, seed: int) -> Any:
     from aihwkit.simulator.configs import devices
 
     response, spread = device.response, device.device_to_device
+    # aihwkit's dw_min is the larger of the two directions' steps, of which up_down takes off the other's
+    larger = 1 + abs(response.asymmetry)
     common: dict[str, Any] = {
         "construction_seed": seed,
-        "dw_min": response.step,
+        "dw_min": response.step * larger,
         "dw_min_std": response.cycle_to_cycle,
-        "dw_min_dtod": spread.step,
+        "dw_min_dtod": spread.step / larger,
         "dw_min_dtod_log_normal": spread.step_log_normal,
-        "up_down": response.asymmetry,
-        "up_down_dtod": spread.asymmetry,
+        "up_down": 2 * response.asymmetry / larger,
+        "up_down_dtod": spread.asymmetry / larger,
         "w_min": response.w_min,
         "w_max": response.w_max,
         "w_min_dtod": spread.w_min,
@@ -79,7 +81,7 @@ def pulsed_device(device: Device, seed: int) -> Any:
         "corrupt_devices_range": device.defects.stuck_within,
     }
     # Weights are put exactly: noise of programming is a study of its own, and a trained array must read as it was.
-    noise = {"write_noise_std": response.write_noise / response.step, "apply_write_noise_on_set": False}
+    noise = {"write_noise_std": response.write_noise / common["dw_min"], "apply_write_noise_on_set": False}
     match device.model:
         case "constant-step":
             return devices.ConstantStepDevice(**common)

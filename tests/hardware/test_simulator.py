@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from aihwkit.simulator import presets
 from aihwkit.simulator.configs import FloatingPointRPUConfig, SingleRPUConfig, UnitCellRPUConfig
 from aihwkit.simulator.configs.compounds import OneSidedUnitCell, VectorUnitCell
 from aihwkit.simulator.configs.devices import PulsedDevice
+from aihwkit.simulator.parameters.enums import PulseType
+from aihwkit.simulator.parameters.io import IOParameters
+from aihwkit.simulator.parameters.training import UpdateParameters
 
 from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.hardware import load_profile
-from scff_hw.hardware.simulator import rpu_config
+from scff_hw.hardware.schema import Device
+from scff_hw.hardware.simulator import pulsed_device, rpu_config
 
 PRESETS = {
     "ideal": presets.IdealizedPreset,
@@ -115,3 +120,49 @@ def test_wires_are_given_as_the_ratio_that_the_simulator_wants() -> None:
     wires = ["device.g_max=5 uS", "device.g_min=1 uS", "periphery.wire_resistance=0.35 ohm"]
     io = rpu_config(load_profile("ecram", wires), 1).forward
     assert (io.ir_drop, io.ir_drop_g_ratio) == (1.0, pytest.approx(1 / 0.35 / 5e-6))
+
+
+@pytest.mark.parametrize("asymmetry", [0.3, -0.3])
+@pytest.mark.parametrize("model", ["constant-step", "linear-step", "soft-bounds", "exp-step"])
+def test_simulated_steps_are_those_of_the_table_in_the_readme(model: str, asymmetry: float) -> None:
+    """hardware_profiles/README.md: s (1 + b) up and s (1 - b) down at weight 0; noise and spread are of that step."""
+    keys = {
+        "linear-step": {"gamma_up": 0.3, "gamma_down": 0.6},
+        "exp-step": {"a_up": 0.2, "a_down": 0.4, "gamma_up": 1.0, "gamma_down": 2.0, "slope": 1.0, "offset": 0.0},
+    }.get(model, {})
+    response = {"step": "0.01 w", "asymmetry": f"{100 * asymmetry} %", **keys}
+    noise = {"cycle_to_cycle": "20 %"} | ({} if model == "constant-step" else {"write_noise": "0.004 w"})
+    share = {"up": 0.8, "down": 0.6} if model == "exp-step" else {"up": 1.0, "down": 1.0}
+    for up, size in ((True, 0.01 * (1 + asymmetry) * share["up"]), (False, 0.01 * (1 - asymmetry) * share["down"])):
+        exact = changes(Device.model_validate({"model": model, "response": response}), up)
+        np.testing.assert_allclose(exact, size if up else -size, rtol=1e-4)
+        noisy = changes(Device.model_validate({"model": model, "response": response | noise}), up)
+        written = 0.0 if model == "constant-step" else 0.004
+        assert noisy.std() == pytest.approx(np.hypot(0.2 * size, written), rel=0.05)
+        spread = Device.model_validate({"model": model, "response": response, "device_to_device": {"step": "10 %"}})
+        assert changes(spread, up).std() == pytest.approx(0.1 * 0.01 * share["up" if up else "down"], rel=0.05)
+
+
+def changes(device: Device, up: bool) -> np.ndarray[Any, Any]:
+    """What one pulse does to 10 000 devices at weight 0."""
+    config = SingleRPUConfig(
+        device=pulsed_device(device, 3),
+        forward=IOParameters(is_perfect=True),
+        update=UpdateParameters(
+            desired_bl=1,
+            update_management=False,
+            update_bl_management=False,
+            pulse_type=PulseType.DETERMINISTIC_IMPLICIT,
+        ),
+    )
+    tile: Any = config.tile_class(100, 100, config, bias=False)
+    tile.set_weights(torch.zeros(100, 100))
+    tile.set_learning_rate(1e3)
+    tile.update(torch.ones(1, 100), torch.ones(1, 100) * (-1 if up else 1))
+    return tile.get_weights()[0].numpy().astype(float)
+
+
+def test_states_are_counted_by_steps_at_weight_0() -> None:
+    curves = {"a_up": 0.9, "a_down": 0.9, "gamma_up": 1.0, "gamma_down": 1.0, "slope": 1.0, "offset": 0.0}
+    device = Device.model_validate({"model": "exp-step", "response": {"step": "0.1 w", **curves}})
+    assert device.states == pytest.approx(200)
