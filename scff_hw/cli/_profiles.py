@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from scff_hw.cli._options import Json, file_name
 from scff_hw.cli._output import emit, emit_json, say, show
+from scff_hw.cli._progress import CommandProgress, command_progress
 
 if TYPE_CHECKING:
     from scff_hw.hardware import Profile, Target
@@ -81,7 +83,9 @@ def fit(
         typer.Option(callback=file_name, help="Folder of the profile and its plot [default: beside the CSV]."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the profile [default: that of the file].")] = "",
-    model: Annotated[str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: the closest.")] = "best",
+    model: Annotated[
+        str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: by held-out pulses.")
+    ] = "best",
     source: Annotated[str, typer.Option(help="Where the measurements come from, one line.")] = "",
     json: Json = False,
 ) -> None:
@@ -90,18 +94,45 @@ def fit(
     from scff_hw.hardware.fitting_plot import write_fit
     from scff_hw.hardware.measurements import read_measurements
 
-    data = read_measurements(measurements)
-    fitted = fit_device(data, model)
+    with command_progress() as progress:
+        data = read_measurements(measurements, _stage(progress, "reading"))
+        fitted = fit_device(data, model, _stage(progress, "fitting"))
     folder = measurements.parent if out is None else out
     profile, plot = write_fit(fitted, data, folder, name or measurements.stem, source or f"measurements {measurements}")
+    for warning in fitted.warnings:
+        say(f"Warning: {warning}.", style="yellow")
     if json:
-        emit_json({"profile": str(profile), "plot": str(plot), **fitted.figures()})
+        found = fitted.figures() | {
+            "intervals": fitted.intervals,
+            "held_out_log_likelihood": fitted.compared,
+            "warnings": fitted.warnings,
+        }
+        emit_json({"profile": str(profile), "plot": str(plot), **found})
         return
-    table = Table("figure", "value", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _table("figure", ">value", "95 % interval")
     for key, value in fitted.figures().items():
-        table.add_row(key.replace("_", " "), value if isinstance(value, str) else f"{value:.4g}")
+        ends = fitted.intervals.get(key)
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(key.replace("_", " "), shown, f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")
     show(table)
+    if fitted.compared:
+        scores = ", ".join(f"{model} {score:.3f}" for model, score in fitted.compared.items())
+        say(f"Log-likelihood per held-out pulse: {scores}.")
     say(f"Profile: {profile}   Plot: {plot}")
+
+
+def _stage(progress: CommandProgress, name: str) -> Callable[[int, int], None]:
+    """A listener that starts the stage at its first report; short work reports nothing, or little."""
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal before
+        if not before:
+            progress.start(name, total)
+        progress.advance(done - before)
+        before = done
+
+    return report
 
 
 def _summary(profile: Profile | Target) -> dict[str, Any]:

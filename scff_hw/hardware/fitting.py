@@ -1,210 +1,389 @@
-"""A device model from measurements: least squares on whole trajectories, then what is left over as noise.
+"""A device model from measurements: each device on its own, models compared by pulses held out, noises by likelihood.
 
-Conductances become weights, -1 at the smallest and 1 at the largest measured. The models are aihwkit's, for an up and a
-down pulse at weight w, with step s and asymmetry b:
-
-    linear-step   s (1 + b) (1 - gamma_up w / w_max)             -s (1 - b) (1 - gamma_down w / w_min)
-    soft-bounds   the same with both gammas 1 and fitted bounds
-    exp-step      s (1 + b) max(0, 1 - a_up exp(gamma_up z))     -s (1 - b) max(0, 1 - a_down exp(-gamma_down z))
-                  z = 2 slope w / (w_max - w_min) + offset, with slope 1 and offset 0
+normalise   each device's conductance to -1 ... 1; readings far from their neighbours left out
+fit         each update model to each device (hardware.pulse_likelihood)
+compare     models by held-out pulses, the simplest within one standard error of the best (hardware.pulse_compare)
+pool        means and spreads of the devices' parameters, on one scale of weights (hardware.fitted_device)
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import least_squares
+from scipy import stats
 
 from scff_hw.errors import ProfileError, nearest
-from scff_hw.hardware.measurements import Branch
+from scff_hw.hardware.fitted_device import Keys, Own, bounds, keys, mean_keys, zero_step
+from scff_hw.hardware.fitting_warnings import (
+    bound_warnings,
+    limit_warnings,
+    outlier_warnings,
+    outliers,
+    poor_fit,
+    thin_data,
+)
+from scff_hw.hardware.measurements import Series
+from scff_hw.hardware.pulse_compare import (
+    MODELS,
+    best,
+    candidates,
+    flagged,
+    scored,
+    start_of,
+    suspicious,
+    thinned,
+)
+from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate, restricted
+from scff_hw.hardware.pulse_models import CONSTANT_SHARE, FLOOR_NOISE, FLOOR_READING, Array, PulseModel
 
-Array = NDArray[np.float64]
-Parameters = dict[str, float]
+MOST_COMPARED = 4_000
+"""Rows that models are compared on; more make it slow and hardly surer."""
+MOST_FITTED = 20_000
+"""Rows that the chosen model is fitted to."""
+MOST_DEVICES = 40
+DRAWS = 400
+"""Of the estimates, for intervals of 95 %."""
+LARGEST_STEP = 0.999
+"""In w; two steps must fit between the bounds."""
+LEAST_PER_DEVICE = 4
+"""Pulses in each direction of a device that counts."""
 
-BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
-    "soft-bounds": {"asymmetry": (0, -0.95, 0.95), "w_max": (1.2, 1.0, 20), "w_min": (-1.2, -20, -1.0)},
-    "linear-step": {
-        "asymmetry": (0, -0.95, 0.95), "gamma_up": (0.5, 0, 1), "gamma_down": (0.5, 0, 1),
-    },
-    "exp-step": {
-        "asymmetry": (0, -0.95, 0.95), "a_up": (0.1, -50, 1), "gamma_up": (2, 0.05, 20),
-        "a_down": (0.1, -50, 1), "gamma_down": (2, 0.05, 20),
-    },
-}  # fmt: skip
-"""Start, lowest and highest of each parameter but the step, whose start the data give; fewest parameters first."""
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A device model fitted to measurements.
+    """A device model fitted to measurements. Weights are linear in conductance, `w_min` at `g_min`, `w_max` at `g_max`.
 
     Attributes:
         model: of `device.model`.
-        parameters: keys of `device.response`, in weights; bounds included.
-        g_min, g_max: siemens; the measured range, weights -1 and 1.
-        error: root mean square distance of the fit's trajectories from the data, in weights.
-        cycle_to_cycle: standard deviation of the step from pulse to pulse, of the step.
+        parameters: keys of `device.response` that set the mean step, in weights; bounds included.
+        g_min, g_max: siemens, of the mean device at its bounds.
+        error: root mean square distance of the readings from trajectories without noise, in weights.
+        cycle_to_cycle: standard deviation of a pulse, of its mean; where the noise is constant, of that at weight 0.
+        noise_follows_step: that deviation scales with the step at the conductance.
         write_noise: standard deviation of a reading about the weight, in weights.
-        device_to_device: relative standard deviation of the step over devices, 0 for one device.
-        devices: how many were measured.
+        constant_noise: exp-step whose noise does not follow the step: the part that is constant, in weights.
+        spread: keys of `device.device_to_device`, standard deviations over devices.
+        devices: how many were fitted.
+        intervals: of 95 %, by the names of `figures`; a figure at a limit has none.
+        compared: log-likelihood per held-out pulse of each model that was compared.
+        outliers: readings and steps that were left out.
+        warnings: sentences.
+        estimates: by device: the model, its parameters and their units.
     """
 
     model: str
-    parameters: Parameters
+    parameters: Keys
     g_min: float
     g_max: float
-    error: float
+    error: float = 0.0
     cycle_to_cycle: float = 0.0
+    noise_follows_step: bool = False
     write_noise: float = 0.0
-    device_to_device: float = 0.0
+    constant_noise: float = 0.0
+    spread: Keys = field(default_factory=dict)
     devices: int = 1
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    compared: dict[str, float] = field(default_factory=dict)
+    outliers: int = 0
+    warnings: tuple[str, ...] = ()
+    estimates: dict[str, tuple[PulseModel, Array, Own]] = field(default_factory=dict, repr=False)
 
     def figures(self) -> dict[str, Any]:
         """What a reader wants to see of it, by name."""
+        at_zero = zero_step(self.parameters)
         return {
             "model": self.model,
-            "rms_error_w": self.error,
-            **{f"{key}_w" if key in ("step", "w_min", "w_max") else key: v for key, v in self.parameters.items()},
+            "g_min_siemens": self.g_min,
+            "g_max_siemens": self.g_max,
+            **{_named(key): value for key, value in self.parameters.items()},
+            "step_at_zero_w": at_zero,
+            "step_at_zero_siemens": at_zero * self.per_weight,
             "cycle_to_cycle": self.cycle_to_cycle,
+            "noise_follows_step": self.noise_follows_step,
             "write_noise_w": self.write_noise,
-            "step_device_to_device": self.device_to_device,
+            **{f"{key}_device_to_device": value for key, value in self.spread.items()},
             "devices": self.devices,
+            "outliers": self.outliers,
+            "rms_error_w": self.error,
         }
 
-    def trajectory(self, branch: Branch) -> Array:
-        """The fit beside a measured branch, siemens `[n + 1]`, from the branch's fitted start."""
-        w = _weights(branch, self.g_min, self.g_max)
-        step = _step_function(self.model, self.parameters)
-        return self.g_min + (_best_start(step, w, branch.up) + 1) / 2 * (self.g_max - self.g_min)
+    @property
+    def per_weight(self) -> float:
+        """Siemens of a weight of 1."""
+        return (self.g_max - self.g_min) / (self.parameters["w_max"] - self.parameters["w_min"])
+
+    def trajectories(self, series: Series) -> list[Array]:
+        """The fit of its own device beside each branch of a measured series, siemens `[n + 1]`, from its start."""
+        model, values, own = self.estimates[series.device]
+        measured = (series.conductance - own.centre) / own.half
+        return [
+            own.centre + own.half * _branch(model, values, measured[first : last + 1], series.up[first:last])
+            for first, last in series.branches
+        ]
 
 
-def fit_device(branches: Sequence[Branch], model: str = "best") -> Fit:
-    """Fit one model, or the one that comes closest.
+def fit_device(
+    series: Sequence[Series], model: str = "best", progress: Callable[[int, int], None] | None = None
+) -> Fit:
+    """Fit one model, or the one that predicts held-out pulses best.
+
+    Args:
+        progress: called with the fits done and all fits.
 
     Raises:
-        ProfileError: no such model, or a device that rises under down pulses.
+        ProfileError: no such model, no device with pulses in both directions, or one that rises under down pulses.
     """
-    names = [*BOUNDS, "best"]
+    names = [*MODELS, "best"]
     if model not in names:
         raise ProfileError(f"model must be one of {', '.join(names)}, got '{model}'{nearest(model, names)}")
-    g_min = float(min(branch.conductance.min() for branch in branches))
-    g_max = float(max(branch.conductance.max() for branch in branches))
-    weights = [_weights(branch, g_min, g_max) for branch in branches]
-    directions = [branch.up for branch in branches]
-    _check_directions(weights, directions)
-    fits = [_fit(name, weights, directions, g_min, g_max) for name in BOUNDS if model in ("best", name)]
-    best = min(fits, key=lambda fit: fit.error)
-    # a model of fewer parameters wins a near draw
-    best = next(fit for fit in fits if fit.error <= 1.02 * best.error)
-    return _with_spread(_with_noise(best, weights, directions), branches, weights, directions)
+    usable = [one for one in series if min(int(one.up.sum()), int((~one.up).sum())) >= LEAST_PER_DEVICE]
+    if not usable:
+        raise ProfileError(
+            f"at least one device must have {LEAST_PER_DEVICE} pulses or more in each direction, but none has"
+        )
+    chosen = [usable[i] for i in np.linspace(0, len(usable) - 1, min(len(usable), MOST_DEVICES)).astype(int)]
+    owns, whole = zip(*(_normalised(one) for one in chosen), strict=True)
+    _check_directions(whole)
+    floors = [-own.centre / own.half for own in owns]
+    asked = MODELS if model == "best" else (model,)
+    tick = _counter(progress, len(chosen) * (3 + len(asked) * 3))
 
+    compared = [thinned(one, max(200, MOST_COMPARED // len(chosen))) for one in whole]
+    starts = []
+    for pulses in compared:
+        starts.append(start_of(pulses))
+        tick()
+    tried = candidates(asked, [clean for _, clean in starts], [start for start, _ in starts], floors, tick)
+    likeliest = max(tried, key=lambda one: one.likelihood)
+    cleaned = [flagged(one.model, one, part) for one, part in zip(likeliest.estimates, compared, strict=True)]
+    if len(tried) > 1:
+        tried = [scored(one, cleaned, tick) for one in tried]
+        tried = [one for one in tried if _largest_step(one.estimates, owns) <= LARGEST_STEP] or tried
+    choice = best(tried) if len(tried) > 1 else tried[0]
+    if _largest_step(choice.estimates, owns) > LARGEST_STEP:
+        raise ProfileError(
+            f"the step of {choice.model.name} must fit twice into the measured range; one pulse changes the "
+            "conductance by more than half of it: measure several pulses in one direction"
+        )
 
-def _fit(model: str, weights: Sequence[Array], directions: Sequence[bool], g_min: float, g_max: float) -> Fit:
-    names = ["step", *BOUNDS[model]]
-    change = np.concatenate([np.abs(np.diff(w[[0, len(w) // 2 or 1]])) / (len(w) // 2 or 1) for w in weights])
-    start = [max(float(np.mean(change)), 1e-5), *(b[0] for b in BOUNDS[model].values())]
-    low = [1e-7, *(b[1] for b in BOUNDS[model].values())]
-    high = [1.0, *(b[2] for b in BOUNDS[model].values())]
-    scales = np.array([start[0], *([1.0] * (len(names) - 1))])
-
-    def residuals(values: Array) -> Array:
-        step = _step_function(model, _named(names, values * scales))
-        return np.concatenate([_best_start(step, w, up) - w for w, up in zip(weights, directions, strict=True)])
-
-    result = least_squares(
-        residuals, np.array(start) / scales, bounds=(np.array(low) / scales, np.array(high) / scales), max_nfev=200
+    cuts = [thinned(one, max(200, MOST_FITTED // len(chosen))) for one in whole]
+    finals, used = [], []
+    for one, pulses in zip(choice.estimates, cuts, strict=True):
+        final, clean = _final(one, pulses)
+        finals.append(final)
+        used.append(clean)
+        tick()
+    owns = tuple(
+        replace(own, lowest=float(one.states.min()), highest=float(one.states.max()))
+        for own, one in zip(owns, finals, strict=True)
     )
-    parameters = _named(names, result.x * scales)
-    return Fit(model, parameters, g_min, g_max, float(np.sqrt(np.mean(result.fun**2))))
+    fit = _pooled(chosen, finals, owns)
+    count = sum(int(part.seen.sum()) for part in cleaned)
+    return replace(
+        fit,
+        error=_error(fit, cuts),
+        compared={one.model.name: float(one.scores.sum()) / count for one in tried if len(one.scores)},
+        outliers=outliers(used, cuts),
+        warnings=tuple(
+            [
+                *thin_data(series, chosen, cuts),
+                *outlier_warnings(chosen, used, cuts),
+                *limit_warnings(finals),
+                *bound_warnings(finals, owns, fit.g_min, fit.g_max),
+                *poor_fit(finals, used),
+            ]
+        ),
+    )
 
 
-def _named(names: Sequence[str], values: Array) -> Parameters:
-    found = {name: float(value) for name, value in zip(names, values, strict=True)}
-    return {"w_min": -1.0, "w_max": 1.0} | found
-
-
-def _step_function(model: str, p: Parameters) -> Callable[[float, bool], float]:
-    """The change of one pulse at a weight."""
-    up_scale, down_scale = p["step"] * (1 + p["asymmetry"]), p["step"] * (1 - p["asymmetry"])
-    if model == "exp-step":
-        width = p["w_max"] - p["w_min"]
-
-        def exponential(w: float, up: bool) -> float:
-            z = 2 * w / width
-            if up:
-                return up_scale * max(0.0, 1 - p["a_up"] * float(np.exp(p["gamma_up"] * z)))
-            return -down_scale * max(0.0, 1 - p["a_down"] * float(np.exp(-p["gamma_down"] * z)))
-
-        return exponential
-    up_slope = p.get("gamma_up", 1.0) / p["w_max"]
-    down_slope = p.get("gamma_down", 1.0) / p["w_min"]
-    return lambda w, up: up_scale * (1 - up_slope * w) if up else -down_scale * (1 - down_slope * w)
-
-
-def _best_start(step: Callable[[float, bool], float], w: Array, up: bool) -> Array:
-    """The trajectory over a branch; it starts where the first measurements, noise averaged out, say."""
-    path = _run(step, float(w[0]), len(w), up)
-    few = min(4, len(w))
-    return _run(step, float(np.clip(w[0] + np.mean(w[:few] - path[:few]), -1, 1)), len(w), up)
-
-
-def _run(step: Callable[[float, bool], float], start: float, count: int, up: bool) -> Array:
-    path = np.empty(count)
-    path[0] = w = start
-    for index in range(1, count):
-        w = min(max(w + step(w, up), -1.5), 1.5)
-        path[index] = w
-    return path
-
-
-def _with_noise(fit: Fit, weights: Sequence[Array], directions: Sequence[bool]) -> Fit:
-    """Split what single steps deviate by into noise of the step and noise of the reading.
-
-    Noise of the reading enters two neighbouring steps with opposite signs: their covariance is minus its variance.
-    """
-    step = _step_function(fit.model, fit.parameters)
-    left = [
-        np.diff(w) - np.array([step(float(v), up) for v in w[:-1]])
-        for w, up in zip(weights, directions, strict=True)
-        if len(w) > 2
+def _largest_step(finals: Sequence[Estimate], owns: Sequence[Own]) -> float:
+    """`device.response.step` of the mean device, in w."""
+    values = [one.values for one in finals]
+    ranged = [
+        replace(own, lowest=one.states.min(), highest=one.states.max()) for own, one in zip(owns, finals, strict=True)
     ]
-    left = [part - part.mean() for part in left]
-    variance = float(np.mean(np.concatenate(left) ** 2))
-    covariance = float(np.mean(np.concatenate([part[1:] * part[:-1] for part in left])))
-    reading = min(max(0.0, -covariance), variance / 2)
-    cycle = max(0.0, variance - 2 * reading) ** 0.5 / fit.parameters["step"]
-    return replace(fit, cycle_to_cycle=cycle, write_noise=reading**0.5)
+    ends = bounds(finals, values, ranged)
+    return float(
+        np.mean([keys(one.model, one.values, own, *ends)["step"] for one, own in zip(finals, ranged, strict=True)])
+    )
 
 
-def _with_spread(fit: Fit, branches: Sequence[Branch], weights: Sequence[Array], directions: Sequence[bool]) -> Fit:
-    """How the step differs from device to device, the shape of the response kept."""
-    steps = []
-    devices = sorted({branch.device for branch in branches})
-    for device in devices:
-        own = [(w, up) for w, up, b in zip(weights, directions, branches, strict=True) if b.device == device]
-
-        def residuals(factor: Array, own: list[tuple[Array, bool]] = own) -> Array:
-            step = _step_function(fit.model, fit.parameters | {"step": fit.parameters["step"] * float(factor[0])})
-            return np.concatenate([_best_start(step, w, up) - w for w, up in own])
-
-        steps.append(float(least_squares(residuals, [1.0], bounds=([1e-3], [1e3])).x[0]) if len(devices) > 1 else 1.0)
-    spread = float(np.std(steps, ddof=1) / np.mean(steps)) if len(steps) > 1 else 0.0
-    return replace(fit, device_to_device=spread, devices=len(devices))
+def _normalised(series: Series) -> tuple[Own, Pulses]:
+    """Units in which the measured range, gross outliers left out, is -1 to 1; and the readings in them."""
+    plain = ~suspicious(series.conductance)
+    low, high = float(series.conductance[plain].min()), float(series.conductance[plain].max())
+    own = Own((low + high) / 2, (high - low) / 2, -1.0, 1.0)
+    reading = (series.conductance - own.centre) / own.half
+    return own, Pulses(series.up, reading, plain, np.ones(len(series.up), bool))
 
 
-def _weights(branch: Branch, g_min: float, g_max: float) -> Array:
-    return 2 * (branch.conductance - g_min) / (g_max - g_min) - 1
-
-
-def _check_directions(weights: Sequence[Array], directions: Sequence[bool]) -> None:
+def _check_directions(devices: Sequence[Pulses]) -> None:
     for up, name, sense in ((True, "up", "rise"), (False, "down", "fall")):
-        total = sum(float(w[-1] - w[0]) for w, d in zip(weights, directions, strict=True) if d == up)
+        total = 0.0
+        for one in devices:
+            counted = (one.up == up) & one.seen[1:] & one.seen[:-1]
+            total += float(np.diff(one.reading)[counted].sum())
         if (total > 0) != up:
             raise ProfileError(
                 f"conductance must {sense} under pulses in direction {name}, but over all of them it does not; "
                 "are the directions swapped?"
             )
+
+
+def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(min(done, total), total)
+
+    return tick
+
+
+def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
+    """The chosen model on all of its rows, outliers left out, noises by the restricted likelihood."""
+    final = estimate(
+        found.model, pulses, found.values, pulses.reading if len(found.states) != len(pulses.reading) else found.states
+    )
+    for _ in range(3):
+        clean = flagged(final.model, final, pulses)
+        again = estimate(final.model, clean, final.values, final.states)
+        settled = abs(again.likelihood - final.likelihood) < 0.05
+        final = again
+        if settled:
+            break
+    return restricted(final, clean), clean
+
+
+def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequence[Own]) -> Fit:
+    """Means and spreads over devices, and intervals from draws of the estimates."""
+    model = finals[0].model
+    values = [one.values for one in finals]
+    low, high = bounds(finals, values, owns)
+    each = [keys(one.model, one.values, own, low, high) for one, own in zip(finals, owns, strict=True)]
+    mean = mean_keys(each)
+    draw = np.random.default_rng(0)
+    drawn: list[dict[str, float]] = []
+    own_draws: list[list[Keys]] = []
+    for _ in range(DRAWS):
+        moved = [_draw(one, draw) for one in finals]
+        # of one device the scale is as uncertain as its bounds; of several it is that of their mean
+        ends = bounds(finals, moved, owns) if len(finals) == 1 else (low, high)
+        parts = [keys(one.model, value, own, *ends) for one, value, own in zip(finals, moved, owns, strict=True)]
+        own_draws.append(parts)
+        drawn.append(_shown(mean_keys(parts), *ends) | _noises(finals, moved, owns, *ends))
+    shown = _shown(mean, low, high) | _noises(finals, values, owns, low, high)
+    intervals = {name: _quantiles([one[name] for one in drawn]) for name in shown}
+    spread, spread_intervals = _spread(model.name, each, own_draws)
+    if len(finals) > 1:
+        for key in ("step", "asymmetry", "w_min", "w_max", "gamma_up", "gamma_down", "a_up", "a_down"):
+            if key in mean:
+                parts = [one[key] for one in each]
+                half = stats.t.ppf(0.975, len(each) - 1) * float(np.std(parts, ddof=1)) / math.sqrt(len(each))
+                intervals[_named(key)] = (float(mean[key] - half), float(mean[key] + half))
+    intervals = {name: ends for name, ends in intervals.items() if ends[1] - ends[0] > 1e-9 * abs(ends[1])}
+    return Fit(
+        model.name,
+        mean,
+        low,
+        high,
+        cycle_to_cycle=shown["cycle_to_cycle"],
+        noise_follows_step=model.follows,
+        write_noise=shown["write_noise_w"],
+        constant_noise=max(0.0, shown["cycle_to_cycle"] - CONSTANT_SHARE) * zero_step(mean),
+        spread=spread,
+        devices=len(devices),
+        intervals=intervals | spread_intervals,
+        estimates={
+            one.device: (found.model, found.values, own) for one, found, own in zip(devices, finals, owns, strict=True)
+        },
+    )
+
+
+def _draw(found: Estimate, draw: np.random.Generator) -> Array:
+    moved = draw.multivariate_normal(found.values, found.covariance, method="eigh")
+    limits = found.model.parameters
+    return np.clip(moved, [one.low for one in limits], [one.high for one in limits])
+
+
+def _shown(mean: Keys, low: float, high: float) -> dict[str, float]:
+    found = {_named(key): value for key, value in mean.items()}
+    at_zero = zero_step(mean)
+    found |= {"g_min_siemens": low, "g_max_siemens": high}
+    return found | {"step_at_zero_w": at_zero, "step_at_zero_siemens": at_zero * (high - low) / 2}
+
+
+def _noises(
+    finals: Sequence[Estimate], values: Sequence[Array], owns: Sequence[Own], low: float, high: float
+) -> dict[str, float]:
+    """Root mean squares over devices: of the pulse over its mean, of the reading in w."""
+    cycle, reading = [], []
+    for one, value, own in zip(finals, values, owns, strict=True):
+        at = [value[one.model.index(name)] for name in ("cycle", "reading")]
+        constant = CONSTANT_SHARE if one.model.name == "exp-step" and not one.model.follows else 0.0
+        cycle.append(math.exp(at[0]) + constant if at[0] > FLOOR_NOISE + 0.1 else 0.0)
+        reading.append(2 * own.half * math.exp(at[1]) / (high - low) if at[1] > FLOOR_READING + 0.1 else 0.0)
+    return {
+        "cycle_to_cycle": float(np.sqrt(np.mean(np.square(cycle)))),
+        "write_noise_w": float(np.sqrt(np.mean(np.square(reading)))),
+    }
+
+
+def _quantiles(parts: Sequence[float]) -> Interval:
+    ends = np.quantile(parts, [0.025, 0.975])
+    return float(ends[0]), float(ends[1])
+
+
+def _spread(model: str, each: Sequence[Keys], drawn: Sequence[Sequence[Keys]]) -> tuple[Keys, dict[str, Interval]]:
+    """Standard deviations over devices, less what the errors of each device's estimates add."""
+    names = ["step", "asymmetry", "w_min", "w_max"]
+    if model == "linear-step":
+        names += ["gamma_up", "gamma_down"]
+    if len(each) == 1:
+        return dict.fromkeys(names, 0.0), {}
+    found, intervals = {}, {}
+    count = len(each)
+    for name in names:
+        relative = abs(float(np.mean([one[name] for one in each]))) if name in ("step", "w_min", "w_max") else 1.0
+        parts = np.array([one[name] for one in each]) / relative
+        errors = np.array([[one[name] for one in draw] for draw in drawn]) / relative
+        error = float(np.mean(np.var(errors, axis=0)))
+        total = float(np.var(parts, ddof=1))
+        found[name] = math.sqrt(max(0.0, total - error))
+        ends = [(count - 1) * total / stats.chi2.ppf(q, count - 1) - error for q in (0.975, 0.025)]
+        if total > 0:
+            intervals[f"{name}_device_to_device"] = (math.sqrt(max(0.0, ends[0])), math.sqrt(max(0.0, ends[1])))
+    return found, intervals
+
+
+def _error(fit: Fit, cuts: Sequence[Pulses]) -> float:
+    """Root mean square distance of the readings from trajectories without noise, in w."""
+    total, count = 0.0, 0
+    for (model, values, own), pulses in zip(fit.estimates.values(), cuts, strict=True):
+        turns = np.flatnonzero(np.diff(pulses.up) | ~(pulses.linked[1:] & pulses.linked[:-1])) + 1
+        for first, last in itertools.pairwise([0, *turns.tolist(), len(pulses.up)]):
+            reading, seen = pulses.reading[first : last + 1], pulses.seen[first : last + 1]
+            left = (_branch(model, values, reading, pulses.up[first:last]) - reading)[seen]
+            total += float((left**2).sum()) * (own.half / fit.per_weight) ** 2
+            count += len(left)
+    return math.sqrt(total / count)
+
+
+def _branch(model: PulseModel, values: Array, reading: Array, up: Any) -> Array:
+    """The trajectory over a branch; it starts where the first readings, noise averaged out, say."""
+    path = model.run(values, float(reading[0]), up)
+    few = min(5, len(reading))
+    return model.run(values, float(reading[0] + np.median(reading[:few] - path[:few])), up)
+
+
+def _named(key: str) -> str:
+    return f"{key}_w" if key in ("step", "w_min", "w_max") else key

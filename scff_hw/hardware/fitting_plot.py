@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,18 @@ from scff_hw.errors import ProfileError
 from scff_hw.files import write_atomic
 from scff_hw.hardware.fitting import Fit
 from scff_hw.hardware.loader import parse_profile
-from scff_hw.hardware.measurements import Branch
+from scff_hw.hardware.measurements import Series
+from scff_hw.hardware.pulse_models import CONSTANT_SHARE
 from scff_hw.recipes.loader import dump_yaml
 from scff_hw.report._style import THEMES, count_axis, dress, new_figure, png
 
+WEIGHTS = ("step", "w_min", "w_max", "write_noise")
+SHARES = ("asymmetry", "cycle_to_cycle")
+MOST_SHOWN = 3_000
+"""Pulses of a device on the plot."""
 
-def write_fit(fit: Fit, branches: Sequence[Branch], folder: Path, name: str, source: str) -> tuple[Path, Path]:
+
+def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, source: str) -> tuple[Path, Path]:
     """Write `NAME.yaml` and `NAME.png` into `folder`, and return both paths.
 
     Raises:
@@ -30,59 +37,96 @@ def write_fit(fit: Fit, branches: Sequence[Branch], folder: Path, name: str, sou
         )
     text = profile_text(fit, name, source)
     parse_profile(text, f"the profile fitted to {source}")
-    return write_atomic(folder / f"{name}.yaml", text.encode()), write_atomic(
-        folder / f"{name}.png", plot(fit, branches)
-    )
+    return write_atomic(folder / f"{name}.yaml", text.encode()), write_atomic(folder / f"{name}.png", plot(fit, series))
 
 
 def profile_text(fit: Fit, name: str, source: str) -> str:
-    """The profile as YAML: the device as fitted, everything else left at its defaults."""
-    weights = {"step", "w_min", "w_max"}
-    response: dict[str, str | float | bool] = {}
-    for key, value in fit.parameters.items():
-        unit = " w" if key in weights else " %" if key == "asymmetry" else ""
-        shown = 100 * value if key == "asymmetry" else value
-        response[key] = f"{shown:.5g}{unit}" if unit else float(f"{shown:.5g}")
+    """The profile as YAML: the device as fitted, with its intervals as sources; everything else at its defaults."""
+    response: dict[str, Any] = {key: _written(key, value) for key, value in fit.parameters.items()}
     if fit.model == "exp-step":
         response |= {"slope": 1.0, "offset": 0.0}
     else:
-        response["noise_follows_step"] = False
-    response |= {"cycle_to_cycle": f"{100 * fit.cycle_to_cycle:.4g} %", "write_noise": f"{fit.write_noise:.4g} w"}
+        response["noise_follows_step"] = fit.noise_follows_step
+    if fit.model == "exp-step" and not fit.noise_follows_step:
+        response |= {
+            "cycle_to_cycle": _written("cycle_to_cycle", CONSTANT_SHARE),
+            "cycle_to_cycle_add": _written("cycle_to_cycle_add", fit.constant_noise / CONSTANT_SHARE),
+        }
+    else:
+        response["cycle_to_cycle"] = _written("cycle_to_cycle", fit.cycle_to_cycle)
+    response["write_noise"] = _written("write_noise", fit.write_noise)
     measured = f"{fit.devices} device" + ("s" if fit.devices > 1 else "")
+    sources = {"device": f"{source} ({measured}, fit by scff-hw profiles fit)"}
+    for key in response:
+        ends = fit.intervals.get(f"{key}_w" if key in WEIGHTS else key)
+        if ends and not (key == "cycle_to_cycle" and "cycle_to_cycle_add" in response):
+            sources[f"device.response.{key}"] = (
+                f"fit, 95 % interval {_written(key, ends[0])} to {_written(key, ends[1])}"
+            )
     return dump_yaml(
         {
             "name": name,
             "description": f"{fit.model} model fitted to measurements of {measured}",
-            "sources": {"device": f"{source} ({measured}, fit by scff-hw profiles fit)"},
+            "sources": sources,
             "device": {
                 "model": fit.model,
-                "g_min": f"{fit.g_min * 1e6:.6g} uS",
-                "g_max": f"{fit.g_max * 1e6:.6g} uS",
+                "g_min": f"{fit.g_min * 1e6:.8g} uS",
+                "g_max": f"{fit.g_max * 1e6:.8g} uS",
                 "response": response,
-                "device_to_device": {"step": f"{100 * fit.device_to_device:.4g} %"},
+                "device_to_device": {
+                    key: f"{100 * value:.4g} %" if not key.startswith("gamma") else float(f"{value:.4g}")
+                    for key, value in fit.spread.items()
+                },
             },
         }
     )
 
 
-def plot(fit: Fit, branches: Sequence[Branch]) -> bytes:
-    """Conductance over pulses, measured and fitted, one line a device; PNG."""
+def _written(key: str, value: float) -> str | float:
+    """A figure of `device.response` as a profile writes it."""
+    if key in WEIGHTS:
+        return f"{value:.6g} w"
+    return f"{100 * value:.5g} %" if key in SHARES else float(f"{value:.6g}")
+
+
+def plot(fit: Fit, series: Sequence[Series]) -> bytes:
+    """Conductance over pulses, measured and fitted, device by device; PNG."""
     theme = THEMES["light"]
     figure = new_figure(7.2, 3.6, theme)
     axes = figure.subplots()
-    counts: dict[str, int] = {}
-    for index, branch in enumerate(branches):
-        start = counts.get(branch.device, 0)
-        pulses = np.arange(start, start + len(branch.conductance))
-        counts[branch.device] = int(pulses[-1])
-        colour = theme.positive if branch.up else theme.negative
-        label = "measured, " + ("up" if branch.up else "down")
-        first = all(other.up != branch.up for other in branches[:index])
-        measured, fitted = branch.conductance * 1e6, fit.trajectory(branch) * 1e6
-        axes.plot(pulses, measured, ".", color=colour, markersize=3, alpha=0.6, label=label if first else None)
-        axes.plot(pulses, fitted, "-", color=theme.ink, linewidth=1.4, label="fit" if index == 0 else None)
-    title = f"{fit.model}: rms error {100 * fit.error / 2:.2f} % of the range"
+    labels = {True: "measured, up", False: "measured, down", None: "fit"}
+    shown = [_shortened(one) for one in series if one.device in fit.estimates]
+    for one in shown:
+        pulses = np.arange(len(one.conductance))
+        # a reading has the direction of the pulse before it
+        direction = np.concatenate([one.up[:1], one.up])
+        for up, colour in ((True, theme.positive), (False, theme.negative)):
+            chosen = direction == up
+            axes.plot(
+                pulses[chosen],
+                one.conductance[chosen] * 1e6,
+                ".",
+                color=colour,
+                markersize=3,
+                alpha=0.6,
+                label=labels.pop(up, None),
+            )
+    for one in shown:
+        for (first, last), path in zip(one.branches, fit.trajectories(one), strict=True):
+            line = range(first, last + 1)
+            axes.plot(line, path * 1e6, "-", color=theme.ink, linewidth=1.4, label=labels.pop(None, None))
+    values = np.concatenate([one.conductance for one in shown]) * 1e6
+    low, high = np.quantile(values, [0.001, 0.999])
+    low, high = min(low, fit.g_min * 1e6), max(high, min(fit.g_max * 1e6, 1.3 * high))
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    share = 100 * fit.error / (fit.parameters["w_max"] - fit.parameters["w_min"])
+    title = f"{fit.model}: rms error {share:.2f} % of the range"
     dress(axes, theme, x="pulse", y="conductance, uS", title=title)
     count_axis(axes)
     axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8.5)
     return png(figure)
+
+
+def _shortened(series: Series) -> Series:
+    """The first pulses: a plot shows no more."""
+    return Series(series.device, series.up[:MOST_SHOWN], series.conductance[: MOST_SHOWN + 1])

@@ -4,16 +4,18 @@
     1,0,up,2.1
     1,1,up,2.4
 
-One row a measurement: `direction` is that of the pulse just before it, `pulse` counts up by one from row to row. The
-first row of a device is where it starts. `device` may be left out where there is one.
+One row per measurement: `direction` is that of the pulse just before it, `pulse` counts up by one from row to row. The
+first row of a device is its start. `device` may be left out where there is one.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,100 +27,168 @@ COLUMNS = ("pulse", "direction", "conductance_<unit>")
 LEAST_PULSES = 8
 """Pulses in each direction that a fit needs at least."""
 MAX_ROWS = 1_000_000
+MAX_BYTES = 64 << 20
+"""Size of a file with MAX_ROWS rows of 64 bytes."""
+REPORT_EVERY = 10_000
+"""Rows between two reports of progress."""
 
 
 @dataclass(frozen=True)
-class Branch:
-    """Consecutive pulses of one direction on one device.
+class Series:
+    """Consecutive pulses on one device.
 
     Attributes:
         device: its name in the file.
-        up: direction of the pulses.
+        up: bool `[n]`, direction of each pulse.
         conductance: float64 `[n + 1]` in siemens, before the first pulse and after each.
     """
 
     device: str
-    up: bool
+    up: NDArray[np.bool_]
     conductance: NDArray[np.float64]
 
+    @property
+    def branches(self) -> list[tuple[int, int]]:
+        """Stretches of pulses in one direction: indices of the first conductance and of the last."""
+        turns = np.flatnonzero(np.diff(self.up)) + 1
+        return list(zip([0, *turns.tolist()], [*turns.tolist(), len(self.up)], strict=True))
 
-def read_measurements(path: Path) -> list[Branch]:
-    """Read and check a CSV file of measurements.
+
+def read_measurements(path: Path, progress: Callable[[int, int], None] | None = None) -> list[Series]:
+    """Read and check a CSV file of measurements, row by row.
+
+    Args:
+        progress: called now and then with the bytes read and the bytes of the file.
+
+    Returns:
+        One series per device, in the order of the file; devices without a pulse are left out.
 
     Raises:
         ProfileError: names the line, what is allowed there and what was found; a gap in the pulse numbers, an empty
-            cell, or pulses in one direction only are refused.
+            cell, a row of another length than the header's, a file that is too large, or too few pulses in a direction.
     """
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ProfileError(
+                f"{path}: measurements must be at most {MAX_BYTES >> 20} MiB, this file has {size / 2**20:.0f} MiB; "
+                "leave out devices or later pulses"
+            )
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(line for line in file if not line.startswith("#")))
+            found = _read(path, file, (lambda done: progress(done, size)) if progress else None)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ProfileError(f"{path}: measurements must be a readable CSV file, but: {reason}") from None
-    if len(rows) > MAX_ROWS:
-        raise ProfileError(f"{path}: measurements must have at most {MAX_ROWS} rows, this file has more")
-    if not rows:
-        raise ProfileError(f"{path}: measurements must start with the columns {', '.join(COLUMNS)}; the file is empty")
-    columns, factor = _columns(path, [cell.strip() for cell in rows[0]])
-    branches = _branches(path, rows[1:], columns, factor)
     for up, name in ((True, "up"), (False, "down")):
-        pulses = sum(len(branch.conductance) - 1 for branch in branches if branch.up == up)
+        pulses = sum(int((series.up == up).sum()) for series in found)
         if pulses < LEAST_PULSES:
             raise ProfileError(
                 f"{path}: a fit needs at least {LEAST_PULSES} pulses in each direction, got {pulses} {name}; "
                 "measure both directions"
             )
-    if all(np.ptp(branch.conductance) == 0 for branch in branches):
-        raise ProfileError(f"{path}: the conductance must change with the pulses, but it is the same in every row")
-    return branches
+    for series in found:
+        if np.ptp(series.conductance) == 0:
+            which = f" of device {series.device}" if len(found) > 1 else ""
+            raise ProfileError(
+                f"{path}: the conductance{which} must change with the pulses, but it is the same in every row"
+            )
+    return found
 
 
-def _columns(path: Path, header: list[str]) -> tuple[dict[str, int], float]:
-    found = {name: index for index, name in enumerate(header)}
-    units = {f"conductance_{unit}": factor for unit, factor in UNITS["S"].items()}
-    named = [name for name in header if name in units]
-    allowed = f"pulse, direction, {' or '.join(units)}, and device where there are several"
-    for name in ("pulse", "direction"):
-        if name not in found:
-            raise ProfileError(f"{path}:1: the column {name} is missing, allowed: {allowed}{nearest(name, header)}")
-    if len(named) != 1:
-        raise ProfileError(
-            f"{path}:1: one column must hold the conductance with its unit, allowed: {allowed}; got {', '.join(header)}"
-        )
-    return {**found, "conductance": found[named[0]]}, units[named[0]]
+@dataclass
+class _Device:
+    pulse: int
+    up: list[bool] = field(default_factory=list)
+    conductance: list[float] = field(default_factory=list)
 
 
-def _branches(path: Path, rows: list[list[str]], columns: dict[str, int], factor: float) -> list[Branch]:
-    branches: list[tuple[str, bool, list[float]]] = []
-    last: dict[str, tuple[int, float]] = {}
-    current = None
-    for line, row in enumerate(rows, start=2):
+class _Lines:
+    """The lines of a file that are no comments; counts all lines and their bytes."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.number = 0
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.number += 1
+            self.size += len(line)
+            if not line.startswith("#"):
+                yield line
+
+
+def _read(path: Path, file: TextIO, progress: Callable[[int], None] | None) -> list[Series]:
+    lines = _Lines(file)
+    rows = csv.reader(lines)
+    header = next(rows, None)
+    if header is None:
+        raise ProfileError(f"{path}: measurements must start with the columns {', '.join(COLUMNS)}; the file is empty")
+    header = [cell.strip() for cell in header]
+    columns, factor = _columns(f"{path}:{lines.number}", header)
+    devices: dict[str, _Device] = {}
+    count = 0
+    for row in rows:
         if not any(cell.strip() for cell in row):
             continue
-        place = f"{path}:{line}"
-        if len(row) <= max(columns.values()):
-            raise ProfileError(f"{place}: a row must have {max(columns.values()) + 1} cells, got {len(row)}")
-        cells = {name: row[index].strip() for name, index in columns.items()}
-        device = cells.get("device", "1")
-        pulse, conductance = _pulse(place, cells["pulse"]), _conductance(place, cells["conductance"]) * factor
-        if cells["direction"] not in ("up", "down"):
-            raise ProfileError(f"{place}: direction must be up or down, got '{cells['direction']}'")
-        up = cells["direction"] == "up"
-        if device in last:
-            before, start = last[device]
-            if pulse != before + 1:
-                raise ProfileError(
-                    f"{place}: pulse must be {before + 1}, one after the row before (device {device}), got {pulse}; "
-                    "a gap hides how much each pulse did"
-                )
-            if current != (device, up):
-                branches.append((device, up, [start]))
-            branches[-1][2].append(conductance)
-            current = (device, up)
-        else:
-            current = None
-        last[device] = (pulse, conductance)
-    return [Branch(device, up, np.array(values)) for device, up, values in branches]
+        count += 1
+        if count > MAX_ROWS:
+            raise ProfileError(f"{path}: measurements must have at most {MAX_ROWS} rows, this file has more")
+        if progress and count % REPORT_EVERY == 0:
+            progress(lines.size)
+        place = f"{path}:{lines.number}"
+        if len(row) != len(header):
+            more = "; decimals are written with a point" if len(row) > len(header) else ""
+            raise ProfileError(f"{place}: a row must have {len(header)} cells, as the header, got {len(row)}{more}")
+        _add(place, {name: row[index].strip() for name, index in columns.items()}, factor, devices)
+    return [
+        Series(name, np.array(device.up), np.array(device.conductance)) for name, device in devices.items() if device.up
+    ]
+
+
+def _add(place: str, cells: dict[str, str], factor: float, devices: dict[str, _Device]) -> None:
+    name = cells.get("device", "1")
+    pulse, conductance = _pulse(place, cells["pulse"]), _conductance(place, cells["conductance"]) * factor
+    if cells["direction"] not in ("up", "down"):
+        raise ProfileError(f"{place}: direction must be up or down, got '{cells['direction']}'")
+    device = devices.get(name)
+    if device is None:
+        devices[name] = _Device(pulse, conductance=[conductance])
+        return
+    if pulse != device.pulse + 1:
+        raise ProfileError(
+            f"{place}: pulse must be {device.pulse + 1}, one after the row before (device {name}), got {pulse}; "
+            "a gap hides how much each pulse did"
+        )
+    device.pulse = pulse
+    device.up.append(cells["direction"] == "up")
+    device.conductance.append(conductance)
+
+
+def _columns(place: str, header: Sequence[str]) -> tuple[dict[str, int], float]:
+    """Where each column is, and siemens per unit of the conductance; names are read without regard to case."""
+    names = [name.lower() for name in header]
+    units = {f"conductance_{unit}": factor for unit, factor in UNITS["S"].items()}
+    allowed = f"pulse, direction, {' or '.join(units)}, and device where there are several"
+    columns = {}
+    for name in ("pulse", "direction", "device"):
+        if names.count(name) > 1:
+            raise ProfileError(f"{place}: the column {name} must be there once, got {', '.join(header)}")
+        if name in names:
+            columns[name] = names.index(name)
+        elif name != "device":
+            raise ProfileError(f"{place}: the column {name} is missing, allowed: {allowed}{nearest(name, header)}")
+    factors = {name.lower(): factor for name, factor in units.items()}
+    conductances = [(index, factors[name]) for index, name in enumerate(names) if name in factors]
+    if len(conductances) != 1:
+        raise ProfileError(
+            f"{place}: one column must hold the conductance with its unit, allowed: {allowed}; got {', '.join(header)}"
+        )
+    columns["conductance"], factor = conductances[0]
+    for index, name in enumerate(names):
+        if index not in columns.values() and (close := nearest(name, ["device"])):
+            raise ProfileError(f"{place}: the column '{header[index]}' is not known, allowed: {allowed}{close}")
+    return columns, factor
 
 
 def _pulse(place: str, text: str) -> int:

@@ -34,9 +34,7 @@ def test_validate_takes_what_the_page_shows_and_names_what_is_wrong(cli: Any, tm
     good = cli("profiles", "validate", "my-device.yaml", "pcm", "my-chip.yaml")
     assert good.code == 0, good.err
     assert "my-device.yaml is a valid profile: my-device, soft-bounds, 200 states." in good.err
-    assert (
-        "my-chip.yaml is a valid profile: my-chip, digital, 1024 KiB of flash, 128 KiB of RAM, 80 MHz." in good.err
-    )
+    assert "my-chip.yaml is a valid profile: my-chip, digital, 1024 KiB of flash, 128 KiB of RAM, 80 MHz." in good.err
     (tmp_path / "bad.yaml").write_text(example.replace("40 uS", "40"))
     bad = cli("profiles", "validate", "bad.yaml")
     assert bad.code == 2
@@ -90,6 +88,19 @@ def test_fit_makes_a_profile_and_a_plot(cli: Any, tmp_path: Path) -> None:
     assert cli("profiles", "validate", "bench-3.yaml").code == 0
     found = json.loads(cli("profiles", "fit", "bench-3.csv", "--out", "there", "--json").out)
     assert found["profile"] == "there/bench-3.yaml" and found["rms_error_w"] < 0.01
+    assert found["intervals"]["step_w"][0] <= found["step_w"] <= found["intervals"]["step_w"][1]
+    assert set(found["held_out_log_likelihood"]) == {"soft-bounds", "linear-step", "exp-step"}
+
+
+def test_warnings_of_a_fit_reach_people_and_programs(cli: Any, tmp_path: Path) -> None:
+    measurements(tmp_path / "m.csv")
+    rows = (tmp_path / "m.csv").read_text().splitlines()
+    rows[20] = f"{rows[20].rsplit(',', 1)[0]},400"
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    done = cli("profiles", "fit", "m.csv", "--model", "soft-bounds", "--json")
+    assert done.code == 0 and "Warning: 1 reading or step lies more than 5 standard deviations" in done.err
+    found = json.loads(done.out)
+    assert found["outliers"] == 1 and found["warnings"][0].startswith("1 reading or step lies")
 
 
 @pytest.mark.parametrize(

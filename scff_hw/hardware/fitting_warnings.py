@@ -1,0 +1,145 @@
+"""What a reader of a fit must know before using it: limits, outliers, curves that the data do not follow, thin data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from scff_hw.hardware.fitted_device import Own
+from scff_hw.hardware.measurements import Series
+from scff_hw.hardware.pulse_compare import EXTRAPOLATED, OUTLIER
+from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, filtered
+
+FEW_PULSES = 30
+"""Pulses in one direction below which intervals are said to be wide."""
+POOR = 0.08
+"""Of the mean step: misfit of the mean steps over conductance that is worth a warning."""
+BINS = 6
+
+
+def thin_data(series: Sequence[Series], chosen: Sequence[Series], cuts: Sequence[Pulses]) -> list[str]:
+    """Devices and rows that were not fitted, and directions with few pulses."""
+    said = []
+    rows, fitted = sum(len(one.conductance) for one in series), sum(len(one.reading) for one in cuts)
+    if fitted < rows:
+        devices = f" and {len(chosen)} of {len(series)} devices" if len(chosen) < len(series) else ""
+        said.append(f"the fit used {fitted} of {rows} rows{devices}, taken evenly from the file")
+    for up, name in ((True, "up"), (False, "down")):
+        pulses = sum(int((one.up == up).sum()) for one in chosen)
+        if pulses < FEW_PULSES:
+            said.append(f"only {pulses} pulses {name}: the intervals of what they tell are wide")
+    return said
+
+
+def outliers(used: Sequence[Pulses], cuts: Sequence[Pulses]) -> int:
+    """Readings and steps that were left out."""
+    jumps = sum(int((cut.linked & ~one.linked).sum()) for one, cut in zip(used, cuts, strict=True))
+    return sum(int((~one.seen).sum()) for one in used) + jumps
+
+
+def outlier_warnings(devices: Sequence[Series], used: Sequence[Pulses], cuts: Sequence[Pulses]) -> list[str]:
+    """How many readings and steps were left out, and on which devices."""
+    count = outliers(used, cuts)
+    if not count:
+        return []
+    share = 100 * count / sum(len(one.seen) for one in used)
+    names = [
+        device.device for device, one, cut in zip(devices, used, cuts, strict=True) if outliers([one], [cut])
+    ]  # fmt: skip
+    where = f", on device {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if len(devices) > 1 else ""
+    what = "1 reading or step lies" if count == 1 else f"{count} readings or steps ({share:.2g} %) lie"
+    return [f"{what} more than {OUTLIER:g} standard deviations off the model, left out of the fit{where}"]
+
+
+def poor_fit(found: Sequence[Estimate], used: Sequence[Pulses]) -> list[str]:
+    """A model whose mean steps are not those of the data."""
+    share = misfit(found, used)
+    if share < POOR:
+        return []
+    return [
+        f"poor fit: the mean steps of the data differ from those of {found[0].model.name} by {100 * share:.0f} % of "
+        "the mean step"
+    ]
+
+
+def misfit(found: Sequence[Estimate], pulses: Sequence[Pulses]) -> float:
+    """How far mean steps lie from the model over bins of conductance, of the mean step; 0 where noise explains it."""
+    worst = 0.0
+    for up in (True, False):
+        left, where, steps, errors = [], [], [], []
+        for one, part in zip(found, pulses, strict=True):
+            chosen = (part.up == up) & part.linked & part.seen[1:] & part.seen[:-1]
+            expected = one.model.steps(one.values, one.states[:-1], part.up).after
+            current = filtered(one.model, one.values, part, one.states)
+            left.append((one.states[1:] - expected)[chosen])
+            where.append(one.states[:-1][chosen])
+            steps.append(np.abs(expected - one.states[:-1])[chosen])
+            errors.append((current.error / np.sqrt(current.spread))[1:][chosen])
+        residual, place, error = (np.concatenate(part) for part in (left, where, errors))
+        if len(residual) < 4 * BINS:
+            continue
+        bins = np.searchsorted(np.quantile(place, np.linspace(0, 1, BINS + 1)[1:-1]), place)
+        counts = np.bincount(bins, minlength=BINS)
+        chi = float((np.bincount(bins, weights=error, minlength=BINS) ** 2 / np.maximum(counts, 1)).sum())
+        if stats.chi2.sf(chi, BINS) > 1e-3:
+            continue
+        means = np.bincount(bins, weights=residual, minlength=BINS) / np.maximum(counts, 1)
+        size = float(np.sqrt(np.sum(counts * means**2) / counts.sum()))
+        worst = max(worst, size / max(float(np.mean(np.concatenate(steps))), 1e-12))
+    return worst
+
+
+def limit_warnings(found: Sequence[Estimate]) -> list[str]:
+    """Parameters at a limit, on any device."""
+    said = []
+    for name in sorted({name for one in found for name in one.at_limit}):
+        count = sum(name in one.at_limit for one in found)
+        where = "" if len(found) == 1 else f" on {count} of {len(found)} devices"
+        model = found[0].model
+        if name in ("cycle", "reading"):
+            # at the low limit there is no noise, which is no fault
+            if any(one.value(name) > -1 for one in found if name in one.at_limit):
+                said.append(f"the noise of {'pulses' if name == 'cycle' else 'readings'} is at its limit{where}")
+        elif model.name == "soft-bounds" and name == "gamma_down" and model.floor > -20:
+            said.append(
+                f"w_min is at its limit{where}: the steps down would vanish below 0 uS, so the bound is put at 0 uS"
+            )
+        elif model.name == "soft-bounds" and name.startswith("gamma"):
+            key = "w_max" if name.endswith("up") else "w_min"
+            said.append(f"{key} is at its limit{where}: the steps hardly change over the measured range")
+        elif name in ("low", "high"):
+            said.append(f"{'w_min' if name == 'low' else 'w_max'} is at its limit{where}")
+        else:
+            key = {"g_up": "gamma_up", "g_down": "gamma_down"}.get(name, name)
+            more = " of 0: the steps do not shrink towards the bound" if model.name == "linear-step" else ""
+            said.append(f"{key} is at its limit{more}{where}")
+    return said
+
+
+def bound_warnings(found: Sequence[Estimate], owns: Sequence[Own], low: float, high: float) -> list[str]:
+    """Bounds that the pulses did not reach."""
+    least = min(own.centre - own.half for own in owns)
+    most = max(own.centre + own.half for own in owns)
+    said = []
+    if found[0].model.name == "soft-bounds":
+        reach = (EXTRAPOLATED - 1) * (most - least) / 2
+        ends = (
+            ("g_max", high, "largest", most, high > most + reach),
+            ("g_min", low, "least", least, low < least - reach),
+        )
+        for key, value, which, measured, far in ends:
+            if far:
+                said.append(
+                    f"{key} = {value * 1e6:.4g} uS is extrapolated: the {which} conductance measured is "
+                    f"{measured * 1e6:.4g} uS"
+                )
+        return said
+    for side, key, name, value in ((0, "least", "g_min", low), (1, "largest", "g_max", high)):
+        if not all(one.model.clipped[side] for one in found):
+            said.append(
+                f"the {'lower' if side == 0 else 'upper'} bound was not reached: {name} = {value * 1e6:.4g} uS is the "
+                f"{key} conductance measured, and figures in w refer to that range"
+            )
+    return said
