@@ -82,17 +82,19 @@ def study(
     options = {
         key: value for key, value in (("batches", batches), ("rate", rate), ("rates", rates)) if value is not None
     }
-    request = request_study(
-        name,
-        source,
-        profile=profile,
-        vary=vary or [],
-        overrides=overrides or [],
-        seeds=seeds,
-        data_dir=data_dir,
-        backprop_rate=_rate(backprop),
-        options=options,
-    )
+    with command_progress() as progress:
+        request = request_study(
+            name,
+            source,
+            profile=profile,
+            vary=vary or [],
+            overrides=overrides or [],
+            seeds=seeds,
+            data_dir=data_dir,
+            backprop_rate=_rate(backprop),
+            options=options,
+            progress=progress,
+        )
     if out is None:
         hardware = request.hardware.replace(" ", "-")
         out = STUDIES / "-".join((name, request.recipe.name, hardware, f"{datetime.now():%Y%m%d-%H%M%S}"))

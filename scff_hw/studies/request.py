@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,14 @@ from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
 from scff_hw.recipes.keys import child_names
 from scff_hw.recipes.loader import dump_yaml
 from scff_hw.studies.engine import DATA_DIR, Point
+from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
 
 FIXED_POINT = "fixed_point"
 """Section of a recipe that holds the formats of the fixed backend."""
+MANY_POINTS = 100
+"""Grid points from which their number, and how many are checked, is said."""
+SILENT = SilentProgress()
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
     return load_recipe(str(folder / RECIPE)), run
 
 
-def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...]]:
+def grid(profile: str, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Profile, tuple[Variant, ...]]:
     """The profile, and its variants: every combination of the values of `key=v1,v2,...` texts, last key fastest.
 
     Raises:
@@ -147,13 +152,13 @@ def grid(profile: str, vary: Sequence[str]) -> tuple[Profile, tuple[Variant, ...
         ProfileError: an unknown key, a value that is not allowed there.
     """
     variants = []
-    for values in _places(vary, "device.response.write_noise='0 w,0.1 w'"):
+    for values in _places(vary, "device.response.write_noise='0 w,0.1 w'", progress):
         varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
         variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
     return load_profile(profile), tuple(variants)
 
 
-def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
+def fixed_point_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Variant, ...]:
     """Formats of fixed point: every combination of `fixed_point.KEY=v1,v2,...` texts, last key fastest.
 
     Raises:
@@ -162,7 +167,7 @@ def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]
     """
     variants = []
     text = dump_recipe(recipe)
-    for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4"):
+    for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4", progress):
         for key in values:
             if not key.startswith(f"{FIXED_POINT}."):
                 known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None)]
@@ -175,7 +180,7 @@ def fixed_point_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]
     return tuple(variants)
 
 
-def recipe_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
+def recipe_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Variant, ...]:
     """Recipes: every combination of `key=v1,v2,...` texts, keys being any of a recipe, last key fastest.
 
     Raises:
@@ -183,15 +188,18 @@ def recipe_grid(recipe: Recipe, vary: Sequence[str]) -> tuple[Variant, ...]:
         RecipeError: an unknown key, a value that is not allowed there.
     """
     text, variants = dump_recipe(recipe), []
-    for values in _places(vary, "layers.1.units=100,500"):
+    for values in _places(vary, "layers.1.units=100,500", progress):
         changes = [f"{key}={value}" for key, value in values.items()]
         varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
         variants.append(Variant(values, values, {}, varied))
     return tuple(variants)
 
 
-def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
-    """Every combination of the values of `key=v1,v2,...` texts: text by key."""
+def _places(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
+    """Every combination of the values of `key=v1,v2,...` texts: text by key.
+
+    Each is read and checked by the caller, which takes long for many: `progress` says how many there are.
+    """
     axes: dict[str, list[str]] = {}
     for text in vary:
         key, equals, values = text.partition("=")
@@ -202,8 +210,16 @@ def _places(vary: Sequence[str], example: str) -> Iterator[dict[str, str]]:
         if key in axes:
             raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
         axes[key] = list(dict.fromkeys(found))
+    total = math.prod(len(values) for values in axes.values())
+    if total < MANY_POINTS:
+        progress = SILENT
+    sizes = " x ".join(f"{len(values)} values of {key}" for key, values in axes.items())
+    progress.note(f"{total} grid points: {sizes}.")
+    progress.start("checking grid points", total)
     for chosen in itertools.product(*axes.values()):
         yield dict(zip(axes, chosen, strict=True))
+        progress.advance()
+    progress.finish()
 
 
 def without_formats(recipe: Recipe) -> str:

@@ -87,6 +87,7 @@ def request_study(
     data_dir: Path | None = None,
     backprop_rate: float | None = LEARNING_RATE,
     options: dict[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Request:
     """A study, checked: nothing is measured yet.
 
@@ -104,7 +105,7 @@ def request_study(
     """
     if name not in STUDIES:
         raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
-    study = STUDIES[name]
+    study, progress = STUDIES[name], progress or SilentProgress()
     recipe, run = read_source(source, overrides)
     for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):
         wanted = getattr(recipe.training, key)
@@ -114,10 +115,10 @@ def request_study(
                 f"Got '{wanted}' instead; type: --set training.{key}={allowed[0]}"
             )
     if study.on_devices:
-        hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary)
+        hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary, progress)
     elif profile is None:
         make = fixed_point_grid if study.hardware == "fixed_point" else recipe_grid
-        hardware, variants, backprop_rate = None, make(recipe, vary), None
+        hardware, variants, backprop_rate = None, make(recipe, vary, progress), None
     else:
         what = f"its hardware is the recipe's section {FIXED_POINT}"
         raise UsageError(

@@ -14,6 +14,7 @@ from scff_hw.cli import main
 from scff_hw.errors import UsageError
 from scff_hw.studies import Request, request_study, run_study
 from scff_hw.studies.study import STUDIES
+from scff_hw.training.progress import SilentProgress
 
 WEIGHT, SHADOW = "fixed_point.weight_bits", "fixed_point.shadow_bits"
 VARY = [f"{WEIGHT}=8,2", f"{SHADOW}=16,0"]
@@ -118,3 +119,30 @@ def test_wrong_use_is_exit_code_2(arguments: list[str], message: str, capfd: pyt
     assert main(["study", "bits", "digits-100", *arguments]) == 2
     told = " ".join(capfd.readouterr().err.split())
     assert re.search(message, told), told
+
+
+class Recorded(SilentProgress):
+    """What a progress is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        self.told.append((stage, total))
+
+    def advance(self, n: int = 1, **fields: float) -> None:
+        self.told.append(n)
+
+
+def test_a_large_grid_says_its_size_before_its_points_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scff_hw.studies.request.MANY_POINTS", 4)
+    progress = Recorded()
+    request_study("bits", "digits-100", vary=VARY, progress=progress)
+    sizes = f"4 grid points: 2 values of {WEIGHT} x 2 values of {SHADOW}."
+    assert progress.told == [sizes, ("checking grid points", 4), 1, 1, 1, 1]
+    few = Recorded()
+    request_study("bits", "digits-100", vary=VARY[:1], progress=few)
+    assert few.told == []
