@@ -17,7 +17,7 @@ from scff_hw import paths
 from scff_hw.bench.turns import chosen
 from scff_hw.errors import ScffError
 from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.tools import required, templates
+from scff_hw.export.tools import rendered, required
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0
@@ -97,7 +97,7 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
         link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
         values = {"board": board.board, "flash": board.flash, "ram": board.ram}
         limits = {"target": target, "limits": {"ram_reserved": 0}}
-        text = templates("c").get_template("link.ld.jinja").render(values | limits)
+        text = rendered("c", "link.ld", values | limits)
         link.write_text(text, encoding="utf-8")
         _run(
             *(required("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),

@@ -21,11 +21,11 @@ from scff_hw.export.c_recurrent import FILES, recurrent_values
 from scff_hw.export.c_sizes import function_sizes
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
-from scff_hw.export.c_text import array_texts, file_name, fracs_text, initialisers, numbers
+from scff_hw.export.c_text import array_texts, file_name, fracs_text, in_line, initialisers, numbers
 from scff_hw.export.folder import appearing, check_out, digests
 from scff_hw.export.integers import IntegerRun, opened, read_run
 from scff_hw.export.recurrent_integers import has_one_direction, read_recurrent
-from scff_hw.export.tools import templates
+from scff_hw.export.tools import rendered
 from scff_hw.recipes import Recipe
 from scff_hw.training.progress import Progress, SilentProgress
 
@@ -129,15 +129,13 @@ def _files(file: str, learns: bool) -> dict[str, str]:
 
 def _write(folder: Path, values: dict[str, Any], to: Device, files: dict[str, str]) -> None:
     source = paths.export() / "c"
-    environment = templates("c")
     for part in ("include", "src"):
         shutil.copytree(source / part, folder / "scff" / part, copy_function=shutil.copyfile)
     if to.profile is not None:
         shutil.copytree(source / "board", folder / "board", copy_function=shutil.copyfile)
         files = files | {"link.ld": "board/link.ld"}
     for template, name in files.items():
-        text = environment.get_template(f"{template}.jinja").render(values)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(rendered("c", template, values), encoding="utf-8")
 
 
 def _values(
@@ -235,7 +233,7 @@ def _values(
         "readout_initialisers": initialisers(learned, "readout_learning_frac"),
         "readout_shadow_factor": 1 << (BIAS_GUARD_BITS - network.readout_frac + network.learning_frac),
         "readout_bias_divisor": 1 << (network.readout_frac - network.learning_frac),
-        "rates_text": ", ".join(map(str, network.rate_shifts)),
+        "rates_text": in_line(network.rate_shifts),
         "largest_save": max(c.save_size for c in (*constants, learned)),
         "memory": memory,
         "model_bytes": sum(sum(c.state_bytes.values()) for c in constants),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.data import Dataset
 from scff_hw.export.c_layer import LayerConstants, saved_bytes
-from scff_hw.export.c_text import rows
+from scff_hw.export.c_text import in_line, rows
 from scff_hw.export.integers import IntegerRun
 
 GOLDEN_SAMPLES, GOLDEN_UPDATES, GOLDEN_BATCH = 8, 3, 4
@@ -47,14 +47,14 @@ def golden(
         readout.learn(features, int(label), LABEL_RATE_SHIFT)
     return {
         "golden_label_shift": LABEL_RATE_SHIFT,
-        "labels_text": ", ".join(map(str, labels)),
+        "labels_text": in_line(labels),
         "readout_crc": zlib.crc32(saved_bytes(readout, readout_constants)[:-4]),
         "golden_samples": len(samples),
         "golden_count": count,
         "golden_updates": GOLDEN_UPDATES,
         "samples_text": rows(samples.reshape(len(samples), -1)),
         "logits_text": rows(answers),
-        "classes_text": ", ".join(map(str, answers.argmax(axis=1))),
+        "classes_text": in_line(answers.argmax(axis=1)),
         "stream_text": rows(stream.reshape(len(stream), -1)),
         "crcs_text": rows(crcs, "u"),
     }
@@ -67,7 +67,7 @@ def learn(
     partner: NDArray[np.int64],
     rate_shifts: Sequence[int],
 ) -> None:
-    """One batch through all layers, each of which changes once: what `scff_<model>_learn` does."""
+    """One batch through all layers, each of which changes once: what `scff_model_<recipe>_learn` does."""
     views = [x]
     for index, (layer, rate) in enumerate(zip(layers, rate_shifts, strict=True)):
         views = [network.shaped(index, view) for view in views]

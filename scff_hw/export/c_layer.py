@@ -213,7 +213,7 @@ class LayerConstants:
     @property
     def forward_scratch(self) -> int:
         """`scff_forward_scratch`."""
-        return self.positions * (4 + 2 * self.units) + self.padded_inputs + (self.fan_in if self.kernel else 0)
+        return self.positions * (4 + 2 * self.units) + _even(self.padded_inputs + (self.fan_in if self.kernel else 0))
 
     @property
     def state_bytes(self) -> dict[str, int]:
@@ -237,14 +237,19 @@ class LayerConstants:
         return 2 if two_views or not self.makes_pairs else 1
 
     def learn_scratch(self, two_views: bool) -> tuple[int, int]:
-        """`scff_learn_scratch`: bytes for each of N samples, and bytes beside them."""
+        """`scff_learn_scratch`, or a byte more: bytes for each of N samples, and bytes beside them."""
         rows = self.rows(two_views)
         each = 8 * self.positions + rows * (2 * self.positions * (self.units + 1) + self.padded_inputs)
-        return each, 4 * max(self.fan_in, self.positions) + (self.fan_in if self.kernel else 0)
+        odd = rows * self.padded_inputs % 2
+        return each, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + odd)
 
     def initialisers(self) -> list[tuple[str, Any]]:
         """Names and values in the order of the struct."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+def _even(count: int) -> int:
+    return count + count % 2
 
 
 def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:

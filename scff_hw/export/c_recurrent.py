@@ -16,7 +16,7 @@ from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.errors import UsageError
 from scff_hw.export.c_layer import LayerConstants, saved_bytes
 from scff_hw.export.c_targets import Device, check_fits
-from scff_hw.export.c_text import array_texts, file_name, initialisers, numbers, rows
+from scff_hw.export.c_text import array_texts, file_name, in_line, initialisers, numbers, rows
 from scff_hw.export.recurrent_integers import RecurrentRun
 from scff_hw.training.progress import Progress
 from scff_hw.training.run_context import AnyDataset
@@ -78,6 +78,7 @@ def recurrent_values(
         "version": version("scff-hw"),
         "run": run,
         "recipe": recipe.name,
+        "description": recipe.description,
         "seed": network.seed,
         "rounding": form.rounding,
         "input_frac": direction.inputs.spec.formats.input.one,
@@ -159,7 +160,7 @@ def recurrent_golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> d
         "frames_text": numbers(np.concatenate(sequences).ravel()),
         "first_text": numbers(np.cumsum([0, *map(len, sequences)]), "u"),
         "logits_text": rows(logits),
-        "classes_text": ", ".join(map(str, logits.argmax(axis=1))),
+        "classes_text": in_line(logits.argmax(axis=1)),
         "crcs_text": rows(crcs, "u"),
     }
 

@@ -27,18 +27,24 @@ class CTarget:
     ram: tuple[str, str] = ("", "")
 
 
+ALIGNED = "-mno-unaligned-access"
+"""Keeps the compiler from joining accesses to bytes to one of an unaligned word, which cores may trap."""
+
 _MPS2 = (("0x00000000", "4M"), ("0x20000000", "4M"))
 
 TARGETS = {
     "host": CTarget(),
     # QEMU has no Cortex-M0 board with this much memory; a Cortex-M3 runs every instruction of one
     "cortex-m0": CTarget("-mcpu=cortex-m0 -mthumb", "mps2-an385", *_MPS2),
-    "cortex-m3": CTarget("-mcpu=cortex-m3 -mthumb", "mps2-an385", *_MPS2),
-    "cortex-m4": CTarget("-mcpu=cortex-m4 -mthumb", "mps2-an386", *_MPS2),
-    "cortex-m7": CTarget("-mcpu=cortex-m7 -mthumb", "mps2-an500", *_MPS2),
-    "cortex-m33": CTarget("-mcpu=cortex-m33 -mthumb", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")),
+    "cortex-m3": CTarget(f"-mcpu=cortex-m3 -mthumb {ALIGNED}", "mps2-an385", *_MPS2),
+    "cortex-m4": CTarget(f"-mcpu=cortex-m4 -mthumb {ALIGNED}", "mps2-an386", *_MPS2),
+    "cortex-m7": CTarget(f"-mcpu=cortex-m7 -mthumb {ALIGNED}", "mps2-an500", *_MPS2),
+    "cortex-m33": CTarget(
+        f"-mcpu=cortex-m33 -mthumb {ALIGNED}", "mps2-an505", ("0x10000000", "4M"), ("0x38000000", "4M")
+    ),
     "cortex-m55": CTarget(
-        "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard", "mps3-an547", ("0x00000000", "512K"), ("0x21000000", "2M")
+        f"-mcpu=cortex-m55 -mthumb -mfloat-abi=hard {ALIGNED}",
+        *("mps3-an547", ("0x00000000", "512K"), ("0x21000000", "2M")),
     ),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.escaping import Code
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
 
 LINE = 112
@@ -24,9 +25,12 @@ UNSIGNED = {
 
 
 def file_name(recipe: str) -> str:
-    """The name of a model's files, which is none of the files and headers beside them."""
-    name = re.sub(r"[^a-z0-9]+", "_", recipe.lower()).strip("_")
-    return f"{name}_model" if name in ("selftest", "main", "learn") or name.startswith("scff") else name
+    """The name of a model's files, and after `scff_` the prefix of its names in C.
+
+    `model_` before it keeps it apart from headers of a system, files of the runtime and of the folder, and names of the
+    runtime, whatever the recipe is called.
+    """
+    return f"model_{re.sub(r'[^a-z0-9]+', '_', recipe.lower()).strip('_')}"
 
 
 def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> dict[str, Any]:
@@ -45,16 +49,21 @@ def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> dict[str, 
     }
 
 
-def numbers(values: ArrayLike, suffix: str = "") -> str:
+def numbers(values: ArrayLike, suffix: str = "") -> Code:
     """Numbers as C, in lines of equally many."""
     texts = [f"{value}{suffix}," for value in np.asarray(values).tolist()]
     count = max(1, LINE // (1 + max(map(len, texts), default=1)))
-    return "\n".join("    " + " ".join(texts[first : first + count]) for first in range(0, len(texts), count))
+    return Code("\n".join("    " + " ".join(texts[first : first + count]) for first in range(0, len(texts), count)))
 
 
-def rows(values: Iterable[ArrayLike], suffix: str = "") -> str:
+def in_line(values: Iterable[Any]) -> Code:
+    """Numbers as C, in one line."""
+    return Code(", ".join(map(str, values)))
+
+
+def rows(values: Iterable[ArrayLike], suffix: str = "") -> Code:
     """Rows of numbers as C, each in braces."""
-    return "\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values)
+    return Code("\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values))
 
 
 def initialisers(constants: LayerConstants, weight_frac: str) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from scff_hw import paths
 from scff_hw.core.xorshift import first_states
 from scff_hw.errors import ScffError
 from scff_hw.export.pulses import CODE_TOP, EXPONENTS, PulseScheme, TilePulses
-from scff_hw.export.tools import required, templates
+from scff_hw.export.tools import rendered, required
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SOURCES = ("scff_pulses.c", "scff_tiles.c", "selftest.c")
@@ -88,7 +88,6 @@ def golden_codes(seed: int, lines: int) -> NDArray[np.int16]:
 def write_c(folder: Path, tiles: list[TileProgram], goldens: list[dict[str, Any]], values: dict[str, Any]) -> None:
     """Write the kernel, the tiles' constants, a selftest and a Makefile into a folder."""
     source = paths.export() / "crossbar"
-    environment = templates("crossbar")
     for name in ("scff_pulses.h", "scff_pulses.c"):
         shutil.copyfile(source / name, folder / name)
     values = {
@@ -101,8 +100,7 @@ def write_c(folder: Path, tiles: list[TileProgram], goldens: list[dict[str, Any]
         "x_exponent": GOLDEN_X_EXPONENT,
     }
     for name in ("scff_tiles.h", "scff_tiles.c", "selftest.c", "Makefile"):
-        text = environment.get_template(f"{name}.jinja").render(values)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(rendered("crossbar", name, values), encoding="utf-8")
 
 
 def selftest(folder: Path) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scff_hw.export.tools import templates
+from scff_hw.export.tools import rendered
 
 
 def readme(manifest: dict[str, Any], program: dict[str, Any]) -> str:
     """What the folder holds and how to use it, with this program's numbers."""
-    return templates("crossbar").get_template("README.md.jinja").render(manifest=manifest, program=program)
+    return rendered("crossbar", "README.md", {"manifest": manifest, "program": program})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scff_hw.escaping import markdown, markdown_code
 from scff_hw.export.onnx_check import CLOSE
 from scff_hw.export.onnx_float_sequences import recurrent_first
 from scff_hw.export.onnx_run import FinishedRun, needs_label
@@ -85,11 +86,13 @@ def card(run: FinishedRun, summary: dict[str, Any]) -> str:
 def _what(run: FinishedRun) -> str:
     versions = run.versions
     trained = f"scff-hw {versions.get('scff-hw', '?')}, torch {versions.get('torch', '?')}"
-    hardware = "" if run.profile is None else f", hardware profile `{run.profile}`"
+    hardware = "" if run.profile is None else f", hardware profile {markdown_code(run.profile)}"
+    description = markdown(run.recipe.description[:1].upper() + run.recipe.description[1:])
+    backend = markdown_code(run.backend)
     return (
-        f"{run.recipe.description[:1].upper()}{run.recipe.description[1:]}. A network that learned by Self-Contrastive "
-        f"Forward-Forward (arXiv 2409.11593), layer by layer and without labels, and a linear readout of its features."
-        f"\n\nRecipe `{run.recipe.name}`, seed {run.seed}, backend `{run.backend}`{hardware}; trained with {trained}. "
+        f"{description}. A network that learned by Self-Contrastive Forward-Forward (arXiv 2409.11593), layer by layer "
+        f"and without labels, and a linear readout of its features.\n\nRecipe `{run.recipe.name}`, seed {run.seed}, "
+        f"backend {backend}{hardware}; trained with {trained}. "
         "These and the formats of every tensor are in each file's metadata."
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.errors import ScffError, UsageError
+from scff_hw.escaping import spice
 from scff_hw.export.tools import required
 
 LIMIT_S = 600.0
@@ -33,6 +34,7 @@ def netlist(
         plus, minus: `[rows, columns]`, siemens; a cell of 0 is left out.
         volts: `[rows]`.
         row_ohm, column_ohm: of a segment of a row's and of a column's wire; 0 leaves those wires out.
+        title: any text.
 
     Raises:
         UsageError: shapes that do not fit, or a resistance below 0.
@@ -49,7 +51,7 @@ def netlist(
     cells = np.stack([plus, minus], axis=2).reshape(len(plus), -1)
     rows, lines = cells.shape
     text = [
-        title.replace("\n", " "),
+        f"scff-hw: {spice(title)}",
         f"* {rows} rows, {lines // 2} pairs of columns; ohm a segment: {row_ohm:g} of rows, {column_ohm:g} of columns",
     ]
     text += [f"V{i} in{i} 0 DC {v:.17g}" for i, v in enumerate(volts.tolist())]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import Any
 
 from scff_hw import paths
 from scff_hw.errors import MissingPartError
+from scff_hw.escaping import template
 
 PACKAGES = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
@@ -32,12 +32,6 @@ def required(program: str) -> str:
     return found
 
 
-def templates(folder: str) -> Environment:
-    """The templates of a folder of `export/`; a name that is not given is an error."""
-    return Environment(
-        loader=FileSystemLoader(paths.export() / folder / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+def rendered(folder: str, name: str, values: dict[str, Any]) -> str:
+    """The template of the file `name` in a folder of `export/`, filled in; see `escaping.template`."""
+    return template(paths.export() / folder / "templates", name).render(values)

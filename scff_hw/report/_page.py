@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from scff_hw import escaping
 from scff_hw.errors import UsageError
 from scff_hw.files import write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
@@ -63,10 +64,11 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def environment() -> Environment:
-    """Templates of this package; what they show is escaped, and a name they lack is an error."""
+    """Templates of this package; what they show is escaped by `escaping.html`, and a name they lack is an error."""
     return Environment(
         loader=PackageLoader("scff_hw.report", ""),
         autoescape=True,
+        finalize=lambda value: escaping.html(value) if isinstance(value, str) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

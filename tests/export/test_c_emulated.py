@@ -49,7 +49,7 @@ def emulate(folder: Path, call: Any, tool: Any, *settings: str) -> str:
 def test_two_layers_learn_on_every_core(target: str, finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
     """The second layer reads an odd number of inputs, which vectors leave a rest of."""
     export_c(finished("digits-mlp"), tmp_path / "out", target)
-    assert "PASS digits_mlp" in emulate(tmp_path / "out", call, tool)
+    assert "PASS model_digits_mlp" in emulate(tmp_path / "out", call, tool)
     kernels = call(
         tool("arm-none-eabi-gcc"),
         *("-std=c99", "-O2", "-ffreestanding", "-S", "-o", "-", *TARGETS[target].flags.split()),
@@ -74,6 +74,27 @@ def test_the_portable_path_gives_the_same(finished: Any, tmp_path: Path, call: A
     assert "PASS" in emulate(tmp_path / "out", call, tool, "CFLAGS=-DSCFF_SCALAR", "OPTIMISE=-Os")
 
 
+def test_boards_trap_unaligned_words_unless_a_build_asks_for_them(
+    finished: Any, tmp_path: Path, call: Any, tool: Any
+) -> None:
+    """So every image that passes here never reads one, its layer of an odd number of inputs included."""
+    out = tmp_path / "out"
+    export_c(finished("digits-mlp"), out, "cortex-m4")
+    assert "PASS" in emulate(out, call, tool)
+    call(tool("make"), "clean", cwd=out)
+    assert "PASS" in emulate(out, call, tool, "CFLAGS=-DSCFF_UNALIGNED -munaligned-access")
+    (out / "main.c").write_text(
+        "#include <stdint.h>\nint main(void)\n{\n    static volatile uint8_t bytes[8];\n"
+        "    return (int)*(volatile uint32_t *)(uintptr_t)&bytes[1];\n}\n"
+    )
+    for flags, said, code in (("", "FAIL: a fault", 2), ("-DSCFF_UNALIGNED", "", 0)):
+        call(tool("make"), "clean", cwd=out)
+        done = subprocess.run(
+            [tool("make"), "run", f"CFLAGS={flags}"], cwd=out, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code and said in done.stdout
+
+
 def test_a_failing_selftest_fails_the_emulation(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
     out = tmp_path / "out"
     export_c(finished("digits-100"), out, "cortex-m3")
@@ -84,7 +105,7 @@ def test_a_failing_selftest_fails_the_emulation(finished: Any, tmp_path: Path, c
     call(tool("make"), cwd=out)
     done = subprocess.run([tool("make"), "run"], cwd=out, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "FAIL digits_100: answers from flash" in done.stdout + done.stderr
+    assert "FAIL model_digits_100: answers from flash" in done.stdout + done.stderr
 
 
 def test_the_image_has_no_floating_point_and_no_malloc(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:

@@ -77,7 +77,7 @@ def test_an_exported_run_proves_itself_on_the_host(
 
 def test_an_exported_convolution_proves_itself_on_the_host(cnn: Path, tmp_path: Path, call: Any, tool: Any) -> None:
     export_c(cnn, tmp_path / "out")
-    assert (tmp_path / "out" / "digits_cnn_1.c").exists()
+    assert (tmp_path / "out" / "model_digits_cnn_1.c").exists()
     check(tmp_path / "out", call, tool)
 
 
@@ -93,12 +93,12 @@ def test_integers_of_a_run_classify_as_the_run_did(finished: Any, cnn: Path) -> 
 
 def test_a_wrong_golden_vector_fails_the_selftest(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
     export_c(finished("digits-100"), tmp_path / "out")
-    source = tmp_path / "out" / "digits_100.c"
+    source = tmp_path / "out" / "model_digits_100.c"
     text = source.read_text()
     at = text.index("l1_shadow[")
     number = text[text.index("{", at) + 1 :].split(",")[0].strip()
     source.write_text(text[:at] + text[at:].replace(f" {number},", f" {int(number) + 1},", 1))
-    with pytest.raises(AssertionError, match="FAIL digits_100: what was learned"):
+    with pytest.raises(AssertionError, match="FAIL model_digits_100: what was learned"):
         call(tool("make"), "run", cwd=tmp_path / "out")
 
 
@@ -180,7 +180,7 @@ def test_the_same_run_exports_the_same_files(finished: Any, tmp_path: Path) -> N
 def test_no_text_of_it_needs_floating_point_or_malloc(finished: Any, tmp_path: Path, call: Any, tool: Any) -> None:
     export_c(finished("digits-100"), tmp_path / "out")
     call(tool("make"), cwd=tmp_path / "out")
-    objects = [*(tmp_path / "out" / "build" / "scff").rglob("*.o"), tmp_path / "out" / "build" / "digits_100.o"]
+    objects = [*(tmp_path / "out" / "build" / "scff").rglob("*.o"), tmp_path / "out" / "build" / "model_digits_100.o"]
     wanted = {line.split()[-1] for line in call(tool("nm"), "-u", *objects).splitlines() if " U " in line}
     assert {name for name in wanted if not name.startswith(("scff_", "_GLOBAL", "__stack_chk"))} <= {"memcpy", "memset"}
     for path in (tmp_path / "out" / "scff").rglob("*.[ch]"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scff_hw import paths
 from scff_hw.backends.fixed.recurrent_reference import IntegerRecurrent, StreamingRecurrent
 from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.tools import templates
+from scff_hw.export.tools import rendered
 
 from .recurrent_golden import KINDS, golden
 from .recurrent_kernels import CRecurrent, Sequences, layer_of, sequences_of
@@ -247,7 +247,7 @@ def cross_compile(target: str, golden: Path, image: Path, call: Any, tool: Any, 
     """The program for an emulated board, without a warning."""
     board, link = TARGETS[target], image.with_suffix(".ld")
     values = {"board": board.board, "flash": board.flash, "ram": board.ram, "target": target}
-    text = templates("c").get_template("link.ld.jinja").render(values | {"limits": {"ram_reserved": 0}})
+    text = rendered("c", "link.ld", values | {"limits": {"ram_reserved": 0}})
     link.write_text(text, encoding="utf-8")
     call(
         *(tool("arm-none-eabi-gcc"), *board.flags.split(), "-O2", "-ffreestanding", *flags),

@@ -68,7 +68,7 @@ def test_a_run_answers_and_learns_in_c(
         tool("arm-none-eabi-gcc")
         tool("qemu-system-arm")
     said = call(tool("make"), "run", *options, cwd=out, timeout=300)
-    assert "PASS fsdd_birnn_best: 3 answers and 3 updates as in the integer reference" in said
+    assert "PASS model_fsdd_birnn_best: 3 answers and 3 updates as in the integer reference" in said
     assert manifest["ram_bytes"] == sum(row["bytes"] for row in manifest["memory"] if row["where"] == "RAM")
     assert manifest == json.loads((out / "manifest.json").read_text())
     if target == "cortex-m4":
@@ -104,7 +104,7 @@ def test_a_selftest_that_finds_another_number_fails(
     rest = text[start.end() + number.end() :]
     (out / "selftest.c").write_text(f"{text[: start.end()]}{int(number[0]) ^ 1}{rest}")
     done = subprocess.run([tool("make"), "run"], cwd=out, capture_output=True, text=True, timeout=300)
-    assert done.returncode != 0 and f"FAIL fsdd_birnn_best: {said}" in done.stdout
+    assert done.returncode != 0 and f"FAIL model_fsdd_birnn_best: {said}" in done.stdout
 
 
 def test_the_command_says_what_it_takes(recurrent: Any, spoken: Path, tmp_path: Path, capsys: Any) -> None:

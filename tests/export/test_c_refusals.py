@@ -10,7 +10,7 @@ import pytest
 
 from scff_hw.export.integers import read_run
 
-BAD_ARGUMENT, SCRATCH, TOO_LARGE = 1, 2, 3
+BAD_ARGUMENT, SCRATCH, TOO_LARGE, UNALIGNED = 1, 2, 3, 8
 GOOD = {"count": 4, "partner_shift": 1, "rate_shift": 0}
 
 
@@ -25,7 +25,7 @@ GOOD = {"count": 4, "partner_shift": 1, "rate_shift": 0}
         ({"x": None}, BAD_ARGUMENT),
         ({"count": 2**31}, TOO_LARGE),
         ({"scratch": -1}, SCRATCH),
-        ({"offset": 2}, SCRATCH),
+        ({"offset": 2}, UNALIGNED),
     ],
     ids=str,
 )

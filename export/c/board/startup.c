@@ -8,6 +8,8 @@
 #define SYS_WRITE0 0x04u
 #define SYS_EXIT_EXTENDED 0x20u
 #define APPLICATION_EXIT 0x20026u
+#define CCR (*(volatile uint32_t *)0xE000ED14u)
+#define UNALIGN_TRP 0x8u
 #define CPACR (*(volatile uint32_t *)0xE000ED88u)
 
 extern uint32_t link_data_from[], link_data[], link_data_end[], link_bss[], link_bss_end[], link_stack[];
@@ -63,6 +65,10 @@ void reset_handler(void)
 {
 #if defined(__ARM_FEATURE_MVE)
     CPACR |= 0xFu << 20; /* vector registers are off after reset */
+    __asm__ volatile("dsb\n isb" : : : "memory");
+#endif
+#if !defined(__ARM_ARCH_6M__) && !defined(SCFF_UNALIGNED)
+    CCR |= UNALIGN_TRP; /* an image that never reads a word from another address than a multiple of 4 runs everywhere */
     __asm__ volatile("dsb\n isb" : : : "memory");
 #endif
     const uint32_t *from = link_data_from;

@@ -27,12 +27,13 @@ extern "C" {
 typedef enum {
     SCFF_OK = 0,
     SCFF_BAD_ARGUMENT,      /* a pointer is NULL, or a number is outside its documented range */
-    SCFF_SCRATCH_TOO_SMALL, /* fewer bytes than the size function says, or not aligned to 4 */
+    SCFF_SCRATCH_TOO_SMALL, /* fewer bytes than the size function says */
     SCFF_BATCH_TOO_LARGE,   /* R is above the layer's max_rows: sums could overflow */
     SCFF_BAD_SIZE,          /* saved bytes: not as many as the layer has */
     SCFF_BAD_VERSION,       /* saved bytes: another format version, or not saved by scff_save at all */
     SCFF_BAD_MODEL,         /* saved bytes: of a layer with other formats or another shape */
-    SCFF_BAD_CRC            /* saved bytes: damaged */
+    SCFF_BAD_CRC,           /* saved bytes: damaged */
+    SCFF_SCRATCH_UNALIGNED  /* scratch does not begin at a multiple of SCFF_ALIGNMENT */
 } scff_status_t;
 
 /* Rounding of every right shift by s > 0. */
@@ -143,6 +144,16 @@ uint32_t scff_positions(const scff_layer_t *layer);     /* P */
 uint32_t scff_transmitted(const scff_layer_t *layer);   /* values passed on, a sample */
 uint32_t scff_feature_count(const scff_layer_t *layer); /* values the readout reads of this layer, a sample */
 
+/* What scratch must be aligned to: as an int32_t is, 4 bytes on most machines, 1 on AVR. */
+typedef struct {
+    uint8_t before;
+    int32_t word;
+} scff_aligned_t;
+#define SCFF_ALIGNMENT offsetof(scff_aligned_t, word)
+
+/* SCFF_OK where scratch of scratch_bytes will do for `needed` bytes; NULL is a bad argument. */
+scff_status_t scff_check_scratch(const void *scratch, size_t scratch_bytes, size_t needed);
+
 /* Bytes of scratch that scff_forward needs. */
 size_t scff_forward_scratch(const scff_layer_t *layer);
 
@@ -158,7 +169,7 @@ size_t scff_save_size(const scff_layer_t *layer);
  * What one plain sample gives: as a pair with itself where the layer makes its pairs.
  *   x       [n], int8, in the layer's input format
  *   y       [scff_transmitted], int8 of transmitted_bits
- *   scratch aligned to 4, scratch_bytes >= scff_forward_scratch(layer)
+ *   scratch aligned as an int32_t, scratch_bytes >= scff_forward_scratch(layer)
  */
 scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, const int8_t *x, int8_t *y,
                            void *scratch, size_t scratch_bytes);
@@ -174,7 +185,7 @@ scff_status_t scff_features(const scff_layer_t *layer, const int8_t *y, int8_t *
  * Learn once from a batch.
  *   y_pos, y_neg [N][scff_transmitted], int8: what is passed on of the positive and the negative pairs, from before the
  *                change; either may be NULL
- *   scratch      aligned to 4, scratch_bytes >= scff_learn_scratch(layer, N, second views)
+ *   scratch      aligned as an int32_t, scratch_bytes >= scff_learn_scratch(layer, N, second views)
  */
 scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, const scff_batch_t *batch, int8_t *y_pos,
                          int8_t *y_neg, void *scratch, size_t scratch_bytes);

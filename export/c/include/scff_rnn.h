@@ -87,7 +87,7 @@ scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_walk_t *walk);
 /*
  * One step of inference.
  *   frame   [F], int8, in the input format of `inputs`
- *   scratch aligned to 4, scratch_bytes >= scff_rnn_hear_scratch(rnn)
+ *   scratch aligned as an int32_t, scratch_bytes >= scff_rnn_hear_scratch(rnn)
  * The new state is in walk->positive, int8 of standardised_bits of `hidden`. SCFF_BATCH_TOO_LARGE: SCFF_RNN_MAX_STEPS
  * were heard, and there is a walk->total.
  */
@@ -118,7 +118,7 @@ scff_status_t scff_rnn_begin(const scff_rnn_t *rnn, scff_rnn_sums_t *sums, uint3
  * One step of a pair: goes on in the sums and the walk, weights stay as they are.
  *   own     [F], int8: the frame of the pair's first half
  *   other   [F], int8: that of its second; NULL once that has ended
- *   scratch aligned to 4, scratch_bytes >= scff_rnn_learn_scratch(rnn)
+ *   scratch aligned as an int32_t, scratch_bytes >= scff_rnn_learn_scratch(rnn)
  * SCFF_BATCH_TOO_LARGE: scff_rnn_max_steps are in the sums, or SCFF_RNN_MAX_STEPS in walk->total.
  */
 scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *params, scff_rnn_sums_t *sums,

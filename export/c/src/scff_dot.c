@@ -1,6 +1,10 @@
 /*
  * The inner loops. The compiler's target chooses the path; -DSCFF_SCALAR takes the plainest one everywhere.
  * Sums are exact on each, so all give the same integers.
+ *
+ * SMLAD reads words of four values. Where an array or its rows do not begin at a multiple of 4 bytes, e.g. at an odd fan-in,
+ * the portable loop is taken. -DSCFF_UNALIGNED takes words from any address: for cores that do not trap that, which is a
+ * setting of theirs (CCR.UNALIGN_TRP).
  */
 #include "scff_kernels.h"
 
@@ -91,12 +95,27 @@ void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, c
 
 #if defined(IN_PAIRS)
 
-/* Four bytes from any address: one LDR. The built-in, as -ffreestanding makes memcpy a call. */
+#if defined(SCFF_UNALIGNED)
+#define ADDRESS_STEP 1u
+#else
+#define ADDRESS_STEP 4u
+#endif
+
+/* Four bytes: one LDR, at multiples of ADDRESS_STEP. The built-in, as -ffreestanding makes memcpy a call. */
 static uint32_t four(const void *from)
 {
     uint32_t word;
-    (void)__builtin_memcpy(&word, from, sizeof word);
+    (void)__builtin_memcpy(&word, __builtin_assume_aligned(from, ADDRESS_STEP), sizeof word);
     return word;
+}
+
+/* How many of `count` values words may be read of: all but a rest where both addresses allow it, else none. */
+static uint32_t in_words(const void *a, const void *b, uint32_t count)
+{
+    if ((((uintptr_t)a | (uintptr_t)b) % ADDRESS_STEP) != 0u) {
+        return 0u;
+    }
+    return count - (count % IN_PAIRS);
 }
 
 /* Bytes 0 and 2 of a word, each widened to 16 bits. */
@@ -221,7 +240,7 @@ int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
     uint32_t i = 0;
     int32_t sum = 0;
 #if defined(IN_PAIRS)
-    i = count - (count % IN_PAIRS);
+    i = in_words(a, b, count);
     sum = dot_in_pairs(a, b, i);
 #endif
     for (; i < count; i++) {
@@ -234,8 +253,9 @@ void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t uni
 {
     uint32_t unit = 0;
 #if defined(IN_PAIRS)
-    uint32_t whole = count - (count % IN_PAIRS);
-    for (; (unit + 4u) <= units; unit += 4u) {
+    /* every row must begin where words may be read */
+    uint32_t whole = ((count % ADDRESS_STEP) == 0u) ? in_words(rows, x, count) : 0u;
+    for (; (whole != 0u) && ((unit + 4u) <= units); unit += 4u) {
         const int8_t *first = &rows[(size_t)unit * count];
         four_dots_in_pairs(first, x, count, whole, &sums[unit]);
         for (uint32_t row = 0; row < 4u; row++) {
@@ -244,7 +264,8 @@ void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t uni
             }
         }
     }
-#elif !defined(SCFF_SCALAR)
+#endif
+#if !defined(SCFF_SCALAR)
     for (; (unit + 4u) <= units; unit += 4u) { /* four rows at once read x once */
         const int8_t *first = &rows[(size_t)unit * count];
         const int8_t *second = &first[count];
@@ -266,8 +287,6 @@ void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t uni
         sums[unit + 2u] = c;
         sums[unit + 3u] = d;
     }
-#else
-    /* one row at a time */
 #endif
     for (; unit < units; unit++) {
         sums[unit] = scff_dot(&rows[(size_t)unit * count], x, count);
@@ -279,7 +298,7 @@ int32_t scff_dot_wide(const int16_t *a, const int8_t *b, uint32_t count)
     uint32_t i = 0;
     int32_t sum = 0;
 #if defined(IN_PAIRS)
-    i = count - (count % IN_PAIRS);
+    i = in_words(a, b, count);
     sum = dot_wide_in_pairs(a, b, i);
 #endif
     for (; i < count; i++) {
@@ -299,7 +318,7 @@ void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, c
 {
     uint32_t i = 0;
 #if defined(IN_PAIRS)
-    i = count - (count % IN_PAIRS);
+    i = in_words(x, y, count);
     add_pair_in_pairs(sum, a, x, b, y, i);
 #endif
     for (; i < count; i++) {

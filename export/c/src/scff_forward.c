@@ -23,6 +23,11 @@ uint32_t scff_fan_in(const scff_layer_t *layer)
     return (layer->kernel == 0u) ? scff_inputs(layer) : (layer->channels * layer->kernel * layer->kernel);
 }
 
+uint32_t scff_field(const scff_layer_t *layer)
+{
+    return (layer->kernel == 0u) ? 0u : scff_fan_in(layer);
+}
+
 uint32_t scff_positions(const scff_layer_t *layer)
 {
     return layer->out_height * layer->out_width;
@@ -94,7 +99,7 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
         int64_t sum = 0;
         if (layer->triangle != 0u) {
             for (uint32_t unit = 0; unit < units; unit++) {
-                sum += paired(a, b, ((size_t)p * units) + unit);
+                sum += paired(a, b, scff_at(p, units, unit));
             }
         }
         means[p] = (int32_t)scff_divide(sum, units);
@@ -118,7 +123,7 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
                 for (uint32_t row = top; row < bottom; row++) {
                     for (uint32_t column = left; column < right; column++) {
                         uint32_t p = (row * layer->out_width) + column;
-                        int32_t z = paired(a, b, ((size_t)p * units) + unit) - means[p];
+                        int32_t z = paired(a, b, scff_at(p, units, unit)) - means[p];
                         int32_t t = (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->transmitted_bits, layer->rounding);
                         largest = (t > largest) ? t : largest;
                         sum += t;
@@ -131,13 +136,23 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
     }
 }
 
-/* Scratch of a forward pass: means, then pre-activations, the padded input, a field. */
+/* Scratch of a forward pass: means, then the padded input and a field, of an even number of bytes, pre-activations. */
 size_t scff_forward_scratch(const scff_layer_t *layer)
 {
-    size_t positions = scff_positions(layer);
-    size_t field = (layer->kernel == 0u) ? 0u : scff_fan_in(layer);
-    return (positions * sizeof(int32_t)) + (positions * layer->units * sizeof(int16_t)) + scff_padded_inputs(layer) +
-           field;
+    uint64_t positions = scff_positions(layer);
+    uint64_t bytes = scff_even((uint64_t)scff_padded_inputs(layer) + scff_field(layer));
+    return scff_size((positions * sizeof(int32_t)) + bytes + (positions * layer->units * sizeof(int16_t)));
+}
+
+scff_status_t scff_check_scratch(const void *scratch, size_t scratch_bytes, size_t needed)
+{
+    if (scratch == NULL) {
+        return SCFF_BAD_ARGUMENT;
+    }
+    if (((uintptr_t)scratch % SCFF_ALIGNMENT) != 0u) {
+        return SCFF_SCRATCH_UNALIGNED;
+    }
+    return (scratch_bytes < needed) ? SCFF_SCRATCH_TOO_SMALL : SCFF_OK;
 }
 
 scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, const int8_t *x, int8_t *y,
@@ -146,15 +161,15 @@ scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, cons
     if ((layer == NULL) || (params.weight == NULL) || (params.bias == NULL) || (x == NULL) || (y == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
-    if ((scratch == NULL) || (((uintptr_t)scratch % sizeof(int32_t)) != 0u) ||
-        (scratch_bytes < scff_forward_scratch(layer))) {
-        return SCFF_SCRATCH_TOO_SMALL;
+    scff_status_t status = scff_check_scratch(scratch, scratch_bytes, scff_forward_scratch(layer));
+    if (status != SCFF_OK) {
+        return status;
     }
     uint32_t positions = scff_positions(layer);
     uint32_t inputs = scff_padded_inputs(layer);
     int32_t *means = (int32_t *)scratch;
-    int16_t *v = (int16_t *)&means[positions];
-    int8_t *standardised = (int8_t *)&v[(size_t)positions * layer->units];
+    int8_t *standardised = (int8_t *)&means[positions];
+    int16_t *v = (int16_t *)&standardised[scff_size(scff_even((uint64_t)inputs + scff_field(layer)))];
     scff_reflect(x, standardised, layer->channels, layer->height, layer->width, layer->padding);
     scff_standardise(standardised, inputs, layer->standardised_bits, layer->standardised_frac, layer->rounding);
     scff_pre_activations(layer, params, standardised, &standardised[inputs], v);

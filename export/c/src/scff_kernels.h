@@ -100,6 +100,31 @@ void scff_change(const scff_layer_t *layer, const scff_state_t *state, size_t at
 /* Inputs of a sample with its padding. */
 uint32_t scff_padded_inputs(const scff_layer_t *layer);
 
+/* Bytes of scratch for one receptive field, which a dense layer needs none of. */
+uint32_t scff_field(const scff_layer_t *layer);
+
+/* The next even number of bytes, after which values of 16 bits are aligned. */
+static inline uint64_t scff_even(uint64_t bytes)
+{
+    return bytes + (bytes % 2u);
+}
+
+/* A number of bytes; where size_t cannot hold it, the largest, which no buffer has. */
+static inline size_t scff_size(uint64_t bytes)
+{
+#if SIZE_MAX < UINT64_MAX
+    return (bytes > SIZE_MAX) ? SIZE_MAX : (size_t)bytes;
+#else
+    return bytes;
+#endif
+}
+
+/* Where `column` of `row` is, in rows of `width` values; size_t may be narrower than uint32_t. */
+static inline size_t scff_at(uint32_t row, uint32_t width, uint32_t column)
+{
+    return ((size_t)row * (size_t)width) + (size_t)column;
+}
+
 /* Fraction bits of a unit's weights. */
 static inline int32_t scff_weight_frac(const scff_layer_t *layer, uint32_t unit)
 {

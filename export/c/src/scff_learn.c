@@ -63,7 +63,7 @@ static void sum_squares(const scff_layer_t *layer, const int16_t *a, const int16
     for (uint32_t p = 0; p < scff_positions(layer); p++) {
         int32_t sum = 0;
         for (uint32_t unit = 0; unit < layer->units; unit++) {
-            int32_t y = output_of(layer, a, b, ((size_t)p * layer->units) + unit);
+            int32_t y = output_of(layer, a, b, scff_at(p, layer->units, unit));
             sum += y * y;
         }
         sums[p] = sum;
@@ -102,7 +102,7 @@ static int32_t pull_of(const scff_pass_t *pass, const int32_t *positive, uint32_
     const int16_t *a = NULL;
     const int16_t *b = NULL;
     positive_pair(pass, k, &a, &b);
-    int32_t y = output_of(pass->layer, a, b, ((size_t)p * pass->layer->units) + unit);
+    int32_t y = output_of(pass->layer, a, b, scff_at(p, pass->layer->units, unit));
     return -y * positive[((size_t)k * scff_positions(pass->layer)) + p];
 }
 
@@ -111,7 +111,7 @@ static int32_t push_of(const scff_pass_t *pass, const int32_t *negative, uint32_
     const int16_t *a = NULL;
     const int16_t *b = NULL;
     negative_pair(pass, k, &a, &b);
-    int32_t y = output_of(pass->layer, a, b, ((size_t)p * pass->layer->units) + unit);
+    int32_t y = output_of(pass->layer, a, b, scff_at(p, pass->layer->units, unit));
     return y * negative[((size_t)k * scff_positions(pass->layer)) + p];
 }
 
@@ -123,8 +123,8 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
     uint32_t positions = scff_positions(layer);
     for (uint32_t k = 0; k < pass->count; k++) {
         for (uint32_t p = 0; p < positions; p++) {
-            size_t first = ((size_t)k * positions) + p;
-            size_t second = ((size_t)(pass->last + k) * positions) + p;
+            size_t first = scff_at(k, positions, p);
+            size_t second = scff_at(pass->last + k, positions, p);
             int32_t pull = pull_of(pass, positive, k, p, unit);
             int32_t push = push_of(pass, negative, k, p, unit);
             int32_t other = push;
@@ -153,7 +153,7 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
     }
 }
 
-static size_t larger(size_t a, size_t b)
+static uint32_t larger(uint32_t a, uint32_t b)
 {
     return (a > b) ? a : b;
 }
@@ -166,15 +166,18 @@ static uint32_t rows_of(const scff_layer_t *layer, uint32_t count, int second)
     return count;
 }
 
-/* Scratch: two sums a sample and position, a row of gradients (or means); pre-activations, errors; inputs, a field. */
+/*
+ * Scratch: two sums a sample and position, a row of gradients (or means); inputs and a field, of an even number of bytes;
+ * pre-activations, errors.
+ */
 size_t scff_learn_scratch(const scff_layer_t *layer, uint32_t count, int second)
 {
-    size_t rows = rows_of(layer, count, second);
-    size_t positions = scff_positions(layer);
-    size_t words = ((size_t)2u * count * positions) + larger(scff_fan_in(layer), positions);
-    size_t halves = rows * positions * ((size_t)layer->units + 1u);
-    size_t field = (layer->kernel == 0u) ? 0u : scff_fan_in(layer);
-    return (words * sizeof(int32_t)) + (halves * sizeof(int16_t)) + (rows * scff_padded_inputs(layer)) + field;
+    uint64_t rows = rows_of(layer, count, second);
+    uint64_t positions = scff_positions(layer);
+    uint64_t words = ((uint64_t)2u * count * positions) + larger(scff_fan_in(layer), scff_positions(layer));
+    uint64_t halves = rows * positions * ((uint64_t)layer->units + 1u);
+    uint64_t bytes = scff_even((rows * scff_padded_inputs(layer)) + scff_field(layer));
+    return scff_size((words * sizeof(int32_t)) + bytes + (halves * sizeof(int16_t)));
 }
 
 static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state, const scff_batch_t *batch,
@@ -206,11 +209,7 @@ static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state,
     if ((batch->count > layer->max_rows) || (rows_of(layer, batch->count, batch->second != NULL) > layer->max_rows)) {
         return SCFF_BATCH_TOO_LARGE;
     }
-    if ((scratch == NULL) || (((uintptr_t)scratch % sizeof(int32_t)) != 0u) ||
-        (scratch_bytes < scff_learn_scratch(layer, batch->count, batch->second != NULL))) {
-        return SCFF_SCRATCH_TOO_SMALL;
-    }
-    return SCFF_OK;
+    return scff_check_scratch(scratch, scratch_bytes, scff_learn_scratch(layer, batch->count, batch->second != NULL));
 }
 
 scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, const scff_batch_t *batch, int8_t *y_pos,
@@ -228,10 +227,10 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
     int32_t *positive = (int32_t *)scratch;
     int32_t *negative = &positive[(size_t)count * positions];
     int32_t *gradient = &negative[(size_t)count * positions];
-    int16_t *v = (int16_t *)&gradient[larger(scff_fan_in(layer), positions)];
+    int8_t *x = (int8_t *)&gradient[larger(scff_fan_in(layer), positions)];
+    int16_t *v = (int16_t *)&x[scff_size(scff_even(((uint64_t)rows * padded) + scff_field(layer)))];
     int16_t *error = &v[(size_t)rows * positions * layer->units];
-    int8_t *x = (int8_t *)&error[(size_t)rows * positions];
-    scff_pass_t pass = {layer, count, rows, rows - count, batch->partner_shift, (size_t)positions * layer->units, v};
+    scff_pass_t pass = {layer, count, rows, rows - count, batch->partner_shift, scff_at(positions, layer->units, 0u), v};
     scff_params_t params = {state->weight, state->bias};
 
     for (uint32_t row = 0; row < rows; row++) {
@@ -248,7 +247,7 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
     for (uint32_t k = 0; k < count; k++) {
         const int16_t *a = NULL;
         const int16_t *b = NULL;
-        size_t at = (size_t)k * positions;
+        size_t at = scff_at(k, positions, 0u);
         positive_pair(&pass, k, &a, &b);
         sum_squares(layer, a, b, &positive[at]);
         if (y_pos != NULL) {

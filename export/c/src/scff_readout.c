@@ -45,7 +45,7 @@ scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t
                         readout->standardised_frac;
         for (uint32_t i = 0; i < count; i++) {
             int64_t change = scff_shift_right((int64_t)error * features[i], shift, readout->rounding);
-            scff_change(readout, state, ((size_t)k * count) + i, change);
+            scff_change(readout, state, scff_at(k, count, i), change);
         }
         int64_t change = scff_shift_right(error, COEFFICIENT_BITS + rate_shift - frac - SCFF_BIAS_GUARD_BITS,
                                           readout->rounding);

@@ -17,14 +17,14 @@ uint32_t scff_rnn_outputs(const scff_rnn_t *rnn)
 /* Scratch: what a frame and the state drive; the frame. */
 size_t scff_rnn_hear_scratch(const scff_rnn_t *rnn)
 {
-    return ((size_t)2u * rnn->hidden->units * sizeof(int16_t)) + rnn->inputs->channels;
+    return scff_size(((uint64_t)rnn->hidden->units * 2u * sizeof(int16_t)) + rnn->inputs->channels);
 }
 
 /* Scratch: what two frames and a state drive; the frames, outputs of both pairs. */
 size_t scff_rnn_learn_scratch(const scff_rnn_t *rnn)
 {
-    size_t units = rnn->hidden->units;
-    return (3u * units * sizeof(int16_t)) + ((size_t)2u * rnn->inputs->channels) + (2u * units);
+    uint64_t units = rnn->hidden->units;
+    return scff_size((3u * units * sizeof(int16_t)) + ((uint64_t)2u * rnn->inputs->channels) + (2u * units));
 }
 
 uint32_t scff_rnn_max_steps(const scff_rnn_t *rnn)
@@ -62,11 +62,6 @@ static scff_status_t check_walk(const scff_rnn_t *rnn, const scff_rnn_params_t *
         return SCFF_BAD_ARGUMENT;
     }
     return ((walk->total != NULL) && (walk->steps >= SCFF_RNN_MAX_STEPS)) ? SCFF_BATCH_TOO_LARGE : SCFF_OK;
-}
-
-static int usable(const void *scratch, size_t scratch_bytes, size_t needed)
-{
-    return ((scratch != NULL) && (((uintptr_t)scratch % sizeof(int32_t)) == 0u) && (scratch_bytes >= needed)) ? 1 : 0;
 }
 
 /* A frame [F], standardised into x [F], and what it drives without bias, v [C]. */
@@ -143,7 +138,7 @@ scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
         }
     }
     if (walk->total != NULL) {
-        clear(walk->total, units);
+        clear(walk->total, (size_t)units);
     }
     walk->steps = 0;
     return SCFF_OK;
@@ -156,8 +151,9 @@ scff_status_t scff_rnn_hear(const scff_rnn_t *rnn, const scff_rnn_params_t *para
     if (status != SCFF_OK) {
         return status;
     }
-    if (usable(scratch, scratch_bytes, scff_rnn_hear_scratch(rnn)) == 0) {
-        return SCFF_SCRATCH_TOO_SMALL;
+    status = scff_check_scratch(scratch, scratch_bytes, scff_rnn_hear_scratch(rnn));
+    if (status != SCFF_OK) {
+        return status;
     }
     uint32_t units = rnn->hidden->units;
     int16_t *driven = (int16_t *)scratch;
@@ -211,8 +207,8 @@ static int complete(const scff_rnn_sums_t *sums)
 
 static void clear_sums(const scff_rnn_t *rnn, scff_rnn_sums_t *sums)
 {
-    size_t units = rnn->hidden->units;
-    clear(sums->inputs, units * rnn->inputs->channels);
+    size_t units = (size_t)rnn->hidden->units;
+    clear(sums->inputs, units * (size_t)rnn->inputs->channels);
     clear(sums->hidden, units * units);
     clear(sums->bias, units);
     sums->steps = 0;
@@ -257,8 +253,9 @@ scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *par
     if (sums->steps >= scff_rnn_max_steps(rnn)) {
         return SCFF_BATCH_TOO_LARGE;
     }
-    if (usable(scratch, scratch_bytes, scff_rnn_learn_scratch(rnn)) == 0) {
-        return SCFF_SCRATCH_TOO_SMALL;
+    status = scff_check_scratch(scratch, scratch_bytes, scff_rnn_learn_scratch(rnn));
+    if (status != SCFF_OK) {
+        return status;
     }
     const scff_layer_t *hidden = rnn->hidden;
     const scff_layer_t *inputs = rnn->inputs;

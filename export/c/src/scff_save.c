@@ -47,15 +47,15 @@ static uint32_t held_size(const scff_layer_t *layer)
     return (layer->shadow_bits == 0u) ? 1u : ((uint32_t)layer->shadow_bits / 8u);
 }
 
-static size_t body_size(const scff_layer_t *layer)
+static uint64_t body_size(const scff_layer_t *layer)
 {
-    size_t each = ((size_t)scff_fan_in(layer) * held_size(layer)) + ((layer->stochastic != 0u) ? 8u : 4u);
+    uint64_t each = ((uint64_t)scff_fan_in(layer) * held_size(layer)) + ((layer->stochastic != 0u) ? 8u : 4u);
     return layer->units * each;
 }
 
 size_t scff_save_size(const scff_layer_t *layer)
 {
-    return HEADER + body_size(layer) + CRC;
+    return scff_size(HEADER + body_size(layer) + CRC);
 }
 
 static uint8_t byte_of(uint32_t value, size_t index)
@@ -73,8 +73,8 @@ static uint8_t header_byte(const scff_layer_t *layer, size_t at)
 /* Byte `at` of what follows the header. */
 static uint8_t body_byte(const scff_layer_t *layer, const scff_saved_t *state, size_t at)
 {
-    size_t width = held_size(layer);
-    size_t held = (size_t)layer->units * scff_fan_in(layer) * width;
+    size_t width = (size_t)held_size(layer);
+    size_t held = scff_at(layer->units, scff_fan_in(layer), 0u) * width;
     if (at < held) {
         return byte_of((uint32_t)scff_held(layer, state->weight, state->shadow, at / width), at % width);
     }
@@ -127,15 +127,15 @@ scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, co
     if (get(&bytes[8], 4u) != layer->fingerprint) {
         return SCFF_BAD_MODEL;
     }
-    size_t body = body_size(layer);
-    if ((size != (HEADER + body + CRC)) || (get(&bytes[12], 4u) != (uint32_t)body)) {
+    size_t body = size - HEADER - CRC;
+    if ((body_size(layer) != body) || (get(&bytes[12], 4u) != (uint32_t)body)) {
         return SCFF_BAD_SIZE;
     }
     if (get(&bytes[HEADER + body], 4u) != scff_crc32(0u, bytes, HEADER + body)) {
         return SCFF_BAD_CRC;
     }
     const uint8_t *from = &bytes[HEADER];
-    size_t count = (size_t)layer->units * scff_fan_in(layer);
+    size_t count = scff_at(layer->units, scff_fan_in(layer), 0u);
     uint32_t width = held_size(layer);
     for (size_t i = 0; i < count; i++) {
         scff_hold(layer, state, i, get_signed(from, width));

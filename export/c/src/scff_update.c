@@ -64,7 +64,7 @@ static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *sta
         for (uint32_t f = 0; f < count; f++) {
             int32_t change = scff_round_32(gradient[f], shift, rounding);
             if (change != 0) {
-                scff_change(layer, state, first + f, change);
+                scff_change(layer, state, first + (size_t)f, change);
             }
         }
         return;
@@ -86,7 +86,7 @@ static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *sta
 
 void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
 {
-    size_t count = (size_t)layer->units * scff_fan_in(layer);
+    size_t count = scff_at(layer->units, scff_fan_in(layer), 0u);
     for (size_t at = 0; at < count; at++) {
         scff_hold(layer, state, at, scff_held(layer, state->weight, state->shadow, at));
     }
@@ -115,7 +115,7 @@ void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t s
         for (uint32_t f = 0; f < fan_in; f++) {
             int32_t sixteen = (int32_t)draw(&generator, &drawn, f) - DRAW_HALF;
             int64_t wide = (int64_t)sixteen * layer->root_factor;
-            scff_hold(layer, state, ((size_t)unit * fan_in) + f,
+            scff_hold(layer, state, scff_at(unit, fan_in, f),
                       scff_requantise(wide, shift, scff_held_bits(layer), layer->rounding));
         }
         state->bias[unit] = 0;
@@ -189,7 +189,7 @@ void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint3
                      int64_t error, int32_t rate_shift)
 {
     uint32_t fan_in = scff_fan_in(layer);
-    size_t first = (size_t)unit * fan_in;
+    size_t first = scff_at(unit, fan_in, 0u);
     int32_t frac = scff_weight_frac(layer, unit);
     int32_t error_frac = layer->error_frac;
     int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
@@ -201,7 +201,7 @@ void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint3
             int64_t change = ((shift >= 1) && (shift <= 31))
                                  ? scff_round_at_random_32(gradient[f], (uint32_t)shift, sixteen)
                                  : scff_shift_right_at_random(gradient[f], shift, sixteen);
-            scff_change(layer, state, first + f, change);
+            scff_change(layer, state, first + (size_t)f, change);
         }
     } else if ((shift >= 1) && (shift <= 31)) {
         change_to_nearest(layer, state, first, gradient, fan_in, (uint32_t)shift);
@@ -209,7 +209,7 @@ void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint3
         for (uint32_t f = 0; f < fan_in; f++) {
             int64_t change = scff_shift_right(gradient[f], shift, layer->rounding);
             if (change != 0) {
-                scff_change(layer, state, first + f, change);
+                scff_change(layer, state, first + (size_t)f, change);
             }
         }
     }
