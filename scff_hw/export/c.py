@@ -16,13 +16,14 @@ from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c_golden import GOLDEN_BATCH, golden
+from scff_hw.export.c_inputs import input_values
 from scff_hw.export.c_layer import LayerConstants
 from scff_hw.export.c_recurrent import FILES, recurrent_values
 from scff_hw.export.c_sizes import function_sizes
 from scff_hw.export.c_stream import STREAM, Lesson, write_stream
 from scff_hw.export.c_targets import Device, check_fits, device
 from scff_hw.export.c_text import array_texts, file_name, fracs_text, in_line, initialisers, numbers
-from scff_hw.export.folder import appearing, check_out, digests
+from scff_hw.export.folder import appearing, digests, reserves_out
 from scff_hw.export.integers import IntegerRun, opened, read_run
 from scff_hw.export.recurrent_integers import has_one_direction, read_recurrent
 from scff_hw.export.tools import rendered
@@ -32,6 +33,7 @@ from scff_hw.training.progress import Progress, SilentProgress
 LEARNING_BATCH = 8
 
 
+@reserves_out
 def export_c(
     run: Path,
     out: Path,
@@ -63,7 +65,6 @@ def export_c(
         DataError: its data set, which golden vectors are made of, is not there.
     """
     to = device(target, overrides)
-    check_out(out)
     recipe = opened(run)[1]
     if has_one_direction(recipe):
         return _export_recurrent(run, out, to, data_dir, batch, lesson, progress or SilentProgress())
@@ -219,7 +220,7 @@ def _values(
         "inputs": constants[0].inputs,
         "shape": network.shapes[0],
         "input_frac": form.input.one,
-        "input_note": _input_note(network),
+        **input_values(recipe, dataset),
         "classes": classes,
         "features": features,
         "layers": described,
@@ -341,12 +342,3 @@ def _memory(
     size = max(learn, scratch["label_scratch"])
     rows.append({"buffer": f"scratch to classify, and to learn from {batch} samples", "where": "RAM", "bytes": size})
     return rows
-
-
-def _input_note(network: IntegerRun) -> str:
-    data = network.recipe.data
-    if len(data.input_shape) == 1:
-        return ""
-    if data.mean == (0.0,) and data.std == (1.0,):
-        return "; a pixel's value is its byte over 255"
-    return f"; a pixel's value is (its byte over 255 - {list(data.mean)}) / {list(data.std)}"

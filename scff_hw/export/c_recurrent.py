@@ -14,6 +14,7 @@ from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.recurrent_reference import StreamingRecurrent
 from scff_hw.backends.fixed.reference import IntegerLayer
 from scff_hw.errors import UsageError
+from scff_hw.export.c_inputs import input_values
 from scff_hw.export.c_layer import LayerConstants, saved_bytes
 from scff_hw.export.c_targets import Device, check_fits
 from scff_hw.export.c_text import array_texts, file_name, in_line, initialisers, numbers, rows
@@ -98,6 +99,7 @@ def recurrent_values(
         "readout_bias_text": numbers(network.readout_bias << BIAS_GUARD_BITS),
         "readout_frac": network.readout_frac,
         "readout_initialisers": initialisers(shown, "readout_frac"),
+        **input_values(recipe, dataset),
         **found,
     }
     manifest = {

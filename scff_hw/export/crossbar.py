@@ -26,7 +26,7 @@ from scff_hw.export.crossbar_program import (
     tile_program,
 )
 from scff_hw.export.crossbar_text import readme
-from scff_hw.export.folder import appearing, check_out, digests
+from scff_hw.export.folder import appearing, digests, reserves_out
 from scff_hw.export.spice import netlist, simulate
 from scff_hw.export.tools import required
 from scff_hw.hardware import Profile, dump_profile
@@ -74,6 +74,7 @@ class _Mapped:
     first: Tile
 
 
+@reserves_out
 def export_crossbar(
     run: Path,
     profile: Profile,
@@ -103,7 +104,6 @@ def export_crossbar(
         ScffError: a check failed.
     """
     progress = progress or SilentProgress()
-    check_out(out)
     for name, value in (("learning rate", learning_rate), ("read voltage", read_volt)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UsageError(f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead.")

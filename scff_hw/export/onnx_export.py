@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError
-from scff_hw.export.folder import appearing, check_out
+from scff_hw.export.folder import appearing, reserves_out
 from scff_hw.export.onnx_card import CARD, card
 from scff_hw.export.onnx_check import FLOAT_TOLERANCE, Expected, Planned, check_file
 from scff_hw.export.onnx_float import float_model
@@ -36,6 +36,7 @@ as float32 is from float64 there; but no further than this, of the largest logit
 INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
 
 
+@reserves_out
 def export_onnx(
     run: Path,
     out: Path,
@@ -59,7 +60,6 @@ def export_onnx(
         ExportError: a file failed a check.
     """
     progress = progress or SilentProgress()
-    check_out(out)
     if samples < 1:
         raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
     found = finished_run(run, data_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,37 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
     with pytest.raises(OSError, match="No space"):
         export_c(run, tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_link_to_an_empty_folder_is_filled_where_it_leads(finished: Any, tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    export_c(finished("digits-100"), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "place" / "manifest.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "place"]
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="is a link that leads nowhere"):
+        export_c(finished("digits-100"), tmp_path / "loop")
+
+
+def test_of_two_exports_to_one_folder_one_is_told_who_has_it(
+    finished: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first writes golden vectors."""
+    run, out, codes = finished("digits-100"), tmp_path / "out", []
+
+    def second(*_: Any) -> Any:
+        monkeypatch.undo()
+        codes.append(main(["export", "c", str(run), "--out", str(out)]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scff_hw.export.c.golden", second)
+    with pytest.raises(KeyboardInterrupt):
+        export_c(run, out)
+    said = capsys.readouterr().err
+    assert codes == [1] and f"{out} is in use by process {os.getpid()}" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    export_c(run, out)
 
 
 def test_the_command_lists_every_target(capsys: Any) -> None:

@@ -68,6 +68,11 @@ def test_a_run_answers_and_learns_in_c(
         tool("arm-none-eabi-gcc")
         tool("qemu-system-arm")
     said = call(tool("make"), "run", *options, cwd=out, timeout=300)
+    header = (tmp_path / "out" / "model_fsdd_birnn_best.h").read_text()
+    assert "MFCC 1 to 39 of a frame, in dB" in header and "16000 Hz" in header and "one per coefficient" in header
+    assert header.count("f,") == 2 * 38 and '"0", "1", "2"' in (
+        tmp_path / "out" / "model_fsdd_birnn_best.c"
+    ).read_text()
     assert "PASS model_fsdd_birnn_best: 3 answers and 3 updates as in the integer reference" in said
     assert manifest["ram_bytes"] == sum(row["bytes"] for row in manifest["memory"] if row["where"] == "RAM")
     assert manifest == json.loads((out / "manifest.json").read_text())
