@@ -6,9 +6,10 @@ The commands are imported inside `main`, where a signal is met from the first im
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from scff_hw.cli._boundary import guarded
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 
@@ -18,6 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 good, 1 failed, 2 wrong use. Nothing is raised: every error is one sentence on standard error.
     """
+    try:
+        from scff_hw.cli._boundary import guarded
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 1
 
     def run() -> int:
         from scff_hw.cli._app import invoke
