@@ -18,17 +18,16 @@ ABOUT = {
     "integer-step.onnx": "the same one frame at a time, for recurrent layers of one direction",
     "qdq.onnx": "int8 weights and activations in QuantizeLinear and DequantizeLinear: runtimes, NPU compilers",
     "qoperator.onnx": "QLinearMatMul and QLinearConv, one power of two a tensor: C generators",
-    "qonnx.onnx": "QONNX's Quant operator: hls4ml, FINN; onnxruntime does not read it",
+    "qonnx.onnx": "QONNX's Quant operator, any width: the qonnx package's cleanup and execution",
 }
 
 WHY_CLOSE = """\
 `qdq.onnx`, `qonnx.onnx` and `qoperator.onnx` hold the run's integers and scales, but are not equal to the integer
 reference; the table says by how much they differ. The operations that make them differ:
 
-- the standardisation of inputs and of features is in float32 there, in 64-bit integers in the reference, so that a
-  value beside a rounding boundary can land on its other side;
-- the triangle's mean is not rounded to an integer before it is subtracted, and an average pool rounds halves to even
-  where the reference rounds them up;
+- the standardisation of inputs and of features is in float32 there but for the rounding of the mean, in integers in the
+  reference, so that a value beside a rounding boundary can land on its other side;
+- the triangle's mean is not rounded to an integer before it is subtracted;
 - a pre-activation, 16 bits wide in the reference, stays in float32 in `qdq.onnx` and has 8 bits in `qoperator.onnx`
   (QLinearMatMul and QLinearConv give no more), at a scale chosen on samples the hidden layers learned from;
 - QuantizeLinear goes down to -128, the reference to -127{half_up}.

@@ -1,10 +1,10 @@
 """Quantised graphs of a run in fixed point, in three dialects that runtimes and hardware tools read.
 
 `qdq` puts QuantizeLinear and DequantizeLinear around float products, `qoperator` multiplies in QLinearMatMul and
-QLinearConv, `qonnx` uses the Quant operator of QONNX, which hls4ml and FINN read. Weights, scales and the grids of
-activations are the run's; what lies between two grids (the standardisation, the triangle's mean) is computed in
-float32, so that a value beside a rounding boundary can land on its other side: close to the integer reference, but
-not equal.
+QLinearConv, `qonnx` uses the Quant operator of QONNX. Weights, scales and the grids of activations are the run's;
+averages and the means of standardisations are rounded as the reference rounds them. What else lies between two grids
+is computed in float32, so that a value beside a rounding boundary can land on its other side: close to the integer
+reference, but not equal.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
 from scff_hw.backends.fixed.integer import Ints, shift_right
-from scff_hw.backends.fixed.reference import IntegerLayer, PoolShape
+from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
 from scff_hw.export import onnx_float
-from scff_hw.export.onnx_graph import FEATURES, INPUT, LOGITS, Graph, Value, flat, reflected
+from scff_hw.export.onnx_graph import FEATURES, INPUT, LOGITS, Graph, Value, Windows, flat, reflected
 from scff_hw.export.onnx_integer import IntegerReadout
 from scff_hw.export.onnx_parts import TensorProto, onnx
 
@@ -99,7 +99,7 @@ class QOperator(Qdq):
         held = graph.op("QuantizeLinear", x.name, scale, ZERO)
         if index < 0:
             rows = graph.constant(weight.T, np.int8, f"{name}.weight")
-            total = graph.op("MatMulInteger", held, rows, ZERO, ZERO)
+            total = graph.op("MatMulInteger", held, rows, ZERO[None], ZERO[None])
             total = graph.op("Add", total, graph.constant(bias, np.int32, f"{name}.bias"))
             return Value(graph.op("DequantizeLinear", total, unit * scale), _shape(x, weight))
         to = _scale(self._outputs[index])
@@ -168,7 +168,7 @@ def quantised_model(
         if index in layers:
             form = layer.spec.formats
             x = flat(graph, _pooled(graph, dialect, value, layer.spec.readout_pool, form.transmitted))
-            features.append(dialect.activation(graph, onnx_float.standardised(graph, x), form.feature))
+            features.append(dialect.activation(graph, _standardised(graph, x, form.transmitted), form.feature))
     width = sum(each.size for each in features)
     read = Value(graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1), (width,))
     feature = stack[0].spec.formats.feature
@@ -183,7 +183,7 @@ def quantised_model(
 def _layer(graph: Graph, dialect: Dialect, x: Value, layer: IntegerLayer, index: int) -> Value:
     spec, form = layer.spec, layer.spec.formats
     x = flat(graph, x) if spec.kernel is None else reflected(graph, x, spec.padding)
-    read = dialect.activation(graph, onnx_float.standardised(graph, x), form.standardised)
+    read = dialect.activation(graph, _standardised(graph, x, form.input), form.standardised)
     weight = layer.weight
     if spec.kernel is not None:
         weight = weight.reshape(len(weight), -1, spec.kernel, spec.kernel)
@@ -196,13 +196,37 @@ def _layer(graph: Graph, dialect: Dialect, x: Value, layer: IntegerLayer, index:
     return _pooled(graph, dialect, y, spec.pool, form.transmitted)
 
 
+def _standardised(graph: Graph, x: Value, form: QFormat) -> Value:
+    """Zero mean and unit unbiased standard deviation of numbers on the grid of `form`, zeros where they are equal.
+
+    The mean is rounded as the reference rounds it, so that equal numbers are equal to it.
+    """
+    n, step, guarded = x.size, 2.0**-form.one, 2.0 ** -(form.one + MEAN_GUARD_BITS)
+    mean = graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1)
+    # a node that reads a value twice breaks QONNX's cleanup
+    squares = graph.op("Pow", graph.op("Sub", x.name, mean), np.array(2, np.float32))
+    energy = graph.op("ReduceSum", squares, np.array(x.axes, np.int64), keepdims=1)
+    variance = graph.op("Mul", energy, np.array(1 / max(n - 1, 1), np.float32))
+    # n numbers that are not equal have twice as much
+    std = graph.op("Sqrt", graph.op("Max", variance, np.array(step**2 / (2 * n), np.float32)))
+    lifted = graph.op("Add", graph.op("Mul", mean, np.array(1 / guarded, np.float32)), np.array(0.5, np.float32))
+    rounded = graph.op("Mul", graph.op("Floor", lifted), np.array(guarded, np.float32))
+    return Value(graph.op("Div", graph.op("Sub", x.name, rounded), std), x.shape)
+
+
 def _pooled(graph: Graph, dialect: Dialect, x: Value, pool: PoolShape | None, form: QFormat) -> Value:
-    """Pooled numbers on the grid of `form`; an average is put back on it."""
+    """Pooled numbers on the grid of `form`; an average is put back on it, halves up as the reference does it."""
     if pool is None:
         return x
     shape = Pool("max" if pool.kind == "max" else "avg", pool.size, pool.stride, pool.padding, pool.ceil)
     found = onnx_float.pooled(graph, x, shape)
-    return found if shape.kind == "max" else dialect.activation(graph, found, form)
+    if shape.kind == "max":
+        return found
+    # averages of n are n-ths of a step: a quarter of one lifts halves over the boundary, and nothing else
+    counts = Windows.of(shape, x.shape).counts
+    lift = 2.0**-form.one / (4 * (counts if (counts != counts.flat[0]).any() else counts.flat[0]))
+    lifted = Value(graph.op("Add", found.name, np.asarray(lift, np.float32)), found.shape)
+    return dialect.activation(graph, lifted, form)
 
 
 def _scale(form: QFormat) -> np.ndarray:

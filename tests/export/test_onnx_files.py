@@ -169,6 +169,8 @@ def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path
         for figures in summary["files"][name]["readers"].values():
             assert figures["mean_logit_difference"] < 0.05
             assert figures["classes_equal"] > 0.8
+            # what has no more than 8 bits between layers loses more
+            assert name == "qoperator.onnx" or (figures["features_equal"] > 0.98 and figures["logits_equal"] > 0.8)
     assert set(summary["files"]["qonnx.onnx"]["readers"]) == {EVALUATOR}
 
 
@@ -179,14 +181,24 @@ def test_operators_of_each_dialect(fixed_dense: Path, tmp_path: Path) -> None:
     assert {"QLinearMatMul", "MatMulInteger"} <= kinds["qoperator.onnx"]
     assert "Quant" in kinds["qonnx.onnx"]
     assert not {"QuantizeLinear", "Quant"} & kinds["integer.onnx"]
-    scales = [
-        value
-        for name in ("qdq.onnx", "qoperator.onnx")
-        for value in initialisers(tmp_path / "out" / name).values()
-        if value.dtype == np.float32 and value.size == 1 and 0 < value < 1e-1
-    ]
-    exact = [float(scale) for scale in scales if float(scale) > 1e-9]
-    assert all(np.frexp(scale)[0] == 0.5 for scale in exact)
+    exact = []
+    for name in ("qdq.onnx", "qoperator.onnx"):
+        held, graph = initialisers(tmp_path / "out" / name), onnx.load(str(tmp_path / "out" / name)).graph
+        scales = [node.input[1] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        exact += [float(held[each]) for each in scales]
+    assert exact and all(np.frexp(scale)[0] == 0.5 for scale in exact)
+
+
+def test_forms_that_other_tools_take(fixed_dense: Path, fixed_conv: Path) -> None:
+    """QONNX's cleanup breaks on a node that reads a value twice; onnx2c takes zero points `[1]` in MatMulInteger."""
+    for run in (fixed_dense, fixed_conv):
+        planned, _ = plan(finished_run(run))
+        for node in planned["qonnx.onnx"].model.graph.node:
+            assert len(set(node.input)) == len(node.input), node.name
+        graph = planned["qoperator.onnx"].model.graph
+        shapes = {each.name: tuple(each.dims) for each in graph.initializer}
+        products = [node for node in graph.node if node.op_type == "MatMulInteger"]
+        assert products and all(shapes[name] == (1,) for node in products for name in node.input[2:])
 
 
 def test_every_file_says_what_it_is(fixed_dense: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scff_hw.backends.fixed.formats import LayerFormats, QFormat, Rounding
 from scff_hw.backends.fixed.integer import divide
 from scff_hw.core.functional import Pool
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_exact, onnx_integer, onnx_standardise
+from scff_hw.export import onnx_exact, onnx_integer, onnx_quantised, onnx_standardise
 from scff_hw.export.onnx_graph import Graph, Value
 from scff_hw.export.onnx_parts import TensorProto, helper
 from scff_hw.export.onnx_readers import checked_model, readers
@@ -172,6 +172,16 @@ def test_pools(pool: Pool, side: int, tmp_path: Path) -> None:
     x = np.random.default_rng(side).integers(0, 128, (3, 4, side, side + 1))
     found = computed(lambda graph, value: onnx_integer.pooled(graph, value, pool), x, tmp_path)
     np.testing.assert_array_equal(found, reference.pooled(x, pool))
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool.kind == "avg"], ids=str)
+def test_averages_on_quantised_grids_round_as_the_reference(pool: Pool, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 128, (20, 4, 7, 8))
+
+    def build(graph: Graph, value: Value) -> Value:
+        return onnx_quantised._pooled(graph, onnx_quantised.Qdq(), value, pool, QFormat(8, 0))
+
+    np.testing.assert_array_equal(computed(build, x, tmp_path), reference.pooled(x, pool))
 
 
 def test_an_open_batch_is_demanded(tmp_path: Path) -> None:
