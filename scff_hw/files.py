@@ -91,6 +91,17 @@ def exclusive(lock: Path, place: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a path is named as a temporary file or folder of `partial_file` and `partial_folder`."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
+def remove_left(folder: Path) -> None:
+    """Remove the temporaries of processes that ended from a folder, and from the folders in it."""
+    for left in folder.rglob(f".*{_PARTIAL}"):
+        _remove_if_left(left)
+
+
 def _acquired(lock: Path, place: Path, wait: bool) -> int:
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import shlex
 import statistics
 from collections.abc import Sequence
@@ -25,9 +24,10 @@ from scff_hw.cli._options import (
 )
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
-from scff_hw.errors import CheckpointError, UsageError
+from scff_hw.errors import UsageError
 
 if TYPE_CHECKING:
+    from scff_hw.documents import RunDetails
     from scff_hw.hardware import Profile, Target
     from scff_hw.recipes import Recipe
 
@@ -227,13 +227,15 @@ def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: b
 
     Raises UsageError where a folder is in use, and with `resume` where there is nothing to resume.
     """
+    from scff_hw.training.run_folder import is_free
+
     if resume and not any((folder / "run.json").exists() for folder in folders.values()):
         raise UsageError(f"There is no run to resume in {out}; leave --resume out to start one.")
     for folder in {out, *folders.values()}:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            continue
-        if not folder.is_dir():
+        if folder.exists() and not folder.is_dir():
             raise UsageError(f"The run folder must be a folder; {folder} is a file.")
+        if is_free(folder, besides=[each for each in folders.values() if is_free(each)]):
+            continue  # a run that never began, of whatever recipe, is in nobody's way
         found = _recipe_of(folder)
         if found is not None and found != recipe:
             raise UsageError(f"The folder {folder} holds a run of {found}, not of {recipe}; choose another --out.")
@@ -269,11 +271,13 @@ def _stem(recipe: str, seed: int, seeds: int) -> str:
 
 
 def _recipe_of(folder: Path) -> str | None:
-    return _details(folder).get("recipe")
+    details = _details(folder)
+    return None if details is None else details.recipe
 
 
 def _status(folder: Path) -> str | None:
-    return _details(folder).get("status")
+    details = _details(folder)
+    return None if details is None else details.status
 
 
 def _can_resume(folders: dict[int, Path]) -> bool:
@@ -281,15 +285,11 @@ def _can_resume(folders: dict[int, Path]) -> bool:
     return bool(begun) and all((folder / "checkpoint.safetensors").exists() for folder in begun)
 
 
-def _details(folder: Path) -> dict[str, Any]:
+def _details(folder: Path) -> RunDetails | None:
+    from scff_hw.documents import RunDetails, read_document
+
     path = folder / "run.json"
-    if not path.exists():
-        return {}
-    try:
-        details = json_text.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"The file {path} is not JSON ({error}).") from None
-    return details if isinstance(details, dict) else {}
+    return read_document(path, RunDetails) if path.exists() else None
 
 
 def _if(wanted: bool, *parts: str) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from scff_hw.data import _bundled, _cifar, _digests, _fsdd, _idx, _stl
 from scff_hw.data._catalogue import info
+from scff_hw.data._digest import dataset_digest
 from scff_hw.data._files import Verified, data_root
 from scff_hw.data._types import Dataset, Recordings, Split
 from scff_hw.errors import UsageError
@@ -39,7 +40,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     info(name)
     if name not in _LOADERS:
         raise UsageError(f"The data set {name} holds recordings of varying length; read it with load_{name}.")
-    return _LOADERS[name](data_root(data_dir))
+    dataset = _LOADERS[name](data_root(data_dir))
+    return replace(dataset, digest=dataset_digest(dataset))
 
 
 def load_fsdd(data_dir: str | Path | None = None) -> Recordings:

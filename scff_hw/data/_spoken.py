@@ -11,6 +11,7 @@ import torch
 from scff_hw.data import _fsdd
 from scff_hw.data._audio import Mfcc
 from scff_hw.data._audio_augment import AudioAugmentation
+from scff_hw.data._digest import recordings_digest
 from scff_hw.data._files import data_root
 from scff_hw.data._sequences import Sequences, load_sequences
 from scff_hw.data._types import Recordings
@@ -19,13 +20,17 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class SpokenDigits:
-    """Sequences with the recordings that they are of; `classes[k]` names label k."""
+    """Sequences with the recordings that they are of; `classes[k]` names label k.
+
+    `digest` is that of the recordings as read, 64 hexadecimal digits.
+    """
 
     sequences: Sequences
     recordings: Recordings
     mfcc: Mfcc
     name: str = _fsdd.NAME
     classes: tuple[str, ...] = tuple("0123456789")
+    digest: str = ""
 
     def part(self, name: str) -> Sequences:
         """Return the part called "train" or "test". Raises UsageError for another name."""
@@ -52,7 +57,10 @@ class SpokenDigits:
 def load_spoken(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) -> SpokenDigits:
     """Read the Free Spoken Digit Dataset; see `load_sequences`."""
     wanted = mfcc or Mfcc()
-    return SpokenDigits(load_sequences(data_dir, wanted), _fsdd.load(data_root(data_dir)), wanted)
+    recordings = _fsdd.load(data_root(data_dir))
+    return SpokenDigits(
+        load_sequences(data_dir, wanted), recordings, wanted, digest=recordings_digest(recordings)
+    )
 
 
 class SequencePipeline:

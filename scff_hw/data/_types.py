@@ -26,13 +26,18 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set with its training and test parts; `classes[k]` names label k."""
+    """A data set with its training and test parts; `classes[k]` names label k.
+
+    `digest` is that of the samples and labels as read, 64 hexadecimal digits; empty for a data set made otherwise. It
+    stays the same in a smaller version of the data set, and where samples are held out.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     test: Split
     unlabelled: Split | None = None
+    digest: str = ""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from scff_hw.hardware import Profile, dump_profile
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import geometries
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.run_folder import PROFILE, RECIPE, RUN, WEIGHTS, RunFolder, read_tensors
+from scff_hw.training.run_folder import PROFILE, RECIPE, WEIGHTS, RunFolder
 
 FORMAT, VERSION = "scff-hw crossbar program", 1
 MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz", "tile.cir"
@@ -164,11 +164,9 @@ def export_crossbar(
 
 def _finished(run: Path) -> _Finished:
     folder = RunFolder(run)
-    details = folder.read_json(RUN)
-    if (status := details.get("status")) != "done":
-        raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
+    details = folder.finished("exported")
     recipe = load_recipe(str(run / RECIPE))
-    tensors, _ = read_tensors(run / WEIGHTS)
+    tensors = folder.tensors(WEIGHTS)
     if recipe.data.has_sequences:
         raise UsageError(f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run} instead.")
     shapes = geometries(recipe)
@@ -181,7 +179,7 @@ def _finished(run: Path) -> _Finished:
                 f"{list(geometry.weight_shape)}, got {got or 'none'}."
             )
     weights = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-    return _Finished(run, recipe, details["seed"], details["backend"], list(shapes.values()), weights)
+    return _Finished(run, recipe, details.seed, details.backend, list(shapes.values()), weights)
 
 
 def _rate(found: _Finished, number: int, profile: Profile, asked: float | None) -> float:

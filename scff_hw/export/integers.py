@@ -22,9 +22,8 @@ from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network
 from scff_hw.training.calibration import load_formats
-from scff_hw.training.run_context import plain_samples, recipe_dataset
-from scff_hw.training.run_folder import CHECKPOINT, FORMATS, RECIPE, RUN, WEIGHTS, Checkpoint, Position, RunFolder
-from scff_hw.training.run_folder import read_tensors as read
+from scff_hw.training.run_context import plain_samples, run_dataset
+from scff_hw.training.run_folder import CHECKPOINT, FORMATS, RECIPE, WEIGHTS, Checkpoint, Position, RunFolder
 
 READOUT_BITS = 8
 LEARNING_FRAC = 7
@@ -43,6 +42,7 @@ class IntegerRun:
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
         reads: layers the readout reads, from 0.
+        folder: of the run.
     """
 
     recipe: Recipe
@@ -54,6 +54,7 @@ class IntegerRun:
     readout_bias: Ints
     readout_frac: int
     reads: tuple[int, ...]
+    folder: RunFolder
 
     @property
     def classes(self) -> int:
@@ -63,9 +64,9 @@ class IntegerRun:
         """The run's data set.
 
         Raises:
-            DataError: it is not there, or damaged.
+            DataError: it is not there, damaged, or another.
         """
-        found = recipe_dataset(self.recipe, self.seed, data_dir)
+        found = run_dataset(self.folder, self.recipe, data_dir)
         assert isinstance(found, Dataset), "a run on sequences was read as one on images"
         return found
 
@@ -128,8 +129,8 @@ def read_run(run: Path) -> IntegerRun:
             "be alone and have one direction: train it with --set layers.1.directions=1."
         )
     hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
-    weights, _ = read(run / WEIGHTS)
-    checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])
+    weights = folder.tensors(WEIGHTS)
+    checkpoint = Checkpoint(Position("done"), folder.tensors(CHECKPOINT))
     try:
         network = build_network(recipe, hardware, weights)
         layers, rates = [], []
@@ -156,22 +157,20 @@ def read_run(run: Path) -> IntegerRun:
         readout_bias,
         readout_frac,
         tuple(number - 1 for number in recipe.readout.layers),
+        folder,
     )
 
 
 def opened(run: Path) -> tuple[RunFolder, Recipe, int]:
     """The folder, recipe and seed of a finished run of the fixed backend; errors as in `read_run`."""
     folder = RunFolder(run)
-    details = folder.read_json(RUN)
-    backend = details.get("backend")
-    if backend != "fixed":
+    details = folder.details()
+    if details.backend != "fixed":
         raise UsageError(
-            f"The run to export must be on the fixed backend, whose numbers are integers. Got {run} on '{backend}' "
-            "instead; train it with --backend fixed."
+            "The run to export must be on the fixed backend, whose numbers are integers. "
+            f"Got {run} on '{details.backend}' instead; train it with --backend fixed."
         )
-    if (status := details.get("status")) != "done":
-        raise CheckpointError(f"The run in {run} must be finished to be exported, but it is {status}.")
-    return folder, load_recipe(run / RECIPE), details["seed"]
+    return folder, load_recipe(run / RECIPE), folder.finished("exported").seed
 
 
 def held_by(array: FixedArray, spec: LayerSpec) -> IntegerLayer:

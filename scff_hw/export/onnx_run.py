@@ -18,18 +18,15 @@ from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, frozen, weights_of
 from scff_hw.training.calibration import load_formats
 from scff_hw.training.features import PlainSamples
-from scff_hw.training.run_context import plain_samples, recipe_dataset
+from scff_hw.training.run_context import plain_samples, run_dataset
 from scff_hw.training.run_folder import (
     CHECKPOINT,
     FORMATS,
     RECIPE,
-    RUN,
-    SUMMARY,
     WEIGHTS,
     Checkpoint,
     Position,
     RunFolder,
-    read_tensors,
 )
 
 if TYPE_CHECKING:
@@ -95,15 +92,13 @@ def finished_run(path: Path, data_dir: Path | None = None, *, feed_forward: str 
         MissingPartError: a run in fixed point, and brevitas is not installed.
     """
     folder = RunFolder(path)
-    details = folder.read_json(RUN)
-    if (status := details.get("status")) != "done":
-        raise CheckpointError(f"The run in {path} must be finished to be exported, but it is {status}.")
+    details = folder.finished("exported")
     recipe = load_recipe(str(path / RECIPE))
-    seed, backend = details["seed"], details["backend"]
+    seed, backend = details.seed, details.backend
     if recipe.data.has_sequences and feed_forward:
         raise UsageError(f"{feed_forward} are of feed-forward layers. Got the recurrent layer of {path} instead.")
-    summary = folder.read_json(SUMMARY)
-    tensors, _ = read_tensors(path / WEIGHTS)
+    summary = folder.summary()
+    tensors = folder.tensors(WEIGHTS)
     try:
         network = build_network(frozen(recipe), FloatBackend(), tensors)
         weight, bias = tensors["readout.weight"], tensors["readout.bias"]
@@ -116,16 +111,16 @@ def finished_run(path: Path, data_dir: Path | None = None, *, feed_forward: str 
         raise CheckpointError(
             f"The weights in {path / WEIGHTS} are not those of the recipe beside them ({error})."
         ) from None
-    dataset = recipe_dataset(recipe, seed, data_dir)
+    dataset = run_dataset(folder, recipe, data_dir)
     return FinishedRun(
         path=path,
         recipe=recipe,
         seed=seed,
         backend=backend,
-        versions=details["versions"],
-        profile=details.get("profile"),
-        accuracy=summary["metrics"]["test_accuracy"],
-        measured_on=summary["measured_on"],
+        versions=details.versions,
+        profile=details.profile,
+        accuracy=summary.metrics.test_accuracy,
+        measured_on=summary.measured_on,
         network=network,
         weight=weight,
         bias=bias,
@@ -168,6 +163,6 @@ def _fixed(path: Path, folder: RunFolder, recipe: Recipe, seed: int, tensors: di
 
     backend = load_formats(folder.read_text(FORMATS), recipe, seed, str(path / FORMATS))
     network = build_network(recipe, backend, tensors)
-    Checkpoint(Position("done"), read_tensors(path / CHECKPOINT)[0]).restore(network)
+    Checkpoint(Position("done"), folder.tensors(CHECKPOINT)).restore(network)
     frac = fraction_bits(float(tensors["readout.weight"].abs().max()), READOUT_BITS)
     return FixedRun(backend, network, frac)

@@ -18,9 +18,8 @@ from scff_hw.export.integers import Ints, held_by, opened, quantised_readout
 from scff_hw.recipes import Recipe
 from scff_hw.training.build import build_network
 from scff_hw.training.calibration import load_formats
-from scff_hw.training.run_context import AnyDataset, plain_samples, recipe_dataset
-from scff_hw.training.run_folder import CHECKPOINT, FORMATS, WEIGHTS, Checkpoint, Position
-from scff_hw.training.run_folder import read_tensors as read
+from scff_hw.training.run_context import AnyDataset, plain_samples, run_dataset
+from scff_hw.training.run_folder import CHECKPOINT, FORMATS, WEIGHTS, Checkpoint, Position, RunFolder
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class RecurrentRun:
         rate_shift: the learning rate is `2^-rate_shift`.
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
+        folder: of the run.
     """
 
     recipe: Recipe
@@ -40,6 +40,7 @@ class RecurrentRun:
     readout_weight: Ints
     readout_bias: Ints
     readout_frac: int
+    folder: RunFolder
 
     @property
     def direction(self) -> IntegerDirection:
@@ -49,9 +50,9 @@ class RecurrentRun:
         """The run's data set.
 
         Raises:
-            DataError: it is not there, or damaged.
+            DataError: it is not there, damaged, or another.
         """
-        return recipe_dataset(self.recipe, self.seed, data_dir)
+        return run_dataset(self.folder, self.recipe, data_dir)
 
     def sequences(self, part: str, numbers: Sequence[int], dataset: AnyDataset) -> list[Ints]:
         """Sequences of a part of the run's data by their numbers, in the input's format, `[T, F]` each."""
@@ -90,8 +91,8 @@ def read_recurrent(run: Path) -> RecurrentRun:
     folder, recipe, seed = opened(run)
     assert has_one_direction(recipe), "a run of other layers was read as a recurrent one"
     hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
-    weights, _ = read(run / WEIGHTS)
-    checkpoint = Checkpoint(Position("done"), read(run / CHECKPOINT)[0])
+    weights = folder.tensors(WEIGHTS)
+    checkpoint = Checkpoint(Position("done"), folder.tensors(CHECKPOINT))
     try:
         layer: Any = build_network(recipe, hardware, weights).layers[0]
         assert isinstance(layer, FixedRecurrentLayer), "a run of the fixed backend was built of other layers"
@@ -106,4 +107,5 @@ def read_recurrent(run: Path) -> RecurrentRun:
         integer_recurrent(layer),
         layer.arrays["forwards.inputs"].rate_shift,
         *quantised_readout(weight, bias, layer.formats.feature.one),
+        folder,
     )

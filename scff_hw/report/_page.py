@@ -53,7 +53,7 @@ def render(runs: Sequence[Run]) -> str:
         .get_template("page.html.j2")
         .render(
             title=", ".join(names),
-            description=str(runs[0].recipe.get("description") or ""),
+            description=runs[0].recipe.description,
             seeds=[run.seed for run in runs],
             results=[row for key in COMPARED if (row := _result(runs, key))],
             seconds=duration(sum(map(total_seconds, summaries))),

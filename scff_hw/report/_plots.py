@@ -17,7 +17,7 @@ from scff_hw.report._style import ThemeName, png
 def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
     """Plot a run's first layer beside the untrained one. Raises CheckpointError without weights."""
     initial = run.weight(initial=True) if (run.path / "initial.safetensors").exists() else None
-    iris = (run.recipe.get("data") or {}).get("name") == "iris"
+    iris = run.recipe.data.name == "iris"
     return filters(run.weight(), initial, features=IRIS_FEATURES if iris else None, theme=theme)
 
 

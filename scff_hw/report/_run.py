@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, parse_metrics, read_document, read_file
 from scff_hw.errors import CheckpointError
+from scff_hw.recipes import Recipe, parse_recipe
 
 Summary = dict[str, Any]
 
@@ -22,7 +22,7 @@ class Run:
 
     path: Path
     info: dict[str, Any]
-    recipe: dict[str, Any]
+    recipe: Recipe
     recipe_text: str
     records: tuple[dict[str, Any], ...]
     summary: Summary
@@ -50,18 +50,15 @@ class Run:
         """
         if not (self.path / "formats.json").exists():
             return []
-        found = _json(self.path, "formats.json").get("ranges")
-        if not isinstance(found, list):
-            raise CheckpointError(f"The file {self.path / 'formats.json'} holds no list of ranges.")
-        return found
+        found = read_document(self.path / "formats.json", FormatsDocument)
+        return [each.model_dump() for each in found.ranges]
 
     def thresholds(self, layer: int) -> tuple[float, float] | None:
-        """Return (theta_pos, theta_neg) of a layer, or None where the recipe's rule has none."""
-        layers = self.recipe.get("layers") or []
-        learn = layers[layer - 1].get("learn") if layer <= len(layers) else None
-        if not learn or learn.get("theta_pos") is None or learn.get("theta_neg") is None:
+        """Return (theta_pos, theta_neg) of a layer, or None where the recipe has no such layer."""
+        if layer > len(self.recipe.layers):
             return None
-        return float(learn["theta_pos"]), float(learn["theta_neg"])
+        learn = self.recipe.layers[layer - 1].learn
+        return learn.theta_pos, learn.theta_neg
 
     def weight(self, layer: int = 1, *, initial: bool = False) -> np.ndarray:
         """Return a layer's weights, float32 [units, inputs] or [channels, inputs, kernel, kernel].
@@ -70,72 +67,33 @@ class Run:
 
         Raises CheckpointError where the run folder has no such weights.
         """
-        from safetensors import SafetensorError, safe_open
+        from scff_hw.training.run_folder import INITIAL, WEIGHTS, RunFolder
 
-        path = self.path / ("initial.safetensors" if initial else "weights.safetensors")
-        recurrent = self.recipe["layers"][layer - 1]["kind"] == "recurrent"
+        name = INITIAL if initial else WEIGHTS
+        recurrent = self.recipe.layers[layer - 1].kind == "recurrent"
         key = f"layers.{layer}.forwards.inputs.weight" if recurrent else f"layers.{layer}.weight"
-        try:
-            # Through torch: NumPy has no bfloat16.
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor(key).float().numpy()
-        except FileNotFoundError:
-            raise CheckpointError(f"The file {path} is missing: the run in {self.path} did not finish.") from None
-        except SafetensorError as error:
-            raise CheckpointError(f"The file {path} does not hold {key} ({error}).") from error
+        tensors = RunFolder(self.path).tensors(name)
+        if key not in tensors:
+            raise CheckpointError(f"The file {self.path / name} does not hold {key}.")
+        return tensors[key].float().numpy()  # NumPy has no bfloat16
 
 
 def read_run(path: Path) -> Run:
     """Read a finished run folder.
 
-    Raises CheckpointError where `path` is not one: a file is missing or is not what a run writes there.
+    Raises CheckpointError where `path` is not one (a file is missing or is not what a run writes there), and
+    RecipeError where its recipe does not validate.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    def absent(name: str) -> str:
+        return f"The folder {path} is not a finished run: it holds no {name}."
 
-    info = _json(path, "run.json")
-    summary = _json(path, "summary.json")
-    if not {"recipe", "seed", "metrics"} <= summary.keys():
-        raise CheckpointError(
-            f"The file {path / 'summary.json'} must hold recipe, seed, metrics; it holds {sorted(summary)}."
-        )
-    text = _text(path, "recipe.yaml")
-    try:
-        recipe = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise CheckpointError(f"The file {path / 'recipe.yaml'} is not YAML ({error}).") from error
-    return Run(path, info, recipe or {}, text, tuple(_records(path)), summary)
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text(path, "metrics.jsonl").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            record["kind"]
-        except (ValueError, TypeError, KeyError):
-            place = f"{path / 'metrics.jsonl'}:{number}"
-            raise CheckpointError(f"{place} is not a metrics record; got {line[:60]!r}.") from None
-        yield record
+    info = read_document(path / "run.json", RunDetails, absent("run.json")).as_json()
+    summary = read_document(path / "summary.json", RunSummary, absent("summary.json")).as_json()
+    text = read_file(path / "recipe.yaml", absent("recipe.yaml"))
+    records = parse_metrics(path / "metrics.jsonl", absent("metrics.jsonl"))
+    recipe = parse_recipe(text, str(path / "recipe.yaml"))
+    return Run(path, info, recipe, text, tuple(records), summary)
 
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _text(path: Path, name: str) -> str:
-    try:
-        return (path / name).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"The folder {path} is not a finished run: it holds no {name}.") from None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"The file {path / name} is not UTF-8 text ({error}).") from error
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path, name))
-    except ValueError as error:
-        raise CheckpointError(f"The file {path / name} is not JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"The file {path / name} must hold one JSON object; it holds a {type(value).__name__}.")
-    return value

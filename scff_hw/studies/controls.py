@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ from scff_hw.studies.request import Request, take_options, without_formats
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, recipe_dataset
-from scff_hw.training.run_folder import METRICS, Position, RunFolder, read_records
+from scff_hw.training.run_folder import Position, RunFolder
 
 PAIRED = (3, 8)
 """Labels of the examples of pairs: the paper's."""
@@ -96,7 +95,7 @@ def _backprop(lab: Lab) -> list[float]:
         )
         learn_backprop(context, recipe.controls.backprop, Position("backprop"), {})
         run.close()
-        records: list[dict[str, Any]] = read_records(Path(folder) / METRICS)
+        records = run.records()
     return [record["test_accuracy"] for record in records if record["kind"] == "backprop"]
 
 

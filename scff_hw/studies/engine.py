@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scff_hw.errors import MissingPartError, ScffError, UsageError, nearest
-from scff_hw.files import write_atomic
+from scff_hw.documents import PointResult, read_document, write_document
+from scff_hw.errors import CheckpointError, MissingPartError, ScffError, UsageError, nearest
 from scff_hw.plugins import failed_plugin
 from scff_hw.training.progress import Progress
 from scff_hw.workers import unordered
@@ -23,8 +23,10 @@ from scff_hw.workers import unordered
 ENGINES = ("local", "ray")
 POINTS = "points"
 CACHE = "weights"
-DATA_DIR = "data_dir"
-"""A parameter of a point that no measurement depends on: where the data lie."""
+DATA_DIR, DATA = "data_dir", "data"
+"""Parameters of a point that are not part of its key: the folder of the data, and the digests of the data sets by name.
+
+The digests are part of the study's identity instead."""
 
 Row = dict[str, Any]
 
@@ -46,7 +48,7 @@ class Point:
     @property
     def key(self) -> str:
         """Follows from what is measured alone, so a result is found again by whoever asks the same."""
-        asked = {name: value for name, value in self.parameters.items() if name != DATA_DIR}
+        asked = {name: value for name, value in self.parameters.items() if name not in (DATA_DIR, DATA)}
         text = json.dumps([self.study, asked], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
@@ -55,18 +57,21 @@ def measured(folder: Path, point: Point) -> list[Row] | None:
     """The rows of a point that was measured before, None where it was not.
 
     Raises:
-        UsageError: its file is damaged.
+        CheckpointError: its file is damaged, or of another point.
     """
     path = _path(folder, point)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return [point.labels | row for row in document["rows"]]
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UsageError(
-            f"The file {path} is not the result of a point ({error}); remove it to measure it again."
-        ) from None
+    try:
+        result = read_document(path, PointResult)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(error).removesuffix('.')}; remove the file to measure its point again.") from None
+    if (result.study, result.key) != (point.study, point.key):
+        raise CheckpointError(
+            f"The file {path} must be of point {point.key} of the study {point.study}. Got {result.key} of "
+            f"{result.study} instead; remove the file to measure its point again."
+        )
+    return [point.labels | row.model_dump(exclude_unset=True) for row in result.rows]
 
 
 def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int, progress: Progress) -> list[Row]:
@@ -95,8 +100,7 @@ def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int,
     results = _on_ray(missing, cache) if engine == "ray" else _on_this_machine(missing, cache, jobs)
     for index, rows, seconds in results:
         point = missing[index]
-        document = {"labels": point.labels, "rows": rows, "seconds": round(seconds, 3), "study": point.study}
-        write_atomic(_path(folder, point), (json.dumps(document, indent=2) + "\n").encode())
+        write_document(_path(folder, point), PointResult.of(point.study, point.key, point.labels, rows, seconds))
         progress.advance(1, **({"test_accuracy": rows[-1]["test_accuracy"]} if rows else {}))
     progress.finish()
     return [row for point in points for row in measured(folder, point) or []]

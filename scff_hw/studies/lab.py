@@ -20,15 +20,24 @@ from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.files import exclusive
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
-from scff_hw.studies.engine import DATA_DIR, Row
+from scff_hw.studies.engine import DATA, DATA_DIR, Row
 from scff_hw.studies.request import FIXED_POINT
+from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, drawn_from, feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, pipeline_of, recipe_dataset
-from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder, read_tensors, write_tensors
+from scff_hw.training.run_context import (
+    RunContext,
+    StopRequest,
+    augmentation_of,
+    check_data,
+    data_identity,
+    pipeline_of,
+    recipe_dataset,
+)
+from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder
 
 
 class Lab:
@@ -53,6 +62,9 @@ class Lab:
         self._rule = rule_class(recipe.training.rule.name)
         folder = parameters.get(DATA_DIR)
         self.dataset = recipe_dataset(recipe, self.seed, folder)
+        if (digest := parameters.get(DATA, {}).get(recipe.data.name)) is not None:
+            found = data_identity(recipe, self.dataset, folder)
+            check_data(found, found.model_copy(update={"digest": digest}), cache.parent)
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]
 
@@ -229,9 +241,9 @@ def hidden_weights(run: Path) -> Weights:
     """The learned hidden weights of a finished run.
 
     Raises:
-        CheckpointError: the run holds none.
+        CheckpointError: the run holds none, or they are damaged.
     """
-    tensors, _ = read_tensors(run / WEIGHTS)
+    tensors = RunFolder(run).tensors(WEIGHTS)
     weights = {name: value for name, value in tensors.items() if name.startswith("layers.")}
     if not weights:
         raise CheckpointError(f"The file {run / WEIGHTS} holds no hidden weights.")

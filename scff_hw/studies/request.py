@@ -18,7 +18,7 @@ from scff_hw.recipes.keys import child_names
 from scff_hw.recipes.loader import dump_yaml
 from scff_hw.studies.engine import DATA_DIR, Point
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
+from scff_hw.training.run_folder import RECIPE, RunFolder
 
 FIXED_POINT = "fixed_point"
 """Section of a recipe that holds the formats of the fixed backend."""
@@ -134,14 +134,13 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
     folder = Path(source)
     if not folder.is_dir():
         return load_recipe(source, overrides), None
-    details = RunFolder(folder).read_json(RUN)
-    if details.get("status") != "done":
-        raise UsageError(f"The run in {folder} must be finished. Got the status '{details.get('status')}' instead.")
+    details = RunFolder(folder).details()
+    if details.status != "done":
+        raise UsageError(f"The run in {folder} must be finished. Got the status '{details.status}' instead.")
     if overrides:
         raise UsageError(f"A finished run cannot be changed. Got --set {overrides[0]} for {folder} instead.")
-    run = {"path": str(folder.absolute()), "seed": details["seed"], "backend": details["backend"]}
-    run["finished"] = details.get("started", "")
-    return load_recipe(str(folder / RECIPE)), run
+    run = {"path": str(folder.absolute()), "seed": details.seed, "backend": details.backend}
+    return load_recipe(folder / RECIPE), run | {"finished": details.started}
 
 
 def grid(profile: str, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Profile, tuple[Variant, ...]]:

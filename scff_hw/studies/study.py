@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from scff_hw.backends.analog import DEFAULT_PROFILE
+from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_document, write_document
 from scff_hw.errors import UsageError, nearest
+from scff_hw.files import LOCK, exclusive, is_partial, remove_left
 from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import PairPicture, Panel, Summarised, pairs_plot, png, study_html, study_plot_png, write_atomic
 from scff_hw.studies import bits, controls, drift, faults, noise
 from scff_hw.studies.backprop import LEARNING_RATE
-from scff_hw.studies.engine import Point, Row, run_points
+from scff_hw.studies.engine import DATA, Point, Row, run_points
 from scff_hw.studies.lab import Lab
 from scff_hw.studies.request import FIXED_POINT, Request, fixed_point_grid, grid, read_source, recipe_grid
 from scff_hw.studies.table import as_csv, summarised
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.run_folder import versions, write_json
+from scff_hw.training.run_context import check_data, data_identity, recipe_dataset
+from scff_hw.training.run_folder import RunFolder, versions
 
 STUDY = "study.json"
 RESULTS = "results.csv"
@@ -154,13 +156,25 @@ def run_study(
         `panels`, what was plotted.
 
     Raises:
-        UsageError: `out` holds something else.
+        UsageError: `out` holds something else, or a study of other data.
+        BusyError: another process measures in `out`.
         ScffError: a point failed.
     """
-    _claim(out, request)
+    _check_out(out)
+    data = _data(request)
+    with exclusive(out / LOCK, out):
+        remove_left(out)
+        _claim(out, request, data)
+        return _measure(request, out, data, engine, jobs, command, progress or SilentProgress())
+
+
+def _measure(
+    request: Request, out: Path, data: dict[str, DataIdentity], engine: str, jobs: int, command: str, progress: Progress
+) -> dict[str, Any]:
     study = STUDIES[request.study]
-    points = study.points(request)
-    rows = run_points(points, out, engine=engine, jobs=jobs, progress=progress or SilentProgress())
+    known = {DATA: {name: each.digest for name, each in data.items()}}
+    points = [replace(point, parameters=point.parameters | known) for point in study.points(request)]
+    rows = run_points(points, out, engine=engine, jobs=jobs, progress=progress)
     panels = study.panels(request, rows)
     results: list[Summarised] = summarised(rows)
     write_atomic(out / RESULTS, as_csv(rows).encode())
@@ -183,22 +197,46 @@ def run_study(
     return {"study": request.study, "out": str(out), "points": len(points), "results": results, "panels": panels}
 
 
-def _claim(out: Path, request: Request) -> None:
-    """Take `out` for this study, or find that it was taken for it before."""
-    path = out / STUDY
-    described = request.describe()
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise UsageError(f"The file {path} is not JSON; choose another --out.") from None
-        different = [key for key, value in described.items() if found.get(key) != value]
-        if different:
-            raise UsageError(
-                f"The folder {out} holds another study (its {different[0]} is not this one's); choose another --out."
-            )
+def _data(request: Request) -> dict[str, DataIdentity]:
+    """The data sets of a study by name.
+
+    Raises:
+        DataError: one is missing or damaged, or not the one that the study's run learned from.
+    """
+    recipes = [request.recipe, *(each.recipe for each in request.variants if each.recipe is not None)]
+    found = {}
+    for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
+        dataset = recipe_dataset(recipe, request.seeds[0], request.data_dir)
+        found[name] = data_identity(recipe, dataset, request.data_dir)
+    if request.run is not None:
+        run = Path(request.run["path"])
+        check_data(found[request.recipe.data.name], RunFolder(run).details().data, run)
+    return found
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds anything but a study."""
+    if (out / STUDY).exists() or not out.exists():
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not out.is_dir() or any(path.name != LOCK and not is_partial(path) for path in out.iterdir()):
         raise UsageError(f"The folder {out} is not empty and holds no study; choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, described)
+
+
+def _claim(out: Path, request: Request, data: dict[str, DataIdentity]) -> None:
+    """Take `out` for this study, or find that it was taken for it before."""
+    _check_out(out)
+    path = out / STUDY
+    digests = {name: each.digest for name, each in data.items()}
+    described = StudyDescription.model_validate({"schema": SCHEMA, **request.describe(), "data": digests})
+    if not path.exists():
+        write_document(path, described)
+        return
+    found = read_document(path, StudyDescription)
+    different = [key for key in StudyDescription.model_fields if getattr(found, key) != getattr(described, key)]
+    if different == ["data"] and found.data.keys() == digests.keys():
+        for name, digest in found.data.items():
+            check_data(data[name], data[name].model_copy(update={"digest": digest}), out)
+    if different:
+        raise UsageError(
+            f"The folder {out} holds another study (its {different[0]} is not this one's); choose another --out."
+        )

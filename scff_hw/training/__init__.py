@@ -1,7 +1,8 @@
 """Training runs: hidden layers by a local rule, a linear readout, and the controls every result stands beside."""
 
 from scff_hw.training.costing import recipe_costs, run_costs
+from scff_hw.training.evaluation import REPEATS, evaluate
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.session import REPEATS, evaluate, train
+from scff_hw.training.session import train
 
 __all__ = ["REPEATS", "Progress", "SilentProgress", "evaluate", "recipe_costs", "run_costs", "train"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.random import generator
+from scff_hw.documents import SCHEMA, FormatsDocument, parse_document
 from scff_hw.errors import CheckpointError
 from scff_hw.recipes import Recipe
 from scff_hw.training.build import Weights, build_network, frozen, geometries
@@ -46,8 +47,8 @@ def calibrated_backend(
 def dump_formats(calibration: Calibration) -> str:
     """Formats and what they were chosen from, as JSON that `load_formats` reads."""
     layers = {name: form.to_json() for name, form in calibration.formats.items()}
-    document = {"layers": layers, "ranges": [each.to_json() for each in calibration.ranges]}
-    return json.dumps(document, indent=2) + "\n"
+    ranges = [each.to_json() for each in calibration.ranges]
+    return json.dumps({"schema": SCHEMA, "layers": layers, "ranges": ranges}, indent=2) + "\n"
 
 
 def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBackend:
@@ -58,11 +59,8 @@ def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBacke
     """
     from scff_hw.backends.fixed import FixedBackend, LayerFormats
 
-    try:
-        layers: dict[str, Any] = json.loads(text)["layers"]
-        names = list(layers)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"The file {where} holds no fixed-point formats ({error}).") from None
+    layers = parse_document(text, FormatsDocument, where).layers
+    names = list(layers)
     formats = {name: LayerFormats.from_json(layers[name], f"Layer {name} of {where}") for name in names}
     outputs = {name: each.outputs for name, each in geometries(recipe).items()}
     if formats.keys() != outputs.keys():

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scff_hw.errors import CheckpointError
 from scff_hw.hardware.costs import (
     SMALLEST_BATCH,
     Need,
@@ -20,7 +19,7 @@ from scff_hw.hardware.costs import (
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.workload import workload
 from scff_hw.recipes import Recipe, load_recipe
-from scff_hw.training.run_folder import RECIPE, RUN, RunFolder
+from scff_hw.training.run_folder import RECIPE, RunFolder
 
 FORMATS = ("weight_bits", "activation_bits", "shadow_bits", "error_bits", "accumulator_bits")
 MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
@@ -36,11 +35,9 @@ def run_costs(run: Path, target: Target) -> dict[str, Any]:
     Raises:
         CheckpointError: not a run, or not finished.
     """
-    details = RunFolder(run).read_json(RUN)
-    if (status := details.get("status")) != "done":
-        raise CheckpointError(f"The run in {run} must be finished to be evaluated, but it is {status}.")
+    details = RunFolder(run).finished("evaluated")
     recipe = load_recipe(run / RECIPE)
-    found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "profile": target.name}
+    found = {"run": str(run), "recipe": recipe.name, "seed": details.seed, "profile": target.name}
     return found | {"costs": recipe_costs(recipe, target)}
 
 

@@ -25,11 +25,14 @@ from scff_hw.data import (
     Pipeline,
     SequencePipeline,
     SpokenDigits,
+    data_root,
     hold_out,
+    info,
     load,
     load_spoken,
     shrink,
 )
+from scff_hw.documents import DataIdentity
 from scff_hw.errors import DataError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.augmentation_section import AugmentationRecipe
@@ -141,6 +144,42 @@ class RunContext:
         self.folder.save(Checkpoint(Position(stage, epoch, batch), tensors, self.values))
         if self.stop.requested:
             raise KeyboardInterrupt
+
+
+def data_identity(recipe: Recipe, dataset: AnyDataset, data_dir: str | Path | None = None) -> DataIdentity:
+    """What tells the data set of a recipe from others, and where it was read from."""
+    bundled = info(recipe.data.name).bundled
+    return DataIdentity(digest=dataset.digest, folder="" if bundled else str(data_root(data_dir).absolute()))
+
+
+def check_data(found: DataIdentity, expected: DataIdentity | None, where: Path) -> None:
+    """Refuse other data than those of a run or study; a folder that was moved is no difference.
+
+    Args:
+        expected: None where they are not known: runs of before schema 1.
+        where: folder of the run or study.
+
+    Raises:
+        DataError: names both digests, shortened, and both folders.
+    """
+    if expected is not None and expected.digest != found.digest:
+        raise DataError(
+            f"The data in {found.place} are not those of {where}: their digest must be {expected.digest[:12]}, as it "
+            f"was in {expected.place}. Got {found.digest[:12]} instead; name the folder of those data with --data-dir."
+        )
+
+
+def run_dataset(folder: RunFolder, recipe: Recipe, data_dir: str | Path | None = None) -> AnyDataset:
+    """The data set of a run, as `recipe_dataset` makes it.
+
+    Raises:
+        DataError: it is missing, damaged, or not the one that the run learned from.
+        CheckpointError: the folder holds no run.
+    """
+    details = folder.details()
+    dataset = recipe_dataset(recipe, details.seed, data_dir)
+    check_data(data_identity(recipe, dataset, data_dir), details.data, folder.path)
+    return dataset
 
 
 def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> AnyDataset:

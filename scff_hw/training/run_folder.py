@@ -1,29 +1,44 @@
 """A run folder: what was run, its metrics, its checkpoint, its weights. Everything is written atomically.
 
-A checkpoint is one safetensors file: tensors, and the position in the run as JSON in its metadata. Metrics are
-JSON lines; a checkpoint remembers how long that file was, so a resumed run continues it without repeats.
+A run begins with its first checkpoint. A folder whose run never reached it holds only what `create` writes before it,
+`run.json` first; a new run may start there as in an empty folder, and a resumed one starts from the beginning.
+
+A checkpoint is one safetensors file: tensors, and the position in the run as JSON in its metadata. Metrics are JSON
+lines; a checkpoint remembers how long that file was, so a resumed run continues it without repeats. Every tensor file
+carries a digest of itself and the identity of its run (see `RunFolder.identity`); both are checked at every read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from scff_hw.core.network import Network
+from scff_hw.documents import (
+    SCHEMA,
+    CheckpointState,
+    RunDetails,
+    RunSummary,
+    parse_document,
+    parse_metrics,
+    read_document,
+    read_file,
+    write_document,
+)
 from scff_hw.errors import CheckpointError
-from scff_hw.files import partial_file, write_atomic
+from scff_hw.files import LOCK, exclusive, is_partial, remove_left, write_atomic
+from scff_hw.tensor_file import check_finite, read_tensors, write_tensors
 
 RECIPE = "recipe.yaml"
 PROFILE = "profile.yaml"
@@ -35,10 +50,8 @@ INITIAL = "initial.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+MADE_FROM = (RECIPE, PROFILE, FORMATS)
+"""What a run is made from, written before its first checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -77,38 +90,6 @@ class Checkpoint:
             array.load_state(self.group(name))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write an indented JSON document atomically."""
-    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file atomically."""
-    try:
-        with partial_file(path) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
-    except SafetensorError as error:
-        if "No space left" not in str(error):
-            raise
-        raise OSError(28, "No space left on device", str(path)) from None
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors and its metadata.
-
-    Raises:
-        CheckpointError: missing, truncated or not a safetensors file.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"The file {path} does not exist.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names: list[str] = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"The file {path} is not a readable safetensors file ({error}).") from None
-
-
 class RunFolder:
     """One run's folder on disk.
 
@@ -119,49 +100,125 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: Any = None
+        self._identity: str | None = None
 
-    def create(self, documents: Mapping[str, str], details: dict[str, Any]) -> None:
-        """Start a new run in this folder, which must not hold one already.
-
-        Args:
-            documents: what the run is made from, text by file name: its recipe, its hardware profile.
-            details: of `run.json`.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from running in this folder; what killed ones left half-written is removed.
 
         Raises:
-            CheckpointError: the folder already holds files.
+            BusyError: another process runs in it.
         """
-        if self.path.exists() and any(self.path.iterdir()):
+        with exclusive(self.path / LOCK, self.path):
+            remove_left(self.path)
+            yield
+
+    def check_free(self) -> None:
+        """Refuse a folder in which no run can start.
+
+        Raises:
+            CheckpointError: it holds a run that began, or other files.
+        """
+        if not is_free(self.path):
             raise CheckpointError(
                 f"The folder {self.path} is not empty; choose another --out, or continue its run with --resume."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name, text in documents.items():
-            write_atomic(self.path / name, text.encode())
-        self.describe(details)
 
-    def describe(self, details: dict[str, Any]) -> None:
-        """Update `run.json` with `details`."""
-        known = self.read_json(RUN) if (self.path / RUN).exists() else {"versions": versions()}
-        write_json(self.path / RUN, known | details)
+    def create(self, documents: Mapping[str, str], details: RunDetails) -> None:
+        """Write what a run is made from; it begins with its first checkpoint.
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of the folder's JSON files.
+        Args:
+            documents: text by file name: its recipe, its hardware profile, its formats.
 
         Raises:
-            CheckpointError: missing, or not JSON.
+            CheckpointError: the folder holds a run that began, or other files.
         """
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CheckpointError(f"The folder {self.path} holds no {name}, so it is not a run of scff-hw.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise CheckpointError(f"The file {path} is not readable JSON ({error}).") from None
+        self.check_free()
+        self.describe(details)
+        for name in MADE_FROM:
+            if name in documents:
+                write_atomic(self.path / name, documents[name].encode())
+            else:
+                (self.path / name).unlink(missing_ok=True)
+
+    def describe(self, details: RunDetails) -> None:
+        """Write `run.json`."""
+        write_document(self.path / RUN, details)
+        self._identity = None
+
+    def details(self) -> RunDetails:
+        """Read `run.json`.
+
+        Raises:
+            CheckpointError: missing, or not what a run writes there.
+        """
+        return read_document(self.path / RUN, RunDetails, self._no(RUN, "so it is not a run of scff-hw"))
+
+    def finished(self, purpose: str) -> RunDetails:
+        """The same of a run that was trained to its end; `purpose` completes "must be finished to be ...".
+
+        Raises:
+            CheckpointError: not a run, or not finished.
+        """
+        details = self.details()
+        if details.status != "done":
+            raise CheckpointError(
+                f"The run in {self.path} must be finished to be {purpose}, but it is {details.status}."
+            )
+        return details
+
+    def summary(self) -> RunSummary:
+        """Read `summary.json`.
+
+        Raises:
+            CheckpointError: missing, or not what a run writes there.
+        """
+        return read_document(self.path / SUMMARY, RunSummary, self._no(SUMMARY, "so its run is not finished"))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of the metrics.
+
+        Raises:
+            CheckpointError: there are none, or a line is damaged.
+        """
+        return parse_metrics(self.path / METRICS, self._no(METRICS, "so it is not a finished run"))
 
     def read_text(self, name: str) -> str:
-        """One of the folder's text files, empty where it is not there."""
+        """One of the folder's text files, empty where it is not there.
+
+        Raises:
+            CheckpointError: it cannot be read, or is not UTF-8.
+        """
         path = self.path / name
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return read_file(path) if path.exists() else ""
+
+    @property
+    def identity(self) -> str | None:
+        """What tells this run from others: a digest of its seed, backend, data and of what it is made from.
+
+        None in a folder without `run.json`, where nothing is read back.
+        """
+        if self._identity is None and (self.path / RUN).exists():
+            details = self.details()
+            data = None if details.data is None else details.data.digest
+            about = [details.seed, details.backend, data, *(self.read_text(name) for name in MADE_FROM)]
+            self._identity = hashlib.blake2b(json.dumps(about).encode(), digest_size=32).hexdigest()
+        return self._identity
+
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+        """Write one of the run's tensor files atomically, with its digest and the run's identity."""
+        write_tensors(self.path / name, tensors, {"run": self.identity} | dict(about or {}))
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Read `WEIGHTS`, `INITIAL`, or the arrays of the last checkpoint.
+
+        Raises:
+            CheckpointError: missing or damaged, of another run, or a weight is not finite.
+        """
+        tensors, _ = self._read(name)
+        weights = {k: v for k, v in tensors.items() if k.startswith("layers.") or name != CHECKPOINT}
+        check_finite(weights, self.path / name)
+        return tensors
 
     def log(self, **record: Any) -> None:
         """Append one line to the metrics."""
@@ -191,27 +248,57 @@ class RunFolder:
             "metrics_bytes": length,
             "values": checkpoint.values,
         }
-        write_tensors(self.path / CHECKPOINT, checkpoint.tensors, {"scff_hw": json.dumps(state)})
+        self.write_tensors(CHECKPOINT, checkpoint.tensors, state)
 
     def load(self) -> Checkpoint:
         """The last checkpoint; metrics logged after it are dropped, since the resumed run logs them again.
 
         Raises:
-            CheckpointError: there is none, or it is damaged.
+            CheckpointError: there is none, it is damaged, or metrics from before it are missing.
         """
-        tensors, metadata = read_tensors(self.path / CHECKPOINT)
-        try:
-            state = json.loads(metadata["scff_hw"])
-            position = Position(state["stage"], state["epoch"], state["batch"])
-            length, values = state["metrics_bytes"], state["values"]
-        except (KeyError, json.JSONDecodeError):
+        path, metrics = self.path / CHECKPOINT, self.path / METRICS
+        tensors, about = self._read(CHECKPOINT)
+        if "stage" not in about:
+            raise CheckpointError(f"The file {path} is not a checkpoint of scff-hw: its metadata holds no position.")
+        state = parse_document(json.dumps(about), CheckpointState, f"{path} (its metadata)")
+        length = metrics.stat().st_size if metrics.exists() else 0
+        if length < state.metrics_bytes:
             raise CheckpointError(
-                f"The file {self.path / CHECKPOINT} is not a checkpoint of scff-hw: its metadata holds no position."
-            ) from None
-        metrics = self.path / METRICS
-        if metrics.exists() and metrics.stat().st_size > length:
-            os.truncate(metrics, length)
-        return Checkpoint(position, tensors, values)
+                f"The file {metrics} must have at least the {state.metrics_bytes} bytes that it had at the last "
+                f"checkpoint. Got {length} instead."
+            )
+        if length > state.metrics_bytes:
+            os.truncate(metrics, state.metrics_bytes)
+        return Checkpoint(Position(state.stage, state.epoch, state.batch), tensors, about["values"])
+
+    def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        path = self.path / name
+        old = self.details().schema_version < SCHEMA
+        tensors, about = read_tensors(path, before_digests=old)
+        if not old and about.pop("run", None) != self.identity:
+            raise CheckpointError(
+                f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data), {RECIPE}, "
+                f"{PROFILE} or {FORMATS} was changed, or it is of another run."
+            )
+        return tensors, about
+
+    def _no(self, name: str, therefore: str) -> str:
+        return f"The folder {self.path} holds no {name}, {therefore}."
+
+
+def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
+    """Whether a run can start in a folder: it does not exist, is empty, or its run never began.
+
+    Lock files, and what killed processes left half-written, count as nothing. `recipe.yaml` and the like count as left
+    by a run only beside a `run.json`: they may be a user's.
+
+    Args:
+        besides: what else counts as nothing.
+    """
+    if not path.is_dir():
+        return not path.exists()
+    names = {each.name for each in path.iterdir() if each.name != LOCK and not is_partial(each) and each not in besides}
+    return not names or (RUN in names and names <= {RUN, *MADE_FROM})
 
 
 def versions() -> dict[str, str]:

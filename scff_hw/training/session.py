@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from scff_hw.backends import make_backend
+from scff_hw.backends import Backend, make_backend
 from scff_hw.core.memory import large_blocks_kept
-from scff_hw.core.network import Network
-from scff_hw.core.random import stream_seed
 from scff_hw.core.rules import rule_class
-from scff_hw.errors import CheckpointError, RecipeError, UsageError
-from scff_hw.hardware import Profile, dump_profile, load_profile
-from scff_hw.recipes import Recipe, dump_recipe, load_recipe
-from scff_hw.training.build import build_network, frozen, untrained_weights, weights_of
+from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, write_document
+from scff_hw.documents.run import Status
+from scff_hw.errors import CheckpointError, RecipeError
+from scff_hw.hardware import Profile, dump_profile
+from scff_hw.recipes import Recipe, dump_recipe
+from scff_hw.training.build import build_network, untrained_weights, weights_of
 from scff_hw.training.calibration import calibrated_backend, dump_formats, load_formats
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import RunContext, StopRequest, augmentation_of, plain_samples, recipe_dataset
+from scff_hw.training.run_context import (
+    AnyDataset,
+    RunContext,
+    StopRequest,
+    augmentation_of,
+    check_data,
+    data_identity,
+    plain_samples,
+    recipe_dataset,
+)
 from scff_hw.training.run_folder import (
-    CHECKPOINT,
     FORMATS,
     INITIAL,
     PROFILE,
@@ -40,13 +46,9 @@ from scff_hw.training.run_folder import (
     Checkpoint,
     Position,
     RunFolder,
-    read_tensors,
-    write_json,
-    write_tensors,
+    is_free,
+    versions,
 )
-
-REPEATS = 3
-"""Chips that `evaluate` programs with a run's weights where nothing else is asked."""
 
 
 def train(
@@ -77,23 +79,44 @@ def train(
     """
     progress = progress or SilentProgress()
     folder = RunFolder(out)
-    context, documents = _context(recipe, folder, seed, backend, profile, data_dir, progress)
-    stop = context.stop
-    used = getattr(context.backend, "profile", None)
+    setting = setting_of(recipe, seed, backend, profile, data_dir)
+    if not resume:
+        folder.check_free()
+    elif not (out / RUN).exists():
+        folder.details()  # raises, and makes no folder
+    with folder.locked():
+        return _train(setting, folder, resume, command, progress)
+
+
+def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, progress: Progress) -> dict[str, Any]:
+    """Train in a folder that is locked."""
+    recipe, checkpoint = setting.recipe, None
+    used: Profile | None = getattr(setting.hardware, "profile", None)
+    details = RunDetails(
+        schema=SCHEMA,
+        recipe=recipe.name,
+        seed=setting.seed,
+        backend=setting.backend,
+        command=command,
+        profile=None if used is None else used.name,
+        status="running",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_s=0.0,
+        versions=versions(),
+        data=setting.data,
+    )
     if resume:
-        checkpoint = _resume(folder, recipe, seed, backend, used)
-    else:
-        details = {"recipe": recipe.name, "seed": seed, "backend": backend, "command": command}
-        if used is not None:
-            details["profile"] = used.name
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        found = _resumable(folder, setting)
+        if not is_free(folder.path):
+            details, checkpoint = found, folder.load()
+    context, documents = context_of(setting, folder, progress, "" if checkpoint is None else folder.read_text(FORMATS))
+    if checkpoint is None:
         documents |= {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
-        folder.create(documents, details | {"status": "running", "started": started, "duration_s": 0.0})
-        checkpoint = None
-    began = time.monotonic() - (folder.read_json(RUN)["duration_s"] if resume else 0.0)
-    status = "failed"
+        folder.create(documents, details)
+    began = time.monotonic() - details.duration_s
+    status: Status = "failed"
     try:
-        with stop.listening(), torch.no_grad(), large_blocks_kept():
+        with context.stop.listening(), torch.no_grad(), large_blocks_kept():
             summary = _run_stages(context, checkpoint)
         status = "done"
     except KeyboardInterrupt:
@@ -101,104 +124,25 @@ def train(
         raise
     finally:
         folder.close()
-        folder.describe({"status": status, "duration_s": round(time.monotonic() - began, 3)})
+        duration = round(time.monotonic() - began, 3)
+        folder.describe(details.model_copy(update={"status": status, "duration_s": duration}))
     return summary
 
 
-def evaluate(
-    run: Path,
-    *,
-    profile: Profile | None = None,
-    repeats: int = REPEATS,
-    data_dir: Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
+@dataclass(frozen=True)
+class Setting:
+    """What a run is of, before anything is read from its folder or written there."""
 
-    Args:
-        profile: program the weights onto this hardware instead, as `scff_hw.hardware.programming` says, and keep the
-            readouts.
-        repeats: with `profile`, how many chips are programmed and measured.
-
-    Returns:
-        `metrics`, accuracies 0..1. With `profile` also `repeats`; `metrics` are then means, `std` their sample standard
-        deviations (null of one), `values` each chip's; `clipped_weights` is the share of hidden weights that were cut
-        at a bound of their devices, 0..1, the mean over chips.
-
-    Raises:
-        CheckpointError: not a finished run, or its weights are not those of its recipe.
-        DataError: its data set is not there.
-    """
-    folder = RunFolder(run)
-    details = folder.read_json(RUN)
-    recipe = load_recipe(str(run / RECIPE))
-    backend, own, profile_given = details["backend"], details.get("profile"), profile
-    if profile is not None:
-        backend, recipe = "analog", _on_cpu(frozen(recipe))
-    elif own is not None:
-        profile = load_profile(run / PROFILE)
-    kept = ("float", None) if profile_given is not None else (backend, profile)
-    context, _ = _context(recipe, folder, details["seed"], *kept, data_dir, progress or SilentProgress())
-    found = {"run": str(run), "recipe": recipe.name, "seed": details["seed"], "backend": backend}
-    found |= {} if profile is None else {"profile": profile.name}
-    with torch.no_grad():
-        if profile_given is not None:
-            return found | _programmed(context, run, profile_given, repeats)
-        metrics: dict[str, Any] = {}
-        for name, key in _measured(recipe):
-            tensors, _ = read_tensors(run / name)
-            # a chip's weights are restored with all that its devices went through, integers with all of their bits
-            in_place = backend in ("analog", "fixed") and name == WEIGHTS
-            arrays = read_tensors(run / CHECKPOINT)[0] if in_place else None
-            metrics[key] = _accuracy(context, tensors, run / name, arrays)[0]
-    return found | {"metrics": metrics}
+    recipe: Recipe
+    seed: int
+    backend: str
+    hardware: Backend
+    device: torch.device
+    dataset: AnyDataset
+    data: DataIdentity
 
 
-def _on_cpu(recipe: Recipe) -> Recipe:
-    """A recipe with what simulated devices compute in."""
-    training = recipe.training.model_copy(update={"device": "cpu", "dtype": "float32"})
-    return recipe.model_copy(update={"training": training})
-
-
-def _measured(recipe: Recipe) -> list[tuple[str, str]]:
-    """Files of weights, and what the accuracy of each is called."""
-    both = [(WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")]
-    return both if recipe.controls.untrained else both[:1]
-
-
-def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) -> dict[str, Any]:
-    """Accuracies of a run's weights on `repeats` chips; the first has the devices of the run's own seed."""
-    from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
-
-    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
-    clipped = []
-    for repeat in range(repeats):
-        seed = stream_seed(context.seed, "repeat", repeat) if repeat else context.seed
-        chip = replace(context, backend=ProgrammedBackend(profile, seed))
-        for name, key in _measured(context.recipe):
-            accuracy, network = _accuracy(chip, read_tensors(run / name)[0], run / name)
-            values[key].append(accuracy)
-            if name == WEIGHTS:
-                clipped.append(clipped_share(network))
-    return {
-        "repeats": repeats,
-        "metrics": {key: statistics.mean(each) for key, each in values.items()},
-        "std": {key: statistics.stdev(each) if repeats > 1 else None for key, each in values.items()},
-        "values": values,
-        "clipped_weights": statistics.mean(clipped),
-    }
-
-
-def _context(
-    recipe: Recipe,
-    folder: RunFolder,
-    seed: int,
-    backend: str,
-    profile: Profile | None,
-    data_dir: Path | None,
-    progress: Progress,
-) -> tuple[RunContext, dict[str, str]]:
-    """What a run works with, and the documents its folder is to hold of how that was made."""
+def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None, data_dir: Path | None) -> Setting:
     device = torch.device("cuda" if torch.cuda.is_available() and backend not in ("analog", "fixed") else "cpu")
     if recipe.training.device != "auto":
         device = torch.device(recipe.training.device)
@@ -210,36 +154,61 @@ def _context(
             f"Got '{recipe.data.learn_split}' instead."
         )
     dataset = recipe_dataset(recipe, seed, data_dir)
+    data = data_identity(recipe, dataset, data_dir)
+    return Setting(recipe, seed, backend, hardware, device, dataset, data)
+
+
+def context_of(
+    setting: Setting, folder: RunFolder, progress: Progress, formats: str
+) -> tuple[RunContext, dict[str, str]]:
+    """What a run works with, and the documents its folder is to hold of how that was made.
+
+    Args:
+        formats: text of `formats.json`; empty where the formats of fixed point are to be chosen.
+    """
+    recipe, seed, hardware = setting.recipe, setting.seed, setting.hardware
     documents: dict[str, str] = {}
     weights = untrained_weights(recipe, seed)
-    if backend == "fixed":
-        if known := folder.read_text(FORMATS):
-            hardware = load_formats(known, recipe, seed, str(folder.path / FORMATS))
+    if setting.backend == "fixed":
+        if formats:
+            hardware = load_formats(formats, recipe, seed, str(folder.path / FORMATS))
         else:
-            samples = plain_samples(recipe, dataset, recipe.data.learn_split)
+            samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split)
             hardware, calibration = calibrated_backend(recipe, weights, samples, seed)
             documents[FORMATS] = dump_formats(calibration)
     network = build_network(recipe, hardware, weights)
-    return RunContext(recipe, seed, dataset, hardware, network, folder, progress, device, StopRequest()), documents
+    context = RunContext(
+        recipe, seed, setting.dataset, hardware, network, folder, progress, setting.device, StopRequest()
+    )
+    return context, documents
 
 
-def _resume(folder: RunFolder, recipe: Recipe, seed: int, backend: str, profile: Profile | None) -> Checkpoint | None:
-    details = folder.read_json(RUN)
-    for key, wanted in (("recipe", recipe.name), ("seed", seed), ("backend", backend)):
-        if details.get(key) != wanted:
+def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
+    """The details of the run in a folder, which must be the one that is asked for now."""
+    details, recipe = folder.details(), setting.recipe
+    for key, found, wanted in (
+        ("recipe", details.recipe, recipe.name),
+        ("seed", details.seed, setting.seed),
+        ("backend", details.backend, setting.backend),
+    ):
+        if found != wanted:
             raise CheckpointError(
-                f"The run in {folder.path} has {key} {details.get(key)!r}, so it cannot be resumed with {wanted!r}."
+                f"The run in {folder.path} has {key} {found!r}, so it cannot be resumed with {wanted!r}."
             )
-    if (folder.path / RECIPE).read_text(encoding="utf-8") != dump_recipe(recipe):
+    check_data(setting.data, details.data, folder.path)
+    if is_free(folder.path):
+        return details  # it never began: there is nothing to keep
+    if folder.read_text(RECIPE) != dump_recipe(recipe):
         raise CheckpointError(
             f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
         )
+    profile: Profile | None = getattr(setting.hardware, "profile", None)
     if profile is not None and folder.read_text(PROFILE) != dump_profile(profile):
         raise CheckpointError(
             f"The hardware profile in {folder.path / PROFILE} is not the one asked for now; "
             "resume with the same --profile."
         )
-    return folder.load()
+    return details
 
 
 def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str, Any]:
@@ -257,7 +226,12 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
         position, context.values = checkpoint.position, checkpoint.values
         checkpoint.restore(context.network)
     if position.stage == "done":
-        return context.folder.read_json(SUMMARY)
+        return context.folder.summary().as_json()
+    if position.stage not in names:
+        raise CheckpointError(
+            f"The stage of the checkpoint in {context.folder.path} must be one of {', '.join(names)}, done. "
+            f"Got '{position.stage}' instead."
+        )
     for index, name in enumerate(names):
         if index < names.index(position.stage):
             continue
@@ -278,9 +252,9 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
         if index + 1 < len(names):
             context.checkpoint(names[index + 1], 0, 0)
     summary = _summary(context)
-    write_json(context.folder.path / SUMMARY, summary)
+    write_document(context.folder.path / SUMMARY, summary)
     context.checkpoint("done", 0, 0)
-    return summary
+    return summary.as_json()
 
 
 def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Checkpoint | None) -> None:
@@ -336,45 +310,25 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
             saved = time.monotonic()
     context.progress.finish()
     weights |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
-    write_tensors(context.folder.path / (WEIGHTS if kind == "scff" else INITIAL), weights)
+    context.folder.write_tensors(WEIGHTS if kind == "scff" else INITIAL, weights)
 
 
-def _accuracy(
-    context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
-) -> tuple[float, Network]:
-    """Accuracy of a run's weights on the context's backend, and the network that was measured."""
-    recipe = context.recipe
-    try:
-        network = build_network(recipe, context.backend, tensors)
-        if arrays is not None:
-            Checkpoint(Position("done"), arrays).restore(network)
-        readout = Readout(
-            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.as_inferred
-        )
-        readout.weight.copy_(tensors["readout.weight"])
-        readout.bias.copy_(tensors["readout.bias"])
-    except (KeyError, RuntimeError, UsageError) as error:
-        raise CheckpointError(f"The weights in {path} are not those of the recipe beside them ({error}).") from None
-    layers = [number - 1 for number in recipe.readout.layers]
-    part = context.plain("test")
-    source = feature_source(network, layers, part, None, context.progress, "test features")
-    return readout.accuracy(source, part.labels), network
-
-
-def _summary(context: RunContext) -> dict[str, Any]:
+def _summary(context: RunContext) -> RunSummary:
     values = context.values
     keys = ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy", "train_accuracy")
     metrics: dict[str, Any] = {key: values[key] for key in keys if key in values}
-    metrics["layers"] = [{"layer": int(number)} | figures for number, figures in values.get("layers", {}).items()]
-    metrics["seconds"] = values["seconds"]
+    layers = [{"layer": int(number)} | metrics for number, metrics in values.get("layers", {}).items()]
     held_out = context.recipe.data.validation_samples
     profile: Profile | None = getattr(context.backend, "profile", None)
-    return {
-        "run": str(context.folder.path),
-        "recipe": context.recipe.name,
-        "seed": context.seed,
-        "backend": context.backend.name,
-        **({} if profile is None else {"profile": profile.name}),
-        "measured_on": f"{held_out} held-out training samples" if held_out else "test",
-        "metrics": metrics,
-    }
+    return RunSummary.model_validate(
+        {
+            "schema": SCHEMA,
+            "run": str(context.folder.path),
+            "recipe": context.recipe.name,
+            "seed": context.seed,
+            "backend": context.backend.name,
+            "profile": None if profile is None else profile.name,
+            "measured_on": f"{held_out} held-out training samples" if held_out else "test",
+            "metrics": metrics | {"layers": tuple(layers), "seconds": values["seconds"]},
+        }
+    )

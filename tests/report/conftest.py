@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from scff_hw.recipes import dump_recipe, load_recipe
+
 MakeRun = Callable[..., Path]
 
-RECIPE = """\
-name: {name}
-description: two layers made up for a test
-data: {{name: {data}}}
-layers:
-  - {{kind: dense, learn: {{theta_pos: 4.0, theta_neg: 6.0}}}}
-  - {{kind: dense, learn: {{theta_pos: 1.0, theta_neg: 1.0}}}}
-"""
+LEARN = "epochs: 5, optimiser: sgd, learning_rate: 0.1, penalty: 0"
+RECIPE = (
+    "description=two layers made up for a test",
+    f"layers=[{{kind: dense, units: 100, init: linear, pairs: made, learn: {{{LEARN}, theta_pos: 4, theta_neg: 6}}}}, "
+    f"{{kind: dense, units: 10, init: linear, pairs: made, learn: {{{LEARN}, theta_pos: 1, theta_neg: 1}}}}]",
+    "readout.layers=[1, 2]",
+)
 
 
 def records(rng: np.random.Generator, layers: int, epochs: int, batches: int) -> list[dict[str, Any]]:
@@ -98,10 +99,12 @@ def make_run(tmp_path: Path) -> MakeRun:
             ],
             "seconds": {"layers": 65.0, "readout": 4.5},
         }
-        summary = {"run": str(run), "recipe": name, "seed": seed, "metrics": metrics}
+        summary = {"run": str(run), "recipe": name, "seed": seed, "backend": "float", "measured_on": "test"}
+        summary |= {"metrics": metrics}
         (run / "run.json").write_text(json.dumps(info))
         (run / "summary.json").write_text(json.dumps(summary))
-        (run / "recipe.yaml").write_text(RECIPE.format(name=name, data=data))
+        recipe = load_recipe("digits-mlp", [*RECIPE, f"data.name={data}"]).model_copy(update={"name": name})
+        (run / "recipe.yaml").write_text(dump_recipe(recipe))
         lines = records(rng, layers, epochs, batches)
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         for file, scale in (("initial.safetensors", 0.1), ("weights.safetensors", 1.0)):

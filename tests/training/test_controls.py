@@ -9,14 +9,14 @@ import pytest
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 from scff_hw.training.readout import learning_rate_at
-from scff_hw.training.run_folder import METRICS, read_records
+from scff_hw.training.run_folder import RunFolder
 
 
 def losses(folder: Path, *sets: str) -> list[float]:
     """Of the control's epochs, in a short run."""
     short = ["layers.1.learn.epochs=0", "readout.epochs=1", "controls.untrained=false", "controls.backprop.epochs=4"]
     train(load_recipe("iris-mlp", [*short, *sets]), folder)
-    return [record["loss"] for record in read_records(folder / METRICS) if record["kind"] == "backprop"]
+    return [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "backprop"]
 
 
 @pytest.fixture(scope="module")

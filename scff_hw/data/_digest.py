@@ -1,0 +1,36 @@
+"""A digest of a data set as read: what tells one data set from another, wherever its files lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import torch
+
+from scff_hw.data._types import Dataset, Recordings
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """BLAKE2b, 32 bytes in hexadecimal, of every part's samples and labels: dtype, shape, bytes."""
+    parts = [(name, getattr(dataset, name)) for name in ("train", "test", "unlabelled")]
+    tensors = [(name, part.images, part.labels) for name, part in parts if part is not None]
+    about = [dataset.name, dataset.classes, [name for name, *_ in tensors]]
+    return _digest(about, (tensor for _, images, labels in tensors for tensor in (images, labels)))
+
+
+def recordings_digest(recordings: Recordings) -> str:
+    """The same of recordings, with their speakers, takes and split."""
+    about = [recordings.sample_rate, recordings.speakers]
+    tensors = (recordings.labels, recordings.indices, recordings.is_test, *recordings.waveforms)
+    return _digest(about, tensors)
+
+
+def _digest(about: object, tensors: Iterable[torch.Tensor | None]) -> str:
+    digest = hashlib.blake2b(json.dumps(about).encode(), digest_size=32)
+    for tensor in tensors:
+        described = None if tensor is None else [str(tensor.dtype), list(tensor.shape)]
+        digest.update(json.dumps(described).encode())
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

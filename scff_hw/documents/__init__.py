@@ -1,0 +1,33 @@
+"""Every JSON document that scff-hw writes and reads back: one frozen model per document, checked at reading.
+
+A document carries `schema`, the version of its model. Reading raises `CheckpointError` with one sentence that names the
+file, the key, the value and what is allowed.
+"""
+
+from scff_hw.documents.base import SCHEMA, Document, parse_document, read_document, read_file, write_document
+from scff_hw.documents.checkpoint import CheckpointState
+from scff_hw.documents.crossbar import CrossbarManifest
+from scff_hw.documents.formats import FormatsDocument
+from scff_hw.documents.metrics import parse_metrics
+from scff_hw.documents.point import PointResult
+from scff_hw.documents.run import DataIdentity, RunDetails
+from scff_hw.documents.study import StudyDescription
+from scff_hw.documents.summary import RunSummary
+
+__all__ = [
+    "SCHEMA",
+    "CheckpointState",
+    "CrossbarManifest",
+    "DataIdentity",
+    "Document",
+    "FormatsDocument",
+    "PointResult",
+    "RunDetails",
+    "RunSummary",
+    "StudyDescription",
+    "parse_document",
+    "parse_metrics",
+    "read_document",
+    "read_file",
+    "write_document",
+]

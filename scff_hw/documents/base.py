@@ -1,0 +1,126 @@
+"""What all documents share: the base model, reading, writing, and a validation error as one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scff_hw.errors import CheckpointError
+from scff_hw.files import write_atomic
+
+SCHEMA = 1
+"""Version of the documents that are written; 0 stands for files of before documents had one."""
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A BLAKE2b digest of 32 bytes in hexadecimal."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+
+
+class Part(BaseModel):
+    """A mapping inside a document."""
+
+    model_config = STRICT
+
+
+class Document(BaseModel):
+    """A JSON document with the version of its schema."""
+
+    model_config = STRICT
+
+    schema_version: Literal[0, 1] = Field(0, alias="schema")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values by the names in the file; what is None is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def read_document(path: Path, model: type[D], absent: str = "") -> D:
+    """Read and check one document.
+
+    Args:
+        absent: the sentence for a file that does not exist.
+
+    Raises:
+        CheckpointError: it does not exist, cannot be read, is not JSON, or does not fit its schema.
+    """
+    return parse_document(read_file(path, absent), model, str(path))
+
+
+def read_file(path: Path, absent: str = "") -> str:
+    """The text of a file.
+
+    Raises:
+        CheckpointError: it does not exist, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(absent or f"The file {path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"The file {path} is not UTF-8 text: byte {error.start} is not.") from None
+    except OSError as error:
+        raise CheckpointError(f"The file {path} cannot be read ({error.strerror or error}).") from None
+
+
+def parse_document(text: str, model: type[D], where: str) -> D:
+    """A document from its text; `where` is what errors call it. Otherwise as `read_document`."""
+    try:
+        return model.model_validate_json(text)
+    except (ValidationError, ValueError) as error:
+        raise CheckpointError(sentence(error, f"the file {where}")) from None
+
+
+def write_document(path: Path, document: Document) -> None:
+    """Write an indented JSON document atomically."""
+    write_atomic(path, (json.dumps(document.as_json(), indent=2, allow_nan=False) + "\n").encode())
+
+
+def sentence(error: ValueError, where: str) -> str:
+    """The first problem of a validation error: the key, what is allowed, the value found.
+
+    Args:
+        where: the place of the document, e.g. "the file runs/a/run.json".
+    """
+    if not isinstance(error, ValidationError):  # e.g. lone surrogates, which no JSON text holds
+        return f"{_capital(where)} is not JSON ({error})."
+    problem = error.errors(include_url=False)[0]
+    kind, key, allowed = problem["type"], ".".join(map(str, problem["loc"])), problem["msg"]
+    if kind == "json_invalid":
+        return f"{_capital(where)} is not JSON ({allowed.partition(': ')[2] or allowed})."
+    if kind == "missing":
+        return f"{_capital(where)} must hold '{key}', which is missing."
+    if kind == "extra_forbidden":
+        return f"{_capital(where)} holds the unknown key '{key}'; it may be damaged, or of a newer version."
+    allowed = "be one JSON object" if kind in ("model_type", "dict_type") else allowed.partition(" should ")[2]
+    got = f"Got {_shown(problem['input'])} instead."
+    if not key:
+        return f"{_capital(where)} must {allowed or 'be valid'}. {got}"
+    return f"The key '{key}' in {where} must {allowed or 'be valid'}. {got}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):  # a number of thousands of digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."

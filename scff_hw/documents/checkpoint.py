@@ -1,0 +1,51 @@
+"""What a tensor file says of itself, and a checkpoint of the position in its run."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from scff_hw.documents.base import STRICT, Document, Share
+
+
+class TensorFileDetails(Document):
+    """The entry `scff_hw` in the metadata of a safetensors file.
+
+    Attributes:
+        digest: of the whole file with 64 zeros in place of this digest; None before schema 1.
+        run: identity of the run that the tensors are of; None for tensors of no run.
+    """
+
+    model_config = ConfigDict(**STRICT | {"extra": "allow"})
+
+    digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    run: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+
+class StageValues(Document):
+    """Results of the finished stages; stages add keys of their own."""
+
+    model_config = ConfigDict(**STRICT | {"extra": "allow"})
+    __pydantic_extra__: dict[str, JsonValue]
+
+    test_accuracy: Share | None = None
+    untrained_test_accuracy: Share | None = None
+    backprop_test_accuracy: Share | None = None
+    train_accuracy: Share | None = None
+    untrained_train_accuracy: Share | None = None
+    layers: dict[str, dict[str, float]] | None = None
+    seconds: dict[str, float] | None = None
+    epoch_sums: dict[str, dict[str, float]] | None = None
+
+
+class CheckpointState(TensorFileDetails):
+    """The position of a checkpoint: in `stage`, before batch `batch` of epoch `epoch` (both from 0).
+
+    Attributes:
+        metrics_bytes: length of the metrics file at that moment.
+    """
+
+    stage: str
+    epoch: int = Field(ge=0)
+    batch: int = Field(ge=0)
+    metrics_bytes: int = Field(ge=0)
+    values: StageValues

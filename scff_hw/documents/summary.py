@@ -1,0 +1,44 @@
+"""summary.json: what came of a finished run."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from scff_hw.documents.base import STRICT, Document, Part, Seed, Share
+
+
+class LayerMetrics(Part):
+    """Means of a layer's last epoch by name; those of its arrays' meters as `part.name`."""
+
+    model_config = ConfigDict(**STRICT | {"extra": "allow"})
+    __pydantic_extra__: dict[str, float]
+
+    layer: int = Field(ge=1)
+
+
+class Metrics(Part):
+    """Accuracies 0..1; seconds by stage."""
+
+    test_accuracy: Share
+    untrained_test_accuracy: Share | None = None
+    backprop_test_accuracy: Share | None = None
+    train_accuracy: Share | None = None
+    layers: tuple[LayerMetrics, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+
+class RunSummary(Document):
+    """summary.json.
+
+    Attributes:
+        run: path of the run's folder as it was given.
+        measured_on: the part of the data that the accuracies are of.
+    """
+
+    run: str
+    recipe: str
+    seed: Seed
+    backend: str
+    profile: str | None = None
+    measured_on: str
+    metrics: Metrics

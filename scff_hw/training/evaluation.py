@@ -1,0 +1,145 @@
+"""A finished run, measured again from its files."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scff_hw.core.network import Network
+from scff_hw.core.random import stream_seed
+from scff_hw.errors import CheckpointError, UsageError
+from scff_hw.hardware import Profile, load_profile
+from scff_hw.recipes import Recipe, load_recipe
+from scff_hw.training.build import build_network, frozen
+from scff_hw.training.features import feature_source
+from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.readout import Readout
+from scff_hw.training.run_context import RunContext, check_data
+from scff_hw.training.run_folder import (
+    CHECKPOINT,
+    FORMATS,
+    INITIAL,
+    PROFILE,
+    RECIPE,
+    WEIGHTS,
+    Checkpoint,
+    Position,
+    RunFolder,
+)
+from scff_hw.training.session import context_of, setting_of
+
+REPEATS = 3
+"""Chips that `evaluate` programs with a run's weights where nothing else is asked."""
+
+
+def evaluate(
+    run: Path,
+    *,
+    profile: Profile | None = None,
+    repeats: int = REPEATS,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
+
+    Args:
+        profile: program the weights onto this hardware instead, as `scff_hw.hardware.programming` says, and keep the
+            readouts.
+        repeats: with `profile`, how many chips are programmed and measured.
+
+    Returns:
+        `metrics`, accuracies 0..1. With `profile` also `repeats`; `metrics` are then means, `std` their sample standard
+        deviations (null of one), `values` each chip's; `clipped_weights` is the share of hidden weights that were cut
+        at a bound of their devices, 0..1, the mean over chips.
+
+    Raises:
+        CheckpointError: not a finished run, its files are damaged, or its weights are not those of its recipe.
+        DataError: its data set is not there, or is another.
+    """
+    folder = RunFolder(run)
+    details = folder.finished("evaluated")
+    recipe = load_recipe(run / RECIPE)
+    backend, profile_given = details.backend, profile
+    if profile is not None:
+        backend, recipe = "analog", _on_cpu(frozen(recipe))
+    elif details.profile is not None:
+        profile = load_profile(run / PROFILE)
+    kept = ("float", None) if profile_given is not None else (backend, profile)
+    setting = setting_of(recipe, details.seed, *kept, data_dir)
+    check_data(setting.data, details.data, run)
+    context, _ = context_of(setting, folder, progress or SilentProgress(), folder.read_text(FORMATS))
+    found = {"run": str(run), "recipe": recipe.name, "seed": details.seed, "backend": backend}
+    found |= {} if profile is None else {"profile": profile.name}
+    with torch.no_grad():
+        if profile_given is not None:
+            return found | _programmed(context, run, profile_given, repeats)
+        metrics: dict[str, Any] = {}
+        for name, key in _measured(recipe):
+            tensors = folder.tensors(name)
+            # a chip's weights are restored with all that its devices went through, integers with all of their bits
+            in_place = backend in ("analog", "fixed") and name == WEIGHTS
+            arrays = folder.tensors(CHECKPOINT) if in_place else None
+            metrics[key] = _accuracy(context, tensors, run / name, arrays)[0]
+    return found | {"metrics": metrics}
+
+
+def _on_cpu(recipe: Recipe) -> Recipe:
+    """A recipe with what simulated devices compute in."""
+    training = recipe.training.model_copy(update={"device": "cpu", "dtype": "float32"})
+    return recipe.model_copy(update={"training": training})
+
+
+def _measured(recipe: Recipe) -> list[tuple[str, str]]:
+    """Files of weights, and what the accuracy of each is called."""
+    both = [(WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")]
+    return both if recipe.controls.untrained else both[:1]
+
+
+def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) -> dict[str, Any]:
+    """Accuracies of a run's weights on `repeats` chips; the first has the devices of the run's own seed."""
+    from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
+
+    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
+    clipped = []
+    for repeat in range(repeats):
+        seed = stream_seed(context.seed, "repeat", repeat) if repeat else context.seed
+        chip = replace(context, backend=ProgrammedBackend(profile, seed))
+        for name, key in _measured(context.recipe):
+            accuracy, network = _accuracy(chip, context.folder.tensors(name), run / name)
+            values[key].append(accuracy)
+            if name == WEIGHTS:
+                clipped.append(clipped_share(network))
+    return {
+        "repeats": repeats,
+        "metrics": {key: statistics.mean(each) for key, each in values.items()},
+        "std": {key: statistics.stdev(each) if repeats > 1 else None for key, each in values.items()},
+        "values": values,
+        "clipped_weights": statistics.mean(clipped),
+    }
+
+
+def _accuracy(
+    context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
+) -> tuple[float, Network]:
+    """Accuracy of a run's weights on the context's backend, and the network that was measured."""
+    recipe = context.recipe
+    try:
+        network = build_network(recipe, context.backend, tensors)
+        if arrays is not None:
+            Checkpoint(Position("done"), arrays).restore(network)
+        readout = Readout(
+            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.as_inferred
+        )
+        readout.weight.copy_(tensors["readout.weight"])
+        readout.bias.copy_(tensors["readout.bias"])
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise CheckpointError(f"The weights in {path} are not those of the recipe beside them ({error}).") from None
+    layers = [number - 1 for number in recipe.readout.layers]
+    part = context.plain("test")
+    source = feature_source(network, layers, part, None, context.progress, "test features")
+    return readout.accuracy(source, part.labels), network

@@ -1,0 +1,63 @@
+"""A process killed before any of its file operations leaves a folder in which its work can be finished.
+
+The suite tries every n-th operation; the slow tests try each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = [
+    "--set=layers.*.learn.epochs=1",
+    "--set=readout.epochs=1",
+    "--set=training.batch_size=40",
+    "--set=training.checkpoint_every_batches=2",
+]
+SGD = ["--set=layers.*.learn.optimiser=sgd", "--set=layers.*.learn.weight_decay=0", "--set=controls.backprop=null"]
+TRAIN = ["train", "iris-mlp", *TINY]
+RUN = "weights.safetensors,initial.safetensors,metrics.jsonl"
+
+COMMANDS = {
+    "float": ([*TRAIN, "--set=controls.backprop.epochs=1"], RUN, 9),
+    "fixed": ([*TRAIN, *SGD, "--backend", "fixed"], RUN, 9),
+    # devices draw from a stream that the simulator cannot restore: only the initial weights are the same again
+    "analog": ([*TRAIN, *SGD, "--backend", "analog", "--profile", "ideal"], "initial.safetensors", 17),
+    "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 23),
+    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1"], "results.csv", 7),
+}
+
+
+def sweep(kind: str, every: int, folder: Path) -> dict[str, Any]:
+    """What crash_points.py found."""
+    command, files, _ = COMMANDS[kind]
+    script = Path(__file__).with_name("crash_points.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder), str(every), files, "--", *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_killed_command_can_be_finished(kind: str, tmp_path: Path) -> None:
+    found = sweep(kind, COMMANDS[kind][2], tmp_path)
+    assert found["points"] >= 3, "nearly no file operation was counted"
+    assert found | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_command_killed_anywhere_can_be_finished(kind: str, tmp_path: Path) -> None:
+    found = sweep(kind, 1, tmp_path)
+    assert found | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
