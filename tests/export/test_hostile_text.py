@@ -24,6 +24,7 @@ from scff_hw.hardware import load_profile
 from scff_hw.paths import export
 from scff_hw.recipes import load_recipe
 from scff_hw.report._page import environment
+from scff_hw.training.run_folder import RunFolder
 
 HOSTILE = [
     "x */ int evil(void){return 42;} /* y",
@@ -149,10 +150,14 @@ def hostile(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a hostile description, in a folder of a hostile name."""
     run = tmp_path_factory.mktemp("hostile") / 'run $(touch made) "\u202e`*\n'
     shutil.copytree(finished("digits-100"), run)
+    files = ("weights.safetensors", "initial.safetensors", "checkpoint.safetensors")
+    tensors = {name: RunFolder(run).tensors(name) for name in files if (run / name).exists()}
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     recipe["description"] = f"{HOSTILE[0]} {HOSTILE[12]} {HOSTILE[13]} \u202e ??/"
     recipe["name"] = "stdint"
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for name, found in tensors.items():  # as a run of that recipe writes them: they name their run
+        RunFolder(run).write_tensors(name, found)
     return run
 
 
