@@ -239,9 +239,9 @@ class LayerConstants:
     def learn_scratch(self, two_views: bool) -> tuple[int, int]:
         """`scff_learn_scratch`, or a byte more: bytes for each of N samples, and bytes beside them."""
         rows = self.rows(two_views)
-        each = 8 * self.positions + rows * (2 * self.positions * (self.units + 1) + self.padded_inputs)
-        odd = rows * self.padded_inputs % 2
-        return each, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + odd)
+        read = rows * (self.padded_inputs + 1)
+        each = 8 * self.positions + rows * 2 * self.positions * (self.units + 1) + read
+        return each, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + read % 2)
 
     def initialisers(self) -> list[tuple[str, Any]]:
         """Names and values in the order of the struct."""

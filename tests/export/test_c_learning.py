@@ -142,6 +142,27 @@ def test_convolutions_learn_the_same_in_c(formats: list[str], layers_of: Any, c_
     compare(layers, shapes, x, c_layer, UPDATES // 5)
 
 
+@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
+@pytest.mark.parametrize("recipe", ["digits-100", "digits-cnn"])
+def test_blank_samples_are_learned_the_same_in_c(recipe: str, rounding: str, layers_of: Any, c_layer: Any) -> None:
+    """Blank halves of positive and negative pairs, in one view and two, beside samples that are not."""
+    small = ["layers.1.units=24"] if recipe == "digits-100" else []
+    layers, shapes, x = layers_of(recipe, f"fixed_point.rounding={rounding}", *small)
+    layer, c = layers[0], c_layer(layers[0], shapes[0])
+    draw = np.random.default_rng(3)
+    for step in range(60):
+        n = int(draw.integers(2, 8))
+        shift = int(draw.integers(1, n))
+        views = [shaped(layer, x[draw.integers(0, len(x), n)], shapes[0]) for _ in range(1 + step % 2)]
+        for view in views:
+            view[draw.random(n) < 0.4] = draw.integers(-9, 10)
+        expected = layer.learn(views, (np.arange(n) + shift) % n, 0)
+        found = c.learn(views, shift, 0)
+        for a, b in zip(expected, found, strict=True):
+            assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
+        assert np.array_equal(layer.held, c.held) and np.array_equal(layer.bias, c.bias), f"update {step}"
+
+
 def test_two_views_and_chosen_positions_learn_the_same_in_c(layers_of: Any, c_layer: Any) -> None:
     layers, shapes, x = layers_of("digits-cnn")
     layer = layers[0]

@@ -84,12 +84,7 @@ void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const
     }
 }
 
-static int32_t paired(const int16_t *a, const int16_t *b, size_t at)
-{
-    return (b == NULL) ? (int32_t)a[at] : ((int32_t)a[at] + (int32_t)b[at]);
-}
-
-void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b, int32_t *means, int8_t *y)
+void scff_pass_on(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *means, int8_t *y)
 {
     uint32_t units = layer->units;
     uint32_t positions = scff_positions(layer);
@@ -99,7 +94,7 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
         int64_t sum = 0;
         if (layer->triangle != 0u) {
             for (uint32_t unit = 0; unit < units; unit++) {
-                sum += paired(a, b, scff_at(p, units, unit));
+                sum += scff_paired(layer, pair, scff_at(p, units, unit));
             }
         }
         means[p] = (int32_t)scff_divide(sum, units);
@@ -123,7 +118,7 @@ void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b,
                 for (uint32_t row = top; row < bottom; row++) {
                     for (uint32_t column = left; column < right; column++) {
                         uint32_t p = (row * layer->out_width) + column;
-                        int32_t z = paired(a, b, scff_at(p, units, unit)) - means[p];
+                        int32_t z = scff_paired(layer, pair, scff_at(p, units, unit)) - means[p];
                         int32_t t = (z <= 0) ? 0 : scff_requantise_32(z, shift, layer->transmitted_bits, layer->rounding);
                         largest = (t > largest) ? t : largest;
                         sum += t;
@@ -173,7 +168,8 @@ scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, cons
     scff_reflect(x, standardised, layer->channels, layer->height, layer->width, layer->padding);
     scff_standardise(standardised, inputs, layer->standardised_bits, layer->standardised_frac, layer->rounding);
     scff_pre_activations(layer, params, standardised, &standardised[inputs], v);
-    scff_pass_on(layer, v, (layer->makes_pairs != 0u) ? v : NULL, means, y);
+    scff_pair_t pair = {v, (layer->makes_pairs != 0u) ? v : NULL, SCFF_WHOLE_HALF};
+    scff_pass_on(layer, &pair, means, y);
     return SCFF_OK;
 }
 

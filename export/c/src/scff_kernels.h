@@ -53,13 +53,35 @@ void scff_pool(const scff_pool_t *pool, const int8_t *x, uint32_t channels, uint
  */
 void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const int8_t *x, int8_t *field, int16_t *v);
 
+#define SCFF_HALF_BITS 7u
+#define SCFF_WHOLE_HALF 128 /* 1 with SCFF_HALF_BITS fraction bits */
+
+/* The halves of a pair. */
+typedef struct {
+    const int16_t *a; /* [P][C], pre-activations */
+    const int16_t *b; /* likewise; NULL where pairs are passed */
+    int32_t weight_a; /* SCFF_WHOLE_HALF, or another where one half is constant; a and b weigh twice that together */
+} scff_pair_t;
+
+/* A pair's pre-activation, of 18 bits. */
+static inline int32_t scff_paired(const scff_layer_t *layer, const scff_pair_t *pair, size_t at)
+{
+    if (pair->b == NULL) {
+        return pair->a[at];
+    }
+    if (pair->weight_a == SCFF_WHOLE_HALF) {
+        return (int32_t)pair->a[at] + (int32_t)pair->b[at];
+    }
+    int32_t sum = (pair->weight_a * pair->a[at]) + (((2 * SCFF_WHOLE_HALF) - pair->weight_a) * pair->b[at]);
+    return scff_round_32(sum, SCFF_HALF_BITS, layer->rounding);
+}
+
 /*
  * What a pair passes on.
- *   a, b  [P][C], pre-activations of its halves; b NULL where pairs are passed
  *   means [P], scratch
  *   y     [scff_transmitted]
  */
-void scff_pass_on(const scff_layer_t *layer, const int16_t *a, const int16_t *b, int32_t *means, int8_t *y);
+void scff_pass_on(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *means, int8_t *y);
 
 /*
  * One unit's weights and bias, changed by the errors of a batch.

@@ -3,6 +3,9 @@
 #define COEFFICIENT_BITS 15
 #define COEFFICIENT_WIDTH 16u
 #define GOODNESS_BITS 5
+/* With SCFF_HALF_BITS fraction bits: sqrt(2), which a half weighs beside a constant one, and what is left of 2. */
+#define HALF_BESIDE_BLANK 181
+#define BLANK_HALF 75
 
 /* A batch on its way through a layer: row k is sample k, row `last + k` its other half. */
 typedef struct {
@@ -13,6 +16,7 @@ typedef struct {
     uint32_t partner; /* sample k is paired with k + partner */
     size_t row_size;  /* P C */
     const int16_t *v; /* [R][P][C] */
+    const uint8_t *blank; /* [R], 1 where all that the MVM reads is 0 */
 } scff_pass_t;
 
 static const int16_t *row_of(const scff_pass_t *pass, uint32_t row)
@@ -32,38 +36,47 @@ static uint32_t partnered_by(const scff_pass_t *pass, uint32_t k)
     return (k >= pass->partner) ? (k - pass->partner) : (k + pass->count - pass->partner);
 }
 
-/* The halves of sample k's positive and negative pair; b is NULL where pairs are passed. */
-static void positive_pair(const scff_pass_t *pass, uint32_t k, const int16_t **a, const int16_t **b)
+/* Two rows as a pair: beside a constant half the other weighs sqrt(2), as in the pair's joint standardisation. */
+static scff_pair_t pair_of(const scff_pass_t *pass, uint32_t first, uint32_t second)
 {
-    *a = row_of(pass, k);
-    *b = (pass->layer->makes_pairs != 0u) ? row_of(pass, pass->last + k) : NULL;
+    scff_pair_t pair = {row_of(pass, first), row_of(pass, second), SCFF_WHOLE_HALF};
+    if (pass->blank[first] != pass->blank[second]) {
+        pair.weight_a = (pass->blank[second] != 0u) ? HALF_BESIDE_BLANK : BLANK_HALF;
+    }
+    return pair;
 }
 
-static void negative_pair(const scff_pass_t *pass, uint32_t k, const int16_t **a, const int16_t **b)
+static scff_pair_t passed_pair(const scff_pass_t *pass, uint32_t row)
 {
-    if (pass->layer->makes_pairs != 0u) {
-        *a = row_of(pass, k);
-        *b = row_of(pass, pass->last + partner_of(pass, k));
-    } else {
-        *a = row_of(pass, pass->last + k);
-        *b = NULL;
-    }
+    scff_pair_t pair = {row_of(pass, row), NULL, SCFF_WHOLE_HALF};
+    return pair;
+}
+
+/* The halves of sample k's positive and negative pair. */
+static scff_pair_t positive_pair(const scff_pass_t *pass, uint32_t k)
+{
+    return (pass->layer->makes_pairs != 0u) ? pair_of(pass, k, pass->last + k) : passed_pair(pass, k);
+}
+
+static scff_pair_t negative_pair(const scff_pass_t *pass, uint32_t k)
+{
+    return (pass->layer->makes_pairs != 0u) ? pair_of(pass, k, pass->last + partner_of(pass, k))
+                                            : passed_pair(pass, pass->last + k);
 }
 
 /* What goodness and errors see of a pre-activation of a pair. */
-static int32_t output_of(const scff_layer_t *layer, const int16_t *a, const int16_t *b, size_t at)
+static int32_t output_of(const scff_layer_t *layer, const scff_pair_t *pair, size_t at)
 {
-    int32_t z = (b == NULL) ? (int32_t)a[at] : ((int32_t)a[at] + (int32_t)b[at]);
-    return scff_output(layer, z);
+    return scff_output(layer, scff_paired(layer, pair, at));
 }
 
 /* sums[p] = sum over units of squared outputs at position p */
-static void sum_squares(const scff_layer_t *layer, const int16_t *a, const int16_t *b, int32_t *sums)
+static void sum_squares(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *sums)
 {
     for (uint32_t p = 0; p < scff_positions(layer); p++) {
         int32_t sum = 0;
         for (uint32_t unit = 0; unit < layer->units; unit++) {
-            int32_t y = output_of(layer, a, b, scff_at(p, layer->units, unit));
+            int32_t y = output_of(layer, pair, scff_at(p, layer->units, unit));
             sum += y * y;
         }
         sums[p] = sum;
@@ -96,23 +109,39 @@ void scff_coefficients(const scff_layer_t *layer, int32_t *positive, int32_t *ne
     }
 }
 
-/* Products of output and coefficient of sample k at position p, for one unit: y_pos c_pos and y_neg c_neg. */
-static int32_t pull_of(const scff_pass_t *pass, const int32_t *positive, uint32_t k, uint32_t p, uint32_t unit)
+/* What reaches a half that weighs `weight`, of an error of 23 bits at its pair. */
+static int32_t share_of(const scff_layer_t *layer, int32_t error, int32_t weight)
 {
-    const int16_t *a = NULL;
-    const int16_t *b = NULL;
-    positive_pair(pass, k, &a, &b);
-    int32_t y = output_of(pass->layer, a, b, scff_at(p, pass->layer->units, unit));
-    return -y * positive[((size_t)k * scff_positions(pass->layer)) + p];
+    return (weight == SCFF_WHOLE_HALF) ? error : scff_round_32(error * weight, SCFF_HALF_BITS, layer->rounding);
 }
 
-static int32_t push_of(const scff_pass_t *pass, const int32_t *negative, uint32_t k, uint32_t p, uint32_t unit)
+/* An error at the halves of a pair. */
+typedef struct {
+    int32_t at_a;
+    int32_t at_b;
+} scff_shares_t;
+
+/* Of y c: the products of output and coefficient of a pair of sample k at position p, for one unit. */
+static scff_shares_t shares_of(const scff_pass_t *pass, const scff_pair_t *pair, int32_t coefficient, uint32_t p,
+                               uint32_t unit)
 {
-    const int16_t *a = NULL;
-    const int16_t *b = NULL;
-    negative_pair(pass, k, &a, &b);
-    int32_t y = output_of(pass->layer, a, b, scff_at(p, pass->layer->units, unit));
-    return y * negative[((size_t)k * scff_positions(pass->layer)) + p];
+    int32_t error = output_of(pass->layer, pair, scff_at(p, pass->layer->units, unit)) * coefficient;
+    scff_shares_t shares = {share_of(pass->layer, error, pair->weight_a),
+                            share_of(pass->layer, error, (2 * SCFF_WHOLE_HALF) - pair->weight_a)};
+    return shares;
+}
+
+/* y_pos c_pos, which pulls, and y_neg c_neg, which pushes. */
+static scff_shares_t pulls_of(const scff_pass_t *pass, const int32_t *positive, uint32_t k, uint32_t p, uint32_t unit)
+{
+    scff_pair_t pair = positive_pair(pass, k);
+    return shares_of(pass, &pair, -positive[scff_at(k, scff_positions(pass->layer), p)], p, unit);
+}
+
+static scff_shares_t pushes_of(const scff_pass_t *pass, const int32_t *negative, uint32_t k, uint32_t p, uint32_t unit)
+{
+    scff_pair_t pair = negative_pair(pass, k);
+    return shares_of(pass, &pair, negative[scff_at(k, scff_positions(pass->layer), p)], p, unit);
 }
 
 /* One unit's errors at the rows of the MVM, [R][P]. */
@@ -125,23 +154,22 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
         for (uint32_t p = 0; p < positions; p++) {
             size_t first = scff_at(k, positions, p);
             size_t second = scff_at(pass->last + k, positions, p);
-            int32_t pull = pull_of(pass, positive, k, p, unit);
-            int32_t push = push_of(pass, negative, k, p, unit);
-            int32_t other = push;
+            scff_shares_t pulls = pulls_of(pass, positive, k, p, unit);
+            scff_shares_t pushes = pushes_of(pass, negative, k, p, unit);
+            int32_t at_first = pulls.at_a;
+            int32_t at_second = pushes.at_a;
             if (layer->makes_pairs != 0u) {
                 /* the negative pair that this sample is the second half of */
-                other = push_of(pass, negative, partnered_by(pass, k), p, unit);
-                if (second == first) {
-                    pull = (2 * pull) + push + other;
-                } else {
-                    other += pull;
-                    pull += push;
-                }
+                scff_shares_t others = pushes_of(pass, negative, partnered_by(pass, k), p, unit);
+                at_first = pulls.at_a + pushes.at_a;
+                at_second = pulls.at_b + others.at_b;
             }
-            error[first] = (int16_t)scff_requantise_32(pull, shift, layer->error_bits, layer->rounding);
-            if (second != first) {
-                error[second] = (int16_t)scff_requantise_32(other, shift, layer->error_bits, layer->rounding);
+            if (second == first) {
+                at_first += at_second;
+            } else {
+                error[second] = (int16_t)scff_requantise_32(at_second, shift, layer->error_bits, layer->rounding);
             }
+            error[first] = (int16_t)scff_requantise_32(at_first, shift, layer->error_bits, layer->rounding);
         }
     }
     if (batch->chosen != NULL) {
@@ -166,18 +194,33 @@ static uint32_t rows_of(const scff_layer_t *layer, uint32_t count, int second)
     return count;
 }
 
+/* 1 where all `count` values are 0. */
+static uint8_t all_zero(const int8_t *x, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (x[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /*
- * Scratch: two sums a sample and position, a row of gradients (or means); inputs and a field, of an even number of bytes;
- * pre-activations, errors.
+ * Scratch: two sums a sample and position, a row of gradients (or means); inputs, which rows are blank and a field, of
+ * an even number of bytes; pre-activations, errors.
  */
+static uint64_t bytes_of(const scff_layer_t *layer, uint32_t rows)
+{
+    return scff_even(((uint64_t)rows * ((uint64_t)scff_padded_inputs(layer) + 1u)) + scff_field(layer));
+}
+
 size_t scff_learn_scratch(const scff_layer_t *layer, uint32_t count, int second)
 {
-    uint64_t rows = rows_of(layer, count, second);
+    uint32_t rows = rows_of(layer, count, second);
     uint64_t positions = scff_positions(layer);
     uint64_t words = ((uint64_t)2u * count * positions) + larger(scff_fan_in(layer), scff_positions(layer));
     uint64_t halves = rows * positions * ((uint64_t)layer->units + 1u);
-    uint64_t bytes = scff_even((rows * scff_padded_inputs(layer)) + scff_field(layer));
-    return scff_size((words * sizeof(int32_t)) + bytes + (halves * sizeof(int16_t)));
+    return scff_size((words * sizeof(int32_t)) + bytes_of(layer, rows) + (halves * sizeof(int16_t)));
 }
 
 static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state, const scff_batch_t *batch,
@@ -228,9 +271,12 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
     int32_t *negative = &positive[(size_t)count * positions];
     int32_t *gradient = &negative[(size_t)count * positions];
     int8_t *x = (int8_t *)&gradient[larger(scff_fan_in(layer), positions)];
-    int16_t *v = (int16_t *)&x[scff_size(scff_even(((uint64_t)rows * padded) + scff_field(layer)))];
+    uint8_t *blank = (uint8_t *)&x[scff_at(rows, padded, 0u)];
+    int8_t *field = &x[scff_at(rows, padded, rows)];
+    int16_t *v = (int16_t *)&x[scff_size(bytes_of(layer, rows))];
     int16_t *error = &v[(size_t)rows * positions * layer->units];
-    scff_pass_t pass = {layer, count, rows, rows - count, batch->partner_shift, scff_at(positions, layer->units, 0u), v};
+    scff_pass_t pass = {layer, count, rows, rows - count, batch->partner_shift, scff_at(positions, layer->units, 0u), v,
+                        blank};
     scff_params_t params = {state->weight, state->bias};
 
     for (uint32_t row = 0; row < rows; row++) {
@@ -239,24 +285,23 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
         int8_t *read = &x[(size_t)row * padded];
         scff_reflect(raw, read, layer->channels, layer->height, layer->width, layer->padding);
         scff_standardise(read, padded, layer->standardised_bits, layer->standardised_frac, layer->rounding);
-        scff_pre_activations(layer, params, read, &x[(size_t)rows * padded], &v[row * pass.row_size]);
+        blank[row] = all_zero(read, padded);
+        scff_pre_activations(layer, params, read, field, &v[row * pass.row_size]);
     }
     int32_t mantissa = 0;
     int32_t exponent = 0;
     scff_two_over((uint64_t)layer->units * layer->learned_positions * count, &mantissa, &exponent);
     for (uint32_t k = 0; k < count; k++) {
-        const int16_t *a = NULL;
-        const int16_t *b = NULL;
         size_t at = scff_at(k, positions, 0u);
-        positive_pair(&pass, k, &a, &b);
-        sum_squares(layer, a, b, &positive[at]);
+        scff_pair_t pair = positive_pair(&pass, k);
+        sum_squares(layer, &pair, &positive[at]);
         if (y_pos != NULL) {
-            scff_pass_on(layer, a, b, gradient, &y_pos[(size_t)k * scff_transmitted(layer)]);
+            scff_pass_on(layer, &pair, gradient, &y_pos[(size_t)k * scff_transmitted(layer)]);
         }
-        negative_pair(&pass, k, &a, &b);
-        sum_squares(layer, a, b, &negative[at]);
+        pair = negative_pair(&pass, k);
+        sum_squares(layer, &pair, &negative[at]);
         if (y_neg != NULL) {
-            scff_pass_on(layer, a, b, gradient, &y_neg[(size_t)k * scff_transmitted(layer)]);
+            scff_pass_on(layer, &pair, gradient, &y_neg[(size_t)k * scff_transmitted(layer)]);
         }
         scff_coefficients(layer, &positive[at], &negative[at], mantissa);
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,13 +79,16 @@ class FixedLayer:
         n, units, positions = len(first), first.shape[1], first[0, 0].numel()
         made = partners if self.makes_pairs else None
         forward, backward = (None, None) if made is None else (made.forward, made.backward)
-        y_pos, y_neg, s_pos, s_neg, loudest = compiled_where_it_pays(_outputs, first)(first, last, forward, form)
+        halves = None if made is None else tensors.half_weights(x, made.forward, n)
+        # pairs with a constant half are rare, and not worth compiling for
+        fused = compiled_where_it_pays if halves is None else _as_it_is
+        y_pos, y_neg, s_pos, s_neg, loudest = fused(_outputs, first)(first, last, forward, halves, form)
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned * n)
         _, exponent = split(2 / (units * learned * n))
         shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
-        error, bias_error = compiled_where_it_pays(_errors, first)(
-            y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(x) // n, shift, form
+        error, bias_error = fused(_errors, first)(
+            y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(x) // n, halves, shift, form
         )
         if learned < positions:
             assert generator is not None, "a layer that learns from random positions was given no generator"
@@ -92,13 +96,14 @@ class FixedLayer:
             bias_error = _sum_by_unit(error)
         self.array.update_on_grid(x, error, bias_error)
         figures = telemetry(self.rule, form, s_pos, s_neg, loudest)
-        return figures, lambda negative: self._pass_on(first, last, forward, negative)
+        return figures, lambda negative: self._pass_on(first, last, forward, halves, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        _, first, last = self._read(stream)
+        x, first, last = self._read(stream)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
         forward = partners.forward if self.makes_pairs and partners is not None else None
-        return self._pass_on(first, last, forward, negative)
+        halves = tensors.half_weights(x, forward, len(first)) if self.makes_pairs else None
+        return self._pass_on(first, last, forward, halves, negative)
 
     def features(self, output: Tensor) -> Tensor:
         form = self.array.formats
@@ -121,12 +126,15 @@ class FixedLayer:
         n = len(stream.positive)
         return x, v[:n], v[-n:]
 
-    def _pass_on(self, first: Tensor, last: Tensor, forward: Tensor | None, negative: bool) -> Stream:
+    def _pass_on(
+        self, first: Tensor, last: Tensor, forward: Tensor | None, halves: tensors.Halves | None, negative: bool
+    ) -> Stream:
         form, pool = self.array.formats, self.pool
-        z_pos = first + last if self.makes_pairs else first
-        pairs = [z_pos]
+        w_pos, w_neg = halves or (None, None)
+        pairs = [tensors.weighed_sum(first, last, w_pos, form.rounding) if self.makes_pairs else first]
         if negative:
-            pairs.append(last if forward is None else first + last[forward])
+            passed = forward is None
+            pairs.append(last if passed else tensors.weighed_sum(first, last[forward], w_neg, form.rounding))
         found = []
         for z in pairs:
             y = compiled_where_it_pays(_transmitted, z)(z, self.transmit, form)
@@ -178,12 +186,19 @@ def requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: Lay
     return requantise(u * scale + bias, shift, form.pre_activation, form.rounding).float()
 
 
+def _as_it_is(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
+    return function
+
+
 def _outputs(
-    first: Tensor, last: Tensor, forward: Tensor | None, form: LayerFormats
+    first: Tensor, last: Tensor, forward: Tensor | None, halves: tensors.Halves | None, form: LayerFormats
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Outputs of positive and negative pairs, their sums of squares at each position, each unit's largest output."""
-    made = forward is not None
-    z_pos, z_neg = (first + last, first + last[forward]) if made else (first, last)
+    z_pos, z_neg = first, last
+    if forward is not None:
+        w_pos, w_neg = halves or (None, None)
+        z_pos = tensors.weighed_sum(first, last, w_pos, form.rounding)
+        z_neg = tensors.weighed_sum(first, last[forward], w_neg, form.rounding)
     shift = form.pre_activation.one - form.output.one
     y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
     loudest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))
@@ -197,18 +212,23 @@ def _errors(
     c_neg: Tensor,
     backward: Tensor | None,
     views: int,
+    halves: tensors.Halves | None,
     shift: int,
     form: LayerFormats,
 ) -> tuple[Tensor, Tensor]:
-    """Errors at the rows of the MVM, and their sums, on their grid. Products and sums of four stay below 2^24."""
+    """Errors at the rows of the MVM, and their sums, on their grid.
+
+    Products and sums of four stay below 2^24; halves that do not weigh 1 are in float64.
+    """
     pull, push = -y_pos * c_pos.unsqueeze(1), y_neg * c_neg.unsqueeze(1)
     if backward is None:
         folded = torch.cat([pull, push])
-    elif views == 2:
-        folded = torch.cat([pull + push, pull + push[backward]])
     else:
-        folded = 2 * pull + push + push[backward]
-    error = requantise(folded, shift, form.error, form.rounding) * 2.0**-form.error.one
+        w_pos, w_neg = halves or (None, None)
+        pulls, pushes = tensors.shares(pull, w_pos, form.rounding), tensors.shares(push, w_neg, form.rounding)
+        rows = pulls[0] + pushes[0], pulls[1] + pushes[1][backward]
+        folded = torch.cat(rows) if views == 2 else rows[0] + rows[1]
+    error = requantise(folded, shift, form.error, form.rounding).float() * 2.0**-form.error.one
     return error, _sum_by_unit(error)
 
 

@@ -43,6 +43,10 @@ MEAN_GUARD_BITS = 6
 
 RECIPROCAL_BITS = 30
 
+HALF_BITS = 7
+HALF_OF_BLANK = 181
+"""Of a pair with a constant half, the weight of its other half: sqrt(2) with 7 fraction bits. The two sum to 2."""
+
 
 class PoolShape(PoolGeometry, Protocol):
     """Max or average pooling over `[N, C, H, W]`; see `scff_hw.core.functional.Pool`."""
@@ -170,6 +174,39 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: 
     return pull, push
 
 
+def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Ints]:
+    """What the first halves of the positive and the negative pairs weigh, `[N]`, with 7 fraction bits; 1 as a rule.
+
+    A pair's joint standard deviation is next to 1, but where one half is constant 1 / sqrt(2): there the other half,
+    which is all that differs from the bias, weighs sqrt(2), and the constant half what is left of the two.
+
+    Args:
+        x: standardised rows, `[R, ...]`, one view of the N samples or two.
+        partner: sample k is paired with `partner[k]`.
+    """
+    blank: NDArray[np.bool_] = np.all(x.reshape(len(x), -1) == 0, axis=1)
+    first, last = blank[:n], blank[-n:]
+
+    def weights(other: NDArray[np.bool_]) -> Ints:
+        one, both = 1 << HALF_BITS, 2 << HALF_BITS
+        return np.where(first == other, one, np.where(other, HALF_OF_BLANK, both - HALF_OF_BLANK))
+
+    return weights(last), weights(last[partner])
+
+
+def weighed_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
+    """`z` of pairs `[N, P, C]` whose first halves weigh `weight`, `[N]`."""
+    w = weight[:, None, None]
+    return shift_right(w * a + ((2 << HALF_BITS) - w) * b, HALF_BITS, rounding)
+
+
+def shares(pull: Ints, weight: Ints, rounding: Rounding) -> tuple[Ints, Ints]:
+    """What reaches the first and the second halves of pairs of an error `[N, P, C]` at their `z`."""
+    w = weight[:, None, None]
+    first, second = (shift_right(pull * each, HALF_BITS, rounding) for each in (w, (2 << HALF_BITS) - w))
+    return first, second
+
+
 class IntegerLayer:
     """A layer that holds its weights as integers and learns.
 
@@ -278,20 +315,22 @@ class IntegerLayer:
         v = self.pre_activations(self.mvm(x))
         first, last = v[:n], v[-n:]
         if partner is None:
-            z_pos, z_neg = first, last
+            z_pos, z_neg, weights = first, last, None
         else:
-            z_pos, z_neg = first + last, first + last[partner]
+            weights = half_weights(x, partner, n)
+            z_pos = weighed_sum(first, last, weights[0], form.rounding)
+            z_neg = weighed_sum(first, last[partner], weights[1], form.rounding)
         y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
         s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
         units, positions = v.shape[2], min(spec.positions or v.shape[1], v.shape[1])
         c_pos, c_neg = coefficients(s_pos, s_neg, spec, units, positions * n)
         pull, push = -y_pos * c_pos[:, :, None], y_neg * c_neg[:, :, None]
-        if partner is None:
+        if partner is None or weights is None:
             folded = np.concatenate([pull, push])
-        elif len(views) == 2:
-            folded = np.concatenate([pull + push, pull + push[np.argsort(partner)]])
         else:
-            folded = 2 * pull + push + push[np.argsort(partner)]
+            pulls, pushes = (shares(e, w, form.rounding) for e, w in zip((pull, push), weights, strict=True))
+            rows = pulls[0] + pushes[0], pulls[1] + pushes[1][np.argsort(partner)]
+            folded = np.concatenate(rows) if len(views) == 2 else rows[0] + rows[1]
         folded = checked(folded, 32, "error before its shift")
         _, exponent = split(2 / (units * positions * n))
         shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one

@@ -17,8 +17,11 @@ from scff_hw.backends.fixed.integer import (
     reciprocal,
     split,
 )
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
+from scff_hw.backends.fixed.reference import HALF_BITS, HALF_OF_BLANK, MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
 from scff_hw.core.compiling import compiled_where_it_pays
+
+Halves = tuple[Tensor, Tensor]
+"""What the first halves of the positive and the negative pairs weigh, `[N]`, in steps of 2^-7."""
 
 EXACT: dict[Rounding, int] = {"half_even": 1 << 24, "half_up": 1 << 23}
 """Sums below are exact in float32 and in what rounds them: one half is added to round half up."""
@@ -67,6 +70,41 @@ def _scaled(flat: Tensor, mean: Tensor, scale: Tensor, form: QFormat, rounding: 
     """In float64, for products of 31 bits."""
     centred = flat * (1 << MEAN_GUARD_BITS) - mean
     return requantise(centred.double(), scale, form, rounding).float()
+
+
+def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
+    """As in the reference, from what the array reads; None where every half weighs 1.
+
+    Args:
+        forward: sample k is paired with `forward[k]`; None where there are no negative pairs.
+    """
+    blank = ~x.flatten(1).any(dim=1)
+    if not blank.any():
+        return None
+    first, last = blank[:n], blank[-n:]
+    one, both = 1 << HALF_BITS, 2 << HALF_BITS
+    w_pos, w_neg = (
+        torch.where(first == other, one, torch.where(other, HALF_OF_BLANK, both - HALF_OF_BLANK)).to(x.dtype)
+        for other in (last, last if forward is None else last[forward])
+    )
+    return w_pos, w_neg
+
+
+def weighed_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
+    """`z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which holds 23 bits and a half."""
+    if weight is None:
+        return a + b
+    w = weight.view(-1, *(1,) * (a.dim() - 1))
+    return nearest((w * a + ((2 << HALF_BITS) - w) * b) * 2.0**-HALF_BITS, rounding)
+
+
+def shares(error: Tensor, weight: Tensor | None, rounding: Rounding) -> tuple[Tensor, Tensor]:
+    """As in the reference; in float64 where halves do not weigh 1, for products of 30 bits."""
+    if weight is None:
+        return error, error
+    w = weight.view(-1, *(1,) * (error.dim() - 1)).double()
+    first, second = (nearest(error.double() * each * 2.0**-HALF_BITS, rounding) for each in (w, (2 << HALF_BITS) - w))
+    return first, second
 
 
 def divide(x: Tensor, n: int | Tensor) -> Tensor:
