@@ -6,7 +6,16 @@ from scff_hw.core.layer import Layer, PairLayer, Telemetry
 from scff_hw.core.network import Network
 from scff_hw.core.packing import Packing
 from scff_hw.core.recurrent import Direction, RecurrentLayer, make_directions
-from scff_hw.core.rules import SCFF, ForwardForward, LabelledForwardForward, Rule, Signals, register, rule_class
+from scff_hw.core.rules import (
+    SCFF,
+    ForwardForward,
+    GainRule,
+    LabelledForwardForward,
+    Rule,
+    Signals,
+    register,
+    rule_class,
+)
 from scff_hw.core.streaming import Streaming
 from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
@@ -15,6 +24,7 @@ __all__ = [
     "Direction",
     "Errors",
     "ForwardForward",
+    "GainRule",
     "LabelledForwardForward",
     "Layer",
     "Modulating",

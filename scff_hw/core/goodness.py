@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,6 @@ class Modulation:
     loss: Tensor
 
 
-@runtime_checkable
 class Modulating(Protocol):
     """What a rule offers whose errors are modulated outputs; its layer then need not store any output."""
 

@@ -13,8 +13,8 @@ from scff_hw.backends.protocol import Dense, SynapticArray
 from scff_hw.core import passes
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
-from scff_hw.core.goodness import Errors, Modulating, Modulation
-from scff_hw.core.rules import Rule, Signals
+from scff_hw.core.goodness import Errors, Modulation
+from scff_hw.core.rules import GainRule, Rule, Signals, overridden
 from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
 
@@ -102,11 +102,13 @@ class PairLayer:
         )
         u = self.array.mvm(presentation.inputs)
         bias = self.array.bias.clone()
-        if isinstance(self.rule, Modulating) and u.numel() > passes.CHUNK_ELEMENTS:
-            error, bias_error, found = passes.modulated_errors(u, bias, presentation, self.rule)
+        rule = self.rule
+        large = u.numel() > passes.CHUNK_ELEMENTS
+        if large and isinstance(rule, GainRule) and not overridden(rule, GainRule, "errors"):
+            error, bias_error, found = passes.modulated_errors(u, bias, presentation, rule)
             telemetry = _telemetry(found, bias_error)
         else:
-            error, bias_error, telemetry = compiled_where_it_pays(_errors, u)(u, bias, presentation, self.rule)
+            error, bias_error, telemetry = compiled_where_it_pays(_errors, u)(u, bias, presentation, rule)
         if self.update_positions is not None and error.dim() > 2:
             assert generator is not None, "a layer that learns from random positions was given no generator"
             error = at_random_positions(error, self.update_positions, generator)

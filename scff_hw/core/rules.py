@@ -58,8 +58,28 @@ class Rule(ABC):
         return images
 
 
+class GainRule(Rule):
+    """A rule whose errors are outputs times gains, which it computes from goodness alone.
+
+    Large layers compute `errors` from `modulation` without storing any output; a subclass that overrides `errors` is
+    asked for its own instead, whatever the size.
+    """
+
+    def errors(self, signals: Signals) -> Errors:
+        return modulated(self, signals.positive, signals.negative)
+
+    @abstractmethod
+    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+        """The gains by which outputs are multiplied: see `scff_hw.core.goodness.Modulating`."""
+
+
+def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:
+    """Methods of a rule that are not those of the class `declared`: no shortcut made for these may be taken."""
+    return [name for name in methods if getattr(getattr(rule, name), "__func__", None) is not getattr(declared, name)]
+
+
 @dataclass(frozen=True)
-class SCFF(Rule):
+class SCFF(GainRule):
     """Self-Contrastive Forward-Forward: a sample paired with itself against a sample paired with another."""
 
     name: ClassVar[str] = "scff"
@@ -67,11 +87,8 @@ class SCFF(Rule):
     theta_neg: float
     penalty: float = 0.0
 
-    def errors(self, signals: Signals) -> Errors:
-        return modulated(self, signals.positive, signals.negative)
-
     def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
-        """Errors as modulated outputs, of which the errors above are made: see `contrast`."""
+        """See `contrast`."""
         return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scff_hw.backends.fixed.array import FixedArray
 from scff_hw.backends.fixed.calibration import Calibration, calibrate, default_formats
-from scff_hw.backends.fixed.choosing import READOUT_BITS, TensorRange
+from scff_hw.backends.fixed.choosing import READOUT_BITS, TensorRange, integer_rule
 from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
@@ -21,8 +21,7 @@ from scff_hw.backends.protocol import Geometry, Optimisation, SynapticArray
 from scff_hw.core.functional import Pool
 from scff_hw.core.random import stream_seed
 from scff_hw.core.recurrent import Direction
-from scff_hw.core.rules import SCFF, Rule
-from scff_hw.errors import UsageError
+from scff_hw.core.rules import Rule
 from scff_hw.recipes.fixed_point import FixedPoint
 
 __all__ = [
@@ -80,7 +79,8 @@ class FixedBackend:
             UsageError: a rule that has no fixed-point form.
         """
         assert isinstance(array, FixedArray), "a fixed-point layer was asked for around another backend's array"
-        return FixedLayer(array, _known(rule), makes_pairs, padding, transmit, pool, readout_pool, update_positions)
+        known = integer_rule(rule)
+        return FixedLayer(array, known, makes_pairs, padding, transmit, pool, readout_pool, update_positions)
 
     def recurrent_layer(
         self, *, directions: tuple[Direction, ...], rule: Rule | None, averages: bool
@@ -90,22 +90,13 @@ class FixedBackend:
         Raises:
             UsageError: a rule that has no fixed-point form, or arrays whose formats do not fit each other.
         """
-        return FixedRecurrentLayer(directions, _known(rule), averages)
+        return FixedRecurrentLayer(directions, integer_rule(rule), averages)
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """A readout's weights in 8 bits and its biases in 32, at the scale of its products; numbers on their grids."""
         held = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
         feature = next(iter(self.formats.values())).feature
         return _on_grid(weight, held), _on_grid(bias, held.plus(feature.one, 32))
-
-
-def _known(rule: Rule | None) -> SCFF | None:
-    if rule is not None and not isinstance(rule, SCFF):
-        raise UsageError(
-            f"The fixed backend learns by the rules scff, forward-forward and forward-forward-supervised. "
-            f"Got '{rule.name}' instead."
-        )
-    return rule
 
 
 def _on_grid(x: Tensor, form: QFormat) -> Tensor:

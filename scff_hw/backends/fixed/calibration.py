@@ -14,6 +14,7 @@ from scff_hw.backends.fixed.choosing import (
     TensorRange,
     best_format,
     growth,
+    integer_rule,
     range_of,
     shadow_format,
     weight_format,
@@ -25,7 +26,7 @@ from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.recurrent import RecurrentLayer
-from scff_hw.core.rules import SCFF, Signals
+from scff_hw.core.rules import Signals
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes.fixed_point import FixedPoint
 
@@ -55,7 +56,8 @@ def calibrate(
         views: of each sample, where pairs are made of two.
 
     Raises:
-        UsageError: a sum could overflow its accumulator; names the layer and the bits that would do.
+        UsageError: a sum could overflow its accumulator; names the layer and the bits that would do. Or a rule has no
+            fixed-point form.
     """
     formats: dict[str, LayerFormats] = {}
     ranges: list[TensorRange] = []
@@ -147,12 +149,13 @@ def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str
         z_pos, z_neg = 2 * v, v + v[partners.forward]
     else:
         z_pos, z_neg = v[:n], v[-n:]
-    grown = growth(layer.rule, z_pos) if learning else 1.0
+    rule = integer_rule(layer.rule)
+    grown = growth(rule, z_pos) if learning else 1.0
     activation = TRANSMIT[layer.transmit]
     passed = [activation(z) if layer.pool is None else layer.pool(activation(z)) for z in (z_pos, z_neg)]
     error = torch.zeros(1)
-    if isinstance(layer.rule, SCFF):
-        found = layer.rule.errors(Signals(x, z_pos, z_neg))
+    if rule is not None:
+        found = rule.errors(Signals(x, z_pos, z_neg))
         error = torch.cat([found.positive, found.negative])
         if layer.makes_pairs:
             error = 2 * found.positive + found.negative + found.negative[partners.backward]

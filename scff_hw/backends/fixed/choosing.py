@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats import FRAC_RANGE, Frac, QFormat, fraction_bits, power_of_two
-from scff_hw.core.rules import SCFF
+from scff_hw.core.rules import SCFF, Rule, overridden
+from scff_hw.errors import UsageError
 from scff_hw.recipes.fixed_point import FixedPoint
 
 INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
@@ -48,6 +49,22 @@ class TensorRange:
         return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | figures
 
 
+def integer_rule(rule: Rule | None) -> SCFF | None:
+    """The rule itself, whose thresholds and penalty the integer arithmetic takes.
+
+    Raises:
+        UsageError: its errors are not SCFF's; names the rule, and what it overrides.
+    """
+    changed = [] if not isinstance(rule, SCFF) else overridden(rule, SCFF, "errors", "modulation")
+    if rule is not None and (changed or not isinstance(rule, SCFF)):
+        why = f", which overrides {' and '.join(f'{name}()' for name in changed)} of SCFF" if changed else ""
+        raise UsageError(
+            f"The fixed backend learns by the rules scff, forward-forward and forward-forward-supervised. "
+            f"Got '{rule.name}' instead{why}."
+        )
+    return rule
+
+
 def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
     """The format of weights, with one scale or one an output channel."""
     if options.weight_scale is not None:
@@ -64,9 +81,9 @@ def shadow_format(weight: QFormat, options: FixedPoint) -> QFormat | None:
     return weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
 
 
-def growth(rule: Any, z: Tensor) -> float:
+def growth(rule: SCFF | None, z: Tensor) -> float:
     """By how much outputs will grow: until goodness passes the larger threshold; they are never expected to shrink."""
-    if not isinstance(rule, SCFF):
+    if rule is None:
         return 1.0
     now = float(torch.relu(z).square().mean())
     return max(1.0, (OVERSHOOT * max(rule.theta_pos, rule.theta_neg) / max(now, 1e-12)) ** 0.5)

@@ -14,6 +14,7 @@ from scff_hw.backends.fixed.choosing import (
     TensorRange,
     best_format,
     growth,
+    integer_rule,
     range_of,
     shadow_format,
     weight_format,
@@ -21,7 +22,7 @@ from scff_hw.backends.fixed.choosing import (
 from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
 from scff_hw.core.functional import standardise
 from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, walk
-from scff_hw.core.rules import SCFF, Signals
+from scff_hw.core.rules import Signals
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes.fixed_point import FixedPoint
 
@@ -93,10 +94,11 @@ def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int)
         pairs.append(z)
         states.append(torch.cat((read, trace.final.flatten(0, 1))))
     z = torch.cat(pairs, dim=2)
-    grown = growth(layer.rule, z[:, 0]) if learning else 1.0
+    rule = integer_rule(layer.rule)
+    grown = growth(rule, z[:, 0]) if learning else 1.0
     error = torch.zeros(1)
-    if isinstance(layer.rule, SCFF):
-        found = layer.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
+    if rule is not None:
+        found = rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         # the rule averages over all steps of all sequences, an update sums steps and averages its sequences
         error = torch.stack((found.positive, found.negative)) * (len(frames) / (batch or count))
     passed_on = layer.forward(samples, partners)
