@@ -65,8 +65,10 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
     for epoch in range(start.epoch, epochs):
         learning = {layer for layer, count in stage.epochs.items() if epoch < count}
         order = pipeline.order(generator(context.seed, "order", stage.name, epoch))
-        sums = context.values.pop("epoch_sums", {}) if epoch == start.epoch else {}
-        means, began = _Means(sums), time.monotonic()
+        resumed = epoch == start.epoch
+        sums = context.values.pop("epoch_sums", {}) if resumed else {}
+        spent = context.values.pop("epoch_seconds", 0.0) if resumed else 0.0
+        means, began = _Means(sums), time.monotonic() - spent
         for batch in range(start.batch if epoch == start.epoch else 0, batches):
             draw = generator(context.seed, "batch", stage.name, epoch, batch)
             stream = source.batch(order[batch * size : (batch + 1) * size], draw)
@@ -83,7 +85,7 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
             shown = ("goodness_pos", "goodness_neg", "loss")
             context.progress.advance(1, **{key: record[key] for key in shown})
             if step % training.checkpoint_every_batches == 0 or context.stop.requested:
-                context.values["epoch_sums"] = sums
+                context.values |= {"epoch_sums": sums, "epoch_seconds": time.monotonic() - began}
                 context.checkpoint(stage.name, epoch, batch + 1)
         seconds = time.monotonic() - began
         for layer in sorted(learning):
@@ -93,7 +95,8 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
                     figures |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_figures().items()}
             context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **figures, seconds=seconds)
             context.values.setdefault("layers", {})[str(layer + 1)] = figures
-        context.values.pop("epoch_sums", None)
+        for key in ("epoch_sums", "epoch_seconds"):
+            context.values.pop(key, None)
     context.progress.finish()
 
 

@@ -19,6 +19,9 @@ from scff_hw.errors import CheckpointError
 COUNTED = 4
 """Samples of a batch that are looked at for values cut off."""
 
+METERED = "inputs", "errors"
+"""Values whose cutting off is counted."""
+
 MANY_PARTS = 64
 """Float32 products after which one in float64 is faster."""
 
@@ -64,7 +67,8 @@ class FixedArray:
         self.learning_rate = optimisation.learning_rate
         self._workspace = Workspace()
         self._prepared: tuple[Tensor, Prepared | None] | None = None
-        self._counts: dict[str, tuple[int, int]] = dict.fromkeys(("inputs", "errors"), (0, 0))
+        # values cut off and values looked at, since the figures were last taken
+        self._counts = torch.zeros(len(METERED), 2, dtype=torch.int64)
         self._put(self._held)
 
     @property
@@ -143,8 +147,9 @@ class FixedArray:
 
     def take_figures(self) -> dict[str, float]:
         """Shares of inputs and errors cut off, in some samples of each batch, and of weights at their ends."""
-        figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in self._counts.items()}
-        self._counts = dict.fromkeys(self._counts, (0, 0))
+        counts = zip(METERED, self._counts.tolist(), strict=True)
+        figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in counts}
+        self._counts.zero_()
         top = self.module.weight.abs() >= self.formats.weight.top * self._unit
         return figures | {"weights_at_bounds": float(top.float().mean())}
 
@@ -159,12 +164,14 @@ class FixedArray:
             raise CheckpointError("The state was saved in other formats than this array's: its weights do not follow.")
         self._bias = state["bias"].to(self._bias).clone()
         self._states = state["states"].to(torch.int64).numpy().astype("uint32")
+        self._counts.copy_(state["meter"])
         self._put(held)
 
     def _everything(self) -> dict[str, Tensor]:
         states = torch.from_numpy(self._states.astype("int64"))
         held = self._held.view(self.geometry.weight_shape)
-        return {"weight": self.module.weight.detach(), "held": held, "bias": self._bias, "states": states}
+        weight = self.module.weight.detach()
+        return {"weight": weight, "held": held, "bias": self._bias, "states": states, "meter": self._counts}
 
     def _put(self, held: Tensor) -> None:
         self._write(held.clone(), *read_out(held, self.formats))
@@ -214,9 +221,8 @@ class FixedArray:
     def _count(self, what: str, values: Tensor, form: QFormat) -> None:
         """Of a few rows all over a batch: looking at every value would cost as much as computing it."""
         values = values[:: max(1, len(values) // COUNTED)][:COUNTED]
-        cut, count = self._counts[what]
-        here = int((values.abs() >= form.top * 2.0**-form.one).sum())
-        self._counts[what] = (cut + here, count + values.numel())
+        cut = int((values.abs() >= form.top * 2.0**-form.one).sum())
+        self._counts[METERED.index(what)] += torch.tensor([cut, values.numel()])
 
 
 def _integers(x: Tensor, form: QFormat) -> Tensor:
