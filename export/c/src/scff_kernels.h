@@ -66,14 +66,13 @@ typedef struct {
 /* A pair's pre-activation, of 18 bits. */
 static inline int32_t scff_paired(const scff_layer_t *layer, const scff_pair_t *pair, size_t at)
 {
-    if (pair->b == NULL) {
-        return pair->a[at];
+    int32_t z = pair->a[at];
+    if (pair->b != NULL) {
+        int32_t b = pair->b[at];
+        int32_t weighed = (pair->weight_a * z) + (((2 * SCFF_WHOLE_HALF) - pair->weight_a) * b);
+        z = (pair->weight_a == SCFF_WHOLE_HALF) ? (z + b) : scff_round_32(weighed, SCFF_HALF_BITS, layer->rounding);
     }
-    if (pair->weight_a == SCFF_WHOLE_HALF) {
-        return (int32_t)pair->a[at] + (int32_t)pair->b[at];
-    }
-    int32_t sum = (pair->weight_a * pair->a[at]) + (((2 * SCFF_WHOLE_HALF) - pair->weight_a) * pair->b[at]);
-    return scff_round_32(sum, SCFF_HALF_BITS, layer->rounding);
+    return z;
 }
 
 /*

@@ -40,8 +40,11 @@ static uint32_t partnered_by(const scff_pass_t *pass, uint32_t k)
 static scff_pair_t pair_of(const scff_pass_t *pass, uint32_t first, uint32_t second)
 {
     scff_pair_t pair = {row_of(pass, first), row_of(pass, second), SCFF_WHOLE_HALF};
-    if (pass->blank[first] != pass->blank[second]) {
-        pair.weight_a = (pass->blank[second] != 0u) ? HALF_BESIDE_BLANK : BLANK_HALF;
+    if (pass->blank[first] < pass->blank[second]) {
+        pair.weight_a = HALF_BESIDE_BLANK;
+    }
+    if (pass->blank[first] > pass->blank[second]) {
+        pair.weight_a = BLANK_HALF;
     }
     return pair;
 }
