@@ -76,6 +76,8 @@ def partial_folder(path: Path) -> Iterator[Path]:
 def exclusive(lock: Path, place: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `lock` while the block runs; the file exists only while it is held.
 
+    Its folder is made where it is missing, and removed again if nothing was put into it.
+
     Args:
         place: what it protects, for the message.
         wait: until it is free, instead of raising.
@@ -83,11 +85,15 @@ def exclusive(lock: Path, place: Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         BusyError: another process holds it; the message names the process and its command.
     """
+    made = not lock.parent.exists()
     handle = _acquired(lock, place, wait)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):
+                lock.parent.rmdir()
         os.close(handle)
 
 
@@ -103,9 +109,12 @@ def remove_left(folder: Path) -> None:
 
 
 def _acquired(lock: Path, place: Path, wait: bool) -> int:
-    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # its last holder removed the folder between the two calls
+            continue
         if _locked(handle):
             if _is(handle, lock):
                 os.ftruncate(handle, 0)

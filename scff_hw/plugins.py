@@ -9,7 +9,7 @@ from typing import Any
 from scff_hw.errors import ScffError
 
 _PLUGINS: dict[str, str] = {}
-"""By the top-level package of its code, what a plug-in is: "the rule 'mine'"."""
+"""By the package, or the module outside packages, of its code, what a plug-in is: "the rule 'mine'"."""
 
 
 class PluginError(ScffError):
@@ -47,18 +47,18 @@ def load_plugin(kind: str, name: str) -> Any:
 
 def remember_plugin(kind: str, name: str, module: str) -> None:
     """Note that the code of `module` and of what lies beside it is a plug-in's; nothing for modules of scff-hw."""
-    top = module.partition(".")[0]
-    if top != "scff_hw":
-        _PLUGINS[top] = f"the {kind} '{name}'"
+    if module.partition(".")[0] != "scff_hw":
+        _PLUGINS[module.rpartition(".")[0] or module] = f"the {kind} '{name}'"
 
 
 def failed_plugin(error: BaseException) -> str | None:
     """The plug-in whose code `error` passed through, e.g. "the rule 'mine' of the package my-rules", or None."""
     for frame, _ in reversed(list(walk_tb(error.__traceback__))):
-        top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if top in _PLUGINS:
-            package = ", ".join(packages_distributions().get(top, (top,)))
-            return f"{_PLUGINS[top]} of the package {package}"
+        module = str(frame.f_globals.get("__name__", ""))
+        for place, plugin in _PLUGINS.items():
+            if f"{module}.".startswith(f"{place}."):
+                top = place.partition(".")[0]
+                return f"{plugin} of the package {', '.join(packages_distributions().get(top, (top,)))}"
     return None
 
 

@@ -80,12 +80,13 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
     return {"machine": _machine(inputs, units), "cases": found}
 
 
-def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, int]:
+def count(target: str, *, scalar: bool, inputs: int, units: int, unaligned: bool = False) -> dict[str, int]:
     """Instructions of `mvm`, `forward` and `update`, a sample each, and `crc`, of all that they computed.
 
     Args:
         target: one of `TARGETS` but the host.
         scalar: take the plain path.
+        unaligned: read words from any address (`-DSCFF_UNALIGNED`).
 
     Raises:
         MissingPartError: no cross-compiler or no emulator.
@@ -101,6 +102,7 @@ def count(target: str, *, scalar: bool, inputs: int, units: int) -> dict[str, in
         link.write_text(text, encoding="utf-8")
         _run(
             *(required("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
+            *(["-DSCFF_UNALIGNED", "-munaligned-access"] if unaligned else []),
             *(f"-DINPUTS={inputs}u", f"-DUNITS={units}u"),
             *(f"-I{source / folder}" for folder in ("include", "src", "board")),
             *map(str, sorted((source / "src").glob("*.c"))),

@@ -258,9 +258,20 @@ def test_damaged_or_foreign_formats_are_refused(how: str) -> None:
         load_formats(damaged(text, how), wanted, 0, "runs/formats.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"layers": 3}', '{"layers": {"layers.1": 3}}', "null"])
-def test_a_file_of_something_else_is_refused(text: str) -> None:
-    with pytest.raises(CheckpointError, match=r"runs/formats\.json holds no "):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"The file runs/formats\.json is not JSON"),
+        ("{", r"The file runs/formats\.json is not JSON"),
+        ("[]", r"The file runs/formats\.json must be one JSON object\. Got a list instead\."),
+        ("null", r"The file runs/formats\.json must be one JSON object\. Got null instead\."),
+        ("{}", r"The file runs/formats\.json must hold 'layers', which is missing\."),
+        ('{"layers": 3}', r"The key 'layers' in the file runs/formats\.json must be one JSON object\. Got 3 instead\."),
+        ('{"layers": {"layers.1": 3}}', r"The key 'layers\.layers\.1' in the file runs/formats\.json must be one JSON"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(text: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
         load_formats(text, recipe(), 0, "runs/formats.json")
 
 
