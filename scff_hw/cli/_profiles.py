@@ -87,6 +87,12 @@ def fit(
         str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: by held-out pulses.")
     ] = "best",
     source: Annotated[str, typer.Option(help="Where the measurements come from, one line.")] = "",
+    g_min: Annotated[
+        str, typer.Option(metavar="QUANTITY", help="Conductance of the lower bound where it is known, e.g. '10 uS'.")
+    ] = "",
+    g_max: Annotated[
+        str, typer.Option(metavar="QUANTITY", help="Conductance of the upper bound where it is known, e.g. '50 uS'.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Make a profile from pulse-against-conductance measurements, with a plot of the fit against the data."""
@@ -94,9 +100,10 @@ def fit(
     from scff_hw.hardware.fitting_plot import write_fit
     from scff_hw.hardware.measurements import read_measurements
 
+    low, high = _conductance("--g-min", g_min), _conductance("--g-max", g_max)
     with command_progress() as progress:
         data = read_measurements(measurements, _stage(progress, "reading"))
-        fitted = fit_device(data, model, _stage(progress, "fitting"))
+        fitted = fit_device(data, model, _stage(progress, "fitting"), g_min=low, g_max=high)
     folder = measurements.parent if out is None else out
     profile, plot = write_fit(fitted, data, folder, name or measurements.stem, source or f"measurements {measurements}")
     for warning in fitted.warnings:
@@ -104,6 +111,7 @@ def fit(
     if json:
         found = fitted.figures() | {
             "intervals": fitted.intervals,
+            "intervals_include": fitted.included,
             "held_out_log_likelihood": fitted.compared,
             "warnings": fitted.warnings,
         }
@@ -115,10 +123,27 @@ def fit(
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         table.add_row(key.replace("_", " "), shown, f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")
     show(table)
+    say(f"{fitted.included[0].upper()}{fitted.included[1:]}.")
     if fitted.compared:
         scores = ", ".join(f"{model} {score:.3f}" for model, score in fitted.compared.items())
         say(f"Log-likelihood per held-out pulse: {scores}.")
     say(f"Profile: {profile}   Plot: {plot}")
+
+
+def _conductance(option: str, value: str) -> float | None:
+    """Siemens of an option; None where it is not given."""
+    from pydantic_core import PydanticCustomError
+
+    from scff_hw.errors import ProfileError
+    from scff_hw.hardware.quantities import Quantity
+
+    if not value:
+        return None
+    quantity = Quantity("S", 0, 1)
+    try:
+        return quantity.parse(value)
+    except PydanticCustomError as error:
+        raise ProfileError(f"{option} must be {quantity.allowed}, got '{value}'{quantity.hint(value)}") from error
 
 
 def _stage(progress: CommandProgress, name: str) -> Callable[[int, int], None]:

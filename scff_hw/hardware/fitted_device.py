@@ -1,8 +1,8 @@
 """From estimates in normalised conductance to the keys of a profile: one scale of weights for all devices.
 
 Conductance is linear in the weight: -1 w is the lower bound of the mean device and 1 w its upper bound, so `g_min` and
-`g_max` are the conductances of `w_min` and `w_max`. A bound that the pulses did not reach is the farthest conductance
-that they did reach.
+`g_max` are the conductances of `w_min` and `w_max`. A bound that is not known and that the pulses did not reach is the
+farthest conductance that they did reach.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from scff_hw.hardware.schema import Response, step_at_zero
 
 Keys = dict[str, float]
 """Keys of `device.response` and their values; weights in w."""
+MOST_HIGH = 10.0
+"""An upper bound that was not reached is at most so many times the largest conductance measured."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +30,48 @@ class Own:
     Attributes:
         centre, half: siemens; normalised conductance is `(g - centre) / half`.
         lowest, highest: normalised, of the smoothed states.
+        errors: standard deviations of those two.
     """
 
     centre: float
     half: float
     lowest: float
     highest: float
+    errors: tuple[float, float] = (0.0, 0.0)
 
 
-def bounds(finals: Sequence[Estimate], values: Sequence[Array], owns: Sequence[Own]) -> tuple[float, float]:
-    """Conductances of the mean device's bounds, in siemens; `values` are the parameters of each estimate's model."""
-    low, high = [], []
+def bounds(
+    finals: Sequence[Estimate],
+    values: Sequence[Array],
+    owns: Sequence[Own],
+    farthest: tuple[bool, bool] = (False, False),
+) -> tuple[float, float]:
+    """Conductances of the mean device's bounds, in siemens; `values` are the parameters of each estimate's model.
+
+    Args:
+        farthest: (low, high), a bound that no pulse reached is put as far out as it can be. It is not below 0 S, not
+            beyond where the mean steps towards it vanish, and not above MOST_HIGH times the largest conductance.
+    """
+    low, high, vanish_low, vanish_high = [], [], [], []
     for one, value, own in zip(finals, values, owns, strict=True):
-        ends = one.model.bounds(value)
+        ends, vanishing = one.model.bounds(value), one.model.vanishing(value)
         low.append(own.centre + own.half * ends[0])
         high.append(own.centre + own.half * ends[1])
+        vanish_low.append(own.centre + own.half * vanishing[0])
+        vanish_high.append(own.centre + own.half * vanishing[1])
     if not np.isfinite(low).all():
-        low = [min(own.centre + own.half * own.lowest for own in owns)]
+        least = min(own.centre + own.half * own.lowest for own in owns)
+        low = [min(least, float(np.mean(vanish_low))) if farthest[0] else least]
     if not np.isfinite(high).all():
-        high = [max(own.centre + own.half * own.highest for own in owns)]
+        most = max(own.centre + own.half * own.highest for own in owns)
+        high = [max(most, min(MOST_HIGH * most, float(np.mean(vanish_high)))) if farthest[1] else most]
     return max(0.0, float(np.mean(low))), float(np.mean(high))
+
+
+def reached(finals: Sequence[Estimate]) -> tuple[bool, bool]:
+    """(low, high): the bound is known, was reached by pulses of every device, or follows from the steps."""
+    soft = finals[0].model.name == "soft-bounds"
+    return soft or all(one.model.clipped[0] for one in finals), soft or all(one.model.clipped[1] for one in finals)
 
 
 def keys(model: PulseModel, values: Array, own: Own, low: float, high: float) -> Keys:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from scff_hw.errors import ProfileError, nearest
 from scff_hw.hardware.fitted_device import Keys, Own, bounds, keys, mean_keys, zero_step
+from scff_hw.hardware.fitted_intervals import Interval, Uncertainty, named, noises, spreads
 from scff_hw.hardware.fitting_warnings import (
     bound_warnings,
     limit_warnings,
@@ -27,6 +27,7 @@ from scff_hw.hardware.fitting_warnings import (
     poor_fit,
     thin_data,
 )
+from scff_hw.hardware.known_bounds import check, disagreements, normalised
 from scff_hw.hardware.measurements import Series
 from scff_hw.hardware.pulse_compare import (
     MODELS,
@@ -38,22 +39,18 @@ from scff_hw.hardware.pulse_compare import (
     suspicious,
     thinned,
 )
-from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate, restricted
-from scff_hw.hardware.pulse_models import CONSTANT_SHARE, FLOOR_NOISE, FLOOR_READING, Array, PulseModel
+from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate, filtered, restricted
+from scff_hw.hardware.pulse_models import CONSTANT_SHARE, Array, PulseModel
 
 MOST_COMPARED = 4_000
 """Rows that models are compared on; more make it slow and hardly surer."""
 MOST_FITTED = 20_000
 """Rows that the chosen model is fitted to."""
 MOST_DEVICES = 40
-DRAWS = 400
-"""Of the estimates, for intervals of 95 %."""
 LARGEST_STEP = 0.999
 """In w; two steps must fit between the bounds."""
 LEAST_PER_DEVICE = 4
 """Pulses in each direction of a device that counts."""
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,8 @@ class Fit:
         spread: keys of `device.device_to_device`, standard deviations over devices.
         devices: how many were fitted.
         intervals: of 95 %, by the names of `figures`; a figure at a limit has none.
+        included: what the intervals include, one sentence.
+        known: (g_min, g_max), given, not fitted.
         compared: log-likelihood per held-out pulse of each model that was compared.
         outliers: readings and steps that were left out.
         warnings: sentences.
@@ -90,6 +89,8 @@ class Fit:
     spread: Keys = field(default_factory=dict)
     devices: int = 1
     intervals: dict[str, Interval] = field(default_factory=dict)
+    included: str = ""
+    known: tuple[bool, bool] = (False, False)
     compared: dict[str, float] = field(default_factory=dict)
     outliers: int = 0
     warnings: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ class Fit:
             "model": self.model,
             "g_min_siemens": self.g_min,
             "g_max_siemens": self.g_max,
-            **{_named(key): value for key, value in self.parameters.items()},
+            **{named(key): value for key, value in self.parameters.items()},
             "step_at_zero_w": at_zero,
             "step_at_zero_siemens": at_zero * self.per_weight,
             "cycle_to_cycle": self.cycle_to_cycle,
@@ -130,15 +131,22 @@ class Fit:
 
 
 def fit_device(
-    series: Sequence[Series], model: str = "best", progress: Callable[[int, int], None] | None = None
+    series: Sequence[Series],
+    model: str = "best",
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    g_min: float | None = None,
+    g_max: float | None = None,
 ) -> Fit:
     """Fit one model, or the one that predicts held-out pulses best.
 
     Args:
         progress: called with the fits done and all fits.
+        g_min, g_max: siemens, bounds of every device that are known from elsewhere; else they are fitted.
 
     Raises:
-        ProfileError: no such model, no device with pulses in both directions, or one that rises under down pulses.
+        ProfileError: no such model, no device with pulses in both directions, one that rises under down pulses, or
+            readings beyond a known bound.
     """
     names = [*MODELS, "best"]
     if model not in names:
@@ -151,7 +159,7 @@ def fit_device(
     chosen = [usable[i] for i in np.linspace(0, len(usable) - 1, min(len(usable), MOST_DEVICES)).astype(int)]
     owns, whole = zip(*(_normalised(one) for one in chosen), strict=True)
     _check_directions(whole)
-    floors = [-own.centre / own.half for own in owns]
+    bases = [PulseModel("straight", floor=-own.centre / own.half, known=normalised(own, g_min, g_max)) for own in owns]
     asked = MODELS if model == "best" else (model,)
     tick = _counter(progress, len(chosen) * (3 + len(asked) * 3))
 
@@ -160,7 +168,8 @@ def fit_device(
     for pulses in compared:
         starts.append(start_of(pulses))
         tick()
-    tried = candidates(asked, [clean for _, clean in starts], [start for start, _ in starts], floors, tick)
+    check(starts, owns, g_min, g_max)
+    tried = candidates(asked, [clean for _, clean in starts], [start for start, _ in starts], bases, tick)
     likeliest = max(tried, key=lambda one: one.likelihood)
     cleaned = [flagged(one.model, one, part) for one, part in zip(likeliest.estimates, compared, strict=True)]
     if len(tried) > 1:
@@ -180,14 +189,12 @@ def fit_device(
         finals.append(final)
         used.append(clean)
         tick()
-    owns = tuple(
-        replace(own, lowest=float(one.states.min()), highest=float(one.states.max()))
-        for own, one in zip(owns, finals, strict=True)
-    )
+    owns = tuple(_ranged(own, one, clean) for own, one, clean in zip(owns, finals, used, strict=True))
     fit = _pooled(chosen, finals, owns)
     count = sum(int(part.seen.sum()) for part in cleaned)
     return replace(
         fit,
+        known=(g_min is not None, g_max is not None),
         error=_error(fit, cuts),
         compared={one.model.name: float(one.scores.sum()) / count for one in tried if len(one.scores)},
         outliers=outliers(used, cuts),
@@ -197,6 +204,7 @@ def fit_device(
                 *outlier_warnings(chosen, used, cuts),
                 *limit_warnings(finals),
                 *bound_warnings(finals, owns, fit.g_min, fit.g_max),
+                *disagreements(finals, used, owns, (g_min, g_max)),
                 *poor_fit(finals, used),
             ]
         ),
@@ -213,6 +221,14 @@ def _largest_step(finals: Sequence[Estimate], owns: Sequence[Own]) -> float:
     return float(
         np.mean([keys(one.model, one.values, own, *ends)["step"] for one, own in zip(finals, ranged, strict=True)])
     )
+
+
+def _ranged(own: Own, found: Estimate, pulses: Pulses) -> Own:
+    """With the farthest states, and how sure they are."""
+    ends = int(found.states.argmin()), int(found.states.argmax())
+    variances = filtered(found.model, found.values, pulses, found.states).variances
+    low, high = (float(found.states[end]) for end in ends)
+    return replace(own, lowest=low, highest=high, errors=(math.sqrt(variances[ends[0]]), math.sqrt(variances[ends[1]])))
 
 
 def _normalised(series: Series) -> tuple[Own, Pulses]:
@@ -265,104 +281,32 @@ def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
 
 
 def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequence[Own]) -> Fit:
-    """Means and spreads over devices, and intervals from draws of the estimates."""
+    """Means and spreads over devices, and their intervals."""
     model = finals[0].model
     values = [one.values for one in finals]
     low, high = bounds(finals, values, owns)
     each = [keys(one.model, one.values, own, low, high) for one, own in zip(finals, owns, strict=True)]
     mean = mean_keys(each)
-    draw = np.random.default_rng(0)
-    drawn: list[dict[str, float]] = []
-    own_draws: list[list[Keys]] = []
-    for _ in range(DRAWS):
-        moved = [_draw(one, draw) for one in finals]
-        # of one device the scale is as uncertain as its bounds; of several it is that of their mean
-        ends = bounds(finals, moved, owns) if len(finals) == 1 else (low, high)
-        parts = [keys(one.model, value, own, *ends) for one, value, own in zip(finals, moved, owns, strict=True)]
-        own_draws.append(parts)
-        drawn.append(_shown(mean_keys(parts), *ends) | _noises(finals, moved, owns, *ends))
-    shown = _shown(mean, low, high) | _noises(finals, values, owns, low, high)
-    intervals = {name: _quantiles([one[name] for one in drawn]) for name in shown}
-    spread, spread_intervals = _spread(model.name, each, own_draws)
-    if len(finals) > 1:
-        for key in ("step", "asymmetry", "w_min", "w_max", "gamma_up", "gamma_down", "a_up", "a_down"):
-            if key in mean:
-                parts = [one[key] for one in each]
-                half = stats.t.ppf(0.975, len(each) - 1) * float(np.std(parts, ddof=1)) / math.sqrt(len(each))
-                intervals[_named(key)] = (float(mean[key] - half), float(mean[key] + half))
-    intervals = {name: ends for name, ends in intervals.items() if ends[1] - ends[0] > 1e-9 * abs(ends[1])}
+    noise = noises(finals, values, owns, low, high)
+    uncertain = Uncertainty(finals, owns)
+    spread, spread_intervals = spreads(model.name, each, uncertain.parts())
     return Fit(
         model.name,
         mean,
         low,
         high,
-        cycle_to_cycle=shown["cycle_to_cycle"],
+        cycle_to_cycle=noise["cycle_to_cycle"],
         noise_follows_step=model.follows,
-        write_noise=shown["write_noise_w"],
-        constant_noise=max(0.0, shown["cycle_to_cycle"] - CONSTANT_SHARE) * zero_step(mean),
+        write_noise=noise["write_noise_w"],
+        constant_noise=max(0.0, noise["cycle_to_cycle"] - CONSTANT_SHARE) * zero_step(mean),
         spread=spread,
         devices=len(devices),
-        intervals=intervals | spread_intervals,
+        intervals=uncertain.intervals() | spread_intervals,
+        included=uncertain.included(),
         estimates={
             one.device: (found.model, found.values, own) for one, found, own in zip(devices, finals, owns, strict=True)
         },
     )
-
-
-def _draw(found: Estimate, draw: np.random.Generator) -> Array:
-    moved = draw.multivariate_normal(found.values, found.covariance, method="eigh")
-    limits = found.model.parameters
-    return np.clip(moved, [one.low for one in limits], [one.high for one in limits])
-
-
-def _shown(mean: Keys, low: float, high: float) -> dict[str, float]:
-    found = {_named(key): value for key, value in mean.items()}
-    at_zero = zero_step(mean)
-    found |= {"g_min_siemens": low, "g_max_siemens": high}
-    return found | {"step_at_zero_w": at_zero, "step_at_zero_siemens": at_zero * (high - low) / 2}
-
-
-def _noises(
-    finals: Sequence[Estimate], values: Sequence[Array], owns: Sequence[Own], low: float, high: float
-) -> dict[str, float]:
-    """Root mean squares over devices: of the pulse over its mean, of the reading in w."""
-    cycle, reading = [], []
-    for one, value, own in zip(finals, values, owns, strict=True):
-        at = [value[one.model.index(name)] for name in ("cycle", "reading")]
-        constant = CONSTANT_SHARE if one.model.name == "exp-step" and not one.model.follows else 0.0
-        cycle.append(math.exp(at[0]) + constant if at[0] > FLOOR_NOISE + 0.1 else 0.0)
-        reading.append(2 * own.half * math.exp(at[1]) / (high - low) if at[1] > FLOOR_READING + 0.1 else 0.0)
-    return {
-        "cycle_to_cycle": float(np.sqrt(np.mean(np.square(cycle)))),
-        "write_noise_w": float(np.sqrt(np.mean(np.square(reading)))),
-    }
-
-
-def _quantiles(parts: Sequence[float]) -> Interval:
-    ends = np.quantile(parts, [0.025, 0.975])
-    return float(ends[0]), float(ends[1])
-
-
-def _spread(model: str, each: Sequence[Keys], drawn: Sequence[Sequence[Keys]]) -> tuple[Keys, dict[str, Interval]]:
-    """Standard deviations over devices, less what the errors of each device's estimates add."""
-    names = ["step", "asymmetry", "w_min", "w_max"]
-    if model == "linear-step":
-        names += ["gamma_up", "gamma_down"]
-    if len(each) == 1:
-        return dict.fromkeys(names, 0.0), {}
-    found, intervals = {}, {}
-    count = len(each)
-    for name in names:
-        relative = abs(float(np.mean([one[name] for one in each]))) if name in ("step", "w_min", "w_max") else 1.0
-        parts = np.array([one[name] for one in each]) / relative
-        errors = np.array([[one[name] for one in draw] for draw in drawn]) / relative
-        error = float(np.mean(np.var(errors, axis=0)))
-        total = float(np.var(parts, ddof=1))
-        found[name] = math.sqrt(max(0.0, total - error))
-        ends = [(count - 1) * total / stats.chi2.ppf(q, count - 1) - error for q in (0.975, 0.025)]
-        if total > 0:
-            intervals[f"{name}_device_to_device"] = (math.sqrt(max(0.0, ends[0])), math.sqrt(max(0.0, ends[1])))
-    return found, intervals
 
 
 def _error(fit: Fit, cuts: Sequence[Pulses]) -> float:
@@ -383,7 +327,3 @@ def _branch(model: PulseModel, values: Array, reading: Array, up: Any) -> Array:
     path = model.run(values, float(reading[0]), up)
     few = min(5, len(reading))
     return model.run(values, float(reading[0] + np.median(reading[:few] - path[:few])), up)
-
-
-def _named(key: str) -> str:
-    return f"{key}_w" if key in ("step", "w_min", "w_max") else key

@@ -56,7 +56,12 @@ def profile_text(fit: Fit, name: str, source: str) -> str:
         response["cycle_to_cycle"] = _written("cycle_to_cycle", fit.cycle_to_cycle)
     response["write_noise"] = _written("write_noise", fit.write_noise)
     measured = f"{fit.devices} device" + ("s" if fit.devices > 1 else "")
-    sources = {"device": f"{source} ({measured}, fit by scff-hw profiles fit)"}
+    sources = {"device": f"{source} ({measured}, fit by scff-hw profiles fit; {fit.included})"}
+    for key, bound in zip(("g_min", "g_max"), fit.known, strict=True):
+        if bound:
+            sources[f"device.{key}"] = f"given to the fit of {measured}"
+        elif ends := fit.intervals.get(f"{key}_siemens"):
+            sources[f"device.{key}"] = f"fit, 95 % interval {ends[0] * 1e6:.6g} uS to {ends[1] * 1e6:.6g} uS"
     for key in response:
         ends = fit.intervals.get(f"{key}_w" if key in WEIGHTS else key)
         if ends and not (key == "cycle_to_cycle" and "cycle_to_cycle_add" in response):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from scff_hw.hardware.fitted_device import Own
+from scff_hw.hardware.fitted_device import Own, reached
 from scff_hw.hardware.measurements import Series
 from scff_hw.hardware.pulse_compare import EXTRAPOLATED, OUTLIER
 from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, filtered
@@ -129,17 +129,18 @@ def bound_warnings(found: Sequence[Estimate], owns: Sequence[Own], low: float, h
             ("g_max", high, "largest", most, high > most + reach),
             ("g_min", low, "least", least, low < least - reach),
         )
-        for key, value, which, measured, far in ends:
-            if far:
+        for (key, value, which, measured, far), bound in zip(ends, found[0].model.known[::-1], strict=True):
+            if far and bound is None:
                 said.append(
                     f"{key} = {value * 1e6:.4g} uS is extrapolated: the {which} conductance measured is "
                     f"{measured * 1e6:.4g} uS"
                 )
         return said
-    for side, key, name, value in ((0, "least", "g_min", low), (1, "largest", "g_max", high)):
-        if not all(one.model.clipped[side] for one in found):
+    sides = (("lower", "least", "g_min", low), ("upper", "largest", "g_max", high))
+    for there, (side, key, name, value) in zip(reached(found), sides, strict=True):
+        if not there:
             said.append(
-                f"the {'lower' if side == 0 else 'upper'} bound was not reached: {name} = {value * 1e6:.4g} uS is the "
-                f"{key} conductance measured, and figures in w refer to that range"
+                f"the {side} bound was not reached: {name} = {value * 1e6:.4g} uS is the {key} conductance measured, "
+                f"and figures in w refer to that range; give --{name.replace('_', '-')} where it is known"
             )
     return said

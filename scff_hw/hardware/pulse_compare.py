@@ -105,25 +105,24 @@ def flagged(model: PulseModel, found: Estimate, pulses: Pulses, limit: float = O
 
 
 def fit_model(
-    name: str, follows: bool, pulses: Pulses, start: Estimate, floor: float, like: PulseModel | None = None
+    name: str, follows: bool, pulses: Pulses, start: Estimate, base: PulseModel, like: PulseModel | None = None
 ) -> Estimate:
-    """One model on one device, from the straight start; `like` gives the curvatures where they are known."""
-    if name == "soft-bounds":
-        model = PulseModel(name, follows, floor=floor)
-        return estimate(model, pulses, start.values.copy(), start.states)
-    if name == "linear-step":
-        found = estimate(PulseModel(name, follows, floor=floor), pulses, start.values.copy(), start.states)
-    else:
-        found = _curved(follows, pulses, start, floor, like)
-    return _bounded(found, pulses)
+    """One model on one device, from the straight start; `base` gives the floor and the known bounds, `like` the
+    curvatures where they are known.
+    """
+    model = replace(base, name=name, follows=follows).unclipped
+    if name == "exp-step":
+        return bounded(_curved(model, pulses, start, like), pulses)
+    found = estimate(model, pulses, model.unclipped_values(start.values), start.states)
+    return found if name == "soft-bounds" else bounded(found, pulses)
 
 
-def _curved(follows: bool, pulses: Pulses, start: Estimate, floor: float, like: PulseModel | None) -> Estimate:
+def _curved(base: PulseModel, pulses: Pulses, start: Estimate, like: PulseModel | None) -> Estimate:
     """Exponential curves without hard bounds: convex or concave in each direction, whichever is likelier."""
     choices = [like.convex] if like else [(True, True), (True, False), (False, True), (False, False)]
     found = []
     for convex in choices:
-        model = PulseModel("exp-step", follows, convex=convex, floor=floor)
+        model = replace(base, convex=convex)
         values = np.array([parameter.start for parameter in model.parameters])
         values[[0, 3]], values[6:8] = start.values[[0, 2]], start.values[4:6]
         for side, bent in enumerate(convex):
@@ -137,25 +136,29 @@ def _curved(follows: bool, pulses: Pulses, start: Estimate, floor: float, like: 
     return max(found, key=lambda one: one.likelihood)
 
 
-def _bounded(found: Estimate, pulses: Pulses) -> Estimate:
-    """The same model with the hard bounds that the data reached."""
-    states = found.states
+def bounded(found: Estimate, pulses: Pulses) -> Estimate:
+    """The same model with the hard bounds that the data reached: readings pile up there, however many pulses follow."""
+    states, known = found.states, found.model.known
+    if None not in known:
+        return found
+    plain = len(replace(found.model, clipped=(False, False)).parameters)
     model = replace(found.model, clipped=(True, True))
-    values = np.concatenate([found.values, [float(states.min()), float(states.max())]])
-    both = estimate(model, pulses, values, states)
+    ends = (float(states.min()), float(states.max()))
+    starts = [end if bound is None else bound for bound, end in zip(known, ends, strict=True)]
+    both = estimate(model, pulses, np.concatenate([found.values[:plain], starts]), states)
     reached = []
-    for name in ("low", "high"):
+    for name, bound in zip(("low", "high"), known, strict=True):
         without = both.values.copy()
         # out of reach, beyond any state
         without[both.model.index(name)] = -9.0 if name == "low" else 9.0
         loss = both.likelihood - float(filtered(model, without, pulses, both.states).scores.sum())
-        reached.append(loss > REACHED)
+        reached.append(bound is not None or loss > REACHED)
     if all(reached):
         return both
     model = replace(found.model, clipped=(reached[0], reached[1]))
-    if not any(reached):
+    if model.clipped == found.model.clipped:
         return estimate(model, pulses, found.values, states)
-    kept = np.concatenate([both.values[: len(found.values)], both.values[len(found.values) :][np.array(reached)]])
+    kept = np.concatenate([both.values[:plain], both.values[plain:][np.array(reached)]])
     return estimate(model, pulses, kept, both.states)
 
 
@@ -178,10 +181,14 @@ def candidates(
     names: Sequence[str],
     devices: Sequence[Pulses],
     starts: Sequence[Estimate],
-    floors: Sequence[float],
+    bases: Sequence[PulseModel],
     done: Callable[[], None],
 ) -> list[Candidate]:
-    """The named models, each with the noise that the data make likelier, fitted to every device."""
+    """The named models, each with the noise that the data make likelier, fitted to every device.
+
+    Args:
+        bases: one per device, with its floor and its known bounds.
+    """
     found: list[Candidate] = []
     for name in names:
         # the noise of straight curves is decided once: that of curved ones hardly differs, and they cost most
@@ -189,9 +196,9 @@ def candidates(
         variants = []
         for follows in both:
             estimates: list[Estimate] = []
-            for pulses, start, floor in zip(devices, starts, floors, strict=True):
+            for pulses, start, base in zip(devices, starts, bases, strict=True):
                 like = estimates[0].model if estimates else None
-                estimates.append(fit_model(name, follows, pulses, start, floor, like))
+                estimates.append(fit_model(name, follows, pulses, start, base, like))
                 done()
             variants.append(Candidate(estimates[0].model, tuple(estimates), np.zeros(0)))
         # constant noise where the data hardly tell
@@ -206,7 +213,7 @@ def scored(candidate: Candidate, devices: Sequence[Pulses], done: Callable[[], N
         scores.append(held_out(found, pulses))
         done()
     whole = replace(candidate, scores=np.concatenate(scores))
-    if not any(any(one.model.clipped) for one in candidate.estimates):
+    if all(one.model == one.model.unclipped for one in candidate.estimates):
         return whole
     free = replace(candidate, estimates=tuple(map(_unbounded, candidate.estimates, devices)))
     without = np.concatenate([held_out(found, pulses) for found, pulses in zip(free.estimates, devices, strict=True)])
@@ -214,8 +221,8 @@ def scored(candidate: Candidate, devices: Sequence[Pulses], done: Callable[[], N
 
 
 def _unbounded(found: Estimate, pulses: Pulses) -> Estimate:
-    model = replace(found.model, clipped=(False, False))
-    return estimate(model, pulses, found.values[: len(model.parameters)], found.states)
+    model = found.model.unclipped
+    return estimate(model, pulses, model.unclipped_values(found.values), found.states)
 
 
 def best(found: Sequence[Candidate]) -> Candidate:

@@ -76,7 +76,7 @@ class Estimate:
 
     Attributes:
         values: `[p]`, in the order of the model's parameters.
-        covariance: `[p, p]`; 0 for parameters at a limit.
+        covariance: `[p, p]`; 0 for parameters at a limit, and for known bounds.
         at_limit: names of parameters at a limit.
         likelihood: its logarithm.
         states: smoothed conductance `[n]`.
@@ -148,10 +148,10 @@ def estimate(model: PulseModel, pulses: Pulses, start: Array, about: Array, roun
     free = np.flatnonzero(~limited)
     if len(free):
         covariance[np.ix_(free, free)] = np.linalg.pinv(information[np.ix_(free, free)], hermitian=True)
-    names = [parameter.name for parameter in model.parameters]
-    return Estimate(
-        model, values, covariance, tuple(names[i] for i in np.flatnonzero(limited)), likelihood, about
+    at_limit = tuple(
+        one.name for one, there in zip(model.parameters, limited, strict=True) if there and not one.given
     )  # fmt: skip
+    return Estimate(model, values, covariance, at_limit, likelihood, about)
 
 
 def _scoring(
@@ -225,7 +225,11 @@ def restricted(found: Estimate, pulses: Pulses) -> Estimate:
     names = [parameter.name for parameter in model.parameters]
     if any(names[index] in found.at_limit for index in noise):
         return found
-    fixed = [i for i, name in enumerate(names) if i not in noise and name not in found.at_limit]
+    fixed = [
+        i
+        for i, one in enumerate(model.parameters)
+        if i not in noise and one.name not in found.at_limit and not one.given
+    ]
     high = np.array([parameter.high for parameter in model.parameters])
 
     def information(at: Array) -> Array:

@@ -12,7 +12,7 @@ The step at `y = 0` is U. The noise of a pulse is `c` times the step at that con
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,11 @@ class Parameter:
     start: float
     low: float
     high: float
+
+    @property
+    def given(self) -> bool:
+        """Known, so not estimated."""
+        return self.low == self.high
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class PulseModel:
         follows: pulse noise follows the step, else it is constant.
         convex: per direction (up, down), exp-step: the curve is steepest far from its bound.
         clipped: (low, high), linear-step and exp-step: a hard bound was reached there, and its conductance is fitted.
-        floor: conductance 0 in normalised units: no soft bound lies below.
+        floor: conductance 0 in normalised units: no bound lies below.
+        known: (low, high), bounds that are known from elsewhere, in normalised units; None is not known.
     """
 
     name: str
@@ -70,6 +76,7 @@ class PulseModel:
     convex: tuple[bool, bool] = (True, True)
     clipped: tuple[bool, bool] = (False, False)
     floor: float = -math.inf
+    known: tuple[float | None, float | None] = (None, None)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -83,6 +90,11 @@ class PulseModel:
                 else:
                     found += [Parameter(f"a_{direction}", 0.1, 1e-4, 0.97), Parameter(f"g_{direction}", 1.5, 0.1, 10.0)]
             elif self.name == "soft-bounds":
+                bound = self.known[1 - side]
+                if bound is not None:
+                    gamma = 1 / abs(bound)
+                    found.append(Parameter(f"gamma_{direction}", gamma, gamma, gamma))
+                    continue
                 low = 0.05 if side == 0 or self.floor >= -1e-9 else max(0.05, min(1.2, -1 / self.floor))
                 found.append(Parameter(f"gamma_{direction}", 0.5, low, 1.6))
             elif self.name == "linear-step":
@@ -93,11 +105,23 @@ class PulseModel:
             Parameter("cycle", math.log(0.3), FLOOR_NOISE, math.log(100.0)),
             Parameter("reading", math.log(0.02), FLOOR_READING, 0.0),
         ]
-        if self.clipped[0]:
-            found.append(Parameter("low", -1.0, max(-1.3, self.floor), -0.5))
-        if self.clipped[1]:
-            found.append(Parameter("high", 1.0, 0.5, 1.3))
+        limits = (("low", -1.0, max(-1.3, self.floor), -0.5), ("high", 1.0, 0.5, 1.3))
+        for clipped, bound, limit in zip(self.clipped, self.known, limits, strict=True):
+            if clipped:
+                found.append(Parameter(*limit) if bound is None else Parameter(limit[0], bound, bound, bound))
         return tuple(found)
+
+    @property
+    def unclipped(self) -> PulseModel:
+        """The same without hard bounds, but for those that are known."""
+        hard = self.name != "soft-bounds"
+        return replace(self, clipped=(hard and self.known[0] is not None, hard and self.known[1] is not None))
+
+    def unclipped_values(self, values: Array) -> Array:
+        """The parameters of `unclipped` out of those of this or another clipping."""
+        plain = len(replace(self, clipped=(False, False)).parameters)
+        bounds = [bound for bound in self.known if bound is not None] if any(self.unclipped.clipped) else []
+        return np.concatenate([values[:plain], bounds])
 
     def index(self, name: str) -> int:
         """Where a parameter is in the vector."""
@@ -124,6 +148,18 @@ class PulseModel:
         if self.convex[0 if up else 1]:
             return -math.exp(values[start + 1]), -values[start + 2]
         return values[start + 1], values[start + 2]
+
+    def vanishing(self, values: Array) -> tuple[float, float]:
+        """Where the mean steps down and up become 0; infinite where they do not."""
+        found = []
+        for side, up in ((0, True), (1, False)):
+            if self.name == "exp-step":
+                factor, exponent = self.exponential(values, up)
+                found.append(-math.log(factor) / exponent if factor > 0 else math.inf)
+            else:
+                gamma = values[side * self._width + 1]
+                found.append(1 / gamma if gamma > 0 else math.inf)
+        return -float(found[1]), float(found[0])
 
     @property
     def _width(self) -> int:

@@ -103,6 +103,16 @@ def test_warnings_of_a_fit_reach_people_and_programs(cli: Any, tmp_path: Path) -
     assert found["outliers"] == 1 and found["warnings"][0].startswith("1 reading or step lies")
 
 
+def test_known_bounds_of_a_fit_carry_their_unit(cli: Any, tmp_path: Path) -> None:
+    measurements(tmp_path / "m.csv")
+    done = cli("profiles", "fit", "m.csv", "--model", "soft-bounds", "--g-min", "5 uS", "--g-max", "0.015 mS", "--json")
+    found = json.loads(done.out)
+    assert (found["g_min_siemens"], found["g_max_siemens"]) == (pytest.approx(5e-6), pytest.approx(15e-6))
+    assert found["intervals_include"].startswith("the 95 % intervals include the errors of the estimates")
+    done = cli("profiles", "fit", "m.csv", "--g-min", "5")
+    assert done.code == 2 and "--g-min must be a finite number with its unit (S, mS, uS, nS, pS)" in done.err
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("one", "got 0 down; measure both directions"), ("none", "No such file")]
 )
