@@ -6,6 +6,7 @@ from typing import Any
 
 from scff_hw.backends import Conv2d, Geometry
 from scff_hw.core.random import stream_seed
+from scff_hw.core.rules import SCFF, rule_class
 from scff_hw.export.crossbar_c import TileProgram, golden_codes
 from scff_hw.export.crossbar_map import Tile, granularity
 from scff_hw.export.pulses import CODE_TOP, PulseScheme
@@ -35,10 +36,17 @@ def layer_entry(number: int, geometry: Geometry, recipe: Recipe, rate: float) ->
             "name": recipe.training.rule.name,
             **{key: getattr(learn, key) for key in ("theta_pos", "theta_neg", "penalty")},
             **recipe.training.rule.options,
+            "errors": "scff" if _errs_as_scff(recipe) else "the rule's own code, which is not part of this program",
         },
         "bias": f"layers.{number}.bias",
         "tiles": [],
     }
+
+
+def _errs_as_scff(recipe: Recipe) -> bool:
+    rule = rule_class(recipe.training.rule.name)
+    parts = ("errors", "modulation")
+    return issubclass(rule, SCFF) and all(getattr(rule, part) is getattr(SCFF, part) for part in parts)
 
 
 def tile_program(tile: Tile, profile: Profile, rate: float, seed: int) -> TileProgram:

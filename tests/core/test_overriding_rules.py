@@ -28,6 +28,8 @@ from scff_hw.core import (
     register,
 )
 from scff_hw.errors import UsageError
+from scff_hw.export.crossbar_program import layer_entry
+from scff_hw.recipes import load_recipe
 
 
 @dataclass(frozen=True)
@@ -104,3 +106,10 @@ def test_fixed_point_takes_a_rule_that_overrides_neither() -> None:
     calibrate(Network([PairLayer(array, Renamed(0.5, 1.0), True)]), x, FixedPoint())
     with pytest.raises(UsageError, match=r"overrides errors\(\) of SCFF"):
         calibrate(Network([PairLayer(array, Opposite(0.5, 1.0), True)]), x, FixedPoint())
+
+
+@pytest.mark.parametrize(("name", "as_scff"), [("scff", True), (Opposite.name, False), (OppositeGains.name, False)])
+def test_a_crossbar_program_says_whose_errors_a_layer_learns_by(name: str, as_scff: bool) -> None:
+    recipe = load_recipe("iris-mlp", [f"training.rule.name={name}"])
+    errors = layer_entry(1, Dense(4, 10), recipe, 0.1)["rule"]["errors"]
+    assert errors == "scff" if as_scff else "own code, which is not part" in errors

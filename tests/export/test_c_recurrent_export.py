@@ -88,8 +88,8 @@ def test_a_recipe_may_be_called_like_a_file_of_the_folder(
 ) -> None:
     out = tmp_path / "out"
     export_c(recurrent(f"name={name}"), out, data_dir=spoken)
-    assert (out / f"{name}_model.h").is_file()
-    assert f"PASS {name}_model: 3 answers" in call(tool("make"), "run", cwd=out, timeout=300)
+    assert (out / f"model_{name}.h").is_file()
+    assert f"PASS model_{name}: 3 answers" in call(tool("make"), "run", cwd=out, timeout=300)
 
 
 @pytest.mark.parametrize(

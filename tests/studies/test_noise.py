@@ -173,7 +173,7 @@ def test_a_damaged_point_is_named(tmp_path: Path, ask: Ask) -> None:
     run_study(wanted, tmp_path / "study")
     victim = next((tmp_path / "study" / "points").iterdir())
     victim.write_text("{")
-    with pytest.raises(UsageError, match=f"{victim.name} is not the result of a point"):
+    with pytest.raises(UsageError, match=rf"{victim.name} is not JSON .*; remove the file to measure its point again"):
         run_study(wanted, tmp_path / "study")
 
 

@@ -69,8 +69,12 @@ static inline int32_t scff_paired(const scff_layer_t *layer, const scff_pair_t *
     int32_t z = pair->a[at];
     if (pair->b != NULL) {
         int32_t b = pair->b[at];
-        int32_t weighed = (pair->weight_a * z) + (((2 * SCFF_WHOLE_HALF) - pair->weight_a) * b);
-        z = (pair->weight_a == SCFF_WHOLE_HALF) ? (z + b) : scff_round_32(weighed, SCFF_HALF_BITS, layer->rounding);
+        if (pair->weight_a == SCFF_WHOLE_HALF) {
+            z += b;
+        } else {
+            int32_t weighed = (pair->weight_a * z) + (((2 * SCFF_WHOLE_HALF) - pair->weight_a) * b);
+            z = scff_round_32(weighed, SCFF_HALF_BITS, layer->rounding);
+        }
     }
     return z;
 }
