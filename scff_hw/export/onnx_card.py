@@ -37,8 +37,8 @@ NARROW = """\
 - `integer.onnx` is for equality, not for speed. It computes in float32, below 2^24, where integers are exact; logits
   that can leave 2^24 are summed in int32. A runtime that computes in float32 gives the same integers; one set to
   bfloat16, float16 or TF32 does not. Measured besides the readers above, on networks of digits: OpenVINO 2026.4.1 on a
-  CPU (also recurrent ones) and MNN 3.6.1 on a CPU gave every feature and logit of the reference. MNN 3.6.1 reads no
-  whole sequences: it has no Scan."""
+  CPU (also on recurrent networks of generated sounds) and MNN 3.6.1 on a CPU gave every feature and logit of the
+  reference. MNN 3.6.1 reads no whole sequences: it has no Scan."""
 
 WHOLE = """\
 import onnxruntime
