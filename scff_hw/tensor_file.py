@@ -73,7 +73,7 @@ def read_tensors(path: Path, *, before_digests: bool = False) -> tuple[dict[str,
             "not written by this version of scff-hw."
         )
     try:
-        tensors = load(content)
+        tensors = dict(sorted(load(content).items()))  # load gives them in no fixed order
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"The file {path} is not a readable safetensors file ({error}).") from None
     rest = {key: value for key, value in json.loads(str(entry)).items() if key not in ("schema", "digest")}

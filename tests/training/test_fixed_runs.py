@@ -169,22 +169,14 @@ def test_a_run_goes_on_in_the_formats_it_began_with(tmp_path: Path) -> None:
         train(recipe, out, seed=3, backend="fixed", progress=StopsAt(20))
     path = out / "formats.json"
     text = path.read_text()
-    document = json.loads(text)
-    document["layers"].pop("layers.2")
-    for content, message in (
-        (text[: len(text) // 2], "holds no fixed-point formats"),
-        (json.dumps(document), "must hold the formats of layers.1, layers.2. Got those of layers.1 instead"),
-        (re.sub(r'"frac": \d+', '"frac": "6"', text, count=1), "Layer layers.1 of .* holds no formats .*input is"),
-    ):
-        path.write_text(content)
-        with pytest.raises(CheckpointError, match=message):
-            train(recipe, out, seed=3, backend="fixed", resume=True)
-    other = json.loads(text)
+    fewer, other = json.loads(text), json.loads(text)
+    fewer["layers"].pop("layers.2")
     for tensor in ("weight", "shadow"):
         other["layers"]["layers.1"][tensor]["frac"] -= 1
-    path.write_text(json.dumps(other))
-    with pytest.raises(CheckpointError, match=r"saved in other formats than this array's"):
-        train(recipe, out, seed=3, backend="fixed", resume=True)
+    for content in (text[: len(text) // 2], json.dumps(fewer), json.dumps(other)):
+        path.write_text(content)
+        with pytest.raises(CheckpointError, match=r"safetensors does not belong to .*formats\.json was changed"):
+            train(recipe, out, seed=3, backend="fixed", resume=True)
     path.write_text(text)
     train(recipe, out, seed=3, backend="fixed", resume=True)
 
