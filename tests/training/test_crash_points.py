@@ -30,7 +30,7 @@ COMMANDS = {
     # devices draw from a stream that the simulator cannot restore: no tensor file is the same again
     "analog": ([*TRAIN, *SGD, "--backend", "analog", "--profile", "ideal"], "", 17),
     "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 23),
-    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1"], "results.csv", 7),
+    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 7),
 }
 
 
