@@ -6,7 +6,6 @@ file, the key, the value and what is allowed.
 
 from scff_hw.documents.base import SCHEMA, Document, parse_document, read_document, read_file, write_document
 from scff_hw.documents.checkpoint import CheckpointState
-from scff_hw.documents.crossbar import CrossbarManifest
 from scff_hw.documents.formats import FormatsDocument
 from scff_hw.documents.metrics import parse_metrics
 from scff_hw.documents.point import PointResult
@@ -17,7 +16,6 @@ from scff_hw.documents.summary import RunSummary
 __all__ = [
     "SCHEMA",
     "CheckpointState",
-    "CrossbarManifest",
     "DataIdentity",
     "Document",
     "FormatsDocument",
