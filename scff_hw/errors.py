@@ -64,12 +64,12 @@ LONGEST_NAME = 100
 """Characters; comparing takes a time that grows with their square, and no name is longer."""
 
 
-def nearest(name: object, allowed: Iterable[object]) -> str:
-    """Return `"; did you mean 'x'?"` for the closest of `allowed` as text, or an empty string."""
+def nearest(name: object, allowed: Iterable[object], otherwise: str = "") -> str:
+    """Return `"; did you mean 'x'?"` for the closest of `allowed` as text, or `otherwise`."""
     from difflib import get_close_matches
 
     text = str(name)
     if len(text) > LONGEST_NAME:
-        return ""
+        return otherwise
     match = get_close_matches(text, [str(known) for known in allowed], n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else ""
+    return f"; did you mean '{match[0]}'?" if match else otherwise

@@ -14,6 +14,10 @@ from scipy.io import wavfile
 settings.register_profile("scff-hw", deadline=None, max_examples=40)
 settings.load_profile("scff-hw")
 
+# the suite may itself run below make, whose flags and level its own calls of make would take over
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -92,4 +92,4 @@ def make_backend(
     if (loaded := load_plugin("backend", name)) is not None:
         return cast(Backend, loaded(dtype=dtype, device=device, **hardware))
     known = ", ".join(backend_names())
-    raise UsageError(f"The backend must be one of {known}. Got '{name}' instead{nearest(name, backend_names())}.")
+    raise UsageError(f"The backend must be one of {known}. Got '{name}' instead{nearest(name, backend_names(), '.')}")

@@ -19,7 +19,7 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
     """
     if name not in NAMES:
         raise UsageError(
-            f"The benchmark must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}."
+            f"The benchmark must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES, '.')}"
         )
     if name == "analog":
         from scff_hw.bench.analog import bench_analog

@@ -30,7 +30,7 @@ def bench(
     if name not in benchmarks.NAMES:
         raise UsageError(
             f"The benchmark must be one of {', '.join(benchmarks.NAMES)}. "
-            f"Got '{name}' instead{nearest(name, benchmarks.NAMES)}."
+            f"Got '{name}' instead{nearest(name, benchmarks.NAMES, '.')}"
         )
     with command_progress() as progress:
         timed = {} if name == "kernels" else {"repeats": repeats, "threads": threads}

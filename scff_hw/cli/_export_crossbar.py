@@ -49,7 +49,7 @@ def crossbar(
     if json:
         emit_json({"folder": str(out)} | manifest)
         return
-    say(f"Tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
+    say(f"Number of tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
     if manifest["clipped_weights"]:
         share = manifest["clipped_weights"] / manifest["weights"]
         say(

@@ -91,7 +91,9 @@ def evaluate(
     repeats: Annotated[
         int | None,
         typer.Option(
-            callback=at_least(1, 10_000), help="With analog devices: how many chips to program; 3 unless given."
+            callback=at_least(1, 10_000),
+            help="With analog devices: how many chips to program, or without --profile how often to read the run's; "
+            "3 unless given.",
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -99,8 +101,8 @@ def evaluate(
 ) -> None:
     """Measure a finished run again, from its weights; with --profile, programmed onto that hardware.
 
-    On analog devices each of --repeats chips has devices and programming noise of its own; printed are mean, standard
-    deviation and each chip's accuracy.
+    On analog devices each of --repeats chips has devices and programming noise of its own; an analog run is read again
+    --repeats times on its own chip. Printed are mean, standard deviation and the accuracy of each.
     With a digital target, what the run's network costs there: bytes, time and energy; no data set is needed.
     """
     from scff_hw.hardware import Target, load_hardware
@@ -108,9 +110,7 @@ def evaluate(
     from scff_hw.training import evaluate as evaluate_run
 
     hardware = None if profile is None else load_hardware(profile)
-    if repeats is not None and (hardware is None or isinstance(hardware, Target)):
-        given = "no --profile" if hardware is None else f"--profile {hardware.name}, a digital target,"
-        raise UsageError(f"--repeats counts chips, so it needs the --profile of analog devices. Got {given} instead.")
+    _check_repeats(repeats, run, hardware)
     if isinstance(hardware, Target):
         _cost(run, hardware, json=json)
         return
@@ -128,6 +128,20 @@ def evaluate(
         from scff_hw.report import summary_table
 
         show(summary_table(summary))
+
+
+def _check_repeats(repeats: int | None, run: Path, hardware: Profile | Target | None) -> None:
+    from scff_hw.hardware import Target
+
+    details = _details(run)
+    if repeats is None or (hardware is None and details is not None and details.backend == "analog"):
+        return
+    if hardware is None or isinstance(hardware, Target):
+        given = "no --profile" if hardware is None else f"--profile {hardware.name}, a digital target,"
+        raise UsageError(
+            "--repeats counts chips, or readings of an analog run, so it needs the --profile of analog devices. "
+            f"Got {given} instead."
+        )
 
 
 def train_seeds(

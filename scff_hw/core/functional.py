@@ -48,8 +48,30 @@ def scaled_to(x: Tensor, divisor: float, flat: float | None = None) -> Tensor:
         divisor: of the sum of squares, in place of the number of values less 1.
         flat: the largest (max - min) / max|x| of a constant sample; None for the one that `standardise` names.
     """
-    dims = tuple(range(1, x.dim()))
-    values, limits = wide(x), torch.finfo(wide(x).dtype)
+    dims, values = tuple(range(1, x.dim())), wide(x)
+    flat = FLAT_ROUNDINGS * torch.finfo(values.dtype).eps if flat is None else flat
+    mean = values.mean(dim=dims, keepdim=True)
+    centred = values - mean
+    energy = centred.square().sum(dim=dims, keepdim=True)
+    # compiled code has no branches, and one loop for it all
+    if not torch.compiler.is_compiling() and flat < 0.5 and _all_ordinary(mean, energy, x[0].numel()):
+        return (centred / (energy / divisor).sqrt()).to(x.dtype)
+    return _scaled_with_care(values, divisor, flat).to(x.dtype)
+
+
+def _all_ordinary(mean: Tensor, energy: Tensor, count: int) -> bool:
+    """Whether every sample has the same bits by either way: `_scaled_with_care` finds no origin and no gain for it.
+
+    A mean within the standard deviation rules out a span of half the largest magnitude and less, and with it a
+    constant sample; both together bound the magnitudes.
+    """
+    low, high = (count * ORDINARY[0] ** 2, ORDINARY[1] ** 2 / 8)
+    mean, energy = mean.detach(), energy.detach()
+    return bool(((mean.square() * count).clamp_min(low) < energy).all()) and bool(energy.amax() < high)
+
+
+def _scaled_with_care(values: Tensor, divisor: float, flat: float) -> Tensor:
+    dims = tuple(range(1, values.dim()))
     # origin and gain cancel out of the result, so no gradient goes through them
     rows, sample = values.detach().flatten(1), (-1, *(1,) * len(dims))
     high, low = rows.amax(1).view(sample), rows.amin(1).view(sample)
@@ -57,12 +79,11 @@ def scaled_to(x: Tensor, divisor: float, flat: float | None = None) -> Tensor:
     # differences within a factor of 2 are exact, and smaller than what a mean of the values would be rounded by
     close = span <= largest / 2
     extent = torch.where(close, span, largest)
-    gain = extent.clamp(*ORDINARY) / extent.clamp_min(limits.tiny)
+    gain = extent.clamp(*ORDINARY) / extent.clamp_min(torch.finfo(values.dtype).tiny)
     values = (values - torch.where(close, low, 0)) * gain
     centred = values - values.mean(dim=dims, keepdim=True)
     variance = centred.square().sum(dim=dims, keepdim=True) / divisor
-    constant = span <= (FLAT_ROUNDINGS * limits.eps if flat is None else flat) * largest
-    return (centred / variance.masked_fill(constant, torch.inf).sqrt()).to(x.dtype)
+    return centred / variance.masked_fill(span <= flat * largest, torch.inf).sqrt()
 
 
 def triangle(x: Tensor) -> Tensor:

@@ -229,5 +229,5 @@ def rule_class(name: str) -> type[Rule]:
             )
     if name not in _RULES:
         known = ", ".join(rule_names())
-        raise UsageError(f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names())}.")
+        raise UsageError(f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names(), '.')}")
     return _RULES[name]

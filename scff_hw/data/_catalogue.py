@@ -81,5 +81,5 @@ def info(name: str) -> Info:
         if entry.name == name:
             return entry
     raise UsageError(
-        f"There is no data set '{name}'; the data sets are {', '.join(NAMES)}{nearest(name, NAMES)}."
+        f"There is no data set '{name}'; the data sets are {', '.join(NAMES)}{nearest(name, NAMES, '.')}"
     )

@@ -97,7 +97,7 @@ class Sequences:
         if speaker not in known or len(known) < 2:
             raise UsageError(
                 f"The speaker to leave out must be one of several; there are: {', '.join(known)}. "
-                f"Got '{speaker}' instead{nearest(speaker, known)}."
+                f"Got '{speaker}' instead{nearest(speaker, known, '.')}"
             )
         return replace(self, is_test=torch.tensor([name == speaker for name in self.speakers]))
 

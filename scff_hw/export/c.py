@@ -131,12 +131,19 @@ def _files(file: str, learns: bool) -> dict[str, str]:
 def _write(folder: Path, values: dict[str, Any], to: Device, files: dict[str, str]) -> None:
     source = paths.export() / "c"
     for part in ("include", "src"):
-        shutil.copytree(source / part, folder / "scff" / part, copy_function=shutil.copyfile)
+        _copy_sources(source / part, folder / "scff" / part)
     if to.profile is not None:
-        shutil.copytree(source / "board", folder / "board", copy_function=shutil.copyfile)
+        _copy_sources(source / "board", folder / "board")
         files = files | {"link.ld": "board/link.ld"}
     for template, name in files.items():
         (folder / name).write_text(rendered("c", template, values), encoding="utf-8")
+
+
+def _copy_sources(source: Path, folder: Path) -> None:
+    """Copy C files and headers, not what an editor or an analyser left beside them."""
+    folder.mkdir(parents=True)
+    for path in sorted(source.glob("*.[ch]")):
+        shutil.copyfile(path, folder / path.name)
 
 
 def _values(

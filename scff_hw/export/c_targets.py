@@ -97,7 +97,7 @@ def device(target: str, overrides: Iterable[str] = ()) -> Device:
     if target not in TARGETS and not Path(target).suffix:
         raise UsageError(
             f"The target must be one of {', '.join(TARGETS)}, or the file of a profile with kind: digital. "
-            f"Got '{target}' instead{nearest(target, TARGETS)}."
+            f"Got '{target}' instead{nearest(target, TARGETS, '.')}"
         )
     profile = load_target(target, overrides)
     if profile.core is None:

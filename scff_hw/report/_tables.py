@@ -72,12 +72,12 @@ def total_seconds(summary: Summary) -> float:
 def summary_table(summary: Summary) -> Table:
     """Return one run's result: accuracies beside the controls, each layer's goodness and dead units, seconds.
 
-    `summary` is the object of summary.json, or what `evaluate` returns: of several chips, mean ± sample standard
-    deviation and each chip's accuracy.
+    `summary` is the object of summary.json, or what `evaluate` returns: of several chips or readings, mean ± sample
+    standard deviation and the accuracy of each.
     """
     metrics = summary["metrics"]
     chips: dict[str, list[float]] = summary.get("values", {})
-    numbered = [f"chip {number}" for number in range(1, 1 + summary.get("repeats", 0))]
+    numbered = [f"{summary['repeated']} {number}" for number in range(1, 1 + summary.get("repeats", 0))]
     accuracy = _table("test accuracy", "over untrained", *numbered)
     base = metrics.get("untrained_test_accuracy")
     for key, name in COMPARED.items():

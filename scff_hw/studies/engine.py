@@ -90,7 +90,7 @@ def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int,
     """
     if engine not in ENGINES:
         raise UsageError(
-            f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES)}."
+            f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES, '.')}"
         )
     # points that differ in their labels only are one measurement
     missing = list({point.key: point for point in points if measured(folder, point) is None}.values())

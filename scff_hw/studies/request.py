@@ -171,7 +171,8 @@ def fixed_point_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = S
             if not key.startswith(f"{FIXED_POINT}."):
                 known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None)]
                 raise UsageError(
-                    f"--vary must be a key of the recipe below {FIXED_POINT}. Got '{key}' instead{nearest(key, known)}."
+                    f"--vary must be a key of the recipe below {FIXED_POINT}. "
+                    f"Got '{key}' instead{nearest(key, known, '.')}"
                 )
         changes = [f"{key}={value}" for key, value in values.items()]
         varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")

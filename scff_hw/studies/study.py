@@ -106,7 +106,9 @@ def request_study(
         MissingPartError: aihwkit is not installed, or does not work.
     """
     if name not in STUDIES:
-        raise UsageError(f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES)}.")
+        raise UsageError(
+            f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES, '.')}"
+        )
     study, progress = STUDIES[name], progress or SilentProgress()
     recipe, run = read_source(source, overrides)
     for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):

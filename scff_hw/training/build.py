@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, get_type_hints
 
 import psutil
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic, SynapticArray
@@ -20,6 +21,7 @@ from scff_hw.core.recurrent import WAYS, Direction, RecurrentLayer, recurrent_ge
 from scff_hw.core.rules import Rule, rule_class
 from scff_hw.errors import RecipeError, nearest
 from scff_hw.recipes import Recipe
+from scff_hw.recipes.yamltext import show
 
 Weights = dict[str, Tensor]
 
@@ -148,13 +150,26 @@ def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:
             allowed = ", ".join(fields) or "none"
             raise RecipeError(
                 f"The options of rule '{rule_type.name}' must be among {allowed}. "
-                f"Got '{option}' in training.rule.options instead{nearest(option, fields)}."
+                f"Got '{option}' in training.rule.options instead{nearest(option, fields, '.')}"
             )
-    values: dict[str, Any] = {name: getattr(learn, name) for name in fields if hasattr(learn, name)} | options
+    values: dict[str, Any] = {name: getattr(learn, name) for name in fields if hasattr(learn, name)}
+    values |= {option: _typed(rule_type, option, value) for option, value in options.items()}
     try:
         return rule_type(**values)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"The rule '{rule_type.name}' of layer {number} cannot be made: {error}.") from None
+
+
+def _typed(rule_type: type[Rule], option: str, value: Any) -> Any:
+    """An option's value as the rule's own annotation has it."""
+    kind = get_type_hints(rule_type).get(option, Any)
+    try:
+        return TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(value)
+    except ValidationError:
+        raise RecipeError(
+            f"training.rule.options.{option} of rule '{rule_type.name}' must be {getattr(kind, '__name__', kind)}. "
+            f"Got {show(value)} instead."
+        ) from None
 
 
 def _pool(recipe: Any) -> Pool | None:

@@ -34,7 +34,7 @@ from scff_hw.training.run_folder import (
 from scff_hw.training.session import context_of, setting_of
 
 REPEATS = 3
-"""Chips that `evaluate` programs with a run's weights where nothing else is asked."""
+"""Chips that `evaluate` programs with a run's weights, or readings of an analog run, where nothing else is asked."""
 
 
 def evaluate(
@@ -50,12 +50,14 @@ def evaluate(
     Args:
         profile: program the weights onto this hardware instead, as `scff_hw.hardware.programming` says, and keep the
             readouts.
-        repeats: with `profile`, how many chips are programmed and measured.
+        repeats: with `profile`, how many chips are programmed and measured; of an analog run, how often its own chip,
+            whose reads are noisy, is read.
 
     Returns:
-        `metrics`, accuracies 0..1. With `profile` also `repeats`; `metrics` are then means, `std` their sample standard
-        deviations (null of one), `values` each chip's; `clipped_weights` is the share of hidden weights that were cut
-        at a bound of their devices, 0..1, the mean over chips.
+        `metrics`, accuracies 0..1. Where there are repeats also `repeats` and `repeated`, chip or reading; `metrics`
+        are then means, `std` their sample standard deviations (null of one), `values` those of each. With `profile`
+        `clipped_weights` is the share of hidden weights that were cut at a bound of their devices, 0..1, the mean over
+        chips.
 
     Raises:
         CheckpointError: not a finished run, its files are damaged, or its weights are not those of its recipe.
@@ -78,14 +80,19 @@ def evaluate(
     with torch.no_grad():
         if profile_given is not None:
             return found | _programmed(context, run, profile_given, repeats)
-        metrics: dict[str, Any] = {}
-        for name, key in _measured(recipe):
-            tensors = folder.tensors(name)
-            # a chip's weights are restored with all that its devices went through, integers with all of their bits
-            in_place = backend in ("analog", "fixed") and name == WEIGHTS
-            arrays = folder.tensors(CHECKPOINT) if in_place else None
-            metrics[key] = _accuracy(context, tensors, run / name, arrays)[0]
-    return found | {"metrics": metrics}
+        if backend == "analog":
+            return found | _read(context, run, repeats)
+        return found | {
+            "metrics": {
+                key: _accuracy(context, folder.tensors(name), run / name, _state(folder, backend, name))[0]
+                for name, key in _measured(recipe)
+            }
+        }
+
+
+def _state(folder: RunFolder, backend: str, name: str) -> dict[str, Tensor] | None:
+    """Arrays as training left them: a chip with all that its devices went through, integers with all of their bits."""
+    return folder.tensors(CHECKPOINT) if backend in ("analog", "fixed") and name == WEIGHTS else None
 
 
 def _on_cpu(recipe: Recipe) -> Recipe:
@@ -114,12 +121,27 @@ def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) 
             values[key].append(accuracy)
             if name == WEIGHTS:
                 clipped.append(clipped_share(network))
+    return _repeated("chip", values) | {"clipped_weights": statistics.mean(clipped)}
+
+
+def _read(context: RunContext, run: Path, repeats: int) -> dict[str, Any]:
+    """Accuracies of an analog run's own chip, read `repeats` times: its reads are noisy."""
+    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
+    for _ in range(repeats):
+        for name, key in _measured(context.recipe):
+            state = _state(context.folder, "analog", name)
+            values[key].append(_accuracy(context, context.folder.tensors(name), run / name, state)[0])
+    return _repeated("reading", values)
+
+
+def _repeated(what: str, values: dict[str, list[float]]) -> dict[str, Any]:
+    repeats = len(next(iter(values.values())))
     return {
+        "repeated": what,
         "repeats": repeats,
         "metrics": {key: statistics.mean(each) for key, each in values.items()},
         "std": {key: statistics.stdev(each) if repeats > 1 else None for key, each in values.items()},
         "values": values,
-        "clipped_weights": statistics.mean(clipped),
     }
 
 

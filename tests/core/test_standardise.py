@@ -103,6 +103,23 @@ def test_ordinary_samples_keep_their_bits() -> None:
     assert torch.equal(standardise(x), centred / (centred.square().sum(dim=1, keepdim=True) / 783).sqrt())
 
 
+@given(
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0, 1.01, 1.1, 2.0, 1e4]),
+    st.sampled_from([-32, -31, -30, -29, -28, 0, 26, 27, 28, 29, 30, 31]),
+    st.integers(2, 40),
+    st.integers(0, 999),
+)
+def test_a_sample_has_the_same_bits_beside_any_other(
+    dtype: torch.dtype, mean: float, exponent: int, n: int, seed: int
+) -> None:
+    """Batches of ordinary samples take a shorter way, which a constant one beside them closes."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, n, generator=draw, dtype=dtype)
+    x = (x + mean * x.std()) * 2.0**exponent
+    assert torch.equal(standardise(x)[0], standardise(torch.cat((x, torch.ones_like(x))))[0])
+
+
 def test_half_precision_is_standardised_in_float32() -> None:
     x = torch.randn(4, 100, generator=torch.Generator().manual_seed(0)).bfloat16()
     x[0] = 0.1
@@ -183,4 +200,3 @@ def test_a_blank_half_of_a_pair_adds_the_bias_alone(level: float, dense: bool) -
 def test_passed_streams_may_be_blank() -> None:
     x = torch.full((3, 4, 5, 5), 0.1)
     assert not pass_pairs(Stream(x, x), padding=1).inputs.any()
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ def deviations(source: Path, folder: str, defines: list[str], call: Any, tool: A
     return {(rule, Path(file).name) for file, rule in re.findall(r"^(.+):\d+: misra-c2012-(\S+)$", said, re.MULTILINE)}
 
 
-def test_every_deviation_is_listed_and_every_listed_one_occurs(call: Any, tool: Any) -> None:
-    source = paths.export() / "c"
+def test_every_deviation_is_listed_and_every_listed_one_occurs(tmp_path: Path, call: Any, tool: Any) -> None:
+    # cppcheck writes its dumps beside what it reads
+    source = tmp_path / "c"
+    shutil.copytree(paths.export() / "c", source)
     argued = listed((source / "MISRA.md").read_text(encoding="utf-8"))
     assert argued and all(len(why) > 20 for why in argued.values())
     found = set[tuple[str, str]]().union(*(deviations(source, "src", d, call, tool) for d in PATHS.values()))

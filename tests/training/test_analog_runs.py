@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -71,6 +72,14 @@ def test_evaluate_measures_the_chip_of_the_run_again(tmp_path: Path) -> None:
     assert found["profile"] == "ecram"
     for key in ("test_accuracy", "untrained_test_accuracy"):
         assert found["metrics"][key] == reported[key]
+
+
+def test_evaluate_reads_a_noisy_chip_as_often_as_asked(finished: Path) -> None:
+    found = evaluate(finished, repeats=4)
+    readings = found["values"]["test_accuracy"]
+    assert found["repeated"] == "reading" and len(readings) == found["repeats"] == 4
+    assert found["metrics"]["test_accuracy"] == pytest.approx(sum(readings) / 4)
+    assert found["std"]["test_accuracy"] == pytest.approx(np.std(readings, ddof=1))
 
 
 def test_evaluate_puts_weights_on_other_hardware(finished: Path) -> None:

@@ -298,6 +298,8 @@ def test_hintons_rules_learn_through_the_same_network(tmp_path: Path, rule: str)
 def test_an_unknown_rule_or_option_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"Got 'theta' in training.rule.options instead; did you mean 'theta_"):
         train(small("training.rule.options={theta: 1}"), tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"options.penalty of rule 'scff' must be float. Got 'much' instead."):
+        train(small("training.rule.options={penalty: much}"), tmp_path / "run")
 
 
 def test_layers_learn_together_in_the_simultaneous_schedule(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class FaultyBackend:
         if self.kind not in KINDS:
             raise UsageError(
                 f"The kind of faults must be one of {', '.join(KINDS)}. Got '{self.kind}' instead"
-                f"{nearest(self.kind, KINDS)}."
+                f"{nearest(self.kind, KINDS, '.')}"
             )
 
     def array(
