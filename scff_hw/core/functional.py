@@ -6,6 +6,7 @@ leak from one sample to another and a chip can do each of them on its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,42 +49,50 @@ def scaled_to(x: Tensor, divisor: float, flat: float | None = None) -> Tensor:
         divisor: of the sum of squares, in place of the number of values less 1.
         flat: the largest (max - min) / max|x| of a constant sample; None for the one that `standardise` names.
     """
-    dims, values = tuple(range(1, x.dim())), wide(x)
+    values, count = wide(x), x[0].numel()
     flat = FLAT_ROUNDINGS * torch.finfo(values.dtype).eps if flat is None else flat
-    mean = values.mean(dim=dims, keepdim=True)
-    centred = values - mean
-    energy = centred.square().sum(dim=dims, keepdim=True)
+    found = None
     # compiled code has no branches, and one loop for it all
-    if not torch.compiler.is_compiling() and flat < 0.5 and _all_ordinary(mean, energy, x[0].numel()):
-        return (centred / (energy / divisor).sqrt()).to(x.dtype)
-    return _scaled_with_care(values, divisor, flat).to(x.dtype)
+    if flat < 0.5 and not torch.compiler.is_compiling():
+        found = _ordinary(values, count)
+    if found is None:
+        found = _careful(values, flat)
+    return (found * math.sqrt(divisor / count)).to(x.dtype)
 
 
-def _all_ordinary(mean: Tensor, energy: Tensor, count: int) -> bool:
-    """Whether every sample has the same bits by either way: `_scaled_with_care` finds no origin and no gain for it.
+def _ordinary(values: Tensor, count: int) -> Tensor | None:
+    """Zero mean and unit standard deviation; None unless `_careful` shifts, scales and blanks none of these samples.
 
     A mean within the standard deviation rules out a span of half the largest magnitude and less, and with it a
     constant sample; both together bound the magnitudes.
     """
-    low, high = (count * ORDINARY[0] ** 2, ORDINARY[1] ** 2 / 8)
-    mean, energy = mean.detach(), energy.detach()
-    return bool(((mean.square() * count).clamp_min(low) < energy).all()) and bool(energy.amax() < high)
+    found, mean, inverse = _normalised(values)
+    mean, inverse = mean.detach(), inverse.detach()
+    least, most = inverse.aminmax()
+    low, high = ORDINARY
+    within = 2 * math.sqrt(count) / high < float(least) and float(most) < 1 / low
+    return found if within and float((mean * inverse).abs().amax()) < 1 else None
 
 
-def _scaled_with_care(values: Tensor, divisor: float, flat: float) -> Tensor:
-    dims = tuple(range(1, values.dim()))
+def _careful(values: Tensor, flat: float) -> Tensor:
+    """Zero mean and unit standard deviation of any finite samples; zeros where a sample is constant."""
     # origin and gain cancel out of the result, so no gradient goes through them
-    rows, sample = values.detach().flatten(1), (-1, *(1,) * len(dims))
+    rows, sample = values.detach().flatten(1), (-1, *(1,) * (values.dim() - 1))
     high, low = rows.amax(1).view(sample), rows.amin(1).view(sample)
     span, largest = high - low, torch.maximum(high, -low)
     # differences within a factor of 2 are exact, and smaller than what a mean of the values would be rounded by
     close = span <= largest / 2
     extent = torch.where(close, span, largest)
-    gain = extent.clamp(*ORDINARY) / extent.clamp_min(torch.finfo(values.dtype).tiny)
-    values = (values - torch.where(close, low, 0)) * gain
-    centred = values - values.mean(dim=dims, keepdim=True)
-    variance = centred.square().sum(dim=dims, keepdim=True) / divisor
-    return centred / variance.masked_fill(span <= flat * largest, torch.inf).sqrt()
+    gain = (extent.clamp(*ORDINARY) / extent).clamp_max(torch.finfo(values.dtype).max)
+    found = _normalised((values - torch.where(close, low, 0)) * gain)[0]
+    # an infinite value is in no constant sample
+    constant = span <= (flat * largest).clamp_max(torch.finfo(values.dtype).max)
+    return torch.where(constant, 0, found)
+
+
+def _normalised(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, their means and the inverses of their standard deviations; finite for constant samples too."""
+    return torch.native_layer_norm(values, values.shape[1:], None, None, torch.finfo(values.dtype).tiny)
 
 
 def triangle(x: Tensor) -> Tensor:

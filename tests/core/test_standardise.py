@@ -96,13 +96,6 @@ def test_scale_does_not_matter(exponent: int, seed: int) -> None:
     torch.testing.assert_close(standardise(x * 2.0**exponent), standardise(x), rtol=0, atol=2e-6)
 
 
-def test_ordinary_samples_keep_their_bits() -> None:
-    """Neither shifted nor scaled: the operations of the definition, in their order."""
-    x = torch.randn(50, 784, generator=torch.Generator().manual_seed(0))
-    centred = x - x.mean(dim=1, keepdim=True)
-    assert torch.equal(standardise(x), centred / (centred.square().sum(dim=1, keepdim=True) / 783).sqrt())
-
-
 @given(
     st.sampled_from([torch.float32, torch.float64]),
     st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0, 1.01, 1.1, 2.0, 1e4]),
