@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from scff_hw.backends.float import FloatBackend
-from scff_hw.backends.protocol import (
+from scff_hw.core.arrays import (
     Backend,
     Conv2d,
     Dense,

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends.protocol import Conv2d
+from scff_hw.core.arrays import Conv2d
 from scff_hw.errors import UsageError
 
 Strategy = Literal["winograd", "columns", "direct"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from scff_hw.backends.protocol import Optimisation
+from scff_hw.core.arrays import Optimisation
 from scff_hw.errors import UsageError
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8

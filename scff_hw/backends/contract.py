@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends.protocol import Backend, Conv2d, Dense, Geometry, Optimisation, SynapticArray
+from scff_hw.core.arrays import Backend, Conv2d, Dense, Geometry, Optimisation, SynapticArray
 from scff_hw.errors import CheckpointError, UsageError
 
 GEOMETRIES: tuple[Geometry, ...] = (Dense(13, 7), Dense(1, 1), Conv2d(3, 6, 5), Conv2d(8, 5, 3))

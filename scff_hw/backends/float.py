@@ -10,8 +10,8 @@ from torch import Tensor
 
 from scff_hw.backends._conv import Workspace, conv_mvm, conv_outer, prepare
 from scff_hw.backends._descent import Descent
-from scff_hw.backends.protocol import Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_state, check_weight
+from scff_hw.core.arrays import Dense, Geometry, Optimisation
 from scff_hw.errors import UsageError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}

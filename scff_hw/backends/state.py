@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from scff_hw.backends.protocol import Dense, Geometry, Optimisation
+from scff_hw.core.arrays import Dense, Geometry, Optimisation
 from scff_hw.errors import CheckpointError, UsageError
 
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
-from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
+from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.core.initial import initial_weights
 from scff_hw.core.random import generator
 from scff_hw.hardware import load_profile

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from scff_hw.backends.protocol import Geometry
+from scff_hw.core.arrays import Geometry
 
 
 def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from scff_hw.backends.protocol import Dense, SynapticArray
 from scff_hw.core import passes
+from scff_hw.core.arrays import Dense, SynapticArray
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
 from scff_hw.core.goodness import Errors, Modulation

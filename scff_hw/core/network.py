@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.backends.protocol import SynapticArray
+from scff_hw.core.arrays import SynapticArray
 from scff_hw.core.layer import Layer, PairLayer, Telemetry
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.errors import UsageError

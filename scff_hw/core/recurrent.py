@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.backends.protocol import Backend, Dense, Optimisation, SynapticArray
+from scff_hw.core.arrays import Backend, Dense, Optimisation, SynapticArray
 from scff_hw.core.functional import standardise, wide
 from scff_hw.core.initial import initial_recurrent_weights
 from scff_hw.core.layer import Telemetry

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scff_hw.backends.protocol import Dense
+from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import FLAT_ROUNDINGS, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from scff_hw.backends.protocol import Dense
+from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import FLAT_ROUNDINGS, ORDINARY, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward

@@ -14,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 
 from scff_hw.backends import _conv
 from scff_hw.backends._conv import Strategy, Workspace, choose, conv_mvm, conv_outer, prepare
-from scff_hw.backends.protocol import Conv2d
+from scff_hw.core.arrays import Conv2d
 from scff_hw.errors import UsageError
 
 LAYER_1 = Conv2d(3, 96, 5)

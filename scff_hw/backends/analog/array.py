@@ -8,8 +8,8 @@ from torch import Tensor
 
 from scff_hw.backends.analog.meter import PulseMeter
 from scff_hw.backends.analog.tiles import TileGrid
-from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
+from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.errors import UsageError
 from scff_hw.hardware.schema import Profile
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
-from scff_hw.backends.protocol import Geometry, Optimisation
+from scff_hw.core.arrays import Geometry, Optimisation
 from scff_hw.core.random import generator
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.schema import Profile

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from scff_hw.backends.analog.array import folded, unfolded
 from scff_hw.backends.analog.tiles import TileGrid, device_seed
-from scff_hw.backends.protocol import Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_weight
+from scff_hw.core.arrays import Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
 from scff_hw.hardware.conductances import full_range_scale

@@ -17,7 +17,7 @@ from scff_hw.backends.fixed.choosing import READOUT_BITS, TensorRange, integer_r
 from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.layer import FixedLayer
 from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
-from scff_hw.backends.protocol import Geometry, Optimisation, SynapticArray
+from scff_hw.core.arrays import Geometry, Optimisation, SynapticArray
 from scff_hw.core.functional import Pool
 from scff_hw.core.random import stream_seed
 from scff_hw.core.recurrent import Direction

@@ -11,8 +11,8 @@ from scff_hw.backends.fixed.integer import first_states, rate_shift
 from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
 from scff_hw.backends.fixed.steps import dithering, fast_draws, read_out, stepped, stepped_at_random
 from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
-from scff_hw.backends.protocol import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
+from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.errors import CheckpointError
 

@@ -21,7 +21,7 @@ from scff_hw.backends.fixed.choosing import (
 )
 from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.recurrent_calibration import calibrate_recurrent
-from scff_hw.backends.protocol import Dense
+from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network

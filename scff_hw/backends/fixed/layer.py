@@ -20,7 +20,7 @@ from scff_hw.backends.fixed.formats import LayerFormats
 from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, split
 from scff_hw.backends.fixed.reference import LayerSpec
 from scff_hw.backends.fixed.tensors import requantise, sum_of_squares
-from scff_hw.backends.protocol import Dense
+from scff_hw.core.arrays import Dense
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import Pool, reflect_pad
 from scff_hw.core.layer import Telemetry

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats import QFormat
-from scff_hw.backends.protocol import Dense, Geometry
+from scff_hw.core.arrays import Dense, Geometry
 from scff_hw.errors import MissingPartError
 
 try:
