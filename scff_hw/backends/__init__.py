@@ -20,7 +20,7 @@ from scff_hw.core.arrays import (
     SynapticArray,
 )
 from scff_hw.errors import UsageError, nearest
-from scff_hw.plugins import load_plugin, plugin_names
+from scff_hw.registry import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from scff_hw.hardware import Profile

@@ -108,7 +108,7 @@ def _failed(error: Any) -> int:
     if (wanted := _memory(error)) is not None:
         message = f"Not enough memory{wanted}; choose smaller layers, smaller batches or fewer samples."
         return _fail(message, 1, error)
-    from scff_hw.plugins import failed_plugin
+    from scff_hw.registry import failed_plugin
 
     if (plugin := failed_plugin(error)) is not None:
         return _fail(f"{_named(error)} - raised in {plugin}; {DEBUG}=1 shows the traceback.", 1, error)

@@ -17,7 +17,7 @@ from torch import Tensor
 from scff_hw.core.goodness import Errors, Modulation, contrast, modulated
 from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError, nearest
-from scff_hw.plugins import load_plugin, plugin_names, remember_plugin
+from scff_hw.registry import load_plugin, plugin_names, remember_plugin
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from scff_hw.documents import PointResult, read_document, write_document
 from scff_hw.errors import CheckpointError, MissingPartError, ScffError, UsageError, nearest
-from scff_hw.plugins import failed_plugin
+from scff_hw.registry import failed_plugin
 from scff_hw.training.progress import Progress
 from scff_hw.workers import unordered
 

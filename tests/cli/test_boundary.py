@@ -230,7 +230,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
-    monkeypatch.setattr("scff_hw.plugins._PLUGINS", {})
+    monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
     monkeypatch.delitem(sys.modules, "my_rules", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
