@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from scff_hw.config.base import Line, refuse
 from scff_hw.hardware.quantities import Quantity
 from scff_hw.hardware.schema import Document, Section
-from scff_hw.recipes.base import Line, refuse
 
 Bytes = Annotated[float, Quantity("B", 0, 2**32, whole=True)]
 Cycles = Annotated[float, Quantity("cycle", 1e-6, 1e4)]

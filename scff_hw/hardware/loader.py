@@ -12,15 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from scff_hw import paths
+from scff_hw.config.document import read_document
+from scff_hw.config.keys import keys_of
+from scff_hw.config.overrides import apply_overrides
+from scff_hw.config.problems import describe_problems, find_place
+from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import ProfileError, RecipeError, nearest
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.schema import Profile
-from scff_hw.recipes.document import read_document
-from scff_hw.recipes.keys import keys_of
 from scff_hw.recipes.loader import dump_yaml
-from scff_hw.recipes.overrides import apply_overrides
-from scff_hw.recipes.problems import describe_problems, find_place
-from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
 UNSOURCED = "defaults of scff-hw"
 """The source of figures that no file gives."""

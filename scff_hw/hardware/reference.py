@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from scff_hw.config.keys import keys_of, with_unit
 from scff_hw.files import write_atomic
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.schema import Profile
-from scff_hw.recipes.keys import keys_of, with_unit
 
 COMMAND = "python -m scff_hw.hardware.reference hardware_profiles"
 END = "<!-- end of keys -->"

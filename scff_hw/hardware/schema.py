@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scff_hw.config.base import Line, refuse
 from scff_hw.hardware.quantities import Quantity
-from scff_hw.recipes.base import Line, refuse
 
 Weight = Annotated[float, Quantity("w", -100, 100)]
 Size = Annotated[float, Quantity("w", 0, 1000)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scff_hw.recipes.base import Model
+from scff_hw.config.base import Model
 
 Pixels = Annotated[int, Field(ge=0, le=1024)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from scff_hw.recipes.base import Line, Model, refuse
+from scff_hw.config.base import Line, Model, refuse
 from scff_hw.recipes.shapes import Shape
 
 INPUT_SHAPES: dict[str, Shape] = {

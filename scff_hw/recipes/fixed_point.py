@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from scff_hw.recipes.base import Model, refuse
+from scff_hw.config.base import Model, refuse
 
 
 class FixedPoint(Model):

@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from scff_hw.config.document import MAX_BYTES, read_document
+from scff_hw.config.overrides import apply_overrides
+from scff_hw.config.problems import describe_problems
+from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import RecipeError
-from scff_hw.recipes.document import MAX_BYTES, read_document
-from scff_hw.recipes.overrides import apply_overrides
-from scff_hw.recipes.problems import describe_problems
 from scff_hw.recipes.schema import Recipe
-from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
 __all__ = ["MAX_BYTES", "dump_recipe", "dump_yaml", "list_recipes", "load_recipe", "parse_recipe", "recipe_names"]
 
@@ -54,11 +54,11 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
             f"{source}: a recipe must be a mapping with name, data, layers, ..., got {show(data)}"
         )
     known: dict[KeyPath, str] = {(): source, **places}
-    apply_overrides(data, known, overrides, option=option)
+    apply_overrides(data, known, overrides, model=Recipe, option=option)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(describe_problems(error, data, known)) from None
+        raise RecipeError(describe_problems(error, data, known, Recipe)) from None
 
 
 @cache

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from scff_hw.config.keys import Key, keys_of
+from scff_hw.config.problems import LAYER_KINDS
 from scff_hw.files import write_atomic
-from scff_hw.recipes.keys import Key, recipe_keys
 from scff_hw.recipes.loader import list_recipes
-from scff_hw.recipes.problems import LAYER_KINDS
+from scff_hw.recipes.schema import Recipe
 
 _INTRODUCTION = """\
 # Recipes
@@ -51,7 +52,7 @@ def main() -> None:
 def _grouped() -> list[list[Key]]:
     """Keys in the order of the schema, those that several kinds of layer have together."""
     groups: dict[str, list[Key]] = {}
-    for key in recipe_keys():
+    for key in keys_of(Recipe):
         groups.setdefault(key.dotted, []).append(key)
     return list(groups.values())
 

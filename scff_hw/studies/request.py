@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw.backends import Optimisation
+from scff_hw.config.keys import child_names
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import Profile, dump_profile, load_profile, parse_profile
 from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
-from scff_hw.recipes.keys import child_names
 from scff_hw.recipes.loader import dump_yaml
 from scff_hw.studies.engine import DATA_DIR, Point
 from scff_hw.training.progress import Progress, SilentProgress
@@ -169,7 +169,7 @@ def fixed_point_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = S
     for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4", progress):
         for key in values:
             if not key.startswith(f"{FIXED_POINT}."):
-                known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None)]
+                known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None, Recipe)]
                 raise UsageError(
                     f"--vary must be a key of the recipe below {FIXED_POINT}. "
                     f"Got '{key}' instead{nearest(key, known, '.')}"

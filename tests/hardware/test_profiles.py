@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from scff_hw import paths
+from scff_hw.config.keys import keys_of
 from scff_hw.errors import ProfileError
 from scff_hw.hardware import Target, dump_profile, list_profiles, load_profile, parse_profile, profile_names
 from scff_hw.hardware.quantities import UNITS, Quantity
 from scff_hw.hardware.reference import REFERENCES, json_schema, main, readme
 from scff_hw.hardware.schema import Profile
-from scff_hw.recipes.keys import keys_of
 
 SHIPPED = (
     "capacitor", "ecram", "ecram-mo", "exact", "gokmen-vlasov", "hfox-reset", "ideal", "pcm", "reram-es", "reram-sb",

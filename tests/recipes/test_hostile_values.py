@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml.resolver import VersionedResolver as Resolver
 
+from scff_hw.config.keys import keys_of
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware import load_hardware, parse_hardware
 from scff_hw.recipes import dump_recipe, load_recipe, parse_recipe
-from scff_hw.recipes.keys import keys_of
 from scff_hw.recipes.schema import Recipe
 
 KINDS = "a mapping, a list, a number, text, true, false or null"

@@ -7,16 +7,17 @@ from importlib.resources import files
 
 import pytest
 
+from scff_hw.config.keys import keys_of
 from scff_hw.recipes import (
     Conv2dRecipe,
     DenseRecipe,
+    Recipe,
     dump_recipe,
     list_recipes,
     load_recipe,
     parse_recipe,
     recipe_names,
 )
-from scff_hw.recipes.keys import recipe_keys
 from scff_hw.recipes.reference import main, recipe_page
 
 EXPECTED = (
@@ -153,7 +154,7 @@ def test_the_page_of_keys_is_up_to_date(tmp_path, monkeypatch) -> None:
 
 
 def test_every_key_is_described_and_every_number_has_a_range() -> None:
-    for key in recipe_keys():
+    for key in keys_of(Recipe):
         assert key.description, key.dotted
         if "integer" in key.allowed or (" number" in key.allowed and key.path[-1] != "options"):
             assert "<" in key.allowed and ">" in key.allowed, key.dotted

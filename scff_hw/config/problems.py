@@ -9,10 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from scff_hw.config.keys import ANY, Key, child_names, find_key
+from scff_hw.config.yamltext import KeyPath, show
 from scff_hw.errors import nearest
-from scff_hw.recipes.keys import ANY, Key, child_names, find_key
-from scff_hw.recipes.schema import Recipe
-from scff_hw.recipes.yamltext import KeyPath, show
 
 LAYER_KINDS = ("dense", "conv2d", "recurrent")
 
@@ -21,7 +20,7 @@ def describe_problems(
     error: ValidationError,
     data: Mapping[str, Any],
     places: Mapping[KeyPath, str],
-    model: type[BaseModel] = Recipe,
+    model: type[BaseModel],
 ) -> str:
     """One sentence a line for every problem: what is wrong in the file's order, then what is missing.
 
@@ -50,7 +49,7 @@ def describe_problems(
     return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
 
 
-def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel] = Recipe) -> str:
+def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
     """The sentence for a key that does not exist: `path` is dotted with real layer numbers."""
     parent = path[:-1]
     allowed = child_names(as_pattern(parent), kind, model)

@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from scff_hw.config.keys import ANY, child_names, keys_of
+from scff_hw.config.problems import as_pattern, layer_kind, unknown_key
+from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import LONGEST_NAME, RecipeError, nearest
-from scff_hw.recipes.keys import ANY, child_names, keys_of
-from scff_hw.recipes.problems import as_pattern, layer_kind, unknown_key
-from scff_hw.recipes.schema import Recipe
-from scff_hw.recipes.yamltext import KeyPath, parse_yaml, show
 
 _FREE_MAPPINGS = (("training", "rule", "options"), ("sources",))
 
@@ -22,11 +21,11 @@ def apply_overrides(
     places: dict[KeyPath, str],
     overrides: Iterable[str],
     *,
-    model: type[BaseModel] = Recipe,
+    model: type[BaseModel],
     option: str = "--set",
     example: str = "layers.1.learn.epochs=3",
 ) -> None:
-    """Apply `key=value` texts to the plain values of a recipe, or of another `model`, in order, in place.
+    """Apply `key=value` texts to the plain values of a document that `model` validates, in order, in place.
 
     A key is dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or for every layer
     `layers.*.learn.epochs`. A value is YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.

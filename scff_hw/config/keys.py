@@ -9,8 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scff_hw.recipes.schema import Recipe
-
 ANY = "*"
 """Stands for every layer number in a dotted key."""
 
@@ -41,11 +39,6 @@ class Key:
         return ".".join(self.path)
 
 
-def recipe_keys() -> tuple[Key, ...]:
-    """Every key of a recipe, as `keys_of` gives them."""
-    return keys_of(Recipe)
-
-
 @cache
 def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
     """Every key of a document, in the order of the schema; a key of several layer kinds occurs once a kind."""
@@ -54,7 +47,7 @@ def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
 
 
 @cache
-def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel] = Recipe) -> Key | None:
+def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]) -> Key | None:
     """The key at `path` (`*` for a layer's number), or None."""
     for key in keys_of(model):
         if key.path == path and key.layer_kind in (None, layer_kind):
@@ -64,7 +57,7 @@ def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseMode
 
 @cache
 def child_names(
-    path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel] = Recipe
+    path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]
 ) -> tuple[str, ...]:
     """Names allowed directly below `path`: empty for a value and for a free mapping."""
     return tuple(

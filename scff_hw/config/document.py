@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from scff_hw.config.yamltext import show
 from scff_hw.errors import RecipeError, nearest
-from scff_hw.recipes.yamltext import show
 
 MAX_BYTES = 200_000
 """Largest document read, in bytes."""
