@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw import paths
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c_golden import GOLDEN_BATCH, golden

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.data import Dataset
 from scff_hw.export.c_layer import LayerConstants, saved_bytes
 from scff_hw.export.c_text import in_line, rows

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal, split
-from scff_hw.backends.fixed.readout import SHADOW_BITS, WEIGHT_BITS, IntegerReadout
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, PoolShape
+from scff_hw.backends.fixed.reference.arithmetic import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal, split
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, PoolShape
+from scff_hw.backends.fixed.reference.readout import SHADOW_BITS, WEIGHT_BITS, IntegerReadout
 from scff_hw.recipes.shapes import pool_length
 
 SAVE_VERSION = 1

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS
-from scff_hw.backends.fixed.recurrent_reference import StreamingRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.backends.fixed.reference.recurrent import StreamingRecurrent
 from scff_hw.errors import UsageError
 from scff_hw.export.c_inputs import input_values
 from scff_hw.export.c_layer import LayerConstants, saved_bytes

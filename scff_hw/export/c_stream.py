@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from scff_hw.backends.fixed.integer import rate_shift, xorshift32
-from scff_hw.backends.fixed.readout import IntegerReadout, untrained
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.reference.arithmetic import rate_shift, xorshift32
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.backends.fixed.reference.readout import IntegerReadout, untrained
 from scff_hw.core.schedules import learning_rate, step_of
 from scff_hw.data import Dataset
 from scff_hw.errors import UsageError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.escaping import Code
 from scff_hw.export.c_layer import LayerConstants, PoolConstants
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat, fraction_bits
-from scff_hw.backends.fixed.integer import saturate
-from scff_hw.backends.fixed.layer import FixedLayer
-from scff_hw.backends.fixed.readout import BIAS_BITS, IntegerReadout
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, logits, quantise
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, QFormat, fraction_bits
+from scff_hw.backends.fixed.reference.arithmetic import saturate
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, logits, quantise
+from scff_hw.backends.fixed.reference.readout import BIAS_BITS, IntegerReadout
+from scff_hw.backends.fixed.tensor.array import FixedArray
+from scff_hw.backends.fixed.tensor.layer import FixedLayer
 from scff_hw.data import Dataset
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import Recipe, load_recipe

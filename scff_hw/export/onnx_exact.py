@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import QFormat, Rounding
+from scff_hw.backends.fixed.formats.formats import QFormat, Rounding
 from scff_hw.export.onnx_graph import Graph
 from scff_hw.export.onnx_parts import TensorProto
 

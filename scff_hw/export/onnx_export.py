@@ -133,7 +133,7 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
     left_out |= dict.fromkeys(quantised, f"Of recurrent networks {integers} is the only one in integers.")
     if run.fixed is None:
         return planned, left_out | dict.fromkeys(names, _without_integers(run))
-    from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
+    from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
     from scff_hw.export.onnx_integer_sequences import IntegerSequences
     from scff_hw.export.onnx_reference import integer_readout, integer_stack, sequence_answers
     from scff_hw.export.recurrent_integers import integer_recurrent

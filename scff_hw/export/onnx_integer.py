@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat
-from scff_hw.backends.fixed.integer import Ints, shift_right
-from scff_hw.backends.fixed.reference import IntegerLayer, PoolShape
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, LayerFormats, QFormat
+from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
 from scff_hw.export.onnx_exact import (
     EXACT,

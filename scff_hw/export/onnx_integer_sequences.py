@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import LayerFormats
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer
+from scff_hw.backends.fixed.formats.formats import LayerFormats
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 from scff_hw.export.onnx_exact import divided_wide, f32, requantised
 from scff_hw.export.onnx_graph import FEATURES, LOGITS, Graph, Value
 from scff_hw.export.onnx_integer import (

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
-from scff_hw.backends.fixed.integer import Ints, shift_right
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer, PoolShape
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, QFormat
+from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
 from scff_hw.export import onnx_float
 from scff_hw.export.onnx_graph import FEATURES, INPUT, LOGITS, Graph, Value, Windows, flat, reflected

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.choosing import best_format
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat
-from scff_hw.backends.fixed.integer import Ints, shift_right
-from scff_hw.backends.fixed.layer import FixedLayer
-from scff_hw.backends.fixed.recurrent_reference import IntegerRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.backends.fixed.formats.choose import best_format
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, QFormat
+from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, logits, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerRecurrent
+from scff_hw.backends.fixed.tensor.layer import FixedLayer
 from scff_hw.export.integers import held_by
 from scff_hw.export.onnx_integer import IntegerReadout
 from scff_hw.export.onnx_run import FinishedRun

@@ -158,8 +158,8 @@ def rounding_of_float32(run: FinishedRun, x: Stream) -> float:
 
 
 def _fixed(path: Path, folder: RunFolder, recipe: Recipe, seed: int, tensors: dict[str, Any]) -> FixedRun:
-    from scff_hw.backends.fixed.choosing import READOUT_BITS
-    from scff_hw.backends.fixed.formats import fraction_bits
+    from scff_hw.backends.fixed.formats.choose import READOUT_BITS
+    from scff_hw.backends.fixed.formats.formats import fraction_bits
 
     backend = load_formats(folder.read_text(FORMATS), recipe, seed, str(path / FORMATS))
     network = build_network(recipe, backend, tensors)

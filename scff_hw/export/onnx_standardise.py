@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import QFormat, Rounding
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, RECIPROCAL_BITS
+from scff_hw.backends.fixed.formats.formats import QFormat, Rounding
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, RECIPROCAL_BITS
 from scff_hw.export.onnx_exact import (
     BASE,
     DIGIT_BITS,

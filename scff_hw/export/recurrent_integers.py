@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import logits, quantise
+from scff_hw.backends.fixed.reference.layer import logits, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
+from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.export.integers import Ints, held_by, opened, quantised_readout
 from scff_hw.recipes import Recipe

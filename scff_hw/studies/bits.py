@@ -42,7 +42,7 @@ CURVES = (
 
 def check(request: Request) -> None:
     """Refuse what could not be measured: an optimiser other than plain SGD, options of another study."""
-    from scff_hw.backends.fixed.array import check_optimisation
+    from scff_hw.backends.fixed.tensor.array import check_optimisation
 
     take_options(request, ())
     check_learnable(request, check_optimisation)

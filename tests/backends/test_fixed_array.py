@@ -15,8 +15,8 @@ from torch import Tensor
 from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Metered, Optimisation
 from scff_hw.backends.contract import BackendContract
 from scff_hw.backends.fixed import FixedArray, FixedBackend, LayerFormats, QFormat
-from scff_hw.backends.fixed.calibration import default_formats
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.formats.calibrate import default_formats
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quantise
 from scff_hw.core.goodness import Errors
 from scff_hw.core.rules import Rule, Signals
 from scff_hw.errors import CheckpointError, UsageError

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scff_hw.backends import Dense, FloatBackend, Optimisation, make_backend
 from scff_hw.backends.fixed import Calibration, FixedBackend, LayerFormats, QFormat, calibrate
-from scff_hw.backends.fixed.formats import FRAC_RANGE, check_sums, fraction_bits, power_of_two
+from scff_hw.backends.fixed.formats.formats import FRAC_RANGE, check_sums, fraction_bits, power_of_two
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.rules import SCFF

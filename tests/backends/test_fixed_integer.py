@@ -13,13 +13,14 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed import QFormat, integer
-from scff_hw.backends.fixed.calibration import default_formats
-from scff_hw.backends.fixed.formats import Rounding
-from scff_hw.backends.fixed.reference import LayerSpec, coefficients, quantise, requantise, standardise
-from scff_hw.backends.fixed.steps import dithering, fast_draws
-from scff_hw.backends.fixed.tensors import isqrt as fast_isqrt
-from scff_hw.backends.fixed.tensors import standardise as fast_standardise
+from scff_hw.backends.fixed import QFormat
+from scff_hw.backends.fixed.formats.calibrate import default_formats
+from scff_hw.backends.fixed.formats.formats import Rounding
+from scff_hw.backends.fixed.reference import arithmetic as integer
+from scff_hw.backends.fixed.reference.layer import LayerSpec, coefficients, quantise, requantise, standardise
+from scff_hw.backends.fixed.tensor.arithmetic import isqrt as fast_isqrt
+from scff_hw.backends.fixed.tensor.arithmetic import standardise as fast_standardise
+from scff_hw.backends.fixed.tensor.update import dithering, fast_draws
 from scff_hw.core.functional import standardise as float_standardise
 from scff_hw.errors import WidthError
 from scff_hw.recipes.fixed_point import FixedPoint

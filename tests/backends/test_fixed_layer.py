@@ -16,8 +16,8 @@ from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.backends.fixed import FixedArray, FixedLayer, LayerFormats, QFormat
-from scff_hw.backends.fixed.layer import _pooled, chosen_positions
-from scff_hw.backends.fixed.reference import IntegerLayer, pooled, quantise
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, pooled, quantise
+from scff_hw.backends.fixed.tensor.layer import _pooled, chosen_positions
 from scff_hw.core import compiling
 from scff_hw.core.functional import Pool
 from scff_hw.core.rules import SCFF

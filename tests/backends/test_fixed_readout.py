@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from scff_hw.backends.fixed.calibration import default_formats
-from scff_hw.backends.fixed.readout import IntegerReadout, untrained
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, standardise
+from scff_hw.backends.fixed.formats.calibrate import default_formats
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, standardise
+from scff_hw.backends.fixed.reference.readout import IntegerReadout, untrained
 from scff_hw.errors import UsageError
 from scff_hw.recipes.fixed_point import FixedPoint
 

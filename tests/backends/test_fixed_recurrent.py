@@ -15,10 +15,10 @@ from torch import Tensor
 
 from scff_hw.backends import Dense, Optimisation
 from scff_hw.backends.fixed import FixedArray, FixedBackend, FixedRecurrentLayer, LayerFormats, QFormat
-from scff_hw.backends.fixed.formats import MAX_STEPS, check_steps
-from scff_hw.backends.fixed.integer import Ints
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, quantise
+from scff_hw.backends.fixed.formats.formats import MAX_STEPS, check_steps
+from scff_hw.backends.fixed.reference.arithmetic import Ints
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 from scff_hw.core.goodness import Errors
 from scff_hw.core.recurrent import Direction, recurrent_geometries
 from scff_hw.core.rules import SCFF, Rule, Signals

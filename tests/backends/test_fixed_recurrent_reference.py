@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent, StreamingRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent, StreamingRecurrent
 from scff_hw.errors import UsageError
 
 Sequences = list[NDArray[np.int64]]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
 from scff_hw.backends.fixed import LayerFormats, calibrate
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quantise
 from scff_hw.core.functional import Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, FloatBackend, Optimisation
-from scff_hw.backends.fixed import QFormat, reference
+from scff_hw.backends.fixed import QFormat
+from scff_hw.backends.fixed.reference import layer as reference
 from scff_hw.core import SCFF, PairLayer, Partners, Stream, make_pairs, pass_pairs, standardise
 from scff_hw.core.compiling import WORTH_COMPILING, compiled_where_it_pays
 from scff_hw.core.functional import scaled_to

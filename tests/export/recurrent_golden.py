@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, StreamingRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, StreamingRecurrent
 from scff_hw.export.c_layer import LayerConstants
 from scff_hw.export.c_text import initialisers, numbers
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 
 INPUT = QFormat(8, 5)
 Sequences = list[NDArray[np.int64]]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scff_hw import paths
-from scff_hw.backends.fixed import integer
+from scff_hw.backends.fixed.reference import arithmetic as integer
 
 WIDE = st.integers(-(2**48), 2**48)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.backends.fixed.reference import IntegerLayer, quantise
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, quantise
 from scff_hw.data import load
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scff_hw.backends.fixed.readout import untrained
-from scff_hw.backends.fixed.reference import IntegerLayer
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.backends.fixed.reference.readout import untrained
 from scff_hw.cli import main
 from scff_hw.errors import ProfileError, UsageError
 from scff_hw.export.c import export_c

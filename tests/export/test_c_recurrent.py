@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scff_hw import paths
-from scff_hw.backends.fixed.recurrent_reference import IntegerRecurrent, StreamingRecurrent
+from scff_hw.backends.fixed.reference.recurrent import IntegerRecurrent, StreamingRecurrent
 from scff_hw.export.c_targets import TARGETS
 from scff_hw.export.tools import rendered
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scff_hw import paths
-from scff_hw.backends.fixed import integer
+from scff_hw.backends.fixed.reference import arithmetic as integer
 from scff_hw.core import xorshift
 from scff_hw.core.rules import SCFF, Signals
 from scff_hw.errors import UsageError

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
-from scff_hw.backends.fixed.recurrent_reference import StreamingRecurrent
-from scff_hw.backends.fixed.reference import quantise
+from scff_hw.backends.fixed.reference.layer import quantise
+from scff_hw.backends.fixed.reference.recurrent import StreamingRecurrent
+from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
 from scff_hw.core import Stream
 from scff_hw.errors import ExportError
 from scff_hw.export import onnx_export

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scff_hw.backends.fixed import reference
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat, Rounding
-from scff_hw.backends.fixed.integer import divide
+from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, Rounding
+from scff_hw.backends.fixed.reference import layer as reference
+from scff_hw.backends.fixed.reference.arithmetic import divide
 from scff_hw.core.functional import Pool
 from scff_hw.errors import ExportError
 from scff_hw.export import onnx_exact, onnx_integer, onnx_quantised, onnx_standardise

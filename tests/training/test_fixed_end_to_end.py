@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scff_hw.backends.fixed import FixedLayer, QFormat
-from scff_hw.backends.fixed.reference import IntegerLayer, logits, quantise
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, logits, quantise
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.streams import Partners, Stream

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from scff_hw.backends.fixed import FixedRecurrentLayer
-from scff_hw.backends.fixed.recurrent_reference import IntegerDirection, IntegerRecurrent
-from scff_hw.backends.fixed.reference import IntegerLayer, quantise
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, quantise
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 from scff_hw.core.random import generator, stream_seed
 from scff_hw.core.streams import Partners
 from scff_hw.errors import UsageError

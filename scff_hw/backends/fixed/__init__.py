@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.calibration import Calibration, calibrate, default_formats
-from scff_hw.backends.fixed.choosing import READOUT_BITS, TensorRange, integer_rule
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_sums, fraction_bits
-from scff_hw.backends.fixed.layer import FixedLayer
-from scff_hw.backends.fixed.recurrent import FixedRecurrentLayer
+from scff_hw.backends.fixed.formats.calibrate import Calibration, calibrate, default_formats
+from scff_hw.backends.fixed.formats.choose import READOUT_BITS, TensorRange, integer_rule
+from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_sums, fraction_bits
+from scff_hw.backends.fixed.tensor.array import FixedArray
+from scff_hw.backends.fixed.tensor.layer import FixedLayer
+from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
 from scff_hw.core.arrays import Geometry, Optimisation, SynapticArray
 from scff_hw.core.functional import Pool
 from scff_hw.core.random import stream_seed

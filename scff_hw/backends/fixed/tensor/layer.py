@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends.fixed import tensors
-from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.formats import LayerFormats
-from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, split
-from scff_hw.backends.fixed.reference import LayerSpec
-from scff_hw.backends.fixed.tensors import requantise, sum_of_squares
+from scff_hw.backends.fixed.formats.formats import LayerFormats
+from scff_hw.backends.fixed.reference.arithmetic import COEFFICIENT_BITS, split
+from scff_hw.backends.fixed.reference.layer import LayerSpec
+from scff_hw.backends.fixed.tensor import arithmetic as tensors
+from scff_hw.backends.fixed.tensor.arithmetic import requantise, sum_of_squares
+from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.core.arrays import Dense
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import Pool, reflect_pad

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends._conv import Prepared, Workspace, choose, conv_mvm, conv_outer, prepare
-from scff_hw.backends.fixed.formats import LayerFormats, QFormat, check_weights
-from scff_hw.backends.fixed.integer import first_states, rate_shift
-from scff_hw.backends.fixed.quantisers import quant_identity, quant_layer
-from scff_hw.backends.fixed.steps import dithering, fast_draws, read_out, stepped, stepped_at_random
-from scff_hw.backends.fixed.tensors import EXACT, nearest, scales
+from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_weights
+from scff_hw.backends.fixed.reference.arithmetic import first_states, rate_shift
+from scff_hw.backends.fixed.tensor.arithmetic import EXACT, nearest, scales
+from scff_hw.backends.fixed.tensor.quantisers import quant_identity, quant_layer
+from scff_hw.backends.fixed.tensor.update import dithering, fast_draws, read_out, stepped, stepped_at_random
 from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
 from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
 from scff_hw.core.compiling import compiled_where_it_pays

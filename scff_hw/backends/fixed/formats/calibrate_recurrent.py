@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.choosing import (
+from scff_hw.backends.fixed.formats.choose import (
     FEATURE_BITS,
     INPUT_BITS,
     TensorRange,
@@ -19,7 +19,7 @@ from scff_hw.backends.fixed.choosing import (
     shadow_format,
     weight_format,
 )
-from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
+from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
 from scff_hw.core.functional import standardise
 from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, walk
 from scff_hw.core.rules import Signals

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.formats import FRAC_RANGE, Frac, QFormat, fraction_bits, power_of_two
+from scff_hw.backends.fixed.formats.formats import FRAC_RANGE, Frac, QFormat, fraction_bits, power_of_two
 from scff_hw.core.rules import SCFF, Rule, overridden
 from scff_hw.errors import UsageError
 from scff_hw.recipes.fixed_point import FixedPoint

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed import tensors
-from scff_hw.backends.fixed.array import FixedArray
-from scff_hw.backends.fixed.formats import LayerFormats, check_alike, check_steps
-from scff_hw.backends.fixed.integer import COEFFICIENT_BITS, split
-from scff_hw.backends.fixed.layer import pre_activation_scales, requantised, standardised, telemetry
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, LayerSpec
-from scff_hw.backends.fixed.tensors import requantise, sum_of_squares
+from scff_hw.backends.fixed.formats.formats import LayerFormats, check_alike, check_steps
+from scff_hw.backends.fixed.reference.arithmetic import COEFFICIENT_BITS, split
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, LayerSpec
+from scff_hw.backends.fixed.tensor import arithmetic as tensors
+from scff_hw.backends.fixed.tensor.arithmetic import requantise, sum_of_squares
+from scff_hw.backends.fixed.tensor.array import FixedArray
+from scff_hw.backends.fixed.tensor.layer import pre_activation_scales, requantised, standardised, telemetry
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing
 from scff_hw.core.recurrent import Direction, check_directions, packed

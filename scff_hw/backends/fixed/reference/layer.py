@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
-from scff_hw.backends.fixed.integer import (
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, LayerFormats, QFormat, Rounding
+from scff_hw.backends.fixed.reference.arithmetic import (
     COEFFICIENT_BITS,
     DRAW_BITS,
     TABLE_STEPS_PER_UNIT_LOG2,

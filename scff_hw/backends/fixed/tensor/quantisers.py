@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.formats import QFormat
+from scff_hw.backends.fixed.formats.formats import QFormat
 from scff_hw.core.arrays import Dense, Geometry
 from scff_hw.errors import MissingPartError
 

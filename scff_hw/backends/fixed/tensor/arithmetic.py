@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.formats import QFormat, Rounding
-from scff_hw.backends.fixed.integer import (
+from scff_hw.backends.fixed.formats.formats import QFormat, Rounding
+from scff_hw.backends.fixed.reference.arithmetic import (
     COEFFICIENT_BITS,
     TABLE_STEPS_PER_UNIT_LOG2,
     logistic_table,
     reciprocal,
     split,
 )
-from scff_hw.backends.fixed.reference import HALF_BITS, HALF_OF_BLANK, MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
+from scff_hw.backends.fixed.reference.layer import HALF_BITS, HALF_OF_BLANK, MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
 from scff_hw.core.compiling import compiled_where_it_pays
 
 Halves = tuple[Tensor, Tensor]

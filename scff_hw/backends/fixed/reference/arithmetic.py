@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import Rounding
+from scff_hw.backends.fixed.formats.formats import Rounding
 from scff_hw.core.xorshift import DRAW_BITS
 from scff_hw.core.xorshift import draws as draws
 from scff_hw.core.xorshift import first_states as first_states

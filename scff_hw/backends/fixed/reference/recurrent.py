@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, check_alike
-from scff_hw.backends.fixed.integer import (
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, check_alike
+from scff_hw.backends.fixed.reference.arithmetic import (
     COEFFICIENT_BITS,
     Ints,
     checked,
@@ -22,7 +22,7 @@ from scff_hw.backends.fixed.integer import (
     shift_right,
     split,
 )
-from scff_hw.backends.fixed.reference import MEAN_GUARD_BITS, IntegerLayer, coefficients, requantise, standardise
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer, coefficients, requantise, standardise
 from scff_hw.core.recurrent import WAYS
 from scff_hw.errors import UsageError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scff_hw.backends.fixed.formats import BIAS_GUARD_BITS, QFormat, Rounding
-from scff_hw.backends.fixed.integer import (
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, QFormat, Rounding
+from scff_hw.backends.fixed.reference.arithmetic import (
     COEFFICIENT_BITS,
     TABLE_STEPS_PER_UNIT_LOG2,
     Ints,
@@ -21,7 +21,7 @@ from scff_hw.backends.fixed.integer import (
     saturate,
     shift_right,
 )
-from scff_hw.backends.fixed.reference import requantise
+from scff_hw.backends.fixed.reference.layer import requantise
 from scff_hw.errors import UsageError
 
 WEIGHT_BITS, SHADOW_BITS, BIAS_BITS = 8, 16, 32

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from scff_hw.backends.fixed.choosing import (
+from scff_hw.backends.fixed.formats.calibrate_recurrent import calibrate_recurrent
+from scff_hw.backends.fixed.formats.choose import (
     FEATURE_BITS,
     INPUT_BITS,
     TensorRange,
@@ -19,8 +20,7 @@ from scff_hw.backends.fixed.choosing import (
     shadow_format,
     weight_format,
 )
-from scff_hw.backends.fixed.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
-from scff_hw.backends.fixed.recurrent_calibration import calibrate_recurrent
+from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer

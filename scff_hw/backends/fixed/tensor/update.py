@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scff_hw.backends.fixed.formats import LayerFormats
-from scff_hw.backends.fixed.integer import DRAW_BITS
-from scff_hw.backends.fixed.tensors import nearest
+from scff_hw.backends.fixed.formats.formats import LayerFormats
+from scff_hw.backends.fixed.reference.arithmetic import DRAW_BITS
+from scff_hw.backends.fixed.tensor.arithmetic import nearest
 
 Step = tuple[Tensor, Tensor, Tensor]
 """What is held after it, the weights read out of that, and the sum of their magnitudes in each row; integers."""

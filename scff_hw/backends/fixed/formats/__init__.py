@@ -1,0 +1,1 @@
+"""Number formats of fixed point, and how they are chosen."""

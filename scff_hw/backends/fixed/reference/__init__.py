@@ -1,0 +1,1 @@
+"""The integer reference, in NumPy: the specification that other implementations equal bit for bit."""

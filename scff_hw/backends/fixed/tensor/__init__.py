@@ -1,0 +1,1 @@
+"""The reference's integers on PyTorch tensors."""
