@@ -18,7 +18,7 @@ import psutil
 
 from scff_hw import paths
 from scff_hw.errors import DataError, MissingPartError, ScffError
-from scff_hw.export.tools import PACKAGES
+from scff_hw.export.toolchain import PACKAGES
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -249,7 +249,7 @@ def _fixed() -> Check:
 
 def _onnx() -> Check:
     try:
-        from scff_hw.export.onnx_parts import onnx, onnxruntime
+        from scff_hw.export.onnx.parts import onnx, onnxruntime
     except MissingPartError as error:
         return Check("onnx", "warn", str(error).split("; type")[0], _pip("'scff-hw[export]'"))
     return Check("onnx", "ok", f"{onnx.__version__}, onnxruntime {onnxruntime.__version__}: export onnx works")
@@ -257,7 +257,7 @@ def _onnx() -> Check:
 
 def _nir() -> Check:
     try:
-        from scff_hw.export.nir_parts import nir
+        from scff_hw.export.nir.parts import nir
     except MissingPartError as error:
         return Check("nir", "warn", str(error).split("; type")[0], _pip("'scff-hw[nir]'"))
     return Check("nir", "ok", f"{nir.version}: export nir works")

@@ -16,8 +16,8 @@ from typing import Any
 from scff_hw import paths
 from scff_hw.bench.turns import chosen
 from scff_hw.errors import ScffError
-from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.tools import rendered, required
+from scff_hw.export.c.targets import TARGETS
+from scff_hw.export.toolchain import rendered, required
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from scff_hw.cli._progress import CommandProgress
 from scff_hw.errors import MissingPartError, ScffError
-from scff_hw.export.tools import PACKAGES
+from scff_hw.export.toolchain import PACKAGES
 
 FOLDER = "exports"
 TOOLS: dict[str, tuple[str, ...]] = {
@@ -75,7 +75,7 @@ def exports_table(checked: list[Checked]) -> Table:
 
 
 def _onnx(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.onnx_export import export_onnx
+    from scff_hw.export.onnx.model import export_onnx
 
     summary = export_onnx(run, out, progress=progress)
     readers: dict[str, dict[str, Any]] = summary["files"]["integer.onnx"]["readers"]
@@ -86,8 +86,8 @@ def _onnx(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
 
 
 def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.c import export_c
-    from scff_hw.export.c_stream import Lesson
+    from scff_hw.export.c.model import export_c
+    from scff_hw.export.c.stream import Lesson
 
     export_c(run, out, target, lesson=Lesson(samples=1400, labels=1400, tests=300), progress=progress)
     try:
@@ -108,7 +108,7 @@ def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Che
 
 
 def _crossbar(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.crossbar import export_crossbar
+    from scff_hw.export.crossbar.model import export_crossbar
     from scff_hw.hardware import load_profile
 
     checks: dict[str, Any] = export_crossbar(run, load_profile(CROSSBAR), out, check=True, progress=progress)["checks"]

@@ -60,8 +60,8 @@ def c(
     With --learn, `make learn` in the folder starts from random weights, learns from the stream and ends with the
     integers and the accuracy that the integer reference ended with.
     """
-    from scff_hw.export.c import export_c
-    from scff_hw.export.c_stream import Lesson
+    from scff_hw.export.c.model import export_c
+    from scff_hw.export.c.stream import Lesson
 
     folder = out or run / f"c-{Path(target).stem}"
     lesson = Lesson(learn, labels or learn, tests, epochs) if learn else None

@@ -38,7 +38,7 @@ def crossbar(
 
     A profile without device.g_min and device.g_max is refused: conductances are those of your devices.
     """
-    from scff_hw.export.crossbar import export_crossbar
+    from scff_hw.export.crossbar.model import export_crossbar
     from scff_hw.hardware import load_profile
 
     hardware = load_profile(profile, profile_set or ())

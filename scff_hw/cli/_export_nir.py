@@ -23,7 +23,7 @@ def nir(
 
     NIR has no nodes that standardise or rectify, so the parts are not connected: a reader takes the steps itself.
     """
-    from scff_hw.export.nir_export import export_nir
+    from scff_hw.export.nir.model import export_nir
 
     found = export_nir(run, out, samples=samples, data_dir=data_dir)
     if json:

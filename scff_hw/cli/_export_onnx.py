@@ -30,7 +30,7 @@ def onnx(
     takes sequences and their lengths; with one direction there is also a file of one frame at a time, step.onnx, and
     integer-step.onnx in fixed point.
     """
-    from scff_hw.export.onnx_export import export_onnx
+    from scff_hw.export.onnx.model import export_onnx
 
     with command_progress() as progress:
         summary = export_onnx(run, out, samples=samples, data_dir=data_dir, progress=progress)

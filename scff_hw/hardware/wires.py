@@ -2,7 +2,7 @@
 
 Every input drives a row wire at the first column. Every line of devices is a column wire that ends in an ideal current
 sense beside the first row. A segment of wire lies between neighbouring cells, between a driver and its first cell, and
-between a sense and its first cell; the netlist of an exported tile (`scff_hw.export.spice`) is the same network.
+between a sense and its first cell; the netlist of an exported tile (`scff_hw.export.crossbar.spice`) is the same.
 """
 
 from __future__ import annotations

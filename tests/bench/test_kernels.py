@@ -11,7 +11,7 @@ import pytest
 from scff_hw import bench
 from scff_hw.bench import kernels
 from scff_hw.errors import MissingPartError, ScffError, UsageError
-from scff_hw.export.tools import PACKAGES
+from scff_hw.export.toolchain import PACKAGES
 
 
 @pytest.fixture(name="tools")

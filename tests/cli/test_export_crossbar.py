@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scff_hw.export import crossbar
-from scff_hw.export.crossbar_read import load_crossbar
+from scff_hw.export.crossbar import model as crossbar
+from scff_hw.export.crossbar.read import load_crossbar
 
 PCM = ("--profile", "pcm", "--out", "out", "--learning-rate", "0.1")
 

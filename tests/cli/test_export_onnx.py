@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_export
+from scff_hw.export.onnx import model as onnx_export
 
 
 def test_one_object_with_the_figures(cli: Any, trained: Path) -> None:

@@ -28,7 +28,7 @@ from scff_hw.core import (
     register,
 )
 from scff_hw.errors import UsageError
-from scff_hw.export.crossbar_program import layer_entry
+from scff_hw.export.crossbar.program import layer_entry
 from scff_hw.recipes import load_recipe
 
 

@@ -19,10 +19,10 @@ from scff_hw.core import SCFF, PairLayer, Partners, Stream, make_pairs, pass_pai
 from scff_hw.core.compiling import WORTH_COMPILING, compiled_where_it_pays
 from scff_hw.core.functional import scaled_to
 from scff_hw.core.literal import LiteralLayer, pair
-from scff_hw.export import onnx_float
-from scff_hw.export.nir_graph import FLAT
-from scff_hw.export.onnx_graph import FEATURES, LOGITS, Graph, Value
-from scff_hw.export.onnx_readers import checked_model, readers
+from scff_hw.export.nir.graph import FLAT
+from scff_hw.export.onnx import float as onnx_float
+from scff_hw.export.onnx.graph import FEATURES, LOGITS, Graph, Value
+from scff_hw.export.onnx.runtimes import checked_model, readers
 
 DTYPES = (torch.float32, torch.float64)
 SIZES = [1, 2, 3, 64, 784, 50_000]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scff_hw import paths
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.core import compiling
-from scff_hw.export.c_layer import LayerConstants, PoolConstants
+from scff_hw.export.c.layer import LayerConstants, PoolConstants
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 

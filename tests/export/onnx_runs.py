@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
-from scff_hw.export.onnx_readers import Answers, checked_model, readers, stepwise_readers
+from scff_hw.export.onnx.runtimes import Answers, checked_model, readers, stepwise_readers
 from scff_hw.hardware import load_profile
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train

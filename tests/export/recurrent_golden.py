@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, StreamingRecurrent
-from scff_hw.export.c_layer import LayerConstants
-from scff_hw.export.c_text import initialisers, numbers
+from scff_hw.export.c.layer import LayerConstants
+from scff_hw.export.c.text import initialisers, numbers
 
 from .recurrent_kernels import layer_of, sequences_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scff_hw.export.c import export_c
+from scff_hw.export.c.model import export_c
 from scff_hw.paths import export
 
 IRIS = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scff_hw.export.c import export_c
-from scff_hw.export.c_targets import TARGETS
+from scff_hw.export.c.model import export_c
+from scff_hw.export.c.targets import TARGETS
 
 CORES = [target for target in TARGETS if target != "host"]
 SIMD = {"cortex-m4": "smlad", "cortex-m7": "smlad", "cortex-m33": "smlad", "cortex-m55": "vmladava"}

@@ -15,9 +15,9 @@ import pytest
 from scff_hw.cli import main
 from scff_hw.data import load
 from scff_hw.errors import CheckpointError, UsageError
-from scff_hw.export.c import export_c
-from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.integers import read_run
+from scff_hw.export.c.model import export_c
+from scff_hw.export.c.targets import TARGETS
+from scff_hw.export.fixed_run import read_run
 
 SANITIZED = "CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -g"
 RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.weight_bits=4", "fixed_point.rounding=half_up")
@@ -241,7 +241,7 @@ def test_of_two_exports_to_one_folder_one_is_told_who_has_it(
         codes.append(main(["export", "c", str(run), "--out", str(out)]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scff_hw.export.c.golden", second)
+    monkeypatch.setattr("scff_hw.export.c.model.golden", second)
     with pytest.raises(KeyboardInterrupt):
         export_c(run, out)
     said = capsys.readouterr().err

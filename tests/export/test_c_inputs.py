@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scff_hw.data import load
-from scff_hw.export.c import export_c
-from scff_hw.export.integers import read_run
+from scff_hw.export.c.model import export_c
+from scff_hw.export.fixed_run import read_run
 
 IRIS = (
     *("layers.*.learn.optimiser=sgd", "layers.*.learn.epochs=1", "layers.*.learn.weight_decay=0"),

@@ -16,11 +16,11 @@ from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.backends.fixed.reference.readout import untrained
 from scff_hw.cli import main
 from scff_hw.errors import ProfileError, UsageError
-from scff_hw.export.c import export_c
-from scff_hw.export.c_layer import LayerConstants
-from scff_hw.export.c_stream import STREAM, Lesson
-from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.integers import read_run
+from scff_hw.export.c.layer import LayerConstants
+from scff_hw.export.c.model import export_c
+from scff_hw.export.c.stream import STREAM, Lesson
+from scff_hw.export.c.targets import TARGETS
+from scff_hw.export.fixed_run import read_run
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from scff_hw import paths
 from scff_hw.backends.fixed.reference.recurrent import IntegerRecurrent, StreamingRecurrent
-from scff_hw.export.c_targets import TARGETS
-from scff_hw.export.tools import rendered
+from scff_hw.export.c.targets import TARGETS
+from scff_hw.export.toolchain import rendered
 
 from .recurrent_golden import KINDS, golden
 from .recurrent_kernels import CRecurrent, Sequences, layer_of, sequences_of

@@ -13,9 +13,9 @@ import pytest
 
 from scff_hw.cli import main
 from scff_hw.errors import UsageError
-from scff_hw.export.c import export_c
-from scff_hw.export.c_recurrent import recurrent_golden
-from scff_hw.export.recurrent_integers import read_recurrent
+from scff_hw.export.c.model import export_c
+from scff_hw.export.c.recurrent import recurrent_golden
+from scff_hw.export.fixed_recurrent_run import read_recurrent
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 

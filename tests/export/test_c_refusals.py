@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scff_hw.export.integers import read_run
+from scff_hw.export.fixed_run import read_run
 
 BAD_ARGUMENT, SCRATCH, TOO_LARGE, UNALIGNED = 1, 2, 3, 8
 GOOD = {"count": 4, "partner_shift": 1, "rate_shift": 0}

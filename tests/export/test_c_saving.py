@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scff_hw.export.c_layer import LayerConstants, saved_bytes
-from scff_hw.export.integers import read_run
+from scff_hw.export.c.layer import LayerConstants, saved_bytes
+from scff_hw.export.fixed_run import read_run
 
 BAD_SIZE, BAD_VERSION, BAD_MODEL, BAD_CRC = 4, 5, 6, 7
 

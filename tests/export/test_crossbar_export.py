@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from scff_hw.errors import CheckpointError, ScffError
-from scff_hw.export import crossbar
-from scff_hw.export.crossbar import export_crossbar
-from scff_hw.export.crossbar_c import selftest
-from scff_hw.export.crossbar_read import load_crossbar
+from scff_hw.export.crossbar import model as crossbar
+from scff_hw.export.crossbar.c_driver import selftest
+from scff_hw.export.crossbar.model import export_crossbar
+from scff_hw.export.crossbar.read import load_crossbar
 from scff_hw.hardware import load_profile, parse_profile
 
 from .onnx_runs import CONV, DENSE, tiny_run

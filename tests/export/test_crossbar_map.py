@@ -15,9 +15,9 @@ from scff_hw.backends.analog.programmed import ProgrammedArray
 from scff_hw.backends.analog.tiles import TileGrid
 from scff_hw.cli import main
 from scff_hw.errors import UsageError
-from scff_hw.export.crossbar import export_crossbar
-from scff_hw.export.crossbar_map import conductances, granularity, tiles
-from scff_hw.export.crossbar_read import CrossbarProgram, load_crossbar
+from scff_hw.export.crossbar.mapping import conductances, granularity, tiles
+from scff_hw.export.crossbar.model import export_crossbar
+from scff_hw.export.crossbar.read import CrossbarProgram, load_crossbar
 from scff_hw.hardware import Profile, load_profile, profile_names
 from scff_hw.hardware.schema import DeviceToDevice
 from scff_hw.tensor_file import read_tensors

@@ -17,7 +17,7 @@ from scff_hw.backends.fixed.reference import arithmetic as integer
 from scff_hw.core import xorshift
 from scff_hw.core.rules import SCFF, Signals
 from scff_hw.errors import UsageError
-from scff_hw.export.pulses import (
+from scff_hw.export.crossbar.pulses import (
     CERTAIN,
     PulseScheme,
     PulseTrains,

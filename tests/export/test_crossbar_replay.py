@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from scff_hw.backends.analog.tiles import TileGrid
-from scff_hw.export.crossbar import export_crossbar
-from scff_hw.export.crossbar_map import granularity
-from scff_hw.export.crossbar_program import scheme
-from scff_hw.export.crossbar_read import load_crossbar
-from scff_hw.export.pulses import PulseTrains, TilePulses, codes
+from scff_hw.export.crossbar.mapping import granularity
+from scff_hw.export.crossbar.model import export_crossbar
+from scff_hw.export.crossbar.program import scheme
+from scff_hw.export.crossbar.pulses import PulseTrains, TilePulses, codes
+from scff_hw.export.crossbar.read import load_crossbar
 from scff_hw.hardware import Profile, load_profile
 from scff_hw.hardware.simulator import rpu_config
 

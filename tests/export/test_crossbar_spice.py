@@ -15,11 +15,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
 
 from scff_hw.errors import ScffError, UsageError
-from scff_hw.export import spice
-from scff_hw.export.crossbar import export_crossbar
-from scff_hw.export.crossbar_map import conductances
-from scff_hw.export.crossbar_read import load_crossbar
-from scff_hw.export.spice import netlist, simulate
+from scff_hw.export.crossbar import spice
+from scff_hw.export.crossbar.mapping import conductances
+from scff_hw.export.crossbar.model import export_crossbar
+from scff_hw.export.crossbar.read import load_crossbar
+from scff_hw.export.crossbar.spice import netlist, simulate
 from scff_hw.hardware import load_profile
 
 from .conftest import tool

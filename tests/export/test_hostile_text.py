@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from scff_hw import escaping
-from scff_hw.export.c import export_c
-from scff_hw.export.c_text import file_name
-from scff_hw.export.crossbar import export_crossbar
+from scff_hw.export.c.model import export_c
+from scff_hw.export.c.text import file_name
+from scff_hw.export.crossbar.model import export_crossbar
 from scff_hw.hardware import load_profile
 from scff_hw.paths import export
 from scff_hw.recipes import load_recipe

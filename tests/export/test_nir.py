@@ -13,10 +13,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from scff_hw.errors import ExportError, UsageError
-from scff_hw.export import nir_export
-from scff_hw.export.nir_export import export_nir
-from scff_hw.export.nir_parts import nir
-from scff_hw.export.onnx_run import finished_run, float_answers
+from scff_hw.export.nir import model as nir_export
+from scff_hw.export.nir.model import export_nir
+from scff_hw.export.nir.parts import nir
+from scff_hw.export.onnx.run import finished_run, float_answers
 
 from .onnx_runs import CONV, DENSE, FLOOR, tiny_run
 

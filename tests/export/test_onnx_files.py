@@ -15,11 +15,12 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_check, onnx_export
-from scff_hw.export.onnx_export import export_onnx, plan
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN
-from scff_hw.export.onnx_reference import integer_answers, integer_readout, integer_stack
-from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers
+from scff_hw.export.onnx import check as onnx_check
+from scff_hw.export.onnx import model as onnx_export
+from scff_hw.export.onnx.model import export_onnx, plan
+from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack
+from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers
+from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.training import run_context
 
 from .onnx_runs import CONV, DENSE, FLOOR, computed_kinds, tiny_run

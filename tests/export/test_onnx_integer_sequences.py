@@ -20,12 +20,12 @@ from scff_hw.backends.fixed.reference.recurrent import StreamingRecurrent
 from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
 from scff_hw.core import Stream
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_export
-from scff_hw.export.onnx_check import arrays
-from scff_hw.export.onnx_export import export_onnx, plan
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN, stepwise_readers
-from scff_hw.export.onnx_run import FinishedRun, finished_run
-from scff_hw.export.recurrent_integers import integer_recurrent
+from scff_hw.export.fixed_recurrent_run import integer_recurrent
+from scff_hw.export.onnx import model as onnx_export
+from scff_hw.export.onnx.check import arrays
+from scff_hw.export.onnx.model import export_onnx, plan
+from scff_hw.export.onnx.run import FinishedRun, finished_run
+from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN, stepwise_readers
 
 from .onnx_runs import BEHIND, computed_kinds, every_initialiser, noise, recordings, sequence_answers, spoken_run
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scff_hw.data import Dataset, Split, load
-from scff_hw.export.onnx_export import export_onnx
-from scff_hw.export.onnx_readers import EVALUATOR
+from scff_hw.export.onnx.model import export_onnx
+from scff_hw.export.onnx.runtimes import EVALUATOR
 from scff_hw.recipes import load_recipe
 from scff_hw.training import run_context, train
 

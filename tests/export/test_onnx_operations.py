@@ -15,10 +15,13 @@ from scff_hw.backends.fixed.reference import layer as reference
 from scff_hw.backends.fixed.reference.arithmetic import divide
 from scff_hw.core.functional import Pool
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_exact, onnx_integer, onnx_quantised, onnx_standardise
-from scff_hw.export.onnx_graph import Graph, Value
-from scff_hw.export.onnx_parts import TensorProto, helper
-from scff_hw.export.onnx_readers import checked_model, readers
+from scff_hw.export.onnx import exact as onnx_exact
+from scff_hw.export.onnx import integer as onnx_integer
+from scff_hw.export.onnx import quantised as onnx_quantised
+from scff_hw.export.onnx import standardise as onnx_standardise
+from scff_hw.export.onnx.graph import Graph, Value
+from scff_hw.export.onnx.parts import TensorProto, helper
+from scff_hw.export.onnx.runtimes import checked_model, readers
 
 
 def formats(shift: int, rounding: Rounding) -> LayerFormats:

@@ -19,12 +19,12 @@ from onnx import numpy_helper
 from scff_hw.cli import main
 from scff_hw.core import Stream, Streaming
 from scff_hw.errors import ExportError
-from scff_hw.export import onnx_export
-from scff_hw.export.onnx_check import arrays
-from scff_hw.export.onnx_export import export_onnx, plan
-from scff_hw.export.onnx_float_sequences import recurrent_first
-from scff_hw.export.onnx_readers import EVALUATOR, OPTIMISED, PLAIN
-from scff_hw.export.onnx_run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx import model as onnx_export
+from scff_hw.export.onnx.check import arrays
+from scff_hw.export.onnx.float_recurrent import recurrent_first
+from scff_hw.export.onnx.model import export_onnx, plan
+from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 

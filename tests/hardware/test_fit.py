@@ -17,7 +17,7 @@ from aihwkit.simulator.parameters.io import IOParameters
 from aihwkit.simulator.parameters.training import UpdateParameters
 
 from scff_hw.errors import ProfileError
-from scff_hw.export.crossbar_map import conductances
+from scff_hw.export.crossbar.mapping import conductances
 from scff_hw.hardware import load_profile
 from scff_hw.hardware.fitting import Fit, fit_device
 from scff_hw.hardware.fitting_plot import profile_text, write_fit

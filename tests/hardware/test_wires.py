@@ -12,7 +12,7 @@ from scff_hw.backends import Dense, Optimisation
 from scff_hw.backends.analog import AnalogBackend
 from scff_hw.backends.analog.programmed import ProgrammedArray
 from scff_hw.errors import UsageError
-from scff_hw.export.spice import netlist, simulate
+from scff_hw.export.crossbar.spice import netlist, simulate
 from scff_hw.hardware import Profile, load_profile
 from scff_hw.hardware.wires import with_wires
 from scff_hw.studies import request_study

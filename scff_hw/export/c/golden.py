@@ -1,0 +1,76 @@
+"""What a selftest compares with: golden vectors of the integer reference."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.data import Dataset
+from scff_hw.export.c.layer import LayerConstants, saved_bytes
+from scff_hw.export.c.text import in_line, rows
+from scff_hw.export.fixed_run import IntegerRun
+
+GOLDEN_SAMPLES, GOLDEN_UPDATES, GOLDEN_BATCH = 8, 3, 4
+LABEL_RATE_SHIFT = 7
+
+
+def golden(
+    network: IntegerRun,
+    constants: Sequence[LayerConstants],
+    readout_constants: LayerConstants,
+    count: int,
+    dataset: Dataset,
+) -> dict[str, Any]:
+    """Golden vectors of the integer reference.
+
+    Answers, what layers hold after each of a few updates, and what the readout holds once it learned a wrong class for
+    each sample.
+    """
+    samples = network.samples("test", GOLDEN_SAMPLES, dataset)
+    answers = network.logits(samples)
+    stream = network.samples(network.recipe.data.learn_split, count + GOLDEN_UPDATES, dataset)
+    layers = deepcopy(network.layers)
+    crcs = []
+    for update in range(GOLDEN_UPDATES):
+        partner = (np.arange(count) + 1 + update % (count - 1)) % count
+        learn(network, layers, stream[update : update + count], partner, network.rate_shifts)
+        # without their own CRC, with which the CRC of anything would be the same
+        crcs.append([zlib.crc32(saved_bytes(layer, c)[:-4]) for layer, c in zip(layers, constants, strict=True)])
+    readout, labels = network.readout(), answers.argmin(axis=1)
+    for features, label in zip(network.features(samples), labels, strict=True):
+        readout.learn(features, int(label), LABEL_RATE_SHIFT)
+    return {
+        "golden_label_shift": LABEL_RATE_SHIFT,
+        "labels_text": in_line(labels),
+        "readout_crc": zlib.crc32(saved_bytes(readout, readout_constants)[:-4]),
+        "golden_samples": len(samples),
+        "golden_count": count,
+        "golden_updates": GOLDEN_UPDATES,
+        "samples_text": rows(samples.reshape(len(samples), -1)),
+        "logits_text": rows(answers),
+        "classes_text": in_line(answers.argmax(axis=1)),
+        "stream_text": rows(stream.reshape(len(stream), -1)),
+        "crcs_text": rows(crcs, "u"),
+    }
+
+
+def learn(
+    network: IntegerRun,
+    layers: Sequence[IntegerLayer],
+    x: NDArray[np.int64],
+    partner: NDArray[np.int64],
+    rate_shifts: Sequence[int],
+) -> None:
+    """One batch through all layers, each of which changes once: what `scff_model_<recipe>_learn` does."""
+    views = [x]
+    for index, (layer, rate) in enumerate(zip(layers, rate_shifts, strict=True)):
+        views = [network.shaped(index, view) for view in views]
+        views = list(layer.learn(views, partner if layer.spec.makes_pairs else None, rate))
+        if index + 1 < len(layers) and layers[index + 1].spec.makes_pairs:
+            views = views[:1]

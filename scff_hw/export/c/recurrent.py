@@ -1,0 +1,172 @@
+"""A finished run of a recurrent layer of one direction as C that hears one frame at a time, and keeps learning."""
+
+from __future__ import annotations
+
+import zlib
+from copy import deepcopy
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.backends.fixed.reference.recurrent import StreamingRecurrent
+from scff_hw.errors import UsageError
+from scff_hw.export.c.inputs import input_values
+from scff_hw.export.c.layer import LayerConstants, saved_bytes
+from scff_hw.export.c.targets import Device, check_fits
+from scff_hw.export.c.text import array_texts, file_name, in_line, initialisers, numbers, rows
+from scff_hw.export.fixed_recurrent_run import RecurrentRun
+from scff_hw.training.progress import Progress
+from scff_hw.training.run_context import AnyDataset
+
+GOLDEN_ANSWERS, GOLDEN_UPDATES, GOLDEN_PAIRS = 3, 3, 2
+
+FILES = {
+    "recurrent.h": "{file}.h",
+    "recurrent.c": "{file}.c",
+    "recurrent_selftest.c": "selftest.c",
+    "recurrent_readme.md": "README.md",
+    **{name: name for name in ("selftest.h", "main.c", "Makefile", "CMakeLists.txt")},
+}
+"""Names of a recurrent run's files by those of their templates."""
+
+
+def recurrent_values(
+    network: RecurrentRun, run: str, to: Device, dataset: AnyDataset, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the templates print, and the manifest without its files.
+
+    Raises:
+        UsageError: the target is too small, or sums of two sequences could overflow.
+    """
+    recipe, direction = network.recipe, network.direction
+    units, features = direction.inputs.held.shape
+    form = direction.hidden.spec.formats
+    arrays = {name: _array(name, array) for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))}
+    most = min(arrays["inputs"]["c"].max_rows // 4, arrays["hidden"]["c"].max_rows // 2)
+    file = file_name(recipe.name)
+    classes, outputs = network.readout_weight.shape
+    shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
+    hear, learn = 4 * units + features, 8 * units + 2 * features
+    scratch = -(-learn // 4) * 4
+    memory = [
+        *(
+            {"buffer": f"{name}, {part}, {what}", "where": where, "bytes": size}
+            for where, what in (("flash", "as exported"), ("RAM", "learning"))
+            for name, array in arrays.items()
+            for part, size in array["c"].state_bytes.items()
+            if size
+        ),
+        {"buffer": "readout, as exported", "where": "flash", "bytes": network.readout_weight.size + 4 * classes},
+        {"buffer": "logistic table", "where": "flash", "bytes": 1024},
+        {"buffer": "sums of gradients", "where": "RAM", "bytes": 4 * units * (features + units + 1)},
+        {"buffer": "states of a pair, and the sum over time", "where": "RAM", "bytes": 6 * units},
+        {"buffer": "scratch of a step", "where": "RAM", "bytes": scratch},
+    ]
+    flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
+    check_fits(to, flash, ram, GOLDEN_PAIRS)
+    progress.advance()
+    found = recurrent_golden(network, dataset, most)
+    values: dict[str, Any] = {
+        "file": file,
+        "prefix": f"scff_{file}",
+        "guard": f"SCFF_{file.upper()}",
+        **to.values,
+        "learns": False,
+        "version": version("scff-hw"),
+        "run": run,
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "seed": network.seed,
+        "rounding": form.rounding,
+        "input_frac": direction.inputs.spec.formats.input.one,
+        "features": features,
+        "units": units,
+        "outputs": outputs,
+        "classes": classes,
+        "averages": int(network.layer.averages),
+        "arrays": arrays,
+        "rate_shift": network.rate_shift,
+        "max_steps": most,
+        "hear_scratch": hear,
+        "learn_scratch": learn,
+        "memory": memory,
+        "largest_save": max(array["c"].save_size for array in arrays.values()),
+        "readout_text": numbers(network.readout_weight.ravel()),
+        "readout_bias_text": numbers(network.readout_bias << BIAS_GUARD_BITS),
+        "readout_frac": network.readout_frac,
+        "readout_initialisers": initialisers(shown, "readout_frac"),
+        **input_values(recipe, dataset),
+        **found,
+    }
+    manifest = {
+        "made_by": f"scff-hw {values['version']}",
+        "run": run,
+        "recipe": recipe.name,
+        "seed": network.seed,
+        "target": to.name,
+        "core": to.processor,
+        "rounding": form.rounding,
+        "update_rounding": "stochastic" if form.stochastic else "nearest",
+        "arrays": {
+            name: array.spec.formats.to_json()
+            for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))
+        },
+        "max_steps": most,
+        "readout": {"weight_frac": network.readout_frac, "classes": classes, "features": outputs},
+        "memory": memory,
+        "flash_bytes": flash,
+        "ram_bytes": ram,
+        "golden": {"answers": found["answers"], "updates": found["updates"], "batch": GOLDEN_PAIRS},
+    }
+    return values, manifest
+
+
+def _array(name: str, array: IntegerLayer) -> dict[str, Any]:
+    """What the templates print of an array."""
+    return array_texts(array, _constants(array), name)
+
+
+def recurrent_golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, Any]:
+    """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
+    heard = network.sequences("test", range(GOLDEN_ANSWERS), dataset)
+    logits = network.logits(heard)
+    taught = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1), dataset)
+    longest = max(len(a) + len(b) for a, b in pairwise(taught))
+    if longest > most:
+        raise UsageError(
+            f"The accumulators of a run to export as C must hold the sums of {longest} steps, of two sequences. They "
+            f"hold those of {most}; train it with narrower errors: --set fixed_point.error_bits=8"
+        )
+    streamed = StreamingRecurrent(deepcopy(network.layer))
+    held = streamed.direction
+    constants = [_constants(array) for array in (held.inputs, held.hidden)]
+    crcs = []
+    for update in range(GOLDEN_UPDATES):
+        pair = taught[update : update + GOLDEN_PAIRS]
+        streamed.begin(GOLDEN_PAIRS)
+        for own, other in (pair, pair[::-1]):
+            streamed.begin_pair()
+            for t, frame in enumerate(own):
+                streamed.step(frame, other[t] if t < len(other) else None)
+        streamed.apply(network.rate_shift)
+        arrays = zip((held.inputs, held.hidden), constants, strict=True)
+        crcs.append([zlib.crc32(saved_bytes(array, c)[:-4]) for array, c in arrays])
+    sequences = [*heard, *taught]
+    return {
+        "answers": len(heard),
+        "updates": GOLDEN_UPDATES,
+        "frames_text": numbers(np.concatenate(sequences).ravel()),
+        "first_text": numbers(np.cumsum([0, *map(len, sequences)]), "u"),
+        "logits_text": rows(logits),
+        "classes_text": in_line(logits.argmax(axis=1)),
+        "crcs_text": rows(crcs, "u"),
+    }
+
+
+def _constants(array: IntegerLayer) -> LayerConstants:
+    units, fan_in = array.held.shape
+    return LayerConstants.of(array.spec, units, (fan_in,))

@@ -1,0 +1,1 @@
+"""A finished run as a program for an in-memory chip."""

@@ -1,0 +1,254 @@
+"""A finished run for an in-memory chip: tile map, target conductances, converters, and updates as pulse programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.backends import Geometry
+from scff_hw.errors import CheckpointError, ScffError, UsageError
+from scff_hw.export.crossbar.c_driver import TileProgram, selftest, write_c
+from scff_hw.export.crossbar.mapping import Tile, conductances, tiles
+from scff_hw.export.crossbar.program import (
+    conductance_range,
+    converters,
+    layer_entry,
+    netlist_part,
+    pulse_scheme,
+    tile_entry,
+    tile_program,
+)
+from scff_hw.export.crossbar.spice import netlist, simulate
+from scff_hw.export.crossbar.text import readme
+from scff_hw.export.folder import appearing, digests, reserves_out
+from scff_hw.export.toolchain import required
+from scff_hw.hardware import Profile, dump_profile
+from scff_hw.recipes import Recipe, load_recipe
+from scff_hw.training.build import geometries
+from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.run_folder import PROFILE, RECIPE, WEIGHTS, RunFolder
+
+FORMAT, VERSION = "scff-hw crossbar program", 1
+MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz", "tile.cir"
+
+READ_VOLT = 0.2
+"""Voltage of a full input unless asked otherwise: no profile gives one, and this is low for most devices."""
+
+UNITS = {
+    "siemens": "S, of the mean device",
+    "w": "a weight on the crossbar; a layer's weight is that times the tile's scale",
+    "volt": "V",
+    "ampere": "A, positive column minus negative",
+    "ohm": "ohm, of a segment of wire from one cell to the next",
+    "s": "s",
+    "joule": "J",
+}
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A run whose weights can be put on tiles: `weights` of its layers, biases and readout by name, float."""
+
+    path: Path
+    recipe: Recipe
+    seed: int
+    backend: str
+    geometries: list[Geometry]
+    weights: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """All tiles of a run: `layers` of `program.json`, their pulses, the arrays of `tiles.npz`, and the first tile."""
+
+    layers: list[dict[str, Any]]
+    programs: list[TileProgram]
+    arrays: dict[str, NDArray[Any]]
+    first: Tile
+
+
+@reserves_out
+def export_crossbar(
+    run: Path,
+    profile: Profile,
+    out: Path,
+    *,
+    learning_rate: float | None = None,
+    read_volt: float = READ_VOLT,
+    check: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write a finished run of any backend as a crossbar program; `out` holds all of it, or is not there.
+
+    Args:
+        profile: of devices with `device.g_min` and `device.g_max`.
+        out: a folder that does not exist, or is empty.
+        learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
+        read_volt: of a full input.
+        check: also compile the kernel and repeat its golden vectors, and solve the netlist with ngspice.
+
+    Returns:
+        The folder's `manifest.json`.
+
+    Raises:
+        UsageError: the run, the profile, the folder or a number cannot be used.
+        CheckpointError: not a finished run.
+        MissingPartError: `check` without gcc or ngspice.
+        ScffError: a check failed.
+    """
+    progress = progress or SilentProgress()
+    for name, value in (("learning rate", learning_rate), ("read voltage", read_volt)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead.")
+    if check:
+        required("gcc")
+        required("ngspice")
+    held = conductances(profile)
+    found = _finished(run)
+    rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.geometries) + 1)]
+    mapped = _mapped(found, profile, rates, progress)
+    part = netlist_part(mapped.first, profile, read_volt)
+    program = {
+        "format": FORMAT,
+        "version": VERSION,
+        "units": UNITS,
+        "cell": profile.array.cell,
+        "conductance": conductance_range(held, profile),
+        "converters": converters(profile.periphery, read_volt, held.per_weight),
+        "pulses": pulse_scheme(profile, held.per_weight),
+        "netlist": part,
+        "layers": mapped.layers,
+    }
+    entries = [tile for layer in mapped.layers for tile in layer["tiles"]]
+    values = {"recipe": found.recipe.name, "run": run.name, "profile": profile.name, "version": version("scff-hw")}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_by": f"scff-hw {values['version']}",
+        **{key: values[key] for key in ("run", "recipe", "profile")},
+        "backend": found.backend,
+        "seed": found.seed,
+        "tiles": len(entries),
+        "devices_to_program": sum(tile["devices_to_program"] for tile in entries),
+        "weights": sum(math.prod(to - start for start, to in (tile["rows"], tile["columns"])) for tile in entries),
+        "clipped_weights": sum(tile["clipped_weights"] for tile in entries),
+    }
+    plus, minus = (matrix[: part["rows"], : part["columns"]] for matrix in (mapped.first.plus, mapped.first.minus))
+    title = f"{mapped.first.name} of {found.recipe.name} on {profile.name}"
+    text = netlist(plus, minus, np.array(part["volts"]), part["wire_ohm"], part["wire_ohm"], title)
+    with appearing(out) as folder:
+        write_c(folder, mapped.programs, [tile["golden"] for tile in entries], values)
+        _write_arrays(folder / ARRAYS, mapped.arrays)
+        texts = {
+            PROGRAM: json.dumps(program, indent=1) + "\n",
+            NETLIST: text,
+            RECIPE: RunFolder(run).read_text(RECIPE),
+            PROFILE: dump_profile(profile),
+            "README.md": readme(manifest, program),
+        }
+        for name, content in texts.items():
+            (folder / name).write_text(content, encoding="utf-8")
+        if check:
+            manifest["checks"] = _checks(folder, text, plus, minus, part, progress)
+        manifest["files"] = digests(folder)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An .npz file whose bytes follow from the arrays alone: numpy's own function puts the time into it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _finished(run: Path) -> _Finished:
+    folder = RunFolder(run)
+    details = folder.finished("exported")
+    recipe = load_recipe(str(run / RECIPE))
+    tensors = folder.tensors(WEIGHTS)
+    if recipe.data.has_sequences:
+        raise UsageError(f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run} instead.")
+    shapes = geometries(recipe)
+    for layer, geometry in shapes.items():
+        name = f"{layer}.weight"
+        got = list(tensors[name].shape) if name in tensors else None
+        if got != list(geometry.weight_shape) or f"{layer}.bias" not in tensors:
+            raise CheckpointError(
+                f"The weights in {run / WEIGHTS} are not those of the recipe beside them: {name} must have the shape "
+                f"{list(geometry.weight_shape)}, got {got or 'none'}."
+            )
+    weights = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    return _Finished(run, recipe, details.seed, details.backend, list(shapes.values()), weights)
+
+
+def _rate(found: _Finished, number: int, profile: Profile, asked: float | None) -> float:
+    """The learning rate of a layer's pulses."""
+    learn = found.recipe.layers[number - 1].learn
+    if asked is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
+        raise UsageError(
+            f"The optimiser of layers.{number} in {found.path} must be plain sgd for its learning rate to be one of "
+            f"pulses, which keep no moments. Got '{learn.optimiser}' with momentum {learn.momentum:g} and weight decay "
+            f"{learn.weight_decay:g} instead; give a rate for pulses: --learning-rate 0.1"
+        )
+    return asked if asked is not None else learn.learning_rate * profile.learning.learning_rate_factor
+
+
+def _matrix(found: _Finished, number: int) -> NDArray[Any]:
+    weight = found.weights[f"layers.{number}.weight"]
+    return weight.reshape(len(weight), -1)
+
+
+def _mapped(found: _Finished, profile: Profile, rates: list[float], progress: Progress) -> _Mapped:
+    progress.start("mapping layers", len(rates))
+    layers: list[dict[str, Any]] = []
+    programs: list[TileProgram] = []
+    made: list[Tile] = []
+    for number, (geometry, rate) in enumerate(zip(found.geometries, rates, strict=True), start=1):
+        layer = layer_entry(number, geometry, found.recipe, rate)
+        for tile in tiles(f"layers.{number}", _matrix(found, number), profile):
+            made.append(tile)
+            programs.append(tile_program(tile, profile, rate, found.seed))
+            layer["tiles"].append(tile_entry(tile, programs[-1]))
+        layers.append(layer)
+        progress.advance()
+    progress.finish()
+    arrays = {f"{tile.name}.{key}": getattr(tile, key) for tile in made for key in ("plus", "minus", "order")}
+    arrays |= {name: value for name, value in found.weights.items() if name.startswith("readout.") or "bias" in name}
+    return _Mapped(layers, programs, arrays, made[0])
+
+
+def _checks(
+    folder: Path, text: str, plus: NDArray[Any], minus: NDArray[Any], part: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    progress.start("checking the kernel and the netlist", 3)
+    said = selftest(folder)
+    progress.advance()
+    volts = np.array(part["volts"])
+    wanted = volts @ (plus - minus)
+    ideal = simulate(netlist(plus, minus, volts, 0.0, 0.0), plus.shape[1])
+    progress.advance()
+    wired = simulate(text, plus.shape[1]) if part["wire_ohm"] else ideal
+    progress.advance()
+    progress.finish()
+    total = float((np.abs(volts) @ (plus + minus)).max()) or 1.0
+    if (worst := float(np.abs(ideal - wanted).max()) / total) > 1e-6:
+        raise ScffError(f"The netlist must give the product of the digital reference, but is {worst:.1e} of it off.")
+    largest = float(np.abs(wanted).max()) or 1.0
+    return {
+        "selftest": said,
+        "netlist_without_wires": worst,
+        "ir_drop_of_largest_output": float(np.abs(wired - wanted).max()) / largest,
+    }

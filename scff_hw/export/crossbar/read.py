@@ -1,0 +1,93 @@
+"""Reads an exported crossbar program, and refuses one that is of another version or was changed."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.errors import CheckpointError
+from scff_hw.export.crossbar.model import ARRAYS, FORMAT, MANIFEST, PROGRAM, VERSION
+from scff_hw.export.crossbar.pulses import PulseScheme, TilePulses
+from scff_hw.export.folder import digest
+
+
+@dataclass(frozen=True)
+class CrossbarProgram:
+    """What `load_crossbar` read.
+
+    Attributes:
+        manifest, program: the JSON documents.
+        arrays: by name: `<tile>.plus`, `.minus` (float64 `[rows, columns]`, siemens), `.order` (int32 `[devices, 3]`);
+            `layers.N.bias`, `readout.weight`, `readout.bias` (float64, digital).
+    """
+
+    manifest: dict[str, Any]
+    program: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def tile(self, name: str) -> dict[str, Any]:
+        """A tile's entry in the program, e.g. of `layers.1.tile.0.0`."""
+        return next(tile for layer in self.program["layers"] for tile in layer["tiles"] if tile["name"] == name)
+
+    def weight(self, name: str) -> NDArray[np.float64]:
+        """The layer's weights that a tile's conductances stand for, `[outputs, inputs]`."""
+        difference = self.arrays[f"{name}.plus"] - self.arrays[f"{name}.minus"]
+        return difference.T / self.program["conductance"]["siemens_per_w"] * self.tile(name)["scale"]
+
+    def pulses(self, name: str) -> TilePulses:
+        """A tile's pulse trains, from the start of its generators."""
+        told, tile = self.program["pulses"], self.tile(name)
+        scheme = PulseScheme(told["kind"], told["max_pulses"], told["update_management"], told["pulse_management"])
+        rows, columns = self.arrays[f"{name}.plus"].shape
+        return TilePulses(scheme, rows, columns, tile["gain"], tile["seed"], tile["scale"])
+
+
+def load_crossbar(folder: Path) -> CrossbarProgram:
+    """Read a folder that `scff-hw export crossbar` wrote.
+
+    Raises:
+        CheckpointError: it is none, is of another version, or a file is missing or was changed.
+    """
+    manifest = _json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"The folder {folder} holds no crossbar program: its {MANIFEST} is of another kind.")
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(
+            f"The crossbar program in {folder} must be of version {VERSION}. Got {manifest.get('version')} instead; "
+            "export its run again: scff-hw export crossbar RUN --profile PROFILE --out NEW"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not {PROGRAM, ARRAYS} <= files.keys():
+        raise CheckpointError(f"The file {folder / MANIFEST} must list {PROGRAM} and {ARRAYS} under files.")
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"The crossbar program in {folder} is not whole: {name} is missing.")
+        if (got := digest(path)) != wanted:
+            raise CheckpointError(
+                f"The file {path} is not the one that was exported: its SHA-256 must be {wanted}. Got {got} instead."
+            )
+    try:
+        with np.load(folder / ARRAYS, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"The file {folder / ARRAYS} cannot be read ({error}).") from None
+    return CrossbarProgram(manifest, _json(folder / PROGRAM), arrays)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"The file {path} of a crossbar program cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise CheckpointError(f"The file {path} is not JSON ({error}).") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"The file {path} must hold a JSON object.")
+    return found

@@ -1,0 +1,146 @@
+"""A network as NIR holds it: its linear parts as nodes, each with an input and an output of its own, and steps between.
+
+NIR 1.0 has no node that rectifies, divides a sample by its standard deviation, takes a maximum or pads by reflection,
+so no SCFF network is one connected graph. Here every linear part is a path Input - node - Output that nothing connects
+to the next one, so that no reader can run them one after the other as if nothing were between; the steps say what is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scff_hw.core.arrays import Dense
+from scff_hw.core.functional import FLAT_ROUNDINGS, Pool
+from scff_hw.core.layer import PairLayer
+from scff_hw.core.network import Network, feed_forward
+from scff_hw.export.nir.parts import nir
+
+X, FEATURES, LOGITS = "x", "features", "logits"
+"""Names of values: the sample, what the readout sees, its answer."""
+
+FLAT = FLAT_ROUNDINGS * float(np.finfo(np.float32).eps)
+"""A sample is constant where its values span no more than this share of the largest magnitude."""
+
+
+@dataclass
+class Parts:
+    """Nodes and edges, and the steps that use them, as they grow.
+
+    Attributes:
+        steps: in order, each `{"op", "from", "to", ...}`; what each does is said in `export/README.md`.
+    """
+
+    nodes: dict[str, Any] = field(default_factory=dict)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def step(self, op: str, start: str | list[str], to: str | None = None, **settings: Any) -> str:
+        """One more step; the name of the value it gives."""
+        to = to or f"v{len(self.steps) + 1}"
+        self.steps.append({"op": op, "from": start, "to": to, **settings})
+        return to
+
+    def path(self, name: str, node: Any, start: str, shapes: tuple[tuple[int, ...], ...], to: str | None = None) -> str:
+        """A node between an input and an output of its own, and the step that takes a value through it."""
+        before, after = (np.array(shape) for shape in shapes)
+        self.nodes[f"{name}_in"] = nir.Input(input_type={"input": before})
+        self.nodes[name] = node
+        self.nodes[f"{name}_out"] = nir.Output(output_type={"output": after})
+        self.edges += [(f"{name}_in", name), (name, f"{name}_out")]
+        return self.step("node", start, to, input=f"{name}_in", output=f"{name}_out")
+
+
+def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Tensor, shape: Sequence[int]) -> Parts:
+    """The network and its readout.
+
+    Args:
+        layers: 0-based, those whose features the readout reads.
+        weight, bias: of the readout, `[classes, F]` and `[classes]`.
+        shape: of one input sample.
+    """
+    parts = Parts()
+    value, here, read = X, tuple(shape), []
+    for index, layer in enumerate(feed_forward(network)[: max(layers) + 1]):
+        name = f"layer{index + 1}"
+        value, here = _layer(parts, layer, name, value, here)
+        if index in layers:
+            seen, after = _pooled(parts, layer.readout_pool, f"{name}_readout_pool", value, here)
+            seen = parts.step("flatten", seen)
+            read.append(parts.step("standardise", seen, divisor=max(_size(after) - 1, 1), flat=FLAT))
+    features = parts.step("concatenate", read, FEATURES)
+    node = nir.Affine(weight=_float32(weight), bias=_float32(bias))
+    parts.path("readout", node, features, ((weight.shape[1],), (weight.shape[0],)), LOGITS)
+    return parts
+
+
+def _layer(
+    parts: Parts, layer: PairLayer, name: str, value: str, shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """One layer, whose plain sample is read as a pair with itself where it makes its pairs."""
+    dense = isinstance(layer.array.geometry, Dense)
+    if dense and len(shape) > 1:
+        value, shape = parts.step("flatten", value), (_size(shape),)
+    padded: list[int] = [side + (2 * layer.padding if axis else 0) for axis, side in enumerate(shape)]
+    scale = 1.0
+    if layer.makes_pairs:
+        value = parts.step("standardise", value, divisor=max(_size(shape) - 1, 1), flat=FLAT)
+    if layer.padding and not dense:
+        value = parts.step("pad_reflect", value, amount=layer.padding)
+    if layer.makes_pairs:
+        # twice the energy over twice the values; both halves are read with the same weights
+        value = parts.step("standardise", value, divisor=_size(padded) - 0.5, flat=FLAT)
+        scale = 2.0
+    else:
+        value = parts.step("standardise", value, divisor=max(_size(padded) - 1, 1), flat=FLAT)
+    weight, bias = (scale * part.detach().cpu().double() for part in (layer.array.weight, layer.array.bias))
+    if layer.transmit == "triangle":
+        # the mean over units is linear: subtracted from weights and biases instead
+        weight, bias = weight - weight.mean(dim=0, keepdim=True), bias - bias.mean()
+    if dense:
+        after: tuple[int, ...] = (len(bias),)
+        node = nir.Affine(weight=_float32(weight), bias=_float32(bias))
+    else:
+        height, width = padded[-2:]
+        after = (len(bias), *(side - weight.shape[-1] + 1 for side in (height, width)))
+        node = nir.Conv2d(
+            input_shape=(height, width),
+            weight=_float32(weight),
+            stride=1,
+            padding=0,
+            dilation=1,
+            groups=1,
+            bias=_float32(bias),
+        )
+    value = parts.path(name, node, value, (tuple(padded), after))
+    return _pooled(parts, layer.pool, f"{name}_pool", parts.step("relu", value), after)
+
+
+def _pooled(
+    parts: Parts, pool: Pool | None, name: str, value: str, shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """Pooling: a node where it averages whole windows without padding, which is all that NIR says the meaning of."""
+    if pool is None:
+        return value, shape
+    after = tuple(pool(torch.zeros(1, *shape)).shape[1:])
+    whole = all((side - pool.size) % pool.stride == 0 for side in shape[1:])
+    if pool.kind == "avg" and pool.padding == 0 and whole:
+        both = np.array([pool.size] * 2), np.array([pool.stride] * 2), np.zeros(2, np.int64)
+        node = nir.AvgPool2d(kernel_size=both[0], stride=both[1], padding=both[2])
+        return parts.path(name, node, value, (shape, after)), after
+    settings = {"size": pool.size, "stride": pool.stride, "padding": pool.padding, "ceil": pool.ceil}
+    return parts.step(f"{pool.kind}_pool", value, **settings), after
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(np.prod(shape))
+
+
+def _float32(values: Tensor) -> NDArray[np.float32]:
+    return values.detach().cpu().float().numpy()

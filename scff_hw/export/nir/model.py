@@ -1,0 +1,150 @@
+"""A finished run as one NIR file, read back and compared with the library before it appears."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scff_hw.core.functional import Pool, reflect_pad, scaled_to
+from scff_hw.errors import ExportError, UsageError
+from scff_hw.export.nir.graph import FEATURES, LOGITS, X, nir_parts
+from scff_hw.export.nir.parts import nir
+from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers
+from scff_hw.files import write_atomic
+
+SAMPLES = 300
+"""Test samples that the file is checked on, unless asked otherwise."""
+
+BATCH = 100
+TOLERANCE = 1e-5
+"""Largest difference of features and of logits from the library's, as a share of the largest of them."""
+
+MEANING = (
+    "The nodes are a network's linear parts. They are not connected: between them a sample is standardised and "
+    "rectified, for which NIR has no nodes. 'steps' says how, in order, as JSON; value 'x' is the sample, as 'input' "
+    "describes it. A simulator that runs the nodes alone does not run the network."
+)
+
+
+def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path | None = None) -> dict[str, Any]:
+    """Write a finished run as a NIR file: `out` is whole and checked, or not there.
+
+    Args:
+        out: a file that does not exist.
+        samples: of the run's test data that the file is checked on; at most as many as there are.
+
+    Returns:
+        The nodes by name, the steps, and how far the file's answers are from the library's, as `--json` prints them.
+
+    Raises:
+        UsageError: `out` exists, `samples` is not positive, or a layer is recurrent.
+        CheckpointError: not a finished run.
+        DataError: the run's data set, on which the file is checked, is not there.
+        ExportError: the file, read back, does not answer as the library does.
+    """
+    if out.exists():
+        raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
+    if samples < 1:
+        raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
+    found = finished_run(run, data_dir, feed_forward="NIR files")
+    parts = nir_parts(found.network, found.layers, found.weight, found.bias, found.recipe.data.input_shape)
+    graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(found, parts.steps))
+    with tempfile.TemporaryDirectory(prefix="scff-hw-nir-") as folder:
+        file = Path(folder) / "model.nir"  # HDF5 takes a lock of its own, so it cannot write a partial_file
+        nir.write(file, graph)
+        figures = _check(file, out.name, found, min(samples, len(found.test)))
+        write_atomic(out, file.read_bytes())
+    nodes = {key: type(node).__name__ for key, node in parts.nodes.items()}
+    return {"file": str(out), "nir": nir.version, "nodes": nodes, "steps": parts.steps, **figures}
+
+
+def answers(graph: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and logits of samples `[N, ...]` in float32, by steps and nodes of a graph as `nir.read` gives it."""
+    values = {X: x}
+    following = dict(graph.edges)
+    for step in json.loads(graph.metadata["steps"]):
+        start = step["from"]
+        if isinstance(start, list):
+            values[step["to"]] = torch.cat([values[name] for name in start], dim=1)
+            continue
+        value = values[start]
+        if step["op"] == "node":
+            name = following[step["input"]]
+            assert following[name] == step["output"], f"node {name} does not end in {step['output']}"
+            values[step["to"]] = _node(graph.nodes[name], value)
+        else:
+            values[step["to"]] = _step(step, value)
+    return values[FEATURES], values[LOGITS]
+
+
+def _step(step: Mapping[str, Any], x: Tensor) -> Tensor:
+    op = step["op"]
+    if op == "flatten":
+        return x.flatten(1)
+    if op == "relu":
+        return torch.relu(x)
+    if op == "pad_reflect":
+        return reflect_pad(x, step["amount"])
+    if op == "standardise":
+        return scaled_to(x, step["divisor"], step["flat"])
+    kind = op.removesuffix("_pool")
+    return Pool(kind, step["size"], step["stride"], step["padding"], step["ceil"])(x)
+
+
+def _node(node: Any, x: Tensor) -> Tensor:
+    if isinstance(node, nir.Affine):
+        return F.linear(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
+    if isinstance(node, nir.Conv2d):
+        return F.conv2d(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
+    return F.avg_pool2d(x, tuple(map(int, node.kernel_size)), tuple(map(int, node.stride)))
+
+
+def _check(path: Path, name: str, run: FinishedRun, count: int) -> dict[str, Any]:
+    graph = nir.read(path)
+    largest, scale, gap, correct = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0
+    for start in range(0, count, BATCH):
+        index = torch.arange(start, min(start + BATCH, count))
+        x = run.test.batch(index).positive.float()
+        found, expected = answers(graph, x), float_answers(run, x)
+        for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+            if a.shape != b.shape or not bool(torch.isfinite(a).all()):
+                raise ExportError(f"The file {name} must give finite numbers {tuple(b.shape)}. Got {tuple(a.shape)}.")
+            gap[k] = max(gap[k], float((a - b).abs().max()))
+            scale[k] = max(scale[k], float(b.abs().max()))
+        correct += int((found[1].argmax(dim=1) == run.test.labels[index]).sum())
+    largest = [each / (of or 1.0) for each, of in zip(gap, scale, strict=True)]
+    if max(largest) > TOLERANCE:
+        raise ExportError(
+            f"The answers of {name} must be within {TOLERANCE:.0e} of the library's. Got {max(largest):.1e} instead."
+        )
+    return {
+        "samples": count,
+        "accuracy": correct / count,
+        "largest_feature_difference": largest[0],
+        "largest_logit_difference": largest[1],
+    }
+
+
+def _metadata(run: FinishedRun, steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    data = run.recipe.data
+    return {
+        "meaning": MEANING,
+        "input": json.dumps({"shape": list(data.input_shape), "mean": list(data.mean), "std": list(data.std)}),
+        "steps": json.dumps(steps),
+        "recipe": run.recipe.name,
+        "description": run.recipe.description,
+        "data": data.name,
+        "seed": str(run.seed),
+        "backend": run.backend,
+        "scff_hw_version": version("scff-hw"),
+        "test_accuracy": repr(run.accuracy),
+        "measured_on": run.measured_on,
+    }

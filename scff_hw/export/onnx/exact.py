@@ -1,0 +1,222 @@
+"""Whole numbers in float32, exactly: rounding shifts, divisions, and numbers of up to 66 bits in digits of 11.
+
+Many runtimes compute in float32 whatever a graph says: they narrow float64 and int64 to 32 bits, and multiply int32 as
+float32. Whole numbers below 2^24 are exact in float32, in sums of any order, so everything here stays below, which is
+asserted as a graph is made. Quotients and roots, which runtimes round as they like, are corrected by their remainders.
+ONNX's Round is not used: some runtimes take its halves away from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.backends.fixed.formats.formats import QFormat, Rounding
+from scff_hw.export.onnx.graph import Graph
+from scff_hw.export.onnx.parts import TensorProto
+
+EXACT = 1 << 24
+"""Whole numbers up to here are exact in float32."""
+
+DIGIT_BITS = 11
+"""Of a digit: four products of digits can be added."""
+
+BASE = 1 << DIGIT_BITS
+
+Bounds = NDArray[np.int64]
+
+
+def f32(value: object) -> NDArray[np.float32]:
+    """A float32 constant."""
+    return np.asarray(value, dtype=np.float32)
+
+
+def greater(graph: Graph, a: str | NDArray[np.float32], b: str | NDArray[np.float32]) -> str:
+    """1 where a is above b, else 0, float32. ONNX's Less is not used: MNN 3.6 errs below -0.5."""
+    return graph.op("Cast", graph.op("Greater", a, b), to=TensorProto.FLOAT)
+
+
+def floor_of(graph: Graph, x: str, factor: NDArray[np.float32] | float) -> str:
+    """`floor(x * factor)`; exact where the factor is a power of two."""
+    return graph.op("Floor", graph.op("Mul", x, f32(factor)))
+
+
+def split(graph: Graph, x: str, bits: int) -> tuple[str, str]:
+    """`floor(x / 2^bits)` of whole numbers, and what is left, from 0 up to `2^bits - 1`."""
+    high = floor_of(graph, x, 2.0**-bits)
+    return high, graph.op("Sub", x, graph.op("Mul", high, f32(2**bits)))
+
+
+def rounded(graph: Graph, x: str, rounding: Rounding) -> str:
+    """Whole numbers next to `x`, which is below 2^23; halves to even or up."""
+    if rounding == "half_up":
+        return graph.op("Ceil", graph.op("Mul", floor_of(graph, x, 2), f32(0.5)))
+    # the next even number is at most 1 away, and wins where two whole numbers are as near
+    half = graph.op("Add", graph.op("Mul", x, f32(0.5)), f32(0.5))
+    even = graph.op("Mul", graph.op("Floor", half), f32(2))
+    beyond = graph.op("Sub", x, even)
+    above, below = greater(graph, beyond, f32(0.5)), greater(graph, f32(-0.5), beyond)
+    return graph.op("Add", even, graph.op("Sub", above, below))
+
+
+def saturated(graph: Graph, x: str, top: int) -> str:
+    """Within the symmetric range."""
+    return graph.op("Clip", x, f32(-top), f32(top))
+
+
+def scaled(graph: Graph, x: str, factor: str | NDArray[np.float32], form: QFormat, rounding: Rounding) -> str:
+    """`x * factor` rounded and saturated; `factor` is a power of two, or several."""
+    return rounded(graph, saturated(graph, graph.op("Mul", x, factor), form.top), rounding)
+
+
+def requantised(graph: Graph, x: str, shift: int | NDArray[np.int64], form: QFormat, rounding: Rounding) -> str:
+    """Whole numbers in another format: a rounding shift, of a channel each where there are several, saturated."""
+    return scaled(graph, x, f32(np.exp2(-np.asarray(shift, dtype=np.float64))), form, rounding)
+
+
+def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int) -> str:
+    """`floor((2 x + n) / (2 n))` of whole numbers.
+
+    Args:
+        n: a value of the graph, or constants.
+        largest: bound of `|x| + n`.
+    """
+    assert largest < EXACT, f"a dividend of up to {largest} is not exact in float32"
+    if isinstance(n, str):
+        quotient, divisor, half = graph.op("Div", x, n), n, graph.op("Mul", n, f32(0.5))
+    else:
+        quotient, divisor, half = graph.op("Mul", x, f32(1 / np.asarray(n))), f32(n), f32(np.asarray(n) / 2)
+    # the result, or one less
+    found = graph.op("Floor", graph.op("Add", quotient, f32(0.25)))
+    left = graph.op("Sub", x, graph.op("Mul", found, divisor))
+    reached = graph.op("Cast", graph.op("GreaterOrEqual", left, half), to=TensorProto.FLOAT)
+    return graph.op("Add", found, reached)
+
+
+def divided_wide(
+    graph: Graph, high: str, low: str | None, bits: int, n: str | int, largest: tuple[int, int, int]
+) -> str:
+    """`divided` of `high * 2^bits + low`.
+
+    Args:
+        low: None for 0.
+        largest: bounds of `|high|`, `|low|` and `n`.
+    """
+    top, bottom, most = largest
+    assert top + most < EXACT, f"a dividend of up to {top} is not exact in float32"
+    quotient = graph.op("Div", high, n) if isinstance(n, str) else graph.op("Mul", high, f32(1 / n))
+    near = graph.op("Floor", graph.op("Add", quotient, f32(0.5)))
+    left = graph.op("Sub", high, graph.op("Mul", near, n if isinstance(n, str) else f32(n)))
+    rest = graph.op("Mul", left, f32(2**bits))
+    if low is not None:
+        rest = graph.op("Add", rest, low)
+    found = divided(graph, rest, n, (most << bits) + bottom + most)
+    return graph.op("Add", graph.op("Mul", near, f32(2**bits)), found)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Whole numbers `[N, L]` as digits of base 2^11, the least first; digits may be negative, or beyond the base.
+
+    Attributes:
+        low, high: bounds of each digit, `[L]`.
+    """
+
+    name: str
+    low: Bounds
+    high: Bounds
+
+    def __post_init__(self) -> None:
+        assert max(-self.low.min(), self.high.max()) < EXACT, "a digit is not exact in float32"
+
+    @property
+    def largest(self) -> Bounds:
+        return np.maximum(-self.low, self.high)
+
+
+def digits_of(value: int, length: int) -> Bounds:
+    """Of a constant `>= 0`."""
+    found = np.array([value >> DIGIT_BITS * k & BASE - 1 for k in range(length)], dtype=np.int64)
+    assert value >> DIGIT_BITS * length == 0, f"{value} has more than {length} digits"
+    return found
+
+
+def times(value: int, rows: int, length: int) -> NDArray[np.int64]:
+    """The matrix `[rows, length]` by which digits are multiplied by a constant."""
+    digits = digits_of(value, length)
+    return np.stack([np.concatenate([np.zeros(k, np.int64), digits])[:length] for k in range(rows)])
+
+
+def linear(graph: Graph, x: Digits, matrix: NDArray[np.int64]) -> Digits:
+    """Digits times a matrix of whole numbers `[L, K]`."""
+    assert (x.largest @ np.abs(matrix)).max() < EXACT, "a sum of digits is not exact in float32"
+    up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
+    return Digits(graph.op("MatMul", x.name, f32(matrix)), x.low @ up + x.high @ down, x.high @ up + x.low @ down)
+
+
+def difference(graph: Graph, a: Digits, b: Digits) -> Digits:
+    """`a - b`, digit by digit."""
+    return Digits(graph.op("Sub", a.name, b.name), a.low - b.high, a.high - b.low)
+
+
+def normalised(graph: Graph, x: Digits) -> Digits:
+    """The same number with all digits but the last, which takes the rest and the sign, from 0 up to the base."""
+    length = len(x.low)
+    carries = np.eye(length, k=1) - BASE * np.eye(length)
+    carries[-1] = 0
+    name, low, high = x.name, x.low, x.high
+    # a carry settles one digit more, for all numbers
+    for _ in range(length - 1):
+        name = graph.op("Add", name, graph.op("MatMul", floor_of(graph, name, 1 / BASE), f32(carries)))
+        into_low, into_high = (np.concatenate([[0], (each >> DIGIT_BITS)[:-1]]) for each in (low, high))
+        within = np.arange(length) < length - 1
+        low = np.where(within, 0, low) + into_low
+        high = np.where(within, BASE - 1, high) + into_high
+        assert max(-low.min(), high.max()) < EXACT, "a carried digit is not exact in float32"
+    settled = np.arange(length) < length - 1
+    return Digits(name, np.where(settled, 0, low), np.where(settled, BASE - 1, high))
+
+
+def digits(graph: Graph, x: str, largest: int) -> Digits:
+    """Of one whole number `[N, 1]`, from 0 up to `largest`."""
+    assert largest < EXACT, f"a number of up to {largest} is not exact in float32"
+    length = max(-(-largest.bit_length() // DIGIT_BITS), 1)
+    powers = np.exp2(-DIGIT_BITS * np.arange(length + 1))
+    here, next_ones = floor_of(graph, x, powers[None, :-1]), floor_of(graph, x, powers[None, 1:])
+    name = graph.op("Sub", here, graph.op("Mul", next_ones, f32(BASE)))
+    high = np.full(length, BASE - 1)
+    high[-1] = largest >> DIGIT_BITS * (length - 1)
+    return Digits(name, np.zeros(length, np.int64), high)
+
+
+def joined(graph: Graph, *parts: Digits) -> Digits:
+    """Side by side, as the rows of a matrix take them."""
+    name = graph.op("Concat", *(part.name for part in parts), axis=1)
+    return Digits(name, np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts]))
+
+
+def products(graph: Graph, a: Digits, b: Digits) -> Digits:
+    """Each digit of a times each of b, `[N, La * Lb]`; both are not negative."""
+    rows = graph.op("Unsqueeze", a.name, np.array([2], np.int64))
+    columns = graph.op("Unsqueeze", b.name, np.array([1], np.int64))
+    high = np.outer(a.high, b.high).ravel()
+    name = graph.op("Reshape", graph.op("Mul", rows, columns), np.array([-1, len(high)], np.int64))
+    return Digits(name, np.zeros_like(high), high)
+
+
+def scattered(la: int, lb: int, length: int, entry: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
+    """The matrix `[la * lb, length]` that adds products of digits up.
+
+    Args:
+        entry: of a product of digits i and j, the digit it belongs to and its factor; beyond the length it is dropped.
+    """
+    matrix = np.zeros((la, lb, length), np.int64)
+    for i in range(la):
+        for j in range(lb):
+            place, factor = entry(i, j)
+            if place < length:
+                matrix[i, j, place] = factor
+    return matrix.reshape(-1, length)

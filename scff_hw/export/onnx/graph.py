@@ -1,0 +1,204 @@
+"""A graph under construction: nodes, initialisers and the shapes of values, for the exporters of this package.
+
+Everything is opset 13 and IR version 8, which runtimes have read since 2020. The batch, and the steps of sequences,
+stay open; every other size is a constant of the graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scff_hw.core.functional import Pool
+from scff_hw.export.onnx.parts import TensorProto, helper, numpy_helper, onnx
+
+OPSET = 13
+IR_VERSION = 8
+
+INPUT, LENGTHS, FEATURES, LOGITS = "x", "lengths", "features", "logits"
+BATCH, STEPS = "N", "T"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph.
+
+    Attributes:
+        name: in the graph.
+        shape: of one sample, without the batch.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def axes(self) -> list[int]:
+        """All dimensions but the batch."""
+        return list(range(1, len(self.shape) + 1))
+
+
+class Graph:
+    """Collects nodes and initialisers; equal constants are stored once.
+
+    Args:
+        domains: versions of operator sets besides ONNX's own.
+        prefix: of numbered names, which must differ between a graph and the bodies of its nodes.
+    """
+
+    def __init__(self, domains: Mapping[str, int] | None = None, prefix: str = "") -> None:
+        self._prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: dict[str, onnx.TensorProto] = {}
+        self.declared: list[onnx.ValueInfoProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._count = 0
+        self._domains = {"": OPSET} | dict(domains or {})
+
+    def constant(self, value: Any, dtype: Any = None, name: str = "") -> str:
+        """The name of an initialiser that holds `value`."""
+        array = np.asarray(value, dtype=dtype)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = name or f"{self._prefix}c{len(self._constants)}"
+            self.initialisers[self._constants[key]] = numpy_helper.from_array(array, self._constants[key])
+        return self._constants[key]
+
+    def op(self, kind: str, *inputs: str | NDArray[Any], name: str = "", domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output, and return the output's name.
+
+        Args:
+            inputs: names, or arrays that become initialisers.
+            name: of the output; numbered where empty.
+        """
+        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
+        if not name:
+            self._count += 1
+            name = f"{self._prefix}{kind.lower()}{self._count}"
+        self.nodes.append(helper.make_node(kind, names, [name], name=f"{name}_node", domain=domain, **attributes))
+        return name
+
+    def declare(self, name: str, shape: Sequence[int], *, batch: bool = True) -> None:
+        """Note the shape of a float32 value that shape inference cannot know, since no schema describes its node."""
+        sizes = [BATCH, *shape] if batch else list(shape)
+        self.declared.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
+
+    def model(
+        self,
+        name: str,
+        input_shape: Sequence[int],
+        outputs: Mapping[str, tuple[int, int]],
+        metadata: Mapping[str, str],
+        description: str,
+    ) -> onnx.ModelProto:
+        """The finished model: float32 input `x` `[N, *input_shape]`.
+
+        Args:
+            outputs: by name, their width and their element type; each is `[N, width]`.
+            metadata: text by key, kept in the model.
+        """
+        x = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [BATCH, *input_shape])
+        found = [
+            helper.make_tensor_value_info(each, kind, [BATCH, width]) for each, (width, kind) in outputs.items()
+        ]
+        return self.whole(name, [x], found, metadata, description)
+
+    def whole(
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+        metadata: Mapping[str, str],
+        description: str,
+    ) -> onnx.ModelProto:
+        """The finished model, of any inputs and outputs."""
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            inputs,
+            outputs,
+            list(self.initialisers.values()),
+            doc_string=description,
+            value_info=self.declared,
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="scff-hw",
+            producer_version=version("scff-hw"),
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid(domain, number) for domain, number in self._domains.items()],
+            doc_string=description,
+        )
+        helper.set_model_props(model, dict(metadata))
+        return model
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Pooling windows as ONNX writes them: explicit pads and no ceil mode, on which runtimes differ.
+
+    Attributes:
+        pads: rows and columns added before, then after.
+        shape: of the pooled map, channels first.
+        counts: how many positions an average divides by, `[1, 1, H', W']`: padded zeros count, what a last window has
+            beyond them does not.
+    """
+
+    pads: list[int]
+    shape: tuple[int, int, int]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pool: Pool, shape: Sequence[int]) -> Windows:
+        """The windows of a pool on maps `(channels, height, width)`, where PyTorch has them."""
+        channels, *sides = shape
+        after, lengths, covered = [], [], []
+        for length in sides:
+            reach = length + 2 * pool.padding - pool.size
+            count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
+            count -= pool.ceil and (count - 1) * pool.stride >= length + pool.padding
+            starts = np.arange(count) * pool.stride - pool.padding
+            ends = np.minimum(starts + pool.size, length + pool.padding)
+            after.append(max(int(starts[-1]) + pool.size - length, 0))
+            lengths.append(int(count))
+            covered.append((ends - starts).astype(np.int64))
+        counts = np.outer(covered[0], covered[1])[None, None]
+        return cls([pool.padding, pool.padding, *after], (channels, lengths[0], lengths[1]), counts)
+
+
+def flat(graph: Graph, x: Value) -> Value:
+    """`[N, size]` of a value."""
+    return x if len(x.shape) == 1 else Value(graph.op("Flatten", x.name, axis=1), (x.size,))
+
+
+def reflected(graph: Graph, x: Value, padding: int) -> Value:
+    """Height and width padded by reflection."""
+    if not padding:
+        return x
+    channels, height, width = x.shape
+    pads = np.array([0, 0, padding, padding] * 2, dtype=np.int64)
+    name = graph.op("Pad", x.name, pads, mode="reflect")
+    return Value(name, (channels, height + 2 * padding, width + 2 * padding))
+
+
+def max_pooled(graph: Graph, x: Value, pool: Pool) -> Value:
+    """Greatest values of the windows of a float32 map."""
+    windows = Windows.of(pool, x.shape)
+    name = graph.op(
+        "MaxPool", x.name, kernel_shape=[pool.size] * 2, strides=[pool.stride] * 2, pads=windows.pads
+    )
+    return Value(name, windows.shape)
+
+
+def per_channel(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """`[C]`, or one value, so that it broadcasts over `[N, C, ...]` of that shape without the batch."""
+    return np.reshape(values, (1, -1, *(1,) * (len(shape) - 1)))

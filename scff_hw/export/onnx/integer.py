@@ -1,0 +1,273 @@
+"""The integer graph of a run in fixed point: the specification's integers, in operations that every runtime has.
+
+`scff_hw/backends/fixed/README.md` is the specification, and `reference.py` beside it what this must equal. Integers
+are held as
+
+- int8 in the file (weights), cast where they are used;
+- float32 everywhere else, below 2^24, where they are exact: see `onnx_exact`. A longer sum is split. ONNX's own integer
+  products were not taken: ConvInteger knows no int8 in onnxruntime, and 8-bit products saturate there on some
+  processors;
+- int32 in logits that can leave 2^24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, LayerFormats, QFormat
+from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
+from scff_hw.backends.fixed.reference.layer import IntegerLayer, PoolShape
+from scff_hw.core.functional import Pool
+from scff_hw.export.onnx.exact import (
+    EXACT,
+    divided,
+    divided_wide,
+    f32,
+    requantised,
+    scaled,
+    split,
+)
+from scff_hw.export.onnx.graph import (
+    FEATURES,
+    INPUT,
+    LOGITS,
+    Graph,
+    Value,
+    Windows,
+    flat,
+    max_pooled,
+    per_channel,
+    reflected,
+)
+from scff_hw.export.onnx.parts import TensorProto, onnx
+from scff_hw.export.onnx.standardise import TOP, standardised
+
+I64 = np.int64
+
+CUT_BITS = 8
+"""By which sums that can leave 2^24 are split."""
+
+WHOLE_BITS = 31
+"""Of the largest sum of products and bias, without its sign."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Products of weights and activations, in float32 parts that are exact.
+
+    Attributes:
+        parts: values of the graph, whose sum it is.
+        bounds: of the magnitude of each part, `[channels]` each.
+        shape: of one sample.
+    """
+
+    parts: tuple[str, ...]
+    bounds: tuple[Ints, ...]
+    shape: tuple[int, ...]
+
+    def fits(self, bias: Ints) -> bool:
+        """Whether the sum of all parts and a bias `[channels]` is exact in float32, in any order."""
+        return bool((sum(self.bounds) + np.abs(bias)).max() < EXACT)
+
+
+@dataclass(frozen=True)
+class IntegerReadout:
+    """The readout's integers.
+
+    Attributes:
+        weight: `[classes, F]`, of 8 bits.
+        bias: `[classes]`, at the products' scale.
+        frac: fraction bits of the logits.
+    """
+
+    weight: Ints
+    bias: Ints
+    frac: int
+
+
+def integer_model(
+    stack: Sequence[IntegerLayer],
+    layers: Sequence[int],
+    readout: IntegerReadout,
+    shape: Sequence[int],
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """A network in the integers of the reference.
+
+    Args:
+        stack: the reference's layers, whose `forward`, `features` and `logits` the graph equals.
+        layers: 0-based, those whose features the readout reads.
+        shape: of one input sample.
+    Returns:
+        A model whose input is float32 as the float graph's; features (int8) and logits (int32) are integers.
+    """
+    graph = Graph()
+    value, features = on_grid(graph, Value(INPUT, tuple(shape)), stack[0].spec.formats.input), []
+    for index, layer in enumerate(stack[: max(layers) + 1]):
+        value = integer_layer(graph, value, layer, f"layers.{index + 1}")
+        if index in layers:
+            features.append(integer_features(graph, value, layer))
+    width = read_out(graph, features, readout, stack[0].spec.formats.feature.top)
+    outputs = {FEATURES: (width, TensorProto.INT8), LOGITS: (len(readout.bias), TensorProto.INT32)}
+    description = "SCFF network and linear readout in integers: equal to scff-hw's integer reference"
+    return graph.model("scff_integer", shape, outputs, metadata, description)
+
+
+def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, top: int) -> int:
+    """Add the outputs: features, float32 up to `top`, side by side, and logits of them; how many features there are."""
+    width = sum(each.size for each in features)
+    read = Value(graph.op("Concat", *(each.name for each in features), axis=1), (width,))
+    graph.op("Cast", read.name, name=FEATURES, to=TensorProto.INT8)
+    found = product(graph, read, readout.weight, None, top, "readout.weight")
+    kind = TensorProto.FLOAT if found.fits(readout.bias) else TensorProto.INT32
+    parts = list(found.parts) if kind == TensorProto.FLOAT else [cast(graph, each, kind) for each in found.parts]
+    total = graph.constant(readout.bias, np.float32 if kind == TensorProto.FLOAT else np.int32, "readout.bias")
+    for part in parts:
+        total = graph.op("Add", part, total)
+    graph.op("Cast", total, name=LOGITS, to=TensorProto.INT32)
+    return width
+
+
+def integer_features(graph: Graph, output: Value, layer: IntegerLayer) -> Value:
+    """The readout's view of a layer's output."""
+    form = layer.spec.formats
+    x = flat(graph, pooled(graph, output, layer.spec.readout_pool))
+    return standardised(graph, x, form.feature, form.rounding)
+
+
+def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, name: str) -> Sums:
+    """`W x` of whole numbers up to `top`, by as many float32 products as keep their sums exact.
+
+    Args:
+        weight: `[C, fan_in]`; rows of a convolution are `[channels, kernel, kernel]`.
+    """
+    channels = x.shape[0] if kernel is not None else weight.shape[1]
+    by_channel = weight.reshape(len(weight), channels, -1)
+    sums = np.abs(by_channel).sum(axis=2) * top
+    ends = []
+    start = 0
+    while start < channels:
+        reach = np.cumsum(sums[:, start:], axis=1).max(axis=0)
+        stop = start + max(int((reach < EXACT).sum()), 1)
+        ends.append((start, stop))
+        start = stop
+    parts = []
+    for start, stop in ends:
+        part = by_channel[:, start:stop]
+        held = graph.constant(
+            part.reshape(len(part), -1) if kernel is None else part.reshape(len(part), -1, kernel, kernel),
+            np.int8,
+            name if len(ends) == 1 else f"{name}.{start}",
+        )
+        unit = cast(graph, held, TensorProto.FLOAT)
+        values = x.name
+        if len(ends) > 1:
+            bounds = (np.array([each], dtype=I64) for each in (start, stop, 1))
+            values = graph.op("Slice", values, *bounds)
+        parts.append(graph.op("Gemm", values, unit, transB=1) if kernel is None else graph.op("Conv", values, unit))
+    sides = () if kernel is None else (side - kernel + 1 for side in x.shape[1:])
+    return Sums(tuple(parts), tuple(sums[:, a:b].sum(axis=1) for a, b in ends), (len(weight), *sides))
+
+
+def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: str) -> str:
+    """The sum of products and bias at the scale of pre-activations: a rounding shift, saturated.
+
+    Args:
+        bias: `[channels]`, whole numbers at the products' scale, or None.
+        name: of the bias.
+    """
+    shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+    added = np.zeros(u.shape[0], I64) if bias is None else bias
+    if u.fits(added):
+        total, *more = [*u.parts, *([] if bias is None else [_constant(graph, added, u.shape, name)])]
+        for part in more:
+            total = graph.op("Add", total, part)
+    else:
+        total = _cut(graph, u, added, shift, name)
+    return requantised(graph, total, per_channel(shift, u.shape), form.pre_activation, form.rounding)
+
+
+def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
+    """What a sum beyond 2^24 can be replaced by before it is shifted, rounded and saturated, in float32.
+
+    Where the shift is larger than 8 bits, only whether the last 8 are 0 can matter; where it is not, a sum beyond 2^24
+    saturates whatever its last bits.
+    """
+    assert (sum(u.bounds) + np.abs(bias)).max() < 1 << WHOLE_BITS, "a sum has more than 32 bits"
+    high = _constant(graph, bias >> CUT_BITS, u.shape, f"{name}.high")
+    low = _constant(graph, bias & (1 << CUT_BITS) - 1, u.shape, f"{name}.low")
+    for part in u.parts:
+        upper, lower = split(graph, part, CUT_BITS)
+        high, low = graph.op("Add", upper, high), graph.op("Add", lower, low)
+    carried, rest = split(graph, low, CUT_BITS)
+    far = np.broadcast_to(shift > CUT_BITS, u.shape[:1])
+    most = per_channel(f32(np.where(far, 1, (1 << CUT_BITS) - 1)), u.shape)
+    worth = per_channel(f32(np.where(far, 1 << CUT_BITS - 1, 1)), u.shape)
+    upper = graph.op("Mul", graph.op("Add", high, carried), f32(1 << CUT_BITS))
+    return graph.op("Add", upper, graph.op("Mul", graph.op("Min", rest, most), worth))
+
+
+def _constant(graph: Graph, values: Ints, shape: Sequence[int], name: str) -> str:
+    """Whole numbers `[channels]`, float32, that broadcast over samples of that shape."""
+    return graph.constant(per_channel(values, shape), np.float32, name)
+
+
+def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
+    """Step 9's pooling of float32 integers."""
+    if pool is None:
+        return x
+    shape = Pool("max" if pool.kind == "max" else "avg", pool.size, pool.stride, pool.padding, pool.ceil)
+    if shape.kind == "max":
+        return max_pooled(graph, x, shape)
+    windows = Windows.of(shape, x.shape)
+    # one map at a time: a sum is the same filter for every channel
+    maps = graph.op("Reshape", x.name, np.array([-1, 1, *x.shape[1:]], dtype=I64))
+    ones = np.ones((1, 1, shape.size, shape.size), np.float32)
+    sums = graph.op("Conv", maps, ones, strides=[shape.stride] * 2, pads=windows.pads)
+    means = divided(graph, sums, windows.counts, (TOP + 1) * shape.size**2)
+    return Value(graph.op("Reshape", means, np.array([-1, *windows.shape], dtype=I64)), windows.shape)
+
+
+def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
+    """Step 1: data on the grid of `form`."""
+    return Value(scaled(graph, x.name, f32(2.0**form.one), form, "half_even"), x.shape)
+
+
+def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
+    """Steps 2, 3, 4 and 9 of one layer."""
+    spec, form = layer.spec, layer.spec.formats
+    if spec.kernel is None:
+        x = flat(graph, x)
+    read = standardised(graph, reflected(graph, x, spec.padding), form.standardised, form.rounding)
+    u = product(graph, read, layer.weight, spec.kernel, form.standardised.top, f"{name}.weight")
+    z, top = pre_activations(graph, u, layer.bias, form, name), form.pre_activation.top
+    if spec.makes_pairs:
+        z, top = graph.op("Mul", z, f32(2)), 2 * top
+    if spec.transmit == "triangle":
+        z = graph.op("Sub", z, _mean_of_channels(graph, z, u.shape[0], top))
+    shift = form.pre_activation.one - form.transmitted.one
+    y = requantised(graph, graph.op("Relu", z), shift, form.transmitted, form.rounding)
+    return pooled(graph, Value(y, u.shape), spec.pool)
+
+
+def pre_activations(graph: Graph, u: Sums, bias: Ints, form: LayerFormats, name: str) -> str:
+    """Step 3's pre-activations of one sample each, bias included."""
+    return summed(graph, u, shift_right(bias, BIAS_GUARD_BITS, form.rounding), form, f"{name}.bias")
+
+
+def _mean_of_channels(graph: Graph, z: str, channels: int, top: int) -> str:
+    """The rounded mean over channels of whole numbers up to `top`."""
+    axis = np.array([1], dtype=I64)
+    if (top + 1) * channels < EXACT:
+        return divided(graph, graph.op("ReduceSum", z, axis, keepdims=1), channels, (top + 1) * channels)
+    high, low = (graph.op("ReduceSum", each, axis, keepdims=1) for each in split(graph, z, CUT_BITS))
+    largest = ((top >> CUT_BITS) + 1) * channels, ((1 << CUT_BITS) - 1) * channels, channels
+    return divided_wide(graph, high, low, CUT_BITS, channels, largest)
+
+
+def cast(graph: Graph, x: str, kind: int) -> str:
+    """In another element type."""
+    return graph.op("Cast", x, to=kind)

@@ -1,0 +1,130 @@
+"""A recurrent network in integers, as `recurrent_reference` has them, for the graphs of `onnx_sequences`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scff_hw.backends.fixed.formats.formats import LayerFormats
+from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer
+from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
+from scff_hw.export.onnx.exact import divided_wide, f32, requantised
+from scff_hw.export.onnx.graph import FEATURES, LOGITS, Graph, Value
+from scff_hw.export.onnx.integer import (
+    IntegerReadout,
+    cast,
+    integer_features,
+    integer_layer,
+    on_grid,
+    pre_activations,
+    product,
+    read_out,
+    summed,
+)
+from scff_hw.export.onnx.parts import TensorProto, onnx
+from scff_hw.export.onnx.recurrent import direction_name, tensor
+from scff_hw.export.onnx.standardise import standardised
+
+MOST_STEPS = 1 << 16
+"""Of a sequence, as the specification has it."""
+
+
+@dataclass(frozen=True)
+class IntegerSequences:
+    """An `Arithmetic`.
+
+    Attributes:
+        first: the reference's recurrent layer, whose `forward` and `features` the graph equals.
+        behind: its layers behind that one.
+        layers: 0-based, those whose features the readout reads.
+    """
+
+    first: IntegerRecurrent
+    behind: Sequence[IntegerLayer]
+    layers: Sequence[int]
+    readout: IntegerReadout
+    about = "integers: equal to scff-hw's integer reference"
+    state_kind = TensorProto.INT8
+    sum_kind = TensorProto.INT32
+
+    @property
+    def features_in(self) -> int:
+        return self.first.directions[0].inputs.held.shape[1]
+
+    @property
+    def units(self) -> int:
+        return self.first.directions[0].units
+
+    @property
+    def backwards(self) -> tuple[bool, ...]:
+        return tuple(direction.backwards for direction in self.first.directions)
+
+    @property
+    def averages(self) -> bool:
+        return self.first.averages
+
+    def frames(self, graph: Graph, x: str) -> str:
+        form = self.first.directions[0].inputs.spec.formats
+        raw = on_grid(graph, Value(x, (self.features_in,)), form.input)
+        return standardised(graph, raw, form.standardised, form.rounding).name
+
+    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+        part, name = self._direction(direction)
+        form, weight = part.inputs.spec.formats, part.inputs.weight
+        read = Value(frames, (self.features_in,))
+        u = product(graph, read, weight, None, form.standardised.top, f"{name}.inputs.weight")
+        v = summed(graph, u, None, form, "")
+        bias = graph.constant(part.drive_of_bias, np.float32, f"{name}.inputs.bias")
+        return graph.op("Add", graph.op("Mul", v, f32(2)), bias)
+
+    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+        part, name = self._direction(direction)
+        form, weight = self._form, part.hidden.weight
+        u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
+        v = pre_activations(graph, u, part.hidden.bias, form, f"{name}.hidden")
+        z = graph.op("Relu", graph.op("Add", driven, v))
+        shift = form.pre_activation.one - form.output.one
+        y = Value(requantised(graph, z, shift, form.output, form.rounding), (self.units,))
+        return standardised(graph, y, form.standardised, form.rounding).name
+
+    def read_out(
+        self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
+    ) -> list[onnx.ValueInfoProto]:
+        form = self._form
+        shift = form.standardised.one - form.transmitted.one
+        states = [self._passed_on(graph, each, shift) for each in final]
+        if total:
+            counts = graph.op("Unsqueeze", cast(graph, steps, TensorProto.FLOAT), np.array([1], np.int64))
+            largest = form.standardised.top * MOST_STEPS, 0, MOST_STEPS
+            for each in total:
+                mean = divided_wide(graph, each, None, MEAN_GUARD_BITS, counts, largest)
+                states.append(self._passed_on(graph, mean, shift + MEAN_GUARD_BITS))
+        passed, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
+        features = []
+        if 0 in self.layers:
+            # states are standardised already, in each direction
+            shift = form.transmitted.one - form.feature.one
+            features.append(Value(requantised(graph, passed, shift, form.feature, form.rounding), shape))
+        value = Value(passed, shape)
+        for index, layer in enumerate(self.behind[: max(self.layers)], start=1):
+            value = integer_layer(graph, value, layer, f"layers.{index + 1}")
+            if index in self.layers:
+                features.append(integer_features(graph, value, layer))
+        width = read_out(graph, features, self.readout, form.feature.top)
+        return [
+            tensor(FEATURES, TensorProto.INT8, width),
+            tensor(LOGITS, TensorProto.INT32, len(self.readout.bias)),
+        ]
+
+    def _passed_on(self, graph: Graph, x: str, shift: int) -> str:
+        return requantised(graph, x, shift, self._form.transmitted, self._form.rounding)
+
+    @property
+    def _form(self) -> LayerFormats:
+        return self.first.spec.formats
+
+    def _direction(self, number: int) -> tuple[IntegerDirection, str]:
+        found = self.first.directions[number]
+        return found, direction_name(found.backwards)

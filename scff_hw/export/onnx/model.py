@@ -1,0 +1,226 @@
+"""A finished run as a folder of ONNX files with a model card, each file checked before the folder appears."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scff_hw.core.streams import Stream
+from scff_hw.errors import UsageError
+from scff_hw.export.folder import appearing, reserves_out
+from scff_hw.export.onnx.card import CARD, card
+from scff_hw.export.onnx.check import FLOAT_TOLERANCE, Expected, Planned, check_file
+from scff_hw.export.onnx.float import float_model
+from scff_hw.export.onnx.float_recurrent import FloatSequences
+from scff_hw.export.onnx.recurrent import Arithmetic, one_step, whole_sequences
+from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx.runtimes import Answers, TooFarError, stepwise_readers
+from scff_hw.training.progress import Progress, SilentProgress
+
+SAMPLES = 200
+"""Test samples that every file is checked on, unless asked otherwise."""
+
+SCALE_SAMPLES = 64
+"""Samples, of those that hidden layers learned from, that the 8-bit products of QOperator get their scale by."""
+
+ROUNDINGS, MOST_TOLERANCE = 10, 1e-3
+"""A recurrent layer can amplify roundings from step to step, so its graphs may be as many times as far from the library
+as float32 is from float64 there; but no further than this, of the largest logit."""
+
+INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
+
+
+@reserves_out
+def export_onnx(
+    run: Path,
+    out: Path,
+    *,
+    samples: int = SAMPLES,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write and check the ONNX files of a finished run: `out` holds them all, or is not there.
+
+    Args:
+        out: a folder that does not exist, or is empty.
+        samples: of the run's test data that every file is checked on; at most as many as there are.
+    Returns:
+        The figures of every check, as `scff-hw export onnx --json` prints them.
+
+    Raises:
+        UsageError: `out` is not empty, or `samples` is not positive.
+        CheckpointError: not a finished run.
+        DataError: the run's data set, on which files are checked, is not there.
+        ExportError: a file failed a check.
+    """
+    progress = progress or SilentProgress()
+    if samples < 1:
+        raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
+    found = finished_run(run, data_dir)
+    count = min(samples, len(found.test))
+    planned, left_out = plan(found)
+    with appearing(out) as folder:
+        files: dict[str, Any] = {}
+        for name, file in planned.items():
+            path = folder / name
+            path.write_bytes(file.model.SerializeToString(deterministic=True))
+            try:
+                figures = check_file(path, file, found.test, count, progress)
+            except TooFarError as error:
+                if file.demand != "qoperator":
+                    raise
+                # this network does not allow it: its products need more than 8 bits
+                left_out[name] = str(error)
+                path.unlink()
+                continue
+            files[name] = {"bytes": path.stat().st_size, "held_to": file.demand, "readers": figures}
+            if file.demand == "float":
+                files[name]["tolerance"] = file.tolerance
+        summary = {
+            "run": str(run),
+            "out": str(out),
+            "recipe": found.recipe.name,
+            "seed": found.seed,
+            "backend": found.backend,
+            **({} if found.profile is None else {"profile": found.profile}),
+            "test_accuracy": found.accuracy,
+            "measured_on": found.measured_on,
+            "samples": count,
+            "test_samples": len(found.test),
+            "files": files,
+            "left_out": left_out,
+            "versions": {name: version(name) for name in ("scff-hw", "onnx", "onnxruntime")},
+        }
+        (folder / CARD).write_text(card(found, summary), encoding="utf-8")
+    return summary
+
+
+def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    """The files of a run, and why others are left out, both by name."""
+    if run.recipe.data.has_sequences:
+        return _plan_sequences(run)
+    shape = run.recipe.data.input_shape
+    model = float_model(run.network, run.layers, run.weight, run.bias, shape, metadata(run, "float"))
+
+    def as_float(x: NDArray[np.float32]) -> Answers:
+        features, logits = float_answers(run, torch.from_numpy(x))
+        return features.numpy(), logits.numpy()
+
+    planned = {"float.onnx": Planned(model, "float", as_float)}
+    if run.fixed is None:
+        return planned, dict.fromkeys(INTEGER_FILES, _without_integers(run))
+    more, left_out = _plan_fixed(run)
+    return planned | more, left_out
+
+
+def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    def as_float(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
+        features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
+        return features.numpy(), logits.numpy()
+
+    few = run.test.batch(torch.arange(min(SAMPLES, len(run.test))))
+    allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
+    network = FloatSequences(run.network, run.layers, run.weight, run.bias)
+    planned, left_out = _whole_and_step(run, network, ("float.onnx", "step.onnx"), as_float, allowed)
+    integers, *quantised = INTEGER_FILES
+    names = integers, "integer-step.onnx"
+    left_out |= dict.fromkeys(quantised, f"Of recurrent networks {integers} is the only one in integers.")
+    if run.fixed is None:
+        return planned, left_out | dict.fromkeys(names, _without_integers(run))
+    from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
+    from scff_hw.export.fixed_recurrent_run import integer_recurrent
+    from scff_hw.export.onnx.integer_recurrent import IntegerSequences
+    from scff_hw.export.onnx.reference import integer_readout, integer_stack, sequence_answers
+
+    first, *behind = run.fixed.network.layers
+    assert isinstance(first, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
+    parts = integer_recurrent(first), integer_stack(behind), run.layers, integer_readout(run)
+
+    def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
+        return sequence_answers(*parts, x.astype(np.float64), lengths)
+
+    more, missing = _whole_and_step(run, IntegerSequences(*parts), names, as_integers)
+    return planned | more, left_out | missing
+
+
+def _whole_and_step(
+    run: FinishedRun, network: Arithmetic, names: tuple[str, str], expected: Expected, tolerance: float | None = None
+) -> tuple[dict[str, Planned], dict[str, str]]:
+    """The files of whole sequences and of one step, or why the latter is left out; held to a tolerance, or equal."""
+    demand = "integer" if tolerance is None else "float"
+    (whole, step), allowed = names, tolerance or FLOAT_TOLERANCE
+    model = whole_sequences(network, metadata(run, whole.removesuffix(".onnx")))
+    planned = {whole: Planned(model, demand, expected, tolerance=allowed)}
+    if any(network.backwards):
+        return planned, {step: "The second direction starts at a sequence's end, before which it has no step."}
+    model = one_step(network, metadata(run, step.removesuffix(".onnx")))
+    return planned | {step: Planned(model, demand, expected, tolerance=allowed, readers=stepwise_readers)}, {}
+
+
+def _without_integers(run: FinishedRun) -> str:
+    return f"The run is on the {run.backend} backend; integers need a run on the fixed one."
+
+
+def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
+    # the fixed backend needs brevitas, which other runs do without
+    from scff_hw.export.onnx.integer import integer_model
+    from scff_hw.export.onnx.quantised import Dialect, Qdq, QOnnx, QOperator, quantised_model
+    from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack, product_formats
+
+    shape = run.recipe.data.input_shape
+    assert run.fixed is not None
+    stack, readout = integer_stack(run.fixed.network.layers), integer_readout(run)
+
+    def as_integers(x: NDArray[np.float32]) -> Answers:
+        return integer_answers(stack, run.layers, readout, x.astype(np.float64))
+
+    model = integer_model(stack, run.layers, readout, shape, metadata(run, "integer"))
+    planned = {"integer.onnx": Planned(model, "integer", as_integers)}
+    dialects: dict[str, Dialect] = {"qdq": Qdq(), "qonnx": QOnnx()}
+    left_out: dict[str, str] = {}
+    if all(isinstance(layer.spec.formats.weight.frac, int) for layer in stack):
+        few = torch.arange(min(SCALE_SAMPLES, len(run.learned)))
+        x = run.learned.batch(few).positive.double().numpy()
+        dialects["qoperator"] = QOperator(product_formats(stack, x))
+    else:
+        left_out["qoperator.onnx"] = "The run has a weight scale a channel; QLinearMatMul is written with one a layer."
+    units = 2.0 ** stack[0].spec.formats.feature.one, 2.0**readout.frac
+    for name, dialect in dialects.items():
+        model = quantised_model(dialect, stack, run.layers, readout, shape, metadata(run, name), name)
+        planned[f"{name}.onnx"] = Planned(model, name, as_integers, units)
+    return planned, left_out
+
+
+def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
+    """What every file says of itself."""
+    found = {
+        "kind": kind,
+        "recipe": run.recipe.name,
+        "description": run.recipe.description,
+        "data": run.recipe.data.name,
+        "seed": str(run.seed),
+        "backend": run.backend,
+        "scff_hw_version": version("scff-hw"),
+        "trained_with": json.dumps(run.versions, sort_keys=True),
+        "test_accuracy": repr(run.accuracy),
+        "measured_on": run.measured_on,
+    }
+    if run.profile is not None:
+        found["profile"] = run.profile
+    if run.fixed is not None:
+        formats = run.fixed.backend.formats
+        feature = next(iter(formats.values())).feature.one
+        found |= {
+            "formats": json.dumps({name: form.to_json() for name, form in formats.items()}),
+            "rounding": next(iter(formats.values())).rounding,
+            "features_frac": str(feature),
+            "readout_weight_frac": str(run.fixed.readout_frac),
+            "logits_frac": str(run.fixed.readout_frac + feature),
+        }
+    return found

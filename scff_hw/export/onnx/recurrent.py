@@ -1,0 +1,194 @@
+"""The graphs of a recurrent network: whole sequences at once, and one frame at a time.
+
+Both hold a recurrent layer at inference, each frame paired with itself, and what follows it, in numbers of one kind
+(`Arithmetic`). Whole sequences go through ONNX's Scan, one node a direction, whose body is one step. The second
+direction is driven by what ReverseSequence has turned, each sequence within its own length, so that in both directions
+a sequence fills the first steps. Beyond them zeros are read, whatever was there, and states stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from scff_hw.core.recurrent import WAYS
+from scff_hw.export.onnx.graph import BATCH, INPUT, LENGTHS, STEPS, Graph
+from scff_hw.export.onnx.parts import TensorProto, helper, onnx
+
+CARRIED = {"state": "new_state", "sum": "new_sum", "count": "new_count"}
+"""Inputs of a step, zeros before a sequence, and the outputs that are those of its next step."""
+
+F32 = np.float32
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+class Arithmetic(Protocol):
+    """A recurrent network and its readout in numbers of one kind, as nodes of a graph.
+
+    What goes from one method to another is float32; integers are held in it.
+
+    Attributes:
+        about: the kind of its numbers.
+        features_in: values a frame.
+        units: of each direction.
+        backwards: for each direction, whether it reads sequences from their ends.
+        averages: the means of the states over time are passed on too, behind the last ones.
+        state_kind, sum_kind: element types in which one step hands on states and their sums.
+    """
+
+    @property
+    def about(self) -> str: ...
+    @property
+    def features_in(self) -> int: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def backwards(self) -> tuple[bool, ...]: ...
+    @property
+    def averages(self) -> bool: ...
+    @property
+    def state_kind(self) -> int: ...
+    @property
+    def sum_kind(self) -> int: ...
+
+    def frames(self, graph: Graph, x: str) -> str:
+        """Frames `[M, features_in]` as arrays read them."""
+        ...
+
+    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+        """What drives each step but the state, biases included, `[M, units]`."""
+        ...
+
+    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+        """The standardised states `[N, units]` of the next step."""
+        ...
+
+    def read_out(
+        self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
+    ) -> list[onnx.ValueInfoProto]:
+        """Add the layers behind and the readout; the outputs, features and logits.
+
+        Args:
+            final: the last states of each direction, `[N, units]`.
+            total: with `averages` their sums over time.
+            steps: int64 `[N]`, how many these are of.
+        """
+        ...
+
+
+def direction_name(backwards: bool) -> str:
+    """What the arrays of a direction are named after."""
+    return f"layers.1.{WAYS[backwards]}"
+
+
+def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """A recurrent network and its readout on sequences `x` `[N, T, F]`, float32, with `lengths` `[N]`, int64.
+
+    T is at least 1. A length beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are those
+    before the first frame, zeros.
+    """
+    graph = Graph()
+    one, nothing, first = np.array(1, np.int64), np.array(0, np.int64), np.array([0], np.int64)
+    units = np.array([network.units], np.int64)
+    sizes = graph.op("Shape", INPUT)
+    count, steps = (graph.op("Gather", sizes, np.array(k, np.int64), axis=0) for k in (0, 1))
+    within = graph.op("Max", graph.op("Min", LENGTHS, steps), one)
+    going = graph.op(
+        "Less",
+        graph.op("Unsqueeze", graph.op("Range", nothing, steps, one), np.array([1, 2], np.int64)),
+        graph.op("Unsqueeze", LENGTHS, np.array([0, 2], np.int64)),
+    )
+    by_step = graph.op("Where", going, graph.op("Transpose", INPUT, perm=[1, 0, 2]), np.array(0, F32))
+    rows = graph.op("Reshape", by_step, np.array([-1, network.features_in], np.int64))
+    frames = network.frames(graph, rows)
+    batch = graph.op("Unsqueeze", count, first)
+    zeros = graph.op("Expand", np.zeros((1, network.units), F32), graph.op("Concat", batch, units, axis=0))
+    sides = graph.op("Concat", graph.op("Unsqueeze", steps, first), batch, units, axis=0)
+    final, total = [], []
+    for direction, backwards in enumerate(network.backwards):
+        driven = graph.op("Reshape", network.driven(graph, frames, direction), sides)
+        if backwards:
+            driven = graph.op("ReverseSequence", driven, within, batch_axis=1, time_axis=0)
+        states = _scan(graph, network, direction, zeros, driven, going)
+        final.append(states[0])
+        total += states[1:]
+    outputs = network.read_out(graph, final, total, within)
+    inputs = [tensor(INPUT, FLOAT, STEPS, network.features_in), tensor(LENGTHS, INT64)]
+    about = f"Recurrent SCFF network and linear readout in {network.about}, on whole sequences"
+    return graph.whole("scff_sequences", inputs, outputs, metadata, about)
+
+
+def one_step(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """A recurrent network of one direction and its readout, on one frame `x` `[N, F]` and what is carried.
+
+    `state` `[N, units]` and, where means over time are read, `sum` `[N, units]` and `count` `[N]`, int64, go in as the
+    last step's `new_state`, `new_sum` and `new_count` came out; before a sequence they are zeros. Features and logits
+    are those of the sequence up to this frame.
+    """
+    assert network.backwards == (False,), "a direction that reads from the end was exported step by step"
+    graph, units = Graph(), network.units
+    kinds = {"state": network.state_kind, "sum": network.sum_kind}
+    state = graph.op("Cast", "state", to=FLOAT)
+    driven = network.driven(graph, network.frames(graph, INPUT), 0)
+    found = {"state": network.moved(graph, state, driven, 0)}
+    count = graph.op("Add", "count", np.array([1], np.int64), name=CARRIED["count"]) if network.averages else ""
+    if network.averages:
+        found["sum"] = graph.op("Add", graph.op("Cast", "sum", to=FLOAT), found["state"])
+    outputs = network.read_out(graph, [found["state"]], [found["sum"]] if count else [], count)
+    inputs = [tensor(INPUT, FLOAT, network.features_in)]
+    for name, value in found.items():
+        inputs.append(tensor(name, kinds[name], units))
+        outputs.append(tensor(graph.op("Cast", value, name=CARRIED[name], to=kinds[name]), kinds[name], units))
+    if count:
+        inputs.append(tensor("count", INT64))
+        outputs.append(tensor(count, INT64))
+    about = f"Recurrent SCFF network and linear readout in {network.about}, one frame at a time"
+    return graph.whole("scff_step", inputs, outputs, metadata, about)
+
+
+def tensor(name: str, kind: int, *sizes: int | str) -> onnx.ValueInfoProto:
+    """An input or output `[N, *sizes]`."""
+    return helper.make_tensor_value_info(name, kind, [BATCH, *sizes])
+
+
+def _scan(graph: Graph, network: Arithmetic, direction: int, zeros: str, driven: str, going: str) -> list[str]:
+    """The last states of a direction, and with `averages` their sums over time, each `[N, units]`.
+
+    Args:
+        driven: `[T, N, units]`.
+        going: bool `[T, N, 1]`, which sequences have not ended.
+    """
+    units, name = network.units, direction_name(network.backwards[direction])
+    # weights in the body: not all readers look a name up outside of it
+    body = Graph(prefix=f"{name}.")
+    state, total, drive, mask = (f"{name}.{each}" for each in ("state", "sum", "driven", "going"))
+    found = network.moved(body, state, drive, direction)
+    held = [body.op("Where", mask, found, state, name=f"{name}.new_state")]
+    carried = [state]
+    if network.averages:
+        held.append(body.op("Where", mask, body.op("Add", total, found), total, name=f"{name}.new_sum"))
+        carried.append(total)
+    step = helper.make_graph(
+        body.nodes,
+        f"{name}.step",
+        [
+            *(tensor(each, FLOAT, units) for each in (*carried, drive)),
+            tensor(mask, TensorProto.BOOL, 1),
+        ],
+        [tensor(each, FLOAT, units) for each in held],
+        list(body.initialisers.values()),
+    )
+    outputs = [f"{name}.final", f"{name}.total"][: len(held)]
+    graph.nodes.append(
+        helper.make_node(
+            "Scan",
+            [*[zeros] * len(held), driven, going],
+            outputs,
+            name=f"{name}.scan",
+            body=step,
+            num_scan_inputs=2,
+        )
+    )
+    return outputs
