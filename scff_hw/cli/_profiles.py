@@ -97,8 +97,8 @@ def fit(
 ) -> None:
     """Make a profile from pulse-against-conductance measurements, with a plot of the fit against the data."""
     from scff_hw.hardware.fitting import fit_device
-    from scff_hw.hardware.fitting_plot import write_fit
     from scff_hw.hardware.measurements import read_measurements
+    from scff_hw.report.fitted import write_fit
 
     low, high = _conductance("--g-min", g_min), _conductance("--g-max", g_max)
     with command_progress() as progress:

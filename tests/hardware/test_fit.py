@@ -20,10 +20,10 @@ from scff_hw.errors import ProfileError
 from scff_hw.export.crossbar.mapping import conductances
 from scff_hw.hardware import load_profile
 from scff_hw.hardware.fitting import Fit, fit_device
-from scff_hw.hardware.fitting_plot import profile_text, write_fit
 from scff_hw.hardware.measurements import Series, read_measurements
 from scff_hw.hardware.schema import Profile
 from scff_hw.hardware.simulator import pulsed_device
+from scff_hw.report.fitted import profile_text, write_fit
 
 HEADER = "pulse,direction,conductance_uS"
 Step = Callable[[Any, bool], Any]
