@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from scff_hw.backends import Backend, Conv2d, Dense, Geometry, Optimisation, OwnArithmetic, SynapticArray
+from scff_hw.config.yamltext import show
 from scff_hw.core.functional import Pool
 from scff_hw.core.initial import initial_recurrent_weights, initial_weights
 from scff_hw.core.layer import Layer, PairLayer
@@ -21,7 +22,6 @@ from scff_hw.core.recurrent import WAYS, Direction, RecurrentLayer, recurrent_ge
 from scff_hw.core.rules import Rule, rule_class
 from scff_hw.errors import RecipeError, nearest
 from scff_hw.recipes import Recipe
-from scff_hw.recipes.yamltext import show
 
 Weights = dict[str, Tensor]
 
