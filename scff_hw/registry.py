@@ -1,12 +1,28 @@
-"""Rules and backends of other packages: found by entry points, loaded, and named where they fail."""
+"""Plug-ins of every kind (rules, backends, studies, exporters, data sets): one registry class, and entry points.
+
+    RULES: Registry[type[Rule]] = Registry("rule", _checked)     # group of entry points: scff_hw.rules
+
+    @RULES.register                                              # in this process
+    class Mine(Rule):
+        name = "mine"
+
+    [project.entry-points."scff_hw.rules"]                       # or in a package's pyproject.toml
+    mine = "my_rules:Mine"
+
+`RULES.get("mine")` imports the package at the first call. Names and entry points are listed without importing anything.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
 from traceback import walk_tb
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from scff_hw.errors import ScffError
+from scff_hw.errors import ScffError, UsageError, nearest
+
+T = TypeVar("T")
 
 _PLUGINS: dict[str, str] = {}
 """By the package, or the module outside packages, of its code, what a plug-in is: "the rule 'mine'"."""
@@ -16,21 +32,92 @@ class PluginError(ScffError):
     """A part of another package that cannot be loaded, or is not what its entry point says."""
 
 
-def plugin_names(kind: str) -> list[str]:
-    """Names of the entry points in the group `scff_hw.{kind}s`, of all installed packages."""
-    return [point.name for point in _points(kind)]
-
-
-def load_plugin(kind: str, name: str) -> Any:
-    """What the entry point `name` of the group `scff_hw.{kind}s` refers to, or None where there is none.
+class Registry(Generic[T]):
+    """Objects of one kind by name: built in, registered in this process, or declared by installed packages.
 
     Args:
-        kind: "rule" or "backend".
+        kind: singular noun for messages, e.g. "rule".
+        check: returns its argument as a `T`, or raises UsageError with what is expected.
+        built_in: objects of scff-hw by name, as "module:attribute"; imported at their first `get`.
+        group: group of entry points; `scff_hw.{kind}s` by default.
+    """
+
+    def __init__(
+        self, kind: str, check: Callable[[object], T], built_in: Mapping[str, str] | None = None, group: str = ""
+    ) -> None:
+        self.kind = kind
+        self.group = group or f"scff_hw.{kind}s"
+        self._check = check
+        self._built_in = dict(built_in or {})
+        self._items: dict[str, T] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def names(self) -> list[str]:
+        """All known names, sorted; nothing is imported."""
+        return sorted({*self._built_in, *self._items, *plugin_names(self.kind, self.group)})
+
+    def get(self, name: str) -> T:
+        """The object of that name; imports it at the first call. A name of scff-hw wins over an entry point.
+
+        Raises:
+            UsageError: no such name, or its entry point gives something else.
+            PluginError: the package of the entry point cannot be imported.
+        """
+        if name not in self._items:
+            if name in self._built_in:
+                module, _, attribute = self._built_in[name].partition(":")
+                self.register(getattr(import_module(module), attribute), name)
+            elif (loaded := load_plugin(self.kind, name, self.group)) is not None:
+                self._register_loaded(name, loaded)
+            else:
+                known = self.names()
+                raise UsageError(
+                    f"The {self.kind} must be one of {', '.join(known)}. "
+                    f"Got '{name}' instead{nearest(name, known, '.')}"
+                )
+        return self._items[name]
+
+    def register(self, item: T, name: str | None = None) -> T:
+        """Make `item` known by `name`, or by its attribute `name`, and return it; usable as a decorator.
+
+        Raises:
+            UsageError: not an object of this kind, or its name belongs to another one.
+        """
+        item = self._check(item)
+        key = getattr(item, "name", None) if name is None else name
+        if not isinstance(key, str):
+            raise UsageError(f"A {self.kind} must have a name to be registered. Got {item!r} instead.")
+        if self._items.setdefault(key, item) is not item:
+            raise UsageError(
+                f"{self.kind.capitalize()} '{key}' is already registered, by {self._items[key].__module__}."
+            )
+        remember_plugin(self.kind, key, item.__module__)
+        return item
+
+    def _register_loaded(self, name: str, loaded: object) -> None:
+        item = self._check(loaded)
+        own = getattr(item, "name", name)
+        if isinstance(own, str) and own != name:
+            raise UsageError(
+                f"The entry point '{name}' of {self.group} must give a {self.kind} of that name. Got '{own}' instead."
+            )
+        self.register(item, name)
+
+
+def plugin_names(kind: str, group: str = "") -> list[str]:
+    """Names of the entry points in the group (`scff_hw.{kind}s` by default), of all installed packages."""
+    return [point.name for point in _points(kind, group)]
+
+
+def load_plugin(kind: str, name: str, group: str = "") -> Any:
+    """The object that the entry point `name` of the group (`scff_hw.{kind}s` by default) refers to; None without one.
 
     Raises:
         PluginError: the code it refers to cannot be imported, for whatever reason.
     """
-    for point in _points(kind):
+    for point in _points(kind, group):
         if point.name == name:
             try:
                 loaded = point.load()
@@ -62,5 +149,5 @@ def failed_plugin(error: BaseException) -> str | None:
     return None
 
 
-def _points(kind: str) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=f"scff_hw.{kind}s"))
+def _points(kind: str, group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group or f"scff_hw.{kind}s"))

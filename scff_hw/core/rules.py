@@ -16,8 +16,8 @@ from torch import Tensor
 
 from scff_hw.core.goodness import Errors, Modulation, contrast, modulated
 from scff_hw.core.streams import Stream
-from scff_hw.errors import UsageError, nearest
-from scff_hw.registry import load_plugin, plugin_names, remember_plugin
+from scff_hw.errors import UsageError
+from scff_hw.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,16 @@ def embed_label(images: Tensor, code: Tensor) -> Tensor:
     return flat.view_as(images)
 
 
-_RULES: dict[str, type[Rule]] = {}
+def _checked(found: object) -> type[Rule]:
+    if not (isinstance(found, type) and issubclass(found, Rule) and isinstance(getattr(found, "name", None), str)):
+        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {found!r} instead.")
+    return found
+
+
+RULES: Registry[type[Rule]] = Registry("rule", _checked)
+
+for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
+    RULES.register(_rule)
 
 
 def register(rule: type[Rule]) -> type[Rule]:
@@ -197,21 +206,12 @@ def register(rule: type[Rule]) -> type[Rule]:
     Raises:
         UsageError: not a rule with a name, or another rule has it.
     """
-    if not (isinstance(rule, type) and issubclass(rule, Rule) and isinstance(getattr(rule, "name", None), str)):
-        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {rule!r} instead.")
-    if _RULES.setdefault(rule.name, rule) is not rule:
-        raise UsageError(f"Rule '{rule.name}' is already registered, by {_RULES[rule.name].__module__}.")
-    remember_plugin("rule", rule.name, rule.__module__)
-    return rule
-
-
-for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
-    register(_rule)
+    return RULES.register(rule)
 
 
 def rule_names() -> list[str]:
     """Names of the rules known here, those of installed packages included."""
-    return sorted({*_RULES, *plugin_names("rule")})
+    return RULES.names()
 
 
 def rule_class(name: str) -> type[Rule]:
@@ -221,13 +221,4 @@ def rule_class(name: str) -> type[Rule]:
         UsageError: no such rule, or the entry point of that name gives none.
         PluginError: the package of the rule cannot be imported.
     """
-    if name not in _RULES and (loaded := load_plugin("rule", name)) is not None:
-        register(loaded)
-        if loaded.name != name:
-            raise UsageError(
-                f"The entry point '{name}' of scff_hw.rules must give a rule of that name. Got '{loaded.name}' instead."
-            )
-    if name not in _RULES:
-        known = ", ".join(rule_names())
-        raise UsageError(f"The rule must be one of {known}. Got '{name}' instead{nearest(name, rule_names(), '.')}")
-    return _RULES[name]
+    return RULES.get(name)

@@ -229,7 +229,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    return {}['chip']\n"
     )
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+    monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))
     monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
     monkeypatch.delitem(sys.modules, "my_rules", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
