@@ -9,16 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from scff_hw.backends.float import FloatBackend
-from scff_hw.core.arrays import (
-    Backend,
-    Conv2d,
-    Dense,
-    Geometry,
-    Metered,
-    Optimisation,
-    OwnArithmetic,
-    SynapticArray,
-)
+from scff_hw.core.arrays import Backend, Metered, Optimisation, OwnArithmetic, SynapticArray
+from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.errors import UsageError, nearest
 from scff_hw.registry import load_plugin, plugin_names
 

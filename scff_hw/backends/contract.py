@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.core.arrays import Backend, Conv2d, Dense, Geometry, Optimisation, SynapticArray
+from scff_hw.core.arrays import Backend, Optimisation, SynapticArray
+from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.errors import CheckpointError, UsageError
 
 GEOMETRIES: tuple[Geometry, ...] = (Dense(13, 7), Dense(1, 1), Conv2d(3, 6, 5), Conv2d(8, 5, 3))
@@ -25,7 +25,7 @@ ROWS, SIZE = 6, 9
 
 
 def _id(geometry: Geometry) -> str:
-    return f"{type(geometry).__name__.lower()}-{geometry.inputs}x{geometry.outputs}"
+    return geometry.label.replace(" ", "-")
 
 
 def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
@@ -38,14 +38,12 @@ def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
 
 def _rows(geometry: Geometry, x: Tensor) -> Tensor:
     """Every receptive field as a row: `[R * positions, fan_in]`, float64."""
-    if isinstance(geometry, Dense):
-        return x.double()
-    return F.unfold(x.double(), geometry.kernel).transpose(1, 2).flatten(0, 1)
+    return geometry.rows(x.double())
 
 
 def _columns(geometry: Geometry, y: Tensor) -> Tensor:
     """Outputs or errors as `[R * positions, outputs]`, float64, in the order of `_rows`."""
-    return y.double() if isinstance(geometry, Dense) else y.double().flatten(2).transpose(1, 2).flatten(0, 1)
+    return geometry.columns(y.double())
 
 
 class BackendContract:
@@ -75,8 +73,7 @@ class BackendContract:
 
     def inputs(self, geometry: Geometry, seed: int = 1) -> Tensor:
         draw = torch.Generator().manual_seed(seed)
-        shape = (ROWS, geometry.inputs) if isinstance(geometry, Dense) else (ROWS, geometry.inputs, SIZE, SIZE)
-        return torch.rand(shape, generator=draw) * 2 - 1
+        return torch.rand((ROWS, *geometry.input_shape(SIZE)), generator=draw) * 2 - 1
 
     def errors(self, like: Tensor, seed: int = 2) -> Tensor:
         draw = torch.Generator().manual_seed(seed)
@@ -123,9 +120,7 @@ class BackendContract:
     def test_mvm_is_the_product_with_the_weights(self, geometry: Geometry) -> None:
         x = self.inputs(geometry)
         found = self.mean_mvm(geometry, x)
-        outputs = (ROWS, geometry.outputs)
-        side = SIZE - geometry.kernel + 1 if isinstance(geometry, Conv2d) else 0
-        assert found.shape == (outputs if isinstance(geometry, Dense) else (*outputs, side, side))
+        assert found.shape == (ROWS, *geometry.output_shape(geometry.input_shape(SIZE)))
         weight = self.make(geometry).weight.double().flatten(1)
         self.assert_close(_columns(geometry, found), _rows(geometry, x) @ weight.T)
 

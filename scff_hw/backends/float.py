@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from scff_hw.backends._conv import Workspace, conv_mvm, conv_outer, prepare
 from scff_hw.backends._descent import Descent
-from scff_hw.backends.state import check_input, check_state, check_weight
-from scff_hw.core.arrays import Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_state
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Geometry, Prepared, Workspace
 from scff_hw.errors import UsageError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,7 +56,7 @@ class FloatArray:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_weight(geometry, weight)
+        geometry.check_weight(weight)
         self.geometry = geometry
         self.dtype = dtype
         master = torch.float64 if dtype == torch.float64 else torch.float32
@@ -65,7 +64,7 @@ class FloatArray:
         self._bias = bias.detach().to(device, master, copy=True)
         self._descent = Descent({"weight": self._weight, "bias": self._bias}, optimisation)
         self._workspace = Workspace()
-        self._prepared: tuple[Tensor, Any] | None = None
+        self._prepared: tuple[Tensor, Prepared] | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -84,21 +83,12 @@ class FloatArray:
         return self._weight.clone()
 
     def mvm(self, x: Tensor) -> Tensor:
-        prepared = self._prepare(x)
-        weight = self._weight.to(self.dtype)
-        # W x^T with the batch as columns: a third faster than x W^T for batches far smaller than the layer
-        return (weight @ prepared.T).T if isinstance(self.geometry, Dense) else conv_mvm(prepared, weight)
+        return self._prepare(x).mvm(self._weight.to(self.dtype))
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         prepared = self._prepare(x)
         self._prepared = None
-        error = error.to(self.dtype)
-        if isinstance(self.geometry, Dense):
-            # into memory that is there already: fresh pages cost as much as the product
-            gradient = self._workspace.take("gradient", self.geometry.weight_shape, prepared)
-            torch.mm(error.T, prepared, out=gradient)
-        else:
-            gradient = conv_outer(prepared, error)
+        gradient = prepared.outer(error.to(self.dtype))
         # fused optimisers walk through memory in order, so a gradient in another layout would be read permuted
         gradient = gradient.to(self._weight.dtype).contiguous()
         self._descent.step({"weight": gradient, "bias": bias_error.to(self._bias.dtype)})
@@ -119,13 +109,9 @@ class FloatArray:
     def _everything(self) -> dict[str, Tensor]:
         return {"weight": self._weight, "bias": self._bias} | self._descent.state
 
-    def _prepare(self, x: Tensor) -> Any:
+    def _prepare(self, x: Tensor) -> Prepared:
         """The input in the form its products want; kept from an `mvm` to the `update` of the same `x`."""
         if self._prepared is None or self._prepared[0] is not x:
-            check_input(self.geometry, x)
-            x_in = x.to(self.dtype)
-            if isinstance(self.geometry, Dense):
-                self._prepared = (x, x_in)
-            else:
-                self._prepared = (x, prepare(x_in, self.geometry, self._workspace))
+            self.geometry.check_input(x)
+            self._prepared = (x, self.geometry.prepare(x.to(self.dtype), self._workspace))
         return self._prepared[1]

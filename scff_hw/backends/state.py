@@ -1,10 +1,10 @@
-"""The checks every array makes: of a state before it takes it over, of weights and of inputs."""
+"""Checks that arrays share: of a state before they load it, and of what they learn by."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from scff_hw.core.arrays import Dense, Geometry, Optimisation
+from scff_hw.core.arrays import Optimisation
 from scff_hw.errors import CheckpointError, UsageError
 
 
@@ -24,33 +24,6 @@ def check_state(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
                 f"The tensor '{name}' of the state must have shape {list(expected[name].shape)}. "
                 f"Got {list(found[name].shape)} instead."
             )
-
-
-def check_weight(geometry: Geometry, weight: Tensor) -> None:
-    """Refuse a weight that is not of the geometry's shape.
-
-    Raises:
-        UsageError: names both shapes.
-    """
-    if tuple(weight.shape) != geometry.weight_shape:
-        raise UsageError(
-            f"The weight of {geometry} must have shape {list(geometry.weight_shape)}. "
-            f"Got {list(weight.shape)} instead."
-        )
-
-
-def check_input(geometry: Geometry, x: Tensor) -> None:
-    """Refuse an input that an array of this geometry cannot read.
-
-    Raises:
-        UsageError: names the shape.
-    """
-    dims = 2 if isinstance(geometry, Dense) else 4
-    if x.dim() != dims or x.shape[1] != geometry.inputs:
-        raise UsageError(
-            f"The input of {geometry} must have {dims} dimensions and {geometry.inputs} in the second. "
-            f"Got shape {list(x.shape)} instead."
-        )
 
 
 def check_plain_sgd(wanted: Optimisation, name: str, backend: str, why: str) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
-from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.core.initial import initial_weights
 from scff_hw.core.random import generator
 from scff_hw.hardware import load_profile
@@ -39,9 +39,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        g = self.geometry
-        shape = f"{g.inputs}x{g.outputs}" if isinstance(g, Dense) else f"{g.inputs}x{g.outputs} {g.kernel}x{g.kernel}"
-        return f"{self.profile} {type(g).__name__.lower()} {shape}"
+        return f"{self.profile} {self.geometry.label}"
 
 
 CASES = (
@@ -75,8 +73,7 @@ def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only
 def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
     draw = generator(0, "bench", case.name)
     g = case.geometry
-    shape = (BATCH, g.inputs) if isinstance(g, Dense) else (BATCH, g.inputs, case.side, case.side)
-    x = torch.randn(shape, generator=draw)
+    x = torch.randn((BATCH, *g.input_shape(case.side)), generator=draw)
     weight, bias = initial_weights(g, "linear", draw)
     # as SCFF's are on MNIST: about half of the units silent, a few parts in 1e5
     profile = load_profile(case.profile, ["array.rows=null", "array.columns=null"])
@@ -106,12 +103,9 @@ def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]
     tile.set_learning_rate(array.learning_rate)
 
     def step() -> None:
-        rows, errors = x, error
-        if isinstance(geometry, Conv2d):
-            rows = F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
-            errors = error.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
+        rows = geometry.rows(x)
         tile.joint_forward(rows)
-        tile.update(rows, errors)
+        tile.update(rows, geometry.columns(error).contiguous())
 
     return step
 

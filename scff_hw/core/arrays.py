@@ -13,54 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Dense:
-    """`x [R, inputs] -> [R, outputs]`, weight `[outputs, inputs]`."""
-
-    inputs: int
-    outputs: int
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return self.outputs, self.inputs
-
-    @property
-    def fan_in(self) -> int:
-        return self.inputs
-
-    @property
-    def fan_out(self) -> int:
-        return self.outputs
-
-
-@dataclass(frozen=True)
-class Conv2d:
-    """`x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`.
-
-    The weight is `[outputs, inputs, kernel, kernel]`.
-
-    Stride 1, no groups; `x` comes already padded.
-    """
-
-    inputs: int
-    outputs: int
-    kernel: int
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return self.outputs, self.inputs, self.kernel, self.kernel
-
-    @property
-    def fan_in(self) -> int:
-        return self.inputs * self.kernel**2
-
-    @property
-    def fan_out(self) -> int:
-        return self.outputs * self.kernel**2
-
-
-Geometry = Dense | Conv2d
+from scff_hw.core.geometry import Geometry
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from scff_hw.core.arrays import Geometry
+from scff_hw.core.geometry import Geometry
 
 
 def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.core import passes
-from scff_hw.core.arrays import Dense, SynapticArray
+from scff_hw.core.arrays import SynapticArray
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
 from scff_hw.core.goodness import Errors, Modulation
@@ -98,7 +98,7 @@ class PairLayer:
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
         presentation = compiled_where_it_pays(_present, stream.positive)(
-            stream, partners, isinstance(self.array.geometry, Dense), self.makes_pairs, self.padding
+            stream, partners, self.array.geometry.flattens, self.makes_pairs, self.padding
         )
         u = self.array.mvm(presentation.inputs)
         bias = self.array.bias.clone()
@@ -117,7 +117,7 @@ class PairLayer:
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         presentation = _present(
-            stream, partners, isinstance(self.array.geometry, Dense), self.makes_pairs, self.padding
+            stream, partners, self.array.geometry.flattens, self.makes_pairs, self.padding
         )
         u = self.array.mvm(presentation.inputs)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
@@ -150,9 +150,11 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
-def _present(stream: Stream, partners: Partners | None, dense: bool, makes_pairs: bool, padding: int) -> Presentation:
+def _present(
+    stream: Stream, partners: Partners | None, flattens: bool, makes_pairs: bool, padding: int
+) -> Presentation:
     """The batch as the array reads it; a dense layer flattens images and maps."""
-    if dense:
+    if flattens:
         stream = stream.flat()
     return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 

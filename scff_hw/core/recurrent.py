@@ -26,8 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.core.arrays import Backend, Dense, Optimisation, SynapticArray
+from scff_hw.core.arrays import Backend, Optimisation, SynapticArray
 from scff_hw.core.functional import standardise, wide
+from scff_hw.core.geometry import Dense
 from scff_hw.core.initial import initial_recurrent_weights
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing, check_lengths

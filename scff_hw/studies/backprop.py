@@ -11,7 +11,6 @@ from torch import Tensor
 
 from scff_hw.backends import Backend, Geometry
 from scff_hw.backends.analog import AnalogArray
-from scff_hw.backends.analog.array import folded, unfolded
 from scff_hw.core.network import Network, feed_forward
 from scff_hw.core.random import generator
 from scff_hw.studies.lab import Lab
@@ -41,12 +40,12 @@ class AutogradTiles:
 
     def mvm(self, x: Tensor) -> Tensor:
         grid = self.array.grid
-        parts = unfolded(x, self.geometry).split(grid.input_sizes, dim=1)
+        parts = self.geometry.rows(x).split(grid.input_sizes, dim=1)
         outputs = []
         for line in grid.tiles:
             answers = [tile(part.contiguous()) for tile, part in zip(line, parts, strict=True)]
             outputs.append(torch.stack(answers).sum(dim=0) if len(answers) > 1 else answers[0])
-        return folded(torch.cat(outputs, dim=1), x, self.geometry)
+        return self.geometry.fold(torch.cat(outputs, dim=1), x)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         raise NotImplementedError("these tiles are updated by aihwkit's AnalogSGD")

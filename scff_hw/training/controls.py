@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends import Dense, Geometry, Optimisation
+from scff_hw.backends import Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe
@@ -25,7 +25,7 @@ class AutogradArray:
         self.weight, self.bias, self.geometry = weight, bias, geometry
 
     def mvm(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight) if isinstance(self.geometry, Dense) else F.conv2d(x, self.weight)
+        return self.geometry.mvm(x, self.weight)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         raise NotImplementedError("the weights of the backpropagation control change through autograd")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
-from scff_hw.core.arrays import Geometry, Optimisation
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Geometry
 from scff_hw.errors import UsageError
 from scff_hw.hardware import Profile
 from scff_hw.hardware.available import require_aihwkit

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.backends.analog.meter import PulseMeter
 from scff_hw.backends.analog.tiles import TileGrid
-from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
-from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_plain_sgd, check_state
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Geometry
 from scff_hw.errors import UsageError
 from scff_hw.hardware.schema import Profile
 
@@ -38,7 +38,7 @@ class AnalogArray:
         seed: int,
         name: str = "",
     ) -> None:
-        check_weight(geometry, weight)
+        geometry.check_weight(weight)
         check_optimisation(optimisation, name)
         check_wires(profile)
         self.geometry = geometry
@@ -62,17 +62,16 @@ class AnalogArray:
 
         What a device's full range stands for stays as the first weights set it.
         """
-        check_weight(self.geometry, weight)
+        self.geometry.check_weight(weight)
         self.grid.write(weight.detach().flatten(1))
 
     def mvm(self, x: Tensor) -> Tensor:
-        return folded(self.grid.mvm(self._prepare(x)), x, self.geometry)
+        return self.geometry.fold(self.grid.mvm(self._prepare(x)), x)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         rows = self._prepare(x)
         self._rows = None
-        errors = error if isinstance(self.geometry, Dense) else error.permute(0, 2, 3, 1).flatten(0, 2)
-        rows, errors = _in_turns(rows, errors.float())
+        rows, errors = _in_turns(rows, self.geometry.columns(error).float())
         rate = self.learning_rate * self.profile.learning.learning_rate_factor
         self._meter.count(rows, errors, rate)
         self.grid.update(rows, errors, rate)
@@ -99,24 +98,9 @@ class AnalogArray:
     def _prepare(self, x: Tensor) -> Tensor:
         """The input as rows `[R * positions, fan_in]`; kept from an `mvm` to the `update` of the same `x`."""
         if self._rows is None or self._rows[0] is not x:
-            check_input(self.geometry, x)
-            self._rows = (x, unfolded(x.float(), self.geometry))
+            self.geometry.check_input(x)
+            self._rows = (x, self.geometry.rows(x.float()))
         return self._rows[1]
-
-
-def unfolded(x: Tensor, geometry: Geometry) -> Tensor:
-    """The rows `[R * positions, fan_in]` that an array reads for the input `x` of a layer."""
-    if isinstance(geometry, Conv2d):
-        return F.unfold(x, geometry.kernel).transpose(1, 2).flatten(0, 1).contiguous()
-    return x.contiguous()
-
-
-def folded(u: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
-    """What an array answers to `unfolded(x)`, in the shape of the layer's output."""
-    if isinstance(geometry, Dense):
-        return u
-    height, width = (size - geometry.kernel + 1 for size in x.shape[2:])
-    return u.view(len(x), height, width, -1).permute(0, 3, 1, 2)
 
 
 def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
-from scff_hw.core.arrays import Geometry, Optimisation
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Geometry
 from scff_hw.core.random import generator
 from scff_hw.errors import UsageError, nearest
 from scff_hw.hardware.schema import Profile

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.backends.analog.array import folded, unfolded
 from scff_hw.backends.analog.tiles import TileGrid, device_seed
-from scff_hw.backends.state import check_input, check_weight
-from scff_hw.core.arrays import Geometry, Optimisation
+from scff_hw.core.arrays import Optimisation
+from scff_hw.core.geometry import Geometry
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
 from scff_hw.hardware.conductances import full_range_scale
@@ -63,7 +62,7 @@ class ProgrammedArray:
         name: str = "",
         compensated: bool = False,
     ) -> None:
-        check_weight(geometry, weight)
+        geometry.check_weight(weight)
         self.geometry = geometry
         self.profile = profile
         self.bias = bias.detach().to(torch.float32, copy=True)
@@ -102,8 +101,8 @@ class ProgrammedArray:
                 tile.drift_weights(t_s)
 
     def mvm(self, x: Tensor) -> Tensor:
-        check_input(self.geometry, x)
-        return folded(self.grid.mvm(unfolded(x.float(), self.geometry)), x, self.geometry)
+        self.geometry.check_input(x)
+        return self.geometry.fold(self.grid.mvm(self.geometry.rows(x.float())), x)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         raise NotImplementedError("programmed weights do not learn: read them back onto an array of the analog backend")

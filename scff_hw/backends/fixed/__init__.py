@@ -17,8 +17,9 @@ from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_
 from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.backends.fixed.tensor.layer import FixedLayer
 from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
-from scff_hw.core.arrays import Geometry, Optimisation, SynapticArray
+from scff_hw.core.arrays import Optimisation, SynapticArray
 from scff_hw.core.functional import Pool
+from scff_hw.core.geometry import Geometry
 from scff_hw.core.random import stream_seed
 from scff_hw.core.recurrent import Direction
 from scff_hw.core.rules import Rule

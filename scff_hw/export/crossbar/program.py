@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scff_hw.backends import Conv2d, Geometry
+from scff_hw.backends import Geometry
 from scff_hw.core.random import stream_seed
 from scff_hw.core.rules import SCFF, rule_class
 from scff_hw.export.crossbar.c_driver import TileProgram, golden_codes
@@ -21,16 +21,15 @@ NETLIST_ROWS, NETLIST_COLUMNS = 32, 16
 
 def layer_entry(number: int, geometry: Geometry, recipe: Recipe, rate: float) -> dict[str, Any]:
     """A layer without its tiles; `rate` is of its weights."""
-    conv = isinstance(geometry, Conv2d)
     learn = recipe.layers[number - 1].learn
     return {
         "layer": number,
-        "kind": "conv2d" if conv else "dense",
-        "kernel": geometry.kernel if conv else None,
+        "kind": geometry.kind,
+        "kernel": geometry.window,
         "inputs": geometry.inputs,
         "outputs": geometry.outputs,
         "fan_in": geometry.fan_in,
-        "row_order": "channel, kernel row, kernel column" if conv else "input",
+        "row_order": geometry.row_order,
         "learning_rate": rate,
         "rule": {
             "name": recipe.training.rule.name,

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import FLAT_ROUNDINGS, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
@@ -84,14 +83,15 @@ def _layer(
     parts: Parts, layer: PairLayer, name: str, value: str, shape: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...]]:
     """One layer, whose plain sample is read as a pair with itself where it makes its pairs."""
-    dense = isinstance(layer.array.geometry, Dense)
-    if dense and len(shape) > 1:
+    geometry = layer.array.geometry
+    make = geometry.by_kind("a layer in NIR", dense=_affine, conv2d=_convolution)
+    if geometry.flattens and len(shape) > 1:
         value, shape = parts.step("flatten", value), (_size(shape),)
     padded: list[int] = [side + (2 * layer.padding if axis else 0) for axis, side in enumerate(shape)]
     scale = 1.0
     if layer.makes_pairs:
         value = parts.step("standardise", value, divisor=max(_size(shape) - 1, 1), flat=FLAT)
-    if layer.padding and not dense:
+    if layer.padding and not geometry.flattens:
         value = parts.step("pad_reflect", value, amount=layer.padding)
     if layer.makes_pairs:
         # twice the energy over twice the values; both halves are read with the same weights
@@ -103,23 +103,25 @@ def _layer(
     if layer.transmit == "triangle":
         # the mean over units is linear: subtracted from weights and biases instead
         weight, bias = weight - weight.mean(dim=0, keepdim=True), bias - bias.mean()
-    if dense:
-        after: tuple[int, ...] = (len(bias),)
-        node = nir.Affine(weight=_float32(weight), bias=_float32(bias))
-    else:
-        height, width = padded[-2:]
-        after = (len(bias), *(side - weight.shape[-1] + 1 for side in (height, width)))
-        node = nir.Conv2d(
-            input_shape=(height, width),
-            weight=_float32(weight),
-            stride=1,
-            padding=0,
-            dilation=1,
-            groups=1,
-            bias=_float32(bias),
-        )
-    value = parts.path(name, node, value, (tuple(padded), after))
+    after = geometry.output_shape(tuple(padded))
+    value = parts.path(name, make(padded, weight, bias), value, (tuple(padded), after))
     return _pooled(parts, layer.pool, f"{name}_pool", parts.step("relu", value), after)
+
+
+def _affine(shape: Sequence[int], weight: Tensor, bias: Tensor) -> nir.Affine:
+    return nir.Affine(weight=_float32(weight), bias=_float32(bias))
+
+
+def _convolution(shape: Sequence[int], weight: Tensor, bias: Tensor) -> nir.Conv2d:
+    return nir.Conv2d(
+        input_shape=(shape[-2], shape[-1]),
+        weight=_float32(weight),
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=_float32(bias),
+    )
 
 
 def _pooled(

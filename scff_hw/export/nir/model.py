@@ -100,11 +100,13 @@ def _step(step: Mapping[str, Any], x: Tensor) -> Tensor:
 
 
 def _node(node: Any, x: Tensor) -> Tensor:
-    if isinstance(node, nir.Affine):
-        return F.linear(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
-    if isinstance(node, nir.Conv2d):
-        return F.conv2d(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
-    return F.avg_pool2d(x, tuple(map(int, node.kernel_size)), tuple(map(int, node.stride)))
+    match node:
+        case nir.Affine():
+            return F.linear(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
+        case nir.Conv2d():
+            return F.conv2d(x, torch.as_tensor(node.weight), torch.as_tensor(node.bias))
+        case _:
+            return F.avg_pool2d(x, tuple(map(int, node.kernel_size)), tuple(map(int, node.stride)))
 
 
 def _check(path: Path, name: str, run: FinishedRun, count: int) -> dict[str, Any]:

@@ -6,11 +6,11 @@ The sources of each operation are named in `scff_hw.core.functional` and `scff_h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import FLAT_ROUNDINGS, ORDINARY, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
@@ -126,35 +126,28 @@ def float_features(graph: Graph, output: Value, pool: Pool | None) -> Value:
 
 def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
     """What a layer passes on; its arrays are named after `name`."""
-    dense = isinstance(layer.array.geometry, Dense)
-    x = flat(graph, x) if dense else x
+    geometry = layer.array.geometry
+    product = geometry.by_kind("a layer in ONNX", dense="Gemm", conv2d="Conv")
+    options: dict[str, Any] = {"transB": 1} if product == "Gemm" else {}
+    x = flat(graph, x) if geometry.flattens else x
     weight = named(graph, layer.array.weight, f"{name}.weight")
     bias = layer.array.bias
-    units = len(bias)
     if not layer.makes_pairs:
         x = standardised(graph, reflected(graph, x, layer.padding))
         parts = (x.name, weight, named(graph, bias, f"{name}.bias"))
-        u = graph.op("Gemm", *parts, transB=1) if dense else graph.op("Conv", *parts)
-        z = Value(u, _shape(x, layer, units))
+        z = Value(graph.op(product, *parts, **options), geometry.output_shape(x.shape))
     else:
         x = reflected(graph, standardised(graph, x), layer.padding)
         centred, energy = _centred(graph, x)
         # a sample paired with itself: twice its energy over twice its values
         variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
         std = _deviation(graph, variance, graph.op("Equal", variance, np.array(0, F32)))
-        u = graph.op("Gemm", centred, weight, transB=1) if dense else graph.op("Conv", centred, weight)
-        shape = _shape(x, layer, units)
+        u = graph.op(product, centred, weight, **options)
+        shape = geometry.output_shape(x.shape)
         twice = per_channel(2 * bias.detach().cpu().float().numpy(), shape)
         scaled = graph.op("Mul", u, graph.op("Div", np.array(2, F32), std))
         z = Value(graph.op("Add", scaled, graph.constant(twice, name=f"{name}.twice_bias")), shape)
     return pooled(graph, passed_on(graph, z, layer.transmit), layer.pool)
-
-
-def _shape(x: Value, layer: PairLayer, units: int) -> tuple[int, ...]:
-    geometry = layer.array.geometry
-    if isinstance(geometry, Dense):
-        return (units,)
-    return (units, *(side - geometry.kernel + 1 for side in x.shape[1:]))
 
 
 def _centred(graph: Graph, x: Value) -> tuple[str, str]:

@@ -21,7 +21,6 @@ from scff_hw.backends.fixed.formats.choose import (
     weight_format,
 )
 from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
-from scff_hw.core.arrays import Dense
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
@@ -138,7 +137,7 @@ def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, er
 def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
     """What every tensor of a layer holds, in float, by the steps that fixed point takes; and what is passed on."""
     parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
-    if isinstance(layer.array.geometry, Dense):
+    if layer.array.geometry.flattens:
         parts = [part.flatten(1) for part in parts]
     x = standardise(reflect_pad(torch.cat(parts), layer.padding))
     v = layer.array.mvm(x)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scff_hw.backends._conv import Prepared, Workspace, choose, conv_mvm, conv_outer, prepare
 from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_weights
 from scff_hw.backends.fixed.reference.arithmetic import first_states, rate_shift
 from scff_hw.backends.fixed.tensor.arithmetic import EXACT, nearest, scales
 from scff_hw.backends.fixed.tensor.quantisers import quant_identity, quant_layer
 from scff_hw.backends.fixed.tensor.update import dithering, fast_draws, read_out, stepped, stepped_at_random
-from scff_hw.backends.state import check_input, check_plain_sgd, check_state, check_weight
-from scff_hw.core.arrays import Conv2d, Dense, Geometry, Optimisation
+from scff_hw.backends.state import check_plain_sgd, check_state
+from scff_hw.core.arrays import Optimisation
 from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.geometry import Geometry, Prepared, Workspace
 from scff_hw.errors import CheckpointError
 
 COUNTED = 4
@@ -47,7 +47,7 @@ class FixedArray:
         seed: int = 0,
         name: str = "this array",
     ) -> None:
-        check_weight(geometry, weight)
+        geometry.check_weight(weight)
         check_optimisation(optimisation, name)
         form = formats.weight
         sizes = weight.abs().flatten(1).amax(dim=1) if len(form.fracs) > 1 else weight.abs().max().view(1)
@@ -66,7 +66,7 @@ class FixedArray:
         self._states = first_states(seed, geometry.outputs)
         self.learning_rate = optimisation.learning_rate
         self._workspace = Workspace()
-        self._prepared: tuple[Tensor, Prepared | None] | None = None
+        self._prepared: tuple[Tensor, Prepared] | None = None
         # values cut off and values looked at, since the figures were last taken
         self._counts = torch.zeros(len(METERED), 2, dtype=torch.int64)
         self._put(self._held)
@@ -105,11 +105,9 @@ class FixedArray:
         prepared = self._prepare(x)
         weight = self.module.weight
         if self._row_sum * self.formats.standardised.top + self._bias_size >= EXACT[self.formats.rounding]:
-            x, weight, prepared = x.double(), weight.double(), None
-        if prepared is not None:
-            return conv_mvm(prepared, weight)
+            return self.geometry.mvm(x.double(), weight.double())
         # weights are on their grid already, so that quantising them again would change nothing
-        return self.module.inner_forward_impl(x, weight, None)
+        return prepared.mvm(weight)
 
     def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor, *, addends: int = 1) -> None:
         """`update` with inputs and errors that are on their grids already.
@@ -183,40 +181,29 @@ class FixedArray:
         self._row_sum = float(row_sums.max())
         torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
-    def _prepare(self, x: Tensor) -> Prepared | None:
-        """The input as a convolution's products want it; kept from an MVM to its update."""
+    def _prepare(self, x: Tensor) -> Prepared:
+        """The input as its products want it; kept from an MVM to its update."""
         if self._prepared is None or self._prepared[0] is not x:
-            check_input(self.geometry, x)
-            prepared = None
-            if isinstance(self.geometry, Conv2d):
-                # Winograd's transforms are not integers
-                columns = choose(x, self.geometry) == "columns"
-                prepared = prepare(x, self.geometry, self._workspace, "columns" if columns else "direct")
-            self._prepared = (x, prepared)
+            self.geometry.check_input(x)
+            self._prepared = (x, self.geometry.prepare(x, self._workspace, exact=True))
         return self._prepared[1]
 
-    def _gradient(self, x: Tensor, prepared: Prepared | None, error: Tensor, addends: int) -> Tensor:
+    def _gradient(self, x: Tensor, prepared: Prepared, error: Tensor, addends: int) -> Tensor:
         """`sum error x^T`, exactly: in float32 as many samples at a time as it can hold, their sums in float64."""
         formats = self.formats
         products = EXACT[formats.rounding] // (addends * formats.error.top * formats.standardised.top)
         samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)
         if len(error) <= samples:
-            return self._outer(x, prepared, error)
-        if samples and prepared is not None and prepared.strategy == "columns":
-            return conv_outer(prepared, error, torch.float64)
+            return prepared.outer(error)
+        if samples and prepared.sums_samples:
+            return prepared.outer(error, torch.float64)
         if samples * MANY_PARTS < len(error):
-            return self._outer(x.double(), None, error.double())
+            return self.geometry.weight_gradient(x.double(), error.double())
         total = torch.zeros(self.geometry.weight_shape, dtype=torch.float64)
         for start in range(0, len(error), samples):
-            part = slice(start, start + samples)
-            narrow = None if prepared is None else prepared.narrow(start, len(error[part]))
-            total += self._outer(x[part], narrow, error[part])
+            part = error[start : start + samples]
+            total += prepared.narrow(start, len(part)).outer(part)
         return total
-
-    def _outer(self, x: Tensor, prepared: Prepared | None, error: Tensor) -> Tensor:
-        if isinstance(self.geometry, Dense):
-            return error.T @ x
-        return conv_outer(prepared or prepare(x, self.geometry, self._workspace, "direct"), error)
 
     def _count(self, what: str, values: Tensor, form: QFormat) -> None:
         """Of a few rows all over a batch: looking at every value would cost as much as computing it."""

@@ -20,7 +20,6 @@ from scff_hw.backends.fixed.reference.layer import LayerSpec
 from scff_hw.backends.fixed.tensor import arithmetic as tensors
 from scff_hw.backends.fixed.tensor.arithmetic import requantise, sum_of_squares
 from scff_hw.backends.fixed.tensor.array import FixedArray
-from scff_hw.core.arrays import Dense
 from scff_hw.core.compiling import compiled_where_it_pays
 from scff_hw.core.functional import Pool, reflect_pad
 from scff_hw.core.layer import Telemetry
@@ -55,10 +54,9 @@ class FixedLayer:
     def spec(self) -> LayerSpec:
         """The same layer, as the reference takes it."""
         rule = self.rule or SCFF(0.0, 0.0)
-        kernel = None if isinstance(self.array.geometry, Dense) else self.array.geometry.kernel
         return LayerSpec(
             self.array.formats,
-            kernel,
+            self.array.geometry.window,
             self.makes_pairs,
             rule.theta_pos,
             rule.theta_neg,
@@ -118,7 +116,7 @@ class FixedLayer:
         """
         second = stream.second_view if self.makes_pairs else stream.negative
         views = [stream.positive] if second is None else [stream.positive, second]
-        if isinstance(self.array.geometry, Dense):
+        if self.array.geometry.flattens:
             views = [view.flatten(1) for view in views]
         x = standardised(torch.cat(views), self.padding, self.array.formats)
         u = self.array.mvm_on_grid(x)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats.formats import QFormat
-from scff_hw.core.arrays import Dense, Geometry
+from scff_hw.core.geometry import Geometry
 from scff_hw.errors import MissingPartError
 
 try:
@@ -40,12 +40,15 @@ def quant_identity(form: QFormat) -> QuantIdentity:
 
 
 def quant_layer(geometry: Geometry, form: QFormat, weight: Tensor) -> QuantLinear | QuantConv2d:
-    """A Brevitas layer without bias that holds `weight`, which is copied."""
+    """A Brevitas layer without bias that holds `weight`, which is copied.
+
+    Raises:
+        UsageError: Brevitas has no such layer.
+    """
+    make: type[Any] = geometry.by_kind("a layer of the fixed backend", dense=QuantLinear, conv2d=QuantConv2d)
+    window = () if geometry.window is None else (geometry.window,)
     options: dict[str, Any] = {"bias": False, "weight_quant": weight_quantiser(form, weight.dim())}
-    if isinstance(geometry, Dense):
-        layer = QuantLinear(geometry.inputs, geometry.outputs, **options)
-    else:
-        layer = QuantConv2d(geometry.inputs, geometry.outputs, geometry.kernel, **options)
+    layer = make(geometry.inputs, geometry.outputs, *window, **options)
     layer.weight.requires_grad_(False).copy_(weight)
     return layer.eval()
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from scff_hw.backends import _conv
-from scff_hw.backends._conv import Strategy, Workspace, choose, conv_mvm, conv_outer, prepare
-from scff_hw.core.arrays import Conv2d
+from scff_hw.core.geometry import Conv2d, Workspace, conv2d, winograd
+from scff_hw.core.geometry.conv2d import Strategy, choose, conv_mvm, conv_outer, prepare
 from scff_hw.errors import UsageError
 
 LAYER_1 = Conv2d(3, 96, 5)
@@ -125,8 +124,8 @@ def test_small_work_is_left_to_the_direct_convolution(geometry: Conv2d, n: int, 
 def test_the_result_does_not_depend_on_the_chunks(
     tiles: int, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_conv, "_CHUNK_TILES", tiles)
-    monkeypatch.setattr(_conv, "_CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(winograd, "_CHUNK_TILES", tiles)
+    monkeypatch.setattr(winograd, "_CHUNK_ELEMENTS", elements)
     geometry = Conv2d(5, 7, 3)
     check(geometry, *batch(geometry, 5, 8, 11, torch.float64), "winograd", (1e-12, 1e-12))
 
@@ -172,7 +171,7 @@ def test_a_workspace_serves_batches_of_any_size_and_is_not_part_of_results(geome
 def test_bfloat16_is_computed_in_float32_and_rounded_where_the_processor_lacks_it(
     geometry: Conv2d, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_conv, "computes_bfloat16", lambda: False)
+    monkeypatch.setattr(conv2d, "computes_bfloat16", lambda: False)
     x, weight, error = batch(geometry, 8, 18, 18, torch.bfloat16)
     prepared, wide = prepare(x, geometry), prepare(x.float(), geometry)
     assert prepared.strategy != "direct"
@@ -181,7 +180,7 @@ def test_bfloat16_is_computed_in_float32_and_rounded_where_the_processor_lacks_i
 
 
 def test_bfloat16_is_left_to_a_processor_that_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_conv, "computes_bfloat16", lambda: True)
+    monkeypatch.setattr(conv2d, "computes_bfloat16", lambda: True)
     geometry = Conv2d(40, 64, 3)
     x, weight, error = batch(geometry, 8, 18, 18, torch.bfloat16)
     assert choose(x, geometry) == "direct"
