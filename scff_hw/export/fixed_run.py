@@ -1,10 +1,9 @@
-"""A finished run in fixed point as plain integers: what every exporter of it starts from."""
+"""The integers of a finished run in fixed point: what every exporter of it starts from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,9 @@ from scff_hw.backends.fixed.reference.readout import BIAS_BITS, IntegerReadout
 from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.backends.fixed.tensor.layer import FixedLayer
 from scff_hw.data import Dataset
-from scff_hw.errors import CheckpointError, UsageError
-from scff_hw.recipes import Recipe, load_recipe
-from scff_hw.training.build import build_network
-from scff_hw.training.calibration import load_formats
-from scff_hw.training.run_context import plain_samples, run_dataset
-from scff_hw.training.run_folder import CHECKPOINT, FORMATS, RECIPE, WEIGHTS, Checkpoint, Position, RunFolder
+from scff_hw.errors import UsageError
+from scff_hw.recipes import Recipe
+from scff_hw.training.finished import FinishedRun, FixedPart
 
 READOUT_BITS = 8
 LEARNING_FRAC = 7
@@ -34,7 +30,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class IntegerRun:
-    """A network in integers, and where it came from.
+    """A network in integers, and the run that it is of.
 
     Attributes:
         shapes: of each layer's input, (channels, height, width) or (inputs,).
@@ -42,11 +38,9 @@ class IntegerRun:
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
         reads: layers the readout reads, from 0.
-        folder: of the run.
     """
 
-    recipe: Recipe
-    seed: int
+    run: FinishedRun
     layers: tuple[IntegerLayer, ...]
     shapes: tuple[tuple[int, ...], ...]
     rate_shifts: tuple[int, ...]
@@ -54,25 +48,63 @@ class IntegerRun:
     readout_bias: Ints
     readout_frac: int
     reads: tuple[int, ...]
-    folder: RunFolder
+
+    @classmethod
+    def of(cls, run: FinishedRun) -> IntegerRun:
+        """The integers of a run of the fixed backend.
+
+        Raises:
+            CheckpointError: its files do not belong together.
+            UsageError: a run on another backend, or of a recurrent layer.
+        """
+        require_fixed(run)
+        if run.recipe.data.has_sequences:
+            raise UsageError(
+                f"C is exported of feed-forward layers. Got the recurrent layer of {run.path} instead. A recurrent "
+                "layer must be alone and have one direction: train it with --set layers.1.directions=1."
+            )
+        layers, rates = [], []
+        built: Sequence[Any] = fixed_part(run).network.layers
+        for layer in built:
+            assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
+            # a device learns from every position: drawing some of them is a matter of speed where there are caches
+            layers.append(held_by(layer.array, replace(layer.spec, positions=None)))
+            rates.append(layer.array.rate_shift)
+        return cls(
+            run,
+            tuple(layers),
+            tuple(shapes.input for shapes in run.recipe.shapes),
+            tuple(rates),
+            *quantised_readout(run, layers[0].spec.formats.feature.one),
+            run.read_layers,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.run.recipe
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
 
     @property
     def classes(self) -> int:
         return len(self.readout_weight)
 
-    def dataset(self, data_dir: Path | None = None) -> Dataset:
+    @property
+    def dataset(self) -> Dataset:
         """The run's data set.
 
         Raises:
             DataError: it is not there, damaged, or another.
         """
-        found = run_dataset(self.folder, self.recipe, data_dir)
+        found = self.run.dataset
         assert isinstance(found, Dataset), "a run on sequences was read as one on images"
         return found
 
-    def samples(self, part: str, count: int, dataset: Dataset) -> Ints:
+    def samples(self, part: str, count: int) -> Ints:
         """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
-        found = plain_samples(self.recipe, dataset, part)
+        found = self.run.samples(part)
         x = found.batch(torch.arange(min(count, len(found)))).positive.numpy().astype(np.float64)
         return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
 
@@ -115,62 +147,23 @@ class IntegerRun:
         )
 
 
-def read_run(run: Path) -> IntegerRun:
-    """A finished run of the fixed backend.
+def require_fixed(run: FinishedRun) -> None:
+    """Refuse a run on another backend.
 
     Raises:
-        CheckpointError: not a run, not finished, or its files do not belong together.
-        UsageError: a run on another backend.
+        UsageError: names the backend.
     """
-    folder, recipe, seed = opened(run)
-    if recipe.data.has_sequences:
-        raise UsageError(
-            f"C is exported of feed-forward layers. Got the recurrent layer of {run} instead. A recurrent layer must "
-            "be alone and have one direction: train it with --set layers.1.directions=1."
-        )
-    hardware = load_formats(folder.read_text(FORMATS), recipe, seed, str(run / FORMATS))
-    weights = folder.tensors(WEIGHTS)
-    checkpoint = Checkpoint(Position("done"), folder.tensors(CHECKPOINT))
-    try:
-        network = build_network(recipe, hardware, weights)
-        layers, rates = [], []
-        built: Sequence[Any] = network.layers
-        for number, layer in enumerate(built, start=1):
-            assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
-            array = layer.array
-            state = checkpoint.group(f"layers.{number}")
-            # a device learns from every position: drawing some of them is a matter of speed where there are caches
-            array.load_state(state)
-            layers.append(held_by(array, replace(layer.spec, positions=None)))
-            rates.append(array.rate_shift)
-        weight, bias = weights["readout.weight"], weights["readout.bias"]
-    except (KeyError, RuntimeError, UsageError) as error:
-        raise CheckpointError(f"The weights in {run} are not those of the recipe beside them ({error}).") from None
-    readout_weight, readout_bias, readout_frac = quantised_readout(weight, bias, layers[0].spec.formats.feature.one)
-    return IntegerRun(
-        recipe,
-        seed,
-        tuple(layers),
-        tuple(shapes.input for shapes in recipe.shapes),
-        tuple(rates),
-        readout_weight,
-        readout_bias,
-        readout_frac,
-        tuple(number - 1 for number in recipe.readout.layers),
-        folder,
-    )
-
-
-def opened(run: Path) -> tuple[RunFolder, Recipe, int]:
-    """The folder, recipe and seed of a finished run of the fixed backend; errors as in `read_run`."""
-    folder = RunFolder(run)
-    details = folder.details()
-    if details.backend != "fixed":
+    if run.backend != "fixed":
         raise UsageError(
             "The run to export must be on the fixed backend, whose numbers are integers. "
-            f"Got {run} on '{details.backend}' instead; train it with --backend fixed."
+            f"Got {run.path} on '{run.backend}' instead; train it with --backend fixed."
         )
-    return folder, load_recipe(run / RECIPE), folder.finished("exported").seed
+
+
+def fixed_part(run: FinishedRun) -> FixedPart:
+    """What a run on the fixed backend has besides; errors as in `FinishedRun.fixed`."""
+    assert run.fixed is not None, "a run that is not in fixed point was asked for its integers"
+    return run.fixed
 
 
 def held_by(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
@@ -183,8 +176,9 @@ def held_by(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
     return held
 
 
-def quantised_readout(weight: torch.Tensor, bias: torch.Tensor, feature_frac: int) -> tuple[Ints, Ints, int]:
+def quantised_readout(run: FinishedRun, feature_frac: int) -> tuple[Ints, Ints, int]:
     """A readout's weights in 8 bits, biases at the scale of its products, and the weights' fraction bits."""
+    weight, bias = run.trained_readout
     form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
     bias_form = form.plus(feature_frac, 32)
     return quantise(weight.double().numpy(), form), quantise(bias.double().numpy(), bias_form), form.one

@@ -5,27 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, parse_metrics, read_document, read_file
+from scff_hw.documents import read_file
 from scff_hw.errors import CheckpointError
-from scff_hw.recipes import Recipe, parse_recipe
+from scff_hw.recipes import Recipe
+
+if TYPE_CHECKING:
+    from scff_hw.training.finished import FinishedRun
 
 Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder, read. `records` are the lines of metrics.jsonl."""
+    """One finished run: its summary.json, and the lines of its metrics.jsonl as `records`."""
 
-    path: Path
-    info: dict[str, Any]
-    recipe: Recipe
-    recipe_text: str
-    records: tuple[dict[str, Any], ...]
+    finished: FinishedRun
     summary: Summary
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.finished.path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was run."""
+        return self.finished.recipe
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """Return run.json."""
+        return self.finished.details.as_json()
+
+    @cached_property
+    def recipe_text(self) -> str:
+        """Return recipe.yaml."""
+        return self.finished.folder.read_text("recipe.yaml")
 
     @property
     def seed(self) -> int:
@@ -48,10 +68,8 @@ class Run:
 
         Raises CheckpointError where the run folder's formats.json is damaged.
         """
-        if not (self.path / "formats.json").exists():
-            return []
-        found = read_document(self.path / "formats.json", FormatsDocument)
-        return [each.model_dump() for each in found.ranges]
+        found = self.finished.formats
+        return [] if found is None else [each.model_dump() for each in found.ranges]
 
     def thresholds(self, layer: int) -> tuple[float, float] | None:
         """Return (theta_pos, theta_neg) of a layer, or None where the recipe has no such layer."""
@@ -67,12 +85,12 @@ class Run:
 
         Raises CheckpointError where the run folder has no such weights.
         """
-        from scff_hw.training.run_folder import INITIAL, WEIGHTS, RunFolder
+        from scff_hw.training.run_folder import INITIAL, WEIGHTS
 
         name = INITIAL if initial else WEIGHTS
         recurrent = self.recipe.layers[layer - 1].kind == "recurrent"
         key = f"layers.{layer}.forwards.inputs.weight" if recurrent else f"layers.{layer}.weight"
-        tensors = RunFolder(self.path).tensors(name)
+        tensors = self.finished.tensors(name)
         if key not in tensors:
             raise CheckpointError(f"The file {self.path / name} does not hold {key}.")
         return tensors[key].float().numpy()  # NumPy has no bfloat16
@@ -81,18 +99,15 @@ class Run:
 def read_run(path: Path) -> Run:
     """Read a finished run folder.
 
-    Raises CheckpointError where `path` is not one (a file is missing or is not what a run writes there), and
-    RecipeError where its recipe does not validate.
+    Raises CheckpointError where `path` is not one (a file is missing or is not what a run writes there, or the run is
+    not finished), and RecipeError where its recipe does not validate.
     """
-    def absent(name: str) -> str:
-        return f"The folder {path} is not a finished run: it holds no {name}."
+    from scff_hw.training.finished import FinishedRun  # imports torch, which reports of studies do without
 
-    info = read_document(path / "run.json", RunDetails, absent("run.json")).as_json()
-    summary = read_document(path / "summary.json", RunSummary, absent("summary.json")).as_json()
-    text = read_file(path / "recipe.yaml", absent("recipe.yaml"))
-    records = parse_metrics(path / "metrics.jsonl", absent("metrics.jsonl"))
-    recipe = parse_recipe(text, str(path / "recipe.yaml"))
-    return Run(path, info, recipe, text, tuple(records), summary)
+    for name in ("run.json", "summary.json", "recipe.yaml", "metrics.jsonl"):
+        read_file(path / name, f"The folder {path} is not a finished run: it holds no {name}.")
+    finished = FinishedRun.open(path, purpose="reported")
+    return Run(finished, finished.summary.as_json(), tuple(finished.folder.records()))
 
 
 def _number(value: Any) -> float:

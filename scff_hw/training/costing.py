@@ -18,8 +18,8 @@ from scff_hw.hardware.costs import (
 )
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.workload import workload
-from scff_hw.recipes import Recipe, load_recipe
-from scff_hw.training.run_folder import RECIPE, RunFolder
+from scff_hw.recipes import Recipe
+from scff_hw.training.finished import FinishedRun
 
 FORMATS = ("weight_bits", "activation_bits", "shadow_bits", "error_bits", "accumulator_bits")
 MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
@@ -35,10 +35,9 @@ def run_costs(run: Path, target: Target) -> dict[str, Any]:
     Raises:
         CheckpointError: not a run, or not finished.
     """
-    details = RunFolder(run).finished("evaluated")
-    recipe = load_recipe(run / RECIPE)
-    found = {"run": str(run), "recipe": recipe.name, "seed": details.seed, "profile": target.name}
-    return found | {"costs": recipe_costs(recipe, target)}
+    opened = FinishedRun.open(run, purpose="evaluated")
+    found = {"run": str(run), "recipe": opened.recipe.name, "seed": opened.seed, "profile": target.name}
+    return found | {"costs": recipe_costs(opened.recipe, target)}
 
 
 def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:

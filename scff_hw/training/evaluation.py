@@ -12,25 +12,15 @@ from torch import Tensor
 
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
-from scff_hw.errors import CheckpointError, UsageError
-from scff_hw.hardware import Profile, load_profile
-from scff_hw.recipes import Recipe, load_recipe
+from scff_hw.hardware import Profile
+from scff_hw.recipes import Recipe
 from scff_hw.training.build import build_network, frozen
 from scff_hw.training.features import feature_source
+from scff_hw.training.finished import FinishedRun, refusing_other_weights
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import RunContext, check_data
-from scff_hw.training.run_folder import (
-    CHECKPOINT,
-    FORMATS,
-    INITIAL,
-    PROFILE,
-    RECIPE,
-    WEIGHTS,
-    Checkpoint,
-    Position,
-    RunFolder,
-)
+from scff_hw.training.run_folder import CHECKPOINT, FORMATS, INITIAL, WEIGHTS, Checkpoint, Position
 from scff_hw.training.session import context_of, setting_of
 
 REPEATS = 3
@@ -63,36 +53,34 @@ def evaluate(
         CheckpointError: not a finished run, its files are damaged, or its weights are not those of its recipe.
         DataError: its data set is not there, or is another.
     """
-    folder = RunFolder(run)
-    details = folder.finished("evaluated")
-    recipe = load_recipe(run / RECIPE)
-    backend, profile_given = details.backend, profile
+    opened = FinishedRun.open(run, data_dir, purpose="evaluated")
+    recipe, backend, profile_given = opened.recipe, opened.backend, profile
     if profile is not None:
         backend, recipe = "analog", _on_cpu(frozen(recipe))
-    elif details.profile is not None:
-        profile = load_profile(run / PROFILE)
+    else:
+        profile = opened.profile
     kept = ("float", None) if profile_given is not None else (backend, profile)
-    setting = setting_of(recipe, details.seed, *kept, data_dir)
-    check_data(setting.data, details.data, run)
-    context, _ = context_of(setting, folder, progress or SilentProgress(), folder.read_text(FORMATS))
-    found = {"run": str(run), "recipe": recipe.name, "seed": details.seed, "backend": backend}
+    setting = setting_of(recipe, opened.seed, *kept, data_dir)
+    check_data(setting.data, opened.details.data, run)
+    formats = opened.folder.read_text(FORMATS)
+    context, _ = context_of(setting, opened.folder, progress or SilentProgress(), formats)
+    found = {"run": str(run), "recipe": recipe.name, "seed": opened.seed, "backend": backend}
     found |= {} if profile is None else {"profile": profile.name}
     with torch.no_grad():
         if profile_given is not None:
-            return found | _programmed(context, run, profile_given, repeats)
+            return found | _programmed(context, opened, profile_given, repeats)
         if backend == "analog":
-            return found | _read(context, run, repeats)
+            return found | _read(context, opened, repeats)
         return found | {
             "metrics": {
-                key: _accuracy(context, folder.tensors(name), run / name, _state(folder, backend, name))[0]
-                for name, key in _measured(recipe)
+                key: _accuracy(context, opened, name, _state(opened, name))[0] for name, key in _measured(recipe)
             }
         }
 
 
-def _state(folder: RunFolder, backend: str, name: str) -> dict[str, Tensor] | None:
+def _state(run: FinishedRun, name: str) -> dict[str, Tensor] | None:
     """Arrays as training left them: a chip with all that its devices went through, integers with all of their bits."""
-    return folder.tensors(CHECKPOINT) if backend in ("analog", "fixed") and name == WEIGHTS else None
+    return run.tensors(CHECKPOINT) if run.backend in ("analog", "fixed") and name == WEIGHTS else None
 
 
 def _on_cpu(recipe: Recipe) -> Recipe:
@@ -107,7 +95,7 @@ def _measured(recipe: Recipe) -> list[tuple[str, str]]:
     return both if recipe.controls.untrained else both[:1]
 
 
-def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) -> dict[str, Any]:
+def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats: int) -> dict[str, Any]:
     """Accuracies of a run's weights on `repeats` chips; the first has the devices of the run's own seed."""
     from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 
@@ -117,20 +105,19 @@ def _programmed(context: RunContext, run: Path, profile: Profile, repeats: int) 
         seed = stream_seed(context.seed, "repeat", repeat) if repeat else context.seed
         chip = replace(context, backend=ProgrammedBackend(profile, seed))
         for name, key in _measured(context.recipe):
-            accuracy, network = _accuracy(chip, context.folder.tensors(name), run / name)
+            accuracy, network = _accuracy(chip, run, name)
             values[key].append(accuracy)
             if name == WEIGHTS:
                 clipped.append(clipped_share(network))
     return _repeated("chip", values) | {"clipped_weights": statistics.mean(clipped)}
 
 
-def _read(context: RunContext, run: Path, repeats: int) -> dict[str, Any]:
+def _read(context: RunContext, run: FinishedRun, repeats: int) -> dict[str, Any]:
     """Accuracies of an analog run's own chip, read `repeats` times: its reads are noisy."""
     values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
     for _ in range(repeats):
         for name, key in _measured(context.recipe):
-            state = _state(context.folder, "analog", name)
-            values[key].append(_accuracy(context, context.folder.tensors(name), run / name, state)[0])
+            values[key].append(_accuracy(context, run, name, _state(run, name))[0])
     return _repeated("reading", values)
 
 
@@ -146,11 +133,11 @@ def _repeated(what: str, values: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def _accuracy(
-    context: RunContext, tensors: dict[str, Tensor], path: Path, arrays: dict[str, Tensor] | None = None
+    context: RunContext, run: FinishedRun, name: str, arrays: dict[str, Tensor] | None = None
 ) -> tuple[float, Network]:
-    """Accuracy of a run's weights on the context's backend, and the network that was measured."""
-    recipe = context.recipe
-    try:
+    """Accuracy of one of a run's files of weights on the context's backend, and the network that was measured."""
+    recipe, tensors = context.recipe, run.tensors(name)
+    with refusing_other_weights(run.path / name):
         network = build_network(recipe, context.backend, tensors)
         if arrays is not None:
             Checkpoint(Position("done"), arrays).restore(network)
@@ -159,8 +146,6 @@ def _accuracy(
         )
         readout.weight.copy_(tensors["readout.weight"])
         readout.bias.copy_(tensors["readout.bias"])
-    except (KeyError, RuntimeError, UsageError) as error:
-        raise CheckpointError(f"The weights in {path} are not those of the recipe beside them ({error}).") from None
     layers = [number - 1 for number in recipe.readout.layers]
     part = context.plain("test")
     source = feature_source(network, layers, part, None, context.progress, "test features")

@@ -169,19 +169,6 @@ def check_data(found: DataIdentity, expected: DataIdentity | None, where: Path) 
         )
 
 
-def run_dataset(folder: RunFolder, recipe: Recipe, data_dir: str | Path | None = None) -> AnyDataset:
-    """The data set of a run, as `recipe_dataset` makes it.
-
-    Raises:
-        DataError: it is missing, damaged, or not the one that the run learned from.
-        CheckpointError: the folder holds no run.
-    """
-    details = folder.details()
-    dataset = recipe_dataset(recipe, details.seed, data_dir)
-    check_data(data_identity(recipe, dataset, data_dir), details.data, folder.path)
-    return dataset
-
-
 def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> AnyDataset:
     """The data set of a recipe, as small as it says, with its validation samples held out.
 

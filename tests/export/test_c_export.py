@@ -17,7 +17,8 @@ from scff_hw.data import load
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.export.c.model import export_c
 from scff_hw.export.c.targets import TARGETS
-from scff_hw.export.fixed_run import read_run
+from scff_hw.export.fixed_run import IntegerRun
+from scff_hw.training.finished import FinishedRun
 
 SANITIZED = "CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all -g"
 RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.weight_bits=4", "fixed_point.rounding=half_up")
@@ -84,10 +85,10 @@ def test_an_exported_convolution_proves_itself_on_the_host(cnn: Path, tmp_path: 
 
 def test_integers_of_a_run_classify_as_the_run_did(finished: Any, cnn: Path) -> None:
     for run in (finished("digits-mlp", *CHANNELS), cnn):
-        network = read_run(run)
+        network = IntegerRun.of(FinishedRun.open(run))
         labels = load("digits").test.labels
         assert labels is not None
-        found = network.logits(network.samples("test", len(labels), load("digits"))).argmax(axis=1)
+        found = network.logits(network.samples("test", len(labels))).argmax(axis=1)
         accuracy = json.loads((run / "summary.json").read_text())["metrics"]["test_accuracy"]
         assert np.mean(found == labels.numpy()) == pytest.approx(accuracy, abs=1e-12)
 

@@ -11,7 +11,8 @@ import pytest
 
 from scff_hw.data import load
 from scff_hw.export.c.model import export_c
-from scff_hw.export.fixed_run import read_run
+from scff_hw.export.fixed_run import IntegerRun
+from scff_hw.training.finished import FinishedRun
 
 IRIS = (
     *("layers.*.learn.optimiser=sgd", "layers.*.learn.epochs=1", "layers.*.learn.weight_decay=0"),
@@ -41,7 +42,7 @@ def test_raw_values_become_inputs_by_the_constants_of_the_header(
     raw = dataset.test.images[:30].double().numpy()
     shape = (-1, *(1 for _ in raw.shape[2:]))
     inputs = np.clip(np.rint((raw - mean.reshape(shape)) / std.reshape(shape) * 2.0**frac), -127, 127)
-    expected = read_run(run).samples("test", 30, dataset).reshape(inputs.shape)
+    expected = IntegerRun.of(FinishedRun.open(run)).samples("test", 30).reshape(inputs.shape)
     assert np.abs(inputs - expected).max() <= 1 and (inputs == expected).mean() > 0.995 and np.ptp(expected) > 20
     source = (tmp_path / "out" / f"{stem}.c").read_text()
     listed = re.search(rf"scff_{stem}_class_names\[\w+\] = \{{(.*)\}};", source)

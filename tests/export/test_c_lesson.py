@@ -20,9 +20,10 @@ from scff_hw.export.c.layer import LayerConstants
 from scff_hw.export.c.model import export_c
 from scff_hw.export.c.stream import STREAM, Lesson
 from scff_hw.export.c.targets import TARGETS
-from scff_hw.export.fixed_run import read_run
+from scff_hw.export.fixed_run import IntegerRun
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
+from scff_hw.training.finished import FinishedRun
 
 LESSON = Lesson(samples=200, labels=150, tests=100)
 THOUSAND = Lesson(samples=1000, labels=100, tests=50, epochs=2)
@@ -75,7 +76,7 @@ def test_c_learns_a_thousand_labels_as_the_reference_does(rounding: Any, library
 def test_first_weights_are_the_same_in_c(
     formats: tuple[str, ...], finished: Any, c_layer: Any, library: ctypes.CDLL
 ) -> None:
-    network = read_run(finished("digits-mlp", *formats))
+    network = IntegerRun.of(FinishedRun.open(finished("digits-mlp", *formats)))
     for layer, shape in zip(network.layers, network.shapes, strict=True):
         assert isinstance(layer, IntegerLayer)
         c = c_layer(layer, shape)

@@ -15,9 +15,10 @@ from scff_hw.cli import main
 from scff_hw.errors import UsageError
 from scff_hw.export.c.model import export_c
 from scff_hw.export.c.recurrent import recurrent_golden
-from scff_hw.export.fixed_recurrent_run import read_recurrent
+from scff_hw.export.fixed_recurrent_run import RecurrentRun
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
+from scff_hw.training.finished import FinishedRun
 
 SMALL = [
     *("layers.1.directions=1", "layers.1.units=21", "layers.1.learn.epochs=1", "layers.1.learn.learning_rate=0.03125"),
@@ -44,11 +45,10 @@ def recurrent(spoken: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 def test_the_integers_of_a_run_recognise_as_many_as_the_run(recurrent: Any, spoken: Path) -> None:
     run = recurrent()
-    network = read_recurrent(run)
-    dataset = network.dataset(spoken)
-    labels = dataset.part("test").labels
+    network = RecurrentRun.of(FinishedRun.open(run, spoken))
+    labels = network.run.dataset.part("test").labels
     assert labels is not None
-    found = network.logits(network.sequences("test", range(len(labels)), dataset)).argmax(axis=1)
+    found = network.logits(network.sequences("test", range(len(labels)))).argmax(axis=1)
     wanted = json.loads((run / "summary.json").read_text())["metrics"]["test_accuracy"]
     assert (found == labels.numpy()).mean() == pytest.approx(wanted)
     assert wanted > 0.5
@@ -144,6 +144,6 @@ def test_two_directions_are_refused(recurrent: Any, spoken: Path, tmp_path: Path
 
 
 def test_sequences_that_the_sums_do_not_hold_are_refused(recurrent: Any, spoken: Path) -> None:
-    network = read_recurrent(recurrent())
+    network = RecurrentRun.of(FinishedRun.open(recurrent(), spoken))
     with pytest.raises(UsageError, match=r"must hold the sums of \d+ steps, of two sequences\. They hold those of 5;"):
-        recurrent_golden(network, network.dataset(spoken), 5)
+        recurrent_golden(network, 5)

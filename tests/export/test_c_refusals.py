@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scff_hw.export.fixed_run import read_run
+from scff_hw.export.fixed_run import IntegerRun
+from scff_hw.training.finished import FinishedRun
 
 BAD_ARGUMENT, SCRATCH, TOO_LARGE, UNALIGNED = 1, 2, 3, 8
 GOOD = {"count": 4, "partner_shift": 1, "rate_shift": 0}
@@ -32,9 +33,9 @@ GOOD = {"count": 4, "partner_shift": 1, "rate_shift": 0}
 def test_a_batch_that_cannot_be_learned_from_changes_nothing(
     changes: dict[str, Any], status: int, finished: Any, c_layer: Any, structs: Any, library: ctypes.CDLL
 ) -> None:
-    network = read_run(finished("digits-100"))
+    network = IntegerRun.of(FinishedRun.open(finished("digits-100")))
     c = c_layer(network.layers[0], network.shapes[0])
-    x = network.samples("test", 4, network.dataset()).astype(np.int8)
+    x = network.samples("test", 4).astype(np.int8)
     values = {"x": x.ctypes.data} | GOOD | {key: v for key, v in changes.items() if key in (*GOOD, "x")}
     batch = structs.Batch(**values)
     size = library.scff_learn_scratch(ctypes.byref(c.struct), 4, 0) + changes.get("scratch", 0)
@@ -54,9 +55,9 @@ def test_a_batch_that_cannot_be_learned_from_changes_nothing(
 
 
 def test_a_frozen_layer_passes_on_and_stays(finished: Any, c_layer: Any) -> None:
-    network = read_run(finished("digits-100"))
+    network = IntegerRun.of(FinishedRun.open(finished("digits-100")))
     c, layer = c_layer(network.layers[0], network.shapes[0]), network.layers[0]
-    x = network.samples("test", 4, network.dataset())
+    x = network.samples("test", 4)
     before = c.save()
     found = c.learn([x], 1, -128)
     assert c.save() == before

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from scff_hw.export.c.layer import LayerConstants, saved_bytes
-from scff_hw.export.fixed_run import read_run
+from scff_hw.export.fixed_run import IntegerRun
+from scff_hw.training.finished import FinishedRun
 
 BAD_SIZE, BAD_VERSION, BAD_MODEL, BAD_CRC = 4, 5, 6, 7
 
@@ -26,7 +27,7 @@ BAD_SIZE, BAD_VERSION, BAD_MODEL, BAD_CRC = 4, 5, 6, 7
     ids=["int16", "weights alone", "int32 at random", "int8"],
 )
 def test_c_and_python_save_the_same_bytes(formats: tuple[str, ...], finished: Any, c_layer: Any) -> None:
-    network = read_run(finished("digits-100", *formats))
+    network = IntegerRun.of(FinishedRun.open(finished("digits-100", *formats)))
     layer, shape = network.layers[0], network.shapes[0]
     c = c_layer(layer, shape)
     expected = saved_bytes(layer, LayerConstants.of(layer.spec, len(layer.held), shape))
@@ -41,7 +42,7 @@ def test_c_and_python_save_the_same_bytes(formats: tuple[str, ...], finished: An
 
 
 def test_damaged_or_foreign_bytes_change_nothing(finished: Any, c_layer: Any) -> None:
-    network = read_run(finished("digits-100"))
+    network = IntegerRun.of(FinishedRun.open(finished("digits-100")))
     c = c_layer(network.layers[0], network.shapes[0])
     saved = c.save()
     held = c.held.copy()

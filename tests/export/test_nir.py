@@ -16,7 +16,8 @@ from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir import model as nir_export
 from scff_hw.export.nir.model import export_nir
 from scff_hw.export.nir.parts import nir
-from scff_hw.export.onnx.run import finished_run, float_answers
+from scff_hw.export.onnx.run import float_answers
+from scff_hw.training.finished import FinishedRun
 
 from .onnx_runs import CONV, DENSE, FLOOR, tiny_run
 
@@ -117,8 +118,8 @@ def test_an_independent_reader_gets_the_library_s_answers(case: str, tmp_path: P
     found = export_nir(path, tmp_path / "net.nir", samples=50)
     assert found["samples"] == 50 and found["largest_logit_difference"] < 1e-5
     graph = nir.read(tmp_path / "net.nir")
-    run = finished_run(path)
-    x = run.test.batch(torch.arange(50)).positive.float()
+    run = FinishedRun.open(path)
+    x = run.samples("test").batch(torch.arange(50)).positive.float()
     values = interpret(graph, x.double().numpy())
     for name, expected in zip(("features", "logits"), float_answers(run, x), strict=True):
         wanted = expected.double().numpy()

@@ -19,9 +19,10 @@ from scff_hw.export.onnx import check as onnx_check
 from scff_hw.export.onnx import model as onnx_export
 from scff_hw.export.onnx.model import export_onnx, plan
 from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack
-from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers
+from scff_hw.export.onnx.run import float_answers
 from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.training import run_context
+from scff_hw.training.finished import FinishedRun
 
 from .onnx_runs import CONV, DENSE, FLOOR, computed_kinds, tiny_run
 
@@ -45,7 +46,7 @@ def fixed_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batch(run: FinishedRun, count: int = SAMPLES) -> np.ndarray:
-    return run.test.batch(torch.arange(count)).positive.numpy()
+    return run.samples("test").batch(torch.arange(count)).positive.numpy()
 
 
 def answers(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +61,7 @@ def test_float_graphs_give_the_librarys_logits(layers: str, tmp_path: Path) -> N
     summary = export_onnx(run, tmp_path / "out", samples=SAMPLES)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"float.onnx", "README.md"}
     assert set(summary["files"]["float.onnx"]["readers"]) == {EVALUATOR, OPTIMISED, PLAIN}
-    found = finished_run(run)
+    found = FinishedRun.open(run)
     x = batch(found)
     expected = float_answers(found, torch.from_numpy(x))[1].numpy()
     for rows in (x, x[:1], x[:7]):
@@ -85,7 +86,7 @@ def test_blank_images_are_exported_as_the_library_reads_them(
     summary = export_onnx(run, tmp_path / "out", samples=len(blank))
     for figures in summary["files"]["float.onnx"]["readers"].values():
         assert figures["classes_equal"] == 1
-    logits = answers(tmp_path / "out" / "float.onnx", batch(finished_run(run), len(blank)))[1]
+    logits = answers(tmp_path / "out" / "float.onnx", batch(FinishedRun.open(run), len(blank)))[1]
     assert np.ptp(logits, axis=0).max() < 1e-6
 
 
@@ -102,7 +103,7 @@ def test_an_analog_run_is_exported_with_the_weights_that_were_read_back(tmp_path
     run = tiny_run(tmp_path / "run", layer, backend="analog", profile="ecram")
     summary = export_onnx(run, tmp_path / "out", samples=20)
     assert set(summary["files"]) == {"float.onnx"} and summary["profile"] == "ecram"
-    weight = finished_run(run).network.arrays["layers.1"].weight.numpy()
+    weight = FinishedRun.open(run).network.arrays["layers.1"].weight.numpy()
     held = initialisers(tmp_path / "out" / "float.onnx")
     np.testing.assert_array_equal(held["layers.1.weight"], weight)
     assert "noise" in (tmp_path / "out" / "README.md").read_text()
@@ -125,25 +126,25 @@ def test_integer_graphs_equal_the_reference(layers: str, sets: tuple[str, ...], 
     assert set(summary["files"]) | set(summary["left_out"]) == ALL
     per_channel = "fixed_point.weight_scales=channel" in sets
     assert set(summary["left_out"]) == ({"qoperator.onnx"} if per_channel else set())
-    found = finished_run(run)
+    found = FinishedRun.open(run)
     assert found.fixed is not None
     stack, readout = integer_stack(found.fixed.network.layers), integer_readout(found)
     x = batch(found)
-    expected = integer_answers(stack, found.layers, readout, x.astype(np.float64))
+    expected = integer_answers(stack, found.read_layers, readout, x.astype(np.float64))
     features, logits = answers(tmp_path / "out" / "integer.onnx", x)
     assert (features.dtype, logits.dtype) == (np.int8, np.int32)
     np.testing.assert_array_equal(features, expected[0])
     np.testing.assert_array_equal(logits, expected[1])
     # the backend that the run was trained and measured with agrees
-    own = found.fixed.network.features(torch.from_numpy(x), found.layers).double()
-    own = own @ found.weight.double().T + found.bias.double()
+    own = found.fixed.network.features(torch.from_numpy(x), found.read_layers).double()
+    own = own @ found.readout[0].double().T + found.readout[1].double()
     np.testing.assert_array_equal(own.numpy() * 2.0**readout.frac, logits)
 
 
 @pytest.mark.parametrize("fixture", ["fixed_dense", "fixed_conv"])
 def test_integer_graphs_need_no_more_than_float32(fixture: str, request: pytest.FixtureRequest) -> None:
     """Runtimes narrow 64 bits to 32, multiply int32 in float32, and differ in Round's halves and in Less."""
-    planned, _ = plan(finished_run(request.getfixturevalue(fixture)))
+    planned, _ = plan(FinishedRun.open(request.getfixturevalue(fixture)))
     kinds = computed_kinds(planned["integer.onnx"].model)
     narrow = {TensorProto.FLOAT, TensorProto.BOOL}
     assert kinds.pop("Cast") == {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32}
@@ -153,7 +154,7 @@ def test_integer_graphs_need_no_more_than_float32(fixture: str, request: pytest.
 
 def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path) -> None:
     summary = export_onnx(fixed_conv, tmp_path / "out", samples=SAMPLES)
-    found = finished_run(fixed_conv)
+    found = FinishedRun.open(fixed_conv)
     assert found.fixed is not None
     stack, readout = integer_stack(found.fixed.network.layers), integer_readout(found)
     for name in ("integer.onnx", "qdq.onnx", "qoperator.onnx"):
@@ -193,7 +194,7 @@ def test_operators_of_each_dialect(fixed_dense: Path, tmp_path: Path) -> None:
 def test_forms_that_other_tools_take(fixed_dense: Path, fixed_conv: Path) -> None:
     """QONNX's cleanup breaks on a node that reads a value twice; onnx2c takes zero points `[1]` in MatMulInteger."""
     for run in (fixed_dense, fixed_conv):
-        planned, _ = plan(finished_run(run))
+        planned, _ = plan(FinishedRun.open(run))
         for node in planned["qonnx.onnx"].model.graph.node:
             assert len(set(node.input)) == len(node.input), node.name
         graph = planned["qoperator.onnx"].model.graph

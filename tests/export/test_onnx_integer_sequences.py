@@ -24,8 +24,8 @@ from scff_hw.export.fixed_recurrent_run import integer_recurrent
 from scff_hw.export.onnx import model as onnx_export
 from scff_hw.export.onnx.check import arrays
 from scff_hw.export.onnx.model import export_onnx, plan
-from scff_hw.export.onnx.run import FinishedRun, finished_run
 from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN, stepwise_readers
+from scff_hw.training.finished import FinishedRun
 
 from .onnx_runs import BEHIND, computed_kinds, every_initialiser, noise, recordings, sequence_answers, spoken_run
 
@@ -61,7 +61,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, Path
 def exported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], data: Path) -> Exported:
     folder = tmp_path_factory.mktemp("onnx")
     return {
-        name: (finished_run(run, data), folder / name, export_onnx(run, folder / name, samples=30, data_dir=data))
+        name: (FinishedRun.open(run, data), folder / name, export_onnx(run, folder / name, samples=30, data_dir=data))
         for name, run in runs.items()
     }
 
@@ -71,8 +71,10 @@ def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[N
     assert run.fixed is not None
     features = next(iter(run.fixed.backend.formats.values())).feature.one
     with torch.no_grad():
-        found = run.fixed.network.features(Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)), run.layers)
-    logits = found.double() @ run.weight.double().T + run.bias.double()
+        stream = Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths))
+        found = run.fixed.network.features(stream, run.read_layers)
+    weight, bias = run.readout
+    logits = found.double() @ weight.double().T + bias.double()
     return (found * 2.0**features).numpy(), (logits * 2.0 ** (features + run.fixed.readout_frac)).numpy()
 
 
@@ -88,7 +90,7 @@ def test_files_equal_the_fixed_backend(name: str, exported: Exported) -> None:
     assert set(summary["left_out"]) == {"qdq.onnx", "qoperator.onnx", "qonnx.onnx"} | (
         set() if steps else {"step.onnx", "integer-step.onnx"}
     )
-    x, lengths = arrays(run.test.batch(torch.arange(40)))
+    x, lengths = arrays(run.samples("test").batch(torch.arange(40)))
     expected = library(run, x, lengths)
     assert np.abs(expected[0]).max() > 20 and len(np.unique(expected[1])) > 50
     for path in integer_files(folder):

@@ -23,10 +23,11 @@ from scff_hw.export.onnx import model as onnx_export
 from scff_hw.export.onnx.check import arrays
 from scff_hw.export.onnx.float_recurrent import recurrent_first
 from scff_hw.export.onnx.model import export_onnx, plan
-from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx.run import float_answers, rounding_of_float32
 from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
+from scff_hw.training.finished import FinishedRun
 
 from .onnx_runs import BEHIND, every_initialiser, noise, recordings, sequence_answers, spoken_run
 
@@ -60,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], da
     """Each network's run, its exported folder, and the summary."""
     folder = tmp_path_factory.mktemp("onnx")
     return {
-        name: (finished_run(run, data), folder / name, export_onnx(run, folder / name, samples=30, data_dir=data))
+        name: (FinishedRun.open(run, data), folder / name, export_onnx(run, folder / name, samples=30, data_dir=data))
         for name, run in runs.items()
     }
 
@@ -83,7 +84,7 @@ def test_each_file_gives_the_librarys_logits(name: str, exported: Exported) -> N
         for figures in summary["files"][file]["readers"].values():
             assert figures["samples"] == 30 and figures["classes_equal"] == 1
             assert figures["largest_logit_difference"] <= tolerance
-    x, lengths = arrays(run.test.batch(torch.arange(40)))
+    x, lengths = arrays(run.samples("test").batch(torch.arange(40)))
     assert len(set(lengths.tolist())) > 10
     expected = library(run, x, lengths)
     for file in files:
@@ -141,7 +142,7 @@ def test_a_sequence_of_nothing_has_the_states_before_a_first_frame(name: str, ex
     x, _ = noise([4, 4, 4])
     for features, logits in sequence_answers(folder / "float.onnx", x, np.array([0, -5, 4], dtype=np.int64)).values():
         assert not features[:2].any() and features[2].any()
-        np.testing.assert_array_equal(logits[:2], np.tile(run.bias.numpy(), (2, 1)))
+        np.testing.assert_array_equal(logits[:2], np.tile(run.readout[1].numpy(), (2, 1)))
 
 
 @pytest.mark.parametrize("name", ["one", "one-means", "one-behind"])
@@ -242,7 +243,7 @@ def test_a_network_that_amplifies_roundings_is_allowed_as_much_and_no_more(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _, _ = exported["both"]
-    assert 0 < rounding_of_float32(run, run.test.batch(torch.arange(40))) < 1e-6
+    assert 0 < rounding_of_float32(run, run.samples("test").batch(torch.arange(40))) < 1e-6
     for own, allowed in ((1e-7, 1e-5), (2e-5, 2e-4), (0.1, 1e-3)):
         monkeypatch.setattr(onnx_export, "rounding_of_float32", lambda run, x, own=own: own)
         assert plan(run)[0]["float.onnx"].tolerance == pytest.approx(allowed)

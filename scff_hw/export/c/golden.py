@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
-from scff_hw.data import Dataset
 from scff_hw.export.c.layer import LayerConstants, saved_bytes
 from scff_hw.export.c.text import in_line, rows
 from scff_hw.export.fixed_run import IntegerRun
@@ -21,20 +20,16 @@ LABEL_RATE_SHIFT = 7
 
 
 def golden(
-    network: IntegerRun,
-    constants: Sequence[LayerConstants],
-    readout_constants: LayerConstants,
-    count: int,
-    dataset: Dataset,
+    network: IntegerRun, constants: Sequence[LayerConstants], readout_constants: LayerConstants, count: int
 ) -> dict[str, Any]:
     """Golden vectors of the integer reference.
 
     Answers, what layers hold after each of a few updates, and what the readout holds once it learned a wrong class for
     each sample.
     """
-    samples = network.samples("test", GOLDEN_SAMPLES, dataset)
+    samples = network.samples("test", GOLDEN_SAMPLES)
     answers = network.logits(samples)
-    stream = network.samples(network.recipe.data.learn_split, count + GOLDEN_UPDATES, dataset)
+    stream = network.samples(network.recipe.data.learn_split, count + GOLDEN_UPDATES)
     layers = deepcopy(network.layers)
     crcs = []
     for update in range(GOLDEN_UPDATES):

@@ -13,7 +13,6 @@ from typing import Any
 from scff_hw import paths
 from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
-from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c.golden import GOLDEN_BATCH, golden
 from scff_hw.export.c.inputs import input_values
@@ -23,11 +22,11 @@ from scff_hw.export.c.sizes import function_sizes
 from scff_hw.export.c.stream import STREAM, Lesson, write_stream
 from scff_hw.export.c.targets import Device, check_fits, device
 from scff_hw.export.c.text import array_texts, file_name, fracs_text, in_line, initialisers, numbers
-from scff_hw.export.fixed_recurrent_run import has_one_direction, read_recurrent
-from scff_hw.export.fixed_run import IntegerRun, opened, read_run
+from scff_hw.export.fixed_recurrent_run import RecurrentRun, has_one_direction
+from scff_hw.export.fixed_run import IntegerRun, require_fixed
 from scff_hw.export.folder import appearing, digests, reserves_out
 from scff_hw.export.toolchain import rendered
-from scff_hw.recipes import Recipe
+from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
 
 LEARNING_BATCH = 8
@@ -65,20 +64,20 @@ def export_c(
         DataError: its data set, which golden vectors are made of, is not there.
     """
     to = device(target, overrides)
-    recipe = opened(run)[1]
-    if has_one_direction(recipe):
-        return _export_recurrent(run, out, to, data_dir, batch, lesson, progress or SilentProgress())
-    network = read_run(run)
-    _check_rule(network.recipe, run)
+    opened = FinishedRun.open(run, data_dir, purpose="exported")
+    require_fixed(opened)
+    if has_one_direction(opened.recipe):
+        return _export_recurrent(opened, out, to, batch, lesson, progress or SilentProgress())
+    network = IntegerRun.of(opened)
+    _check_rule(opened)
     progress = progress or SilentProgress()
-    dataset = network.dataset(data_dir)
     progress.start("weights and golden vectors", len(network.layers))
-    values, manifest = _values(network, run, to, batch, lesson, dataset, progress)
+    values, manifest = _values(network, to, batch, lesson, progress)
     progress.finish()
     with appearing(out) as made:
         _write(made, values, to, _files(values["file"], values["learns"]))
         if lesson is not None:
-            manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, dataset, progress)
+            manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, progress)
         manifest["code"] = function_sizes(made, to)
         manifest["files"] = digests(made)
         (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -86,24 +85,17 @@ def export_c(
 
 
 def _export_recurrent(
-    run: Path,
-    out: Path,
-    to: Device,
-    data_dir: Path | None,
-    batch: int | None,
-    lesson: Lesson | None,
-    progress: Progress,
+    run: FinishedRun, out: Path, to: Device, batch: int | None, lesson: Lesson | None, progress: Progress
 ) -> dict[str, Any]:
     if batch is not None or lesson is not None:
         raise UsageError(
             "C of a recurrent layer takes one step at a time, and no stream of samples is written for it. "
-            f"Got {'--batch' if lesson is None else '--learn'} for {run}."
+            f"Got {'--batch' if lesson is None else '--learn'} for {run.path}."
         )
-    network = read_recurrent(run)
-    _check_rule(network.recipe, run)
-    dataset = network.dataset(data_dir)
+    network = RecurrentRun.of(run)
+    _check_rule(run)
     progress.start("weights and golden vectors", 1)
-    values, manifest = recurrent_values(network, run.name, to, dataset, progress)
+    values, manifest = recurrent_values(network, to, progress)
     progress.finish()
     with appearing(out) as made:
         _write(made, values, to, {name: made_of.format(file=values["file"]) for name, made_of in FILES.items()})
@@ -113,9 +105,9 @@ def _export_recurrent(
     return manifest
 
 
-def _check_rule(recipe: Recipe, run: Path) -> None:
-    if (rule := recipe.training.rule.name) != "scff":
-        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run} instead.")
+def _check_rule(run: FinishedRun) -> None:
+    if (rule := run.recipe.training.rule.name) != "scff":
+        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run.path} instead.")
 
 
 def _files(file: str, learns: bool) -> dict[str, str]:
@@ -147,13 +139,7 @@ def _copy_sources(source: Path, folder: Path) -> None:
 
 
 def _values(
-    network: IntegerRun,
-    run: Path,
-    to: Device,
-    wanted: int | None,
-    lesson: Lesson | None,
-    dataset: Dataset,
-    progress: Progress,
+    network: IntegerRun, to: Device, wanted: int | None, lesson: Lesson | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the templates print, and the manifest without its files."""
     recipe, layers = network.recipe, network.layers
@@ -168,8 +154,8 @@ def _values(
     if most < 2:
         raise UsageError(
             f"The accumulators of a run to export as C must hold the sums of 2 samples. Got "
-            f"{recipe.fixed_point.accumulator_bits} bits in {run} instead; train it with more or narrower errors: "
-            "--set fixed_point.accumulator_bits=32"
+            f"{recipe.fixed_point.accumulator_bits} bits in {network.run.path} instead; train it with more or narrower "
+            "errors: --set fixed_point.accumulator_bits=32"
         )
     batch = wanted or min(LEARNING_BATCH, most)
     if not 2 <= batch <= most:
@@ -218,7 +204,7 @@ def _values(
         "batch": batch,
         "description": recipe.description,
         "version": version("scff-hw"),
-        "run": run.name,
+        "run": network.run.path.name,
         "recipe": recipe.name,
         "seed": network.seed,
         "rounding": form.rounding,
@@ -227,7 +213,7 @@ def _values(
         "inputs": constants[0].inputs,
         "shape": network.shapes[0],
         "input_frac": form.input.one,
-        **input_values(recipe, dataset),
+        **input_values(recipe, network.dataset),
         "classes": classes,
         "features": features,
         "layers": described,
@@ -247,11 +233,11 @@ def _values(
         "model_bytes": sum(sum(c.state_bytes.values()) for c in constants),
         "learn_bytes": scratch["learn_each"] * batch + scratch["learn_rest"],
         **scratch,
-        **golden(network, constants, learned, count, dataset),
+        **golden(network, constants, learned, count),
     }
     manifest = {
         "made_by": f"scff-hw {values['version']}",
-        "run": run.name,
+        "run": network.run.path.name,
         "recipe": recipe.name,
         "seed": network.seed,
         "target": to.name,

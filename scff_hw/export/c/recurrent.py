@@ -20,7 +20,6 @@ from scff_hw.export.c.targets import Device, check_fits
 from scff_hw.export.c.text import array_texts, file_name, in_line, initialisers, numbers, rows
 from scff_hw.export.fixed_recurrent_run import RecurrentRun
 from scff_hw.training.progress import Progress
-from scff_hw.training.run_context import AnyDataset
 
 GOLDEN_ANSWERS, GOLDEN_UPDATES, GOLDEN_PAIRS = 3, 3, 2
 
@@ -35,7 +34,7 @@ FILES = {
 
 
 def recurrent_values(
-    network: RecurrentRun, run: str, to: Device, dataset: AnyDataset, progress: Progress
+    network: RecurrentRun, to: Device, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the templates print, and the manifest without its files.
 
@@ -69,7 +68,7 @@ def recurrent_values(
     flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, GOLDEN_PAIRS)
     progress.advance()
-    found = recurrent_golden(network, dataset, most)
+    found = recurrent_golden(network, most)
     values: dict[str, Any] = {
         "file": file,
         "prefix": f"scff_{file}",
@@ -77,7 +76,7 @@ def recurrent_values(
         **to.values,
         "learns": False,
         "version": version("scff-hw"),
-        "run": run,
+        "run": network.run.path.name,
         "recipe": recipe.name,
         "description": recipe.description,
         "seed": network.seed,
@@ -99,12 +98,12 @@ def recurrent_values(
         "readout_bias_text": numbers(network.readout_bias << BIAS_GUARD_BITS),
         "readout_frac": network.readout_frac,
         "readout_initialisers": initialisers(shown, "readout_frac"),
-        **input_values(recipe, dataset),
+        **input_values(recipe, network.run.dataset),
         **found,
     }
     manifest = {
         "made_by": f"scff-hw {values['version']}",
-        "run": run,
+        "run": network.run.path.name,
         "recipe": recipe.name,
         "seed": network.seed,
         "target": to.name,
@@ -130,11 +129,11 @@ def _array(name: str, array: IntegerLayer) -> dict[str, Any]:
     return array_texts(array, _constants(array), name)
 
 
-def recurrent_golden(network: RecurrentRun, dataset: AnyDataset, most: int) -> dict[str, Any]:
+def recurrent_golden(network: RecurrentRun, most: int) -> dict[str, Any]:
     """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
-    heard = network.sequences("test", range(GOLDEN_ANSWERS), dataset)
+    heard = network.sequences("test", range(GOLDEN_ANSWERS))
     logits = network.logits(heard)
-    taught = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1), dataset)
+    taught = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1))
     longest = max(len(a) + len(b) for a, b in pairwise(taught))
     if longest > most:
         raise UsageError(

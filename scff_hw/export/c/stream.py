@@ -25,7 +25,6 @@ from scff_hw.backends.fixed.reference.arithmetic import rate_shift, xorshift32
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.backends.fixed.reference.readout import IntegerReadout, untrained
 from scff_hw.core.schedules import learning_rate, step_of
-from scff_hw.data import Dataset
 from scff_hw.errors import UsageError
 from scff_hw.export.c.golden import learn
 from scff_hw.export.c.layer import LayerConstants, saved_bytes
@@ -58,7 +57,7 @@ class Lesson:
 
 
 def write_stream(
-    network: IntegerRun, lesson: Lesson, batch: int, path: Path, dataset: Dataset, progress: Progress
+    network: IntegerRun, lesson: Lesson, batch: int, path: Path, progress: Progress
 ) -> dict[str, Any]:
     """Write the stream of a lesson while the integer reference learns it too.
 
@@ -72,11 +71,11 @@ def write_stream(
         UsageError: fewer samples than a batch.
     """
     classes, features = network.readout_weight.shape
-    x = network.samples(network.recipe.data.learn_split, lesson.samples, dataset)
+    x = network.samples(network.recipe.data.learn_split, lesson.samples)
     if len(x) < batch:
         raise UsageError(f"The samples to learn from must fill a batch of {batch}. Got {len(x)} instead.")
-    labelled = _labelled(network, "train", lesson.labels, dataset)
-    tests = _labelled(network, "test", lesson.tests, dataset)
+    labelled = _labelled(network, "train", lesson.labels)
+    tests = _labelled(network, "test", lesson.tests)
     layers = deepcopy(network.layers)
     for number, layer in enumerate(layers, start=1):
         layer.start(lesson.seed + number)
@@ -87,7 +86,7 @@ def write_stream(
         batches = list(_batches(len(x), batch, lesson))
         progress.start("learning, as the device will", len(batches))
         for number, (first, partner_shift) in enumerate(batches):
-            rates = _rate_shifts(network, number * batch, dataset)
+            rates = _rate_shifts(network, number * batch)
             chosen = x[first : first + batch]
             learn(network, layers, chosen, (np.arange(batch) + partner_shift) % batch, rates)
             file.write(struct.pack(f"<III{len(rates)}i", 1, batch, partner_shift, *rates))
@@ -127,10 +126,10 @@ def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, in
             yield first, 1 + int(state[0]) % (batch - 1)
 
 
-def _rate_shifts(network: IntegerRun, first: int, dataset: Dataset) -> list[int]:
+def _rate_shifts(network: IntegerRun, first: int) -> list[int]:
     """Of each layer, for a batch whose first sample is number `first`, from 0: those of the trainer at that sample."""
     recipe = network.recipe
-    step = step_of(first, min(recipe.training.batch_size, len(dataset.part(recipe.data.learn_split))))
+    step = step_of(first, min(recipe.training.batch_size, len(network.dataset.part(recipe.data.learn_split))))
     return [rate_shift(learning_rate(layer.learn, step)) for layer in recipe.layers]
 
 
@@ -173,9 +172,9 @@ def _features(network: IntegerRun, layers: Sequence[IntegerLayer], x: Ints, prog
     return np.concatenate(found)
 
 
-def _labelled(network: IntegerRun, part: str, count: int, dataset: Dataset) -> tuple[Ints, Ints]:
-    x = network.samples(part, count, dataset)
-    labels = dataset.part(part).labels
+def _labelled(network: IntegerRun, part: str, count: int) -> tuple[Ints, Ints]:
+    x = network.samples(part, count)
+    labels = network.dataset.part(part).labels
     assert labels is not None, f"the part {part} of every data set of a recipe has labels"
     return x, labels[: len(x)].numpy()
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scff_hw.backends import Geometry
 from scff_hw.errors import CheckpointError, ScffError, UsageError
 from scff_hw.export.crossbar.c_driver import TileProgram, selftest, write_c
 from scff_hw.export.crossbar.mapping import Tile, conductances, tiles
@@ -32,10 +31,10 @@ from scff_hw.export.crossbar.text import readme
 from scff_hw.export.folder import appearing, digests, reserves_out
 from scff_hw.export.toolchain import required
 from scff_hw.hardware import Profile, dump_profile
-from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import geometries
+from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.run_folder import PROFILE, RECIPE, WEIGHTS, RunFolder
+from scff_hw.training.run_folder import PROFILE, RECIPE, WEIGHTS
 
 FORMAT, VERSION = "scff-hw crossbar program", 1
 MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz", "tile.cir"
@@ -52,18 +51,6 @@ UNITS = {
     "s": "s",
     "joule": "J",
 }
-
-
-@dataclass(frozen=True)
-class _Finished:
-    """A run whose weights can be put on tiles: `weights` of its layers, biases and readout by name, float."""
-
-    path: Path
-    recipe: Recipe
-    seed: int
-    backend: str
-    geometries: list[Geometry]
-    weights: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -113,8 +100,9 @@ def export_crossbar(
         required("gcc")
         required("ngspice")
     held = conductances(profile)
-    found = _finished(run)
-    rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.geometries) + 1)]
+    found = FinishedRun.open(run, purpose="exported")
+    _check_run(found)
+    rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.recipe.layers) + 1)]
     mapped = _mapped(found, profile, rates, progress)
     part = netlist_part(mapped.first, profile, read_volt)
     program = {
@@ -151,7 +139,7 @@ def export_crossbar(
         texts = {
             PROGRAM: json.dumps(program, indent=1) + "\n",
             NETLIST: text,
-            RECIPE: RunFolder(run).read_text(RECIPE),
+            RECIPE: found.folder.read_text(RECIPE),
             PROFILE: dump_profile(profile),
             "README.md": readme(manifest, program),
         }
@@ -174,59 +162,51 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _finished(run: Path) -> _Finished:
-    folder = RunFolder(run)
-    details = folder.finished("exported")
-    recipe = load_recipe(str(run / RECIPE))
-    tensors = folder.tensors(WEIGHTS)
-    if recipe.data.has_sequences:
-        raise UsageError(f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run} instead.")
-    shapes = geometries(recipe)
-    for layer, geometry in shapes.items():
+def _check_run(run: FinishedRun) -> None:
+    """Refuse a run whose weights cannot be put on tiles."""
+    if run.recipe.data.has_sequences:
+        raise UsageError(
+            f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run.path} instead."
+        )
+    for layer, geometry in geometries(run.recipe).items():
         name = f"{layer}.weight"
-        got = list(tensors[name].shape) if name in tensors else None
-        if got != list(geometry.weight_shape) or f"{layer}.bias" not in tensors:
+        got = list(run.weights[name].shape) if name in run.weights else None
+        if got != list(geometry.weight_shape) or f"{layer}.bias" not in run.weights:
             raise CheckpointError(
-                f"The weights in {run / WEIGHTS} are not those of the recipe beside them: {name} must have the shape "
-                f"{list(geometry.weight_shape)}, got {got or 'none'}."
+                f"The weights in {run.path / WEIGHTS} are not those of the recipe beside them: {name} must have the "
+                f"shape {list(geometry.weight_shape)}, got {got or 'none'}."
             )
-    weights = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-    return _Finished(run, recipe, details.seed, details.backend, list(shapes.values()), weights)
 
 
-def _rate(found: _Finished, number: int, profile: Profile, asked: float | None) -> float:
+def _rate(run: FinishedRun, number: int, profile: Profile, asked: float | None) -> float:
     """The learning rate of a layer's pulses."""
-    learn = found.recipe.layers[number - 1].learn
+    learn = run.recipe.layers[number - 1].learn
     if asked is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
         raise UsageError(
-            f"The optimiser of layers.{number} in {found.path} must be plain sgd for its learning rate to be one of "
+            f"The optimiser of layers.{number} in {run.path} must be plain sgd for its learning rate to be one of "
             f"pulses, which keep no moments. Got '{learn.optimiser}' with momentum {learn.momentum:g} and weight decay "
             f"{learn.weight_decay:g} instead; give a rate for pulses: --learning-rate 0.1"
         )
     return asked if asked is not None else learn.learning_rate * profile.learning.learning_rate_factor
 
 
-def _matrix(found: _Finished, number: int) -> NDArray[Any]:
-    weight = found.weights[f"layers.{number}.weight"]
-    return weight.reshape(len(weight), -1)
-
-
-def _mapped(found: _Finished, profile: Profile, rates: list[float], progress: Progress) -> _Mapped:
+def _mapped(run: FinishedRun, profile: Profile, rates: list[float], progress: Progress) -> _Mapped:
     progress.start("mapping layers", len(rates))
+    weights = {name: tensor.double().numpy() for name, tensor in run.weights.items()}
     layers: list[dict[str, Any]] = []
     programs: list[TileProgram] = []
     made: list[Tile] = []
-    for number, (geometry, rate) in enumerate(zip(found.geometries, rates, strict=True), start=1):
-        layer = layer_entry(number, geometry, found.recipe, rate)
-        for tile in tiles(f"layers.{number}", _matrix(found, number), profile):
+    for number, ((name, geometry), rate) in enumerate(zip(geometries(run.recipe).items(), rates, strict=True), start=1):
+        layer, weight = layer_entry(number, geometry, run.recipe, rate), weights[f"{name}.weight"]
+        for tile in tiles(name, weight.reshape(len(weight), -1), profile):
             made.append(tile)
-            programs.append(tile_program(tile, profile, rate, found.seed))
+            programs.append(tile_program(tile, profile, rate, run.seed))
             layer["tiles"].append(tile_entry(tile, programs[-1]))
         layers.append(layer)
         progress.advance()
     progress.finish()
     arrays = {f"{tile.name}.{key}": getattr(tile, key) for tile in made for key in ("plus", "minus", "order")}
-    arrays |= {name: value for name, value in found.weights.items() if name.startswith("readout.") or "bias" in name}
+    arrays |= {name: value for name, value in weights.items() if name.startswith("readout.") or "bias" in name}
     return _Mapped(layers, programs, arrays, made[0])
 
 

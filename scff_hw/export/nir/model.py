@@ -17,8 +17,9 @@ from scff_hw.core.functional import Pool, reflect_pad, scaled_to
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir.graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.nir.parts import nir
-from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers
+from scff_hw.export.onnx.run import float_answers
 from scff_hw.files import write_atomic
+from scff_hw.training.finished import FinishedRun
 
 SAMPLES = 300
 """Test samples that the file is checked on, unless asked otherwise."""
@@ -54,13 +55,15 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
     if samples < 1:
         raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
-    found = finished_run(run, data_dir, feed_forward="NIR files")
-    parts = nir_parts(found.network, found.layers, found.weight, found.bias, found.recipe.data.input_shape)
+    found = FinishedRun.open(run, data_dir, purpose="exported")
+    if found.recipe.data.has_sequences:
+        raise UsageError(f"NIR files are of feed-forward layers. Got the recurrent layer of {run} instead.")
+    parts = nir_parts(found.network, found.read_layers, *found.readout, found.recipe.data.input_shape)
     graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(found, parts.steps))
     with tempfile.TemporaryDirectory(prefix="scff-hw-nir-") as folder:
         file = Path(folder) / "model.nir"  # HDF5 takes a lock of its own, so it cannot write a partial_file
         nir.write(file, graph)
-        figures = _check(file, out.name, found, min(samples, len(found.test)))
+        figures = _check(file, out.name, found, min(samples, len(found.samples("test"))))
         write_atomic(out, file.read_bytes())
     nodes = {key: type(node).__name__ for key, node in parts.nodes.items()}
     return {"file": str(out), "nir": nir.version, "nodes": nodes, "steps": parts.steps, **figures}
@@ -110,18 +113,18 @@ def _node(node: Any, x: Tensor) -> Tensor:
 
 
 def _check(path: Path, name: str, run: FinishedRun, count: int) -> dict[str, Any]:
-    graph = nir.read(path)
+    graph, test = nir.read(path), run.samples("test")
     largest, scale, gap, correct = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0
     for start in range(0, count, BATCH):
         index = torch.arange(start, min(start + BATCH, count))
-        x = run.test.batch(index).positive.float()
+        x = test.batch(index).positive.float()
         found, expected = answers(graph, x), float_answers(run, x)
         for k, (a, b) in enumerate(zip(found, expected, strict=True)):
             if a.shape != b.shape or not bool(torch.isfinite(a).all()):
                 raise ExportError(f"The file {name} must give finite numbers {tuple(b.shape)}. Got {tuple(a.shape)}.")
             gap[k] = max(gap[k], float((a - b).abs().max()))
             scale[k] = max(scale[k], float(b.abs().max()))
-        correct += int((found[1].argmax(dim=1) == run.test.labels[index]).sum())
+        correct += int((found[1].argmax(dim=1) == test.labels[index]).sum())
     largest = [each / (of or 1.0) for each, of in zip(gap, scale, strict=True)]
     if max(largest) > TOLERANCE:
         raise ExportError(
@@ -148,5 +151,5 @@ def _metadata(run: FinishedRun, steps: Sequence[Mapping[str, Any]]) -> dict[str,
         "backend": run.backend,
         "scff_hw_version": version("scff-hw"),
         "test_accuracy": repr(run.accuracy),
-        "measured_on": run.measured_on,
+        "measured_on": run.summary.measured_on,
     }

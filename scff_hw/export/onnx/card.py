@@ -7,7 +7,8 @@ from typing import Any
 from scff_hw.escaping import markdown, markdown_code
 from scff_hw.export.onnx.check import CLOSE
 from scff_hw.export.onnx.float_recurrent import recurrent_first
-from scff_hw.export.onnx.run import FinishedRun, needs_label
+from scff_hw.export.onnx.run import needs_label
+from scff_hw.training.finished import FinishedRun
 
 CARD = "README.md"
 
@@ -83,9 +84,10 @@ def card(run: FinishedRun, summary: dict[str, Any]) -> str:
 
 
 def _what(run: FinishedRun) -> str:
-    versions = run.versions
+    versions = run.details.versions
     trained = f"scff-hw {versions.get('scff-hw', '?')}, torch {versions.get('torch', '?')}"
-    hardware = "" if run.profile is None else f", hardware profile {markdown_code(run.profile)}"
+    profile = run.details.profile
+    hardware = "" if profile is None else f", hardware profile {markdown_code(profile)}"
     description = markdown(run.recipe.description[:1].upper() + run.recipe.description[1:])
     backend = markdown_code(run.backend)
     return (
@@ -191,7 +193,7 @@ def _sequence_limits(run: FinishedRun) -> list[str]:
 
 
 def _accuracy(run: FinishedRun) -> str:
-    found = f"The run's own, measured by scff-hw when it was trained: {run.accuracy:.2%} ({run.measured_on})."
+    found = f"The run's own, measured by scff-hw when it was trained: {run.accuracy:.2%} ({run.summary.measured_on})."
     return found.replace("%", " %")
 
 

@@ -19,8 +19,9 @@ from scff_hw.export.onnx.check import FLOAT_TOLERANCE, Expected, Planned, check_
 from scff_hw.export.onnx.float import float_model
 from scff_hw.export.onnx.float_recurrent import FloatSequences
 from scff_hw.export.onnx.recurrent import Arithmetic, one_step, whole_sequences
-from scff_hw.export.onnx.run import FinishedRun, finished_run, float_answers, rounding_of_float32
+from scff_hw.export.onnx.run import float_answers, rounding_of_float32
 from scff_hw.export.onnx.runtimes import Answers, TooFarError, stepwise_readers
+from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
 
 SAMPLES = 200
@@ -62,8 +63,9 @@ def export_onnx(
     progress = progress or SilentProgress()
     if samples < 1:
         raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
-    found = finished_run(run, data_dir)
-    count = min(samples, len(found.test))
+    found = FinishedRun.open(run, data_dir, purpose="exported")
+    test = found.samples("test")
+    count = min(samples, len(test))
     planned, left_out = plan(found)
     with appearing(out) as folder:
         files: dict[str, Any] = {}
@@ -71,7 +73,7 @@ def export_onnx(
             path = folder / name
             path.write_bytes(file.model.SerializeToString(deterministic=True))
             try:
-                figures = check_file(path, file, found.test, count, progress)
+                figures = check_file(path, file, test, count, progress)
             except TooFarError as error:
                 if file.demand != "qoperator":
                     raise
@@ -88,11 +90,11 @@ def export_onnx(
             "recipe": found.recipe.name,
             "seed": found.seed,
             "backend": found.backend,
-            **({} if found.profile is None else {"profile": found.profile}),
+            **({} if found.details.profile is None else {"profile": found.details.profile}),
             "test_accuracy": found.accuracy,
-            "measured_on": found.measured_on,
+            "measured_on": found.summary.measured_on,
             "samples": count,
-            "test_samples": len(found.test),
+            "test_samples": len(test),
             "files": files,
             "left_out": left_out,
             "versions": {name: version(name) for name in ("scff-hw", "onnx", "onnxruntime")},
@@ -106,7 +108,7 @@ def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     if run.recipe.data.has_sequences:
         return _plan_sequences(run)
     shape = run.recipe.data.input_shape
-    model = float_model(run.network, run.layers, run.weight, run.bias, shape, metadata(run, "float"))
+    model = float_model(run.network, run.read_layers, *run.readout, shape, metadata(run, "float"))
 
     def as_float(x: NDArray[np.float32]) -> Answers:
         features, logits = float_answers(run, torch.from_numpy(x))
@@ -124,9 +126,10 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
         features, logits = float_answers(run, Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths)))
         return features.numpy(), logits.numpy()
 
-    few = run.test.batch(torch.arange(min(SAMPLES, len(run.test))))
+    test = run.samples("test")
+    few = test.batch(torch.arange(min(SAMPLES, len(test))))
     allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
-    network = FloatSequences(run.network, run.layers, run.weight, run.bias)
+    network = FloatSequences(run.network, run.read_layers, *run.readout)
     planned, left_out = _whole_and_step(run, network, ("float.onnx", "step.onnx"), as_float, allowed)
     integers, *quantised = INTEGER_FILES
     names = integers, "integer-step.onnx"
@@ -140,7 +143,7 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
 
     first, *behind = run.fixed.network.layers
     assert isinstance(first, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
-    parts = integer_recurrent(first), integer_stack(behind), run.layers, integer_readout(run)
+    parts = integer_recurrent(first), integer_stack(behind), run.read_layers, integer_readout(run)
 
     def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
         return sequence_answers(*parts, x.astype(np.float64), lengths)
@@ -178,21 +181,21 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     stack, readout = integer_stack(run.fixed.network.layers), integer_readout(run)
 
     def as_integers(x: NDArray[np.float32]) -> Answers:
-        return integer_answers(stack, run.layers, readout, x.astype(np.float64))
+        return integer_answers(stack, run.read_layers, readout, x.astype(np.float64))
 
-    model = integer_model(stack, run.layers, readout, shape, metadata(run, "integer"))
+    model = integer_model(stack, run.read_layers, readout, shape, metadata(run, "integer"))
     planned = {"integer.onnx": Planned(model, "integer", as_integers)}
     dialects: dict[str, Dialect] = {"qdq": Qdq(), "qonnx": QOnnx()}
     left_out: dict[str, str] = {}
     if all(isinstance(layer.spec.formats.weight.frac, int) for layer in stack):
-        few = torch.arange(min(SCALE_SAMPLES, len(run.learned)))
-        x = run.learned.batch(few).positive.double().numpy()
+        learned = run.samples(run.recipe.data.learn_split)
+        x = learned.batch(torch.arange(min(SCALE_SAMPLES, len(learned)))).positive.double().numpy()
         dialects["qoperator"] = QOperator(product_formats(stack, x))
     else:
         left_out["qoperator.onnx"] = "The run has a weight scale a channel; QLinearMatMul is written with one a layer."
     units = 2.0 ** stack[0].spec.formats.feature.one, 2.0**readout.frac
     for name, dialect in dialects.items():
-        model = quantised_model(dialect, stack, run.layers, readout, shape, metadata(run, name), name)
+        model = quantised_model(dialect, stack, run.read_layers, readout, shape, metadata(run, name), name)
         planned[f"{name}.onnx"] = Planned(model, name, as_integers, units)
     return planned, left_out
 
@@ -207,12 +210,12 @@ def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
         "seed": str(run.seed),
         "backend": run.backend,
         "scff_hw_version": version("scff-hw"),
-        "trained_with": json.dumps(run.versions, sort_keys=True),
+        "trained_with": json.dumps(run.details.versions, sort_keys=True),
         "test_accuracy": repr(run.accuracy),
-        "measured_on": run.measured_on,
+        "measured_on": run.summary.measured_on,
     }
-    if run.profile is not None:
-        found["profile"] = run.profile
+    if run.details.profile is not None:
+        found["profile"] = run.details.profile
     if run.fixed is not None:
         formats = run.fixed.backend.formats
         feature = next(iter(formats.values())).feature.one

@@ -15,9 +15,9 @@ from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, logits, quantise
 from scff_hw.backends.fixed.reference.recurrent import IntegerRecurrent
 from scff_hw.backends.fixed.tensor.layer import FixedLayer
-from scff_hw.export.fixed_run import held_by
+from scff_hw.export.fixed_run import fixed_part, held_by
 from scff_hw.export.onnx.integer import IntegerReadout
-from scff_hw.export.onnx.run import FinishedRun
+from scff_hw.training.finished import FinishedRun
 
 
 def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
@@ -27,10 +27,9 @@ def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
     """The readout's integers; its numbers are on their grids already."""
-    assert run.fixed is not None, "a run that is not in fixed point was asked for its integers"
-    feature = next(iter(run.fixed.backend.formats.values())).feature
-    frac = run.fixed.readout_frac
-    weight, bias = run.weight.double().numpy(), run.bias.double().numpy()
+    fixed = fixed_part(run)
+    feature, frac = next(iter(fixed.backend.formats.values())).feature, fixed.readout_frac
+    weight, bias = (tensor.double().numpy() for tensor in run.readout)
     whole = QFormat(8, frac), QFormat(32, frac + feature.one)
     return IntegerReadout(quantise(weight, whole[0]), quantise(bias, whole[1]), whole[1].one)
 
