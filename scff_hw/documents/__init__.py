@@ -7,6 +7,7 @@ file, the key, the value and what is allowed.
 from scff_hw.documents.base import SCHEMA, Document, parse_document, read_document, read_file, write_document
 from scff_hw.documents.checkpoint import CheckpointState
 from scff_hw.documents.formats import FormatsDocument
+from scff_hw.documents.manifests import MANIFEST, CManifest, CrossbarManifest, Manifest, NirManifest, OnnxManifest
 from scff_hw.documents.metrics import parse_metrics
 from scff_hw.documents.point import PointResult
 from scff_hw.documents.run import DataIdentity, RunDetails
@@ -14,11 +15,17 @@ from scff_hw.documents.study import StudyDescription
 from scff_hw.documents.summary import RunSummary
 
 __all__ = [
+    "MANIFEST",
     "SCHEMA",
+    "CManifest",
     "CheckpointState",
+    "CrossbarManifest",
     "DataIdentity",
     "Document",
     "FormatsDocument",
+    "Manifest",
+    "NirManifest",
+    "OnnxManifest",
     "PointResult",
     "RunDetails",
     "RunSummary",

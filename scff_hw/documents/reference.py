@@ -1,0 +1,53 @@
+"""The JSON schemas of the documents that scff-hw writes, for programs that read them.
+
+Written by `python -m scff_hw.documents.reference scff_hw/documents/schemas`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from scff_hw.documents.checkpoint import CheckpointState
+from scff_hw.documents.formats import FormatsDocument
+from scff_hw.documents.manifests import CManifest, CrossbarManifest, NirManifest, OnnxManifest
+from scff_hw.documents.metrics import MetricsLine
+from scff_hw.documents.point import PointResult
+from scff_hw.documents.run import RunDetails
+from scff_hw.documents.study import StudyDescription
+from scff_hw.documents.summary import RunSummary
+from scff_hw.files import write_atomic
+
+DOCUMENTS = {
+    "run": RunDetails,
+    "summary": RunSummary,
+    "metrics-line": MetricsLine,
+    "formats": FormatsDocument,
+    "checkpoint": CheckpointState,
+    "study": StudyDescription,
+    "point": PointResult,
+    "manifest-c": CManifest,
+    "manifest-crossbar": CrossbarManifest,
+    "manifest-nir": NirManifest,
+    "manifest-onnx": OnnxManifest,
+}
+"""Models by the name of their schema's file."""
+
+
+def json_schema(name: str) -> str:
+    """The JSON schema of a document of `DOCUMENTS`, as text."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | TypeAdapter(DOCUMENTS[name]).json_schema()
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def main() -> None:
+    """Write all of them into the folder named on the command line."""
+    for name in DOCUMENTS:
+        write_atomic(Path(sys.argv[1]) / f"{name}.schema.json", json_schema(name).encode())
+
+
+if __name__ == "__main__":
+    main()
