@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -14,6 +14,9 @@ from rich.table import Table
 from scff_hw.cli._progress import CommandProgress
 from scff_hw.errors import MissingPartError, ScffError
 from scff_hw.export.toolchain import PACKAGES
+
+if TYPE_CHECKING:
+    from scff_hw.training.finished import FinishedRun
 
 FOLDER = "exports"
 TOOLS: dict[str, tuple[str, ...]] = {
@@ -33,15 +36,20 @@ class Checked:
     found: str
 
 
-def export_and_check(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
+def export_and_check(path: Path, out: Path, progress: CommandProgress) -> list[Checked]:
     """Export a run of the fixed backend into folders of `out`, and check each; says what is left out, and why.
 
     As ONNX, as C for this machine and for a Cortex-M4, and as a program for crossbars of phase-change memory.
 
+    Args:
+        path: of the run's folder.
+
     Raises:
         ScffError: a check failed.
     """
-    checked = []
+    from scff_hw.training.finished import FinishedRun
+
+    run, checked = FinishedRun.open(path, purpose="exported"), []
     try:
         checked += _onnx(run, out / "onnx", progress)
     except MissingPartError as error:
@@ -74,22 +82,22 @@ def exports_table(checked: list[Checked]) -> Table:
     return table
 
 
-def _onnx(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.onnx.model import export_onnx
+def _onnx(run: FinishedRun, out: Path, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.onnx.model import OnnxExporter
 
-    summary = export_onnx(run, out, progress=progress)
-    readers: dict[str, dict[str, Any]] = summary["files"]["integer.onnx"]["readers"]
+    manifest = OnnxExporter().export(run, out, progress=progress)
     return [
-        Checked(f"{out.name}/integer.onnx", name, f"{found['logits_equal']:.2%} of logits equal".replace("%", " %"))
-        for name, found in readers.items()
+        Checked(f"{out.name}/integer.onnx", name, f"{found.logits_equal:.2%} of logits equal".replace("%", " %"))
+        for name, found in manifest.files["integer.onnx"].readers.items()
     ]
 
 
-def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.c.model import export_c
+def _c(run: FinishedRun, out: Path, target: str, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.c.model import CExporter, COptions
     from scff_hw.export.c.stream import Lesson
 
-    export_c(run, out, target, lesson=Lesson(samples=1400, labels=1400, tests=300), progress=progress)
+    lesson = Lesson(samples=1400, labels=1400, tests=300)
+    CExporter().export(run, out, COptions(target, lesson=lesson), progress)
     try:
         done = subprocess.run(
             ["make", "-C", str(out), "run", "learn"],
@@ -107,10 +115,12 @@ def _c(run: Path, out: Path, target: str, progress: CommandProgress) -> list[Che
     return [Checked(out.name, where, line) for line in said]
 
 
-def _crossbar(run: Path, out: Path, progress: CommandProgress) -> list[Checked]:
-    from scff_hw.export.crossbar.model import export_crossbar
+def _crossbar(run: FinishedRun, out: Path, progress: CommandProgress) -> list[Checked]:
+    from scff_hw.export.crossbar.model import CrossbarExporter, CrossbarOptions
     from scff_hw.hardware import load_profile
 
-    checks: dict[str, Any] = export_crossbar(run, load_profile(CROSSBAR), out, check=True, progress=progress)["checks"]
-    off = f"{checks['netlist_without_wires']:.0e} of the largest current beside the digital product"
-    return [Checked(out.name, "this machine", checks["selftest"]), Checked(out.name, "ngspice", off)]
+    options = CrossbarOptions(load_profile(CROSSBAR), check=True)
+    checks = CrossbarExporter().export(run, out, options, progress).checks
+    assert checks is not None, "a program that was checked says nothing of it"
+    off = f"{checks.netlist_without_wires:.0e} of the largest current beside the digital product"
+    return [Checked(out.name, "this machine", checks.selftest), Checked(out.name, "ngspice", off)]

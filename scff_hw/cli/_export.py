@@ -60,31 +60,25 @@ def c(
     With --learn, `make learn` in the folder starts from random weights, learns from the stream and ends with the
     integers and the accuracy that the integer reference ended with.
     """
-    from scff_hw.export.c.model import export_c
+    from scff_hw.export.c.model import CExporter, COptions
     from scff_hw.export.c.stream import Lesson
+    from scff_hw.training.finished import FinishedRun
 
     folder = out or run / f"c-{Path(target).stem}"
     lesson = Lesson(learn, labels or learn, tests, epochs) if learn else None
+    options = COptions(target, tuple(profile_set or ()), batch, lesson)
     with command_progress() as progress:
-        manifest = export_c(
-            run,
-            folder,
-            target,
-            data_dir,
-            overrides=profile_set or (),
-            batch=batch,
-            lesson=lesson,
-            progress=progress,
-        )
+        opened = FinishedRun.open(run, data_dir, purpose="exported")
+        manifest = CExporter().export(opened, folder, options, progress)
     if json:
-        emit_json({"folder": str(folder)} | manifest)
+        emit_json({"folder": str(folder)} | manifest.as_json())
         return
-    for row in manifest["memory"]:
-        say(f"{row['bytes']:>9} bytes {row['where']:<5}  {row['buffer']}")
-    say(f"{manifest['flash_bytes']:>9} bytes of flash and {manifest['ram_bytes']} of RAM, beside the program")
+    for row in manifest.memory:
+        say(f"{row.bytes:>9} bytes {row.where:<5}  {row.buffer}")
+    say(f"{manifest.flash_bytes:>9} bytes of flash and {manifest.ram_bytes} of RAM, beside the program")
     say(f"Folder: {folder}   Check it: make -C {folder} run")
-    if found := manifest.get("lesson"):
+    if found := manifest.lesson:
         say(
-            f"After {found['samples']} samples the reference has {found['correct']} of {found['tests']} right "
-            f"({found['correct_untrained']} where only the readout learns). Learn the same: make -C {folder} learn"
+            f"After {found.samples} samples the reference has {found.correct} of {found.tests} right "
+            f"({found.correct_untrained} where only the readout learns). Learn the same: make -C {folder} learn"
         )

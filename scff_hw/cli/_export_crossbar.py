@@ -38,30 +38,29 @@ def crossbar(
 
     A profile without device.g_min and device.g_max is refused: conductances are those of your devices.
     """
-    from scff_hw.export.crossbar.model import export_crossbar
+    from scff_hw.export.crossbar.model import CrossbarExporter, CrossbarOptions
     from scff_hw.hardware import load_profile
+    from scff_hw.training.finished import FinishedRun
 
-    hardware = load_profile(profile, profile_set or ())
+    options = CrossbarOptions(load_profile(profile, profile_set or ()), learning_rate, read_voltage, check)
     with command_progress() as progress:
-        manifest = export_crossbar(
-            run, hardware, out, learning_rate=learning_rate, read_volt=read_voltage, check=check, progress=progress
-        )
+        opened = FinishedRun.open(run, purpose="exported")
+        manifest = CrossbarExporter().export(opened, out, options, progress)
     if json:
-        emit_json({"folder": str(out)} | manifest)
+        emit_json({"folder": str(out)} | manifest.as_json())
         return
-    say(f"Number of tiles: {manifest['tiles']}   Devices to program: {manifest['devices_to_program']}")
-    if manifest["clipped_weights"]:
-        share = manifest["clipped_weights"] / manifest["weights"]
+    say(f"Number of tiles: {manifest.tiles}   Devices to program: {manifest.devices_to_program}")
+    if manifest.clipped_weights:
+        share = manifest.clipped_weights / manifest.weights
         say(
-            f"Warning: {manifest['clipped_weights']} weights, {100 * share:.2g} % of all, lie beyond the bounds of the "
+            f"Warning: {manifest.clipped_weights} weights, {100 * share:.2g} % of all, lie beyond the bounds of the "
             "mean device, and were cut there.",
             style="yellow",
         )
-    if check:
-        found = manifest["checks"]
-        say(f"Kernel: {found['selftest']}")
+    if found := manifest.checks:
+        say(f"Kernel: {found.selftest}")
         say(
-            f"Netlist: {found['netlist_without_wires']:.1e} off the digital product without wires, "
-            f"{found['ir_drop_of_largest_output']:.1e} of the largest output with them"
+            f"Netlist: {found.netlist_without_wires:.1e} off the digital product without wires, "
+            f"{found.ir_drop_of_largest_output:.1e} of the largest output with them"
         )
     say(f"Exported to {out}; check the kernel: make -C {out} run")

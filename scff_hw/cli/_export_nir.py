@@ -23,17 +23,19 @@ def nir(
 
     NIR has no nodes that standardise or rectify, so the parts are not connected: a reader takes the steps itself.
     """
-    from scff_hw.export.nir.model import export_nir
+    from scff_hw.export.nir.model import NirExporter, NirOptions
+    from scff_hw.training.finished import FinishedRun
 
-    found = export_nir(run, out, samples=samples, data_dir=data_dir)
+    opened = FinishedRun.open(run, data_dir, purpose="exported")
+    found = NirExporter().export(opened, out, NirOptions(samples))
     if json:
-        emit_json(found)
+        emit_json({"file": str(out)} | found.as_json())
         return
-    kinds = Counter(kind for kind in found["nodes"].values() if kind not in ("Input", "Output"))
+    kinds = Counter(kind for kind in found.nodes.values() if kind not in ("Input", "Output"))
     say(f"Nodes: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, each between an Input and an Output.")
-    between = dict.fromkeys(step["op"] for step in found["steps"] if step["op"] != "node")
+    between = dict.fromkeys(str(step["op"]) for step in found.steps if step["op"] != "node")
     say(f"Left to the reader, as steps in the metadata: {', '.join(between)}.")
     say(
-        f"Exported to {out}; checked on {found['samples']} test samples, {found['accuracy']:.2%} right, "
-        f"logits within {found['largest_logit_difference']:.1e} of the library's."
+        f"Exported to {out}; checked on {found.samples} test samples, {found.accuracy:.2%} right, "
+        f"logits within {found.largest_logit_difference:.1e} of the library's."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -12,6 +12,9 @@ from rich.table import Table
 from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
+
+if TYPE_CHECKING:
+    from scff_hw.documents import OnnxManifest
 
 
 def onnx(
@@ -30,31 +33,33 @@ def onnx(
     takes sequences and their lengths; with one direction there is also a file of one frame at a time, step.onnx, and
     integer-step.onnx in fixed point.
     """
-    from scff_hw.export.onnx.model import export_onnx
+    from scff_hw.export.onnx.model import OnnxExporter, OnnxOptions
+    from scff_hw.training.finished import FinishedRun
 
     with command_progress() as progress:
-        summary = export_onnx(run, out, samples=samples, data_dir=data_dir, progress=progress)
+        opened = FinishedRun.open(run, data_dir, purpose="exported")
+        manifest = OnnxExporter().export(opened, out, OnnxOptions(samples), progress)
     if json:
-        emit_json(summary)
+        emit_json({"out": str(out)} | manifest.as_json())
         return
-    show(check_table(summary))
-    for reason in dict.fromkeys(summary["left_out"].values()):
-        names = [name for name, why in summary["left_out"].items() if why == reason]
+    show(check_table(manifest))
+    for reason in dict.fromkeys(manifest.left_out.values()):
+        names = [name for name, why in manifest.left_out.items() if why == reason]
         say(f"Left out: {', '.join(names)}. {reason}", style="dim")
-    say(f"Exported to {out}, with a model card in README.md; checked on {summary['samples']} test samples.")
+    say(f"Exported to {out}, with a model card in README.md; checked on {manifest.samples} test samples.")
 
 
-def check_table(summary: dict[str, Any]) -> Table:
-    """Return one row a file and reader: accuracy on the samples, and how far it is from the library."""
+def check_table(manifest: OnnxManifest) -> Table:
+    """Return one row per file and reader: accuracy on the samples, and how far it is from the library."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", no_wrap=True)
     table.add_column("reader")
     for name in ("samples", "accuracy", "logits equal", "largest difference"):
         table.add_column(name, justify="right")
-    for name, file in summary["files"].items():
-        for reader, found in file["readers"].items():
-            equal = "-" if file["held_to"] == "float" else f"{found['logits_equal']:.2%}".replace("%", " %")
-            accuracy = f"{found['accuracy']:.2%}".replace("%", " %")
-            gap = f"{found['largest_logit_difference']:.1e}"
-            table.add_row(name, reader, str(found["samples"]), accuracy, equal, gap)
+    for name, file in manifest.files.items():
+        for reader, found in file.readers.items():
+            equal = "-" if file.held_to == "float" else f"{found.logits_equal:.2%}".replace("%", " %")
+            accuracy = f"{found.accuracy:.2%}".replace("%", " %")
+            gap = f"{found.largest_logit_difference:.1e}"
+            table.add_row(name, reader, str(found.samples), accuracy, equal, gap)
     return table

@@ -58,11 +58,7 @@ class IntegerRun:
             UsageError: a run on another backend, or of a recurrent layer.
         """
         require_fixed(run)
-        if run.recipe.data.has_sequences:
-            raise UsageError(
-                f"C is exported of feed-forward layers. Got the recurrent layer of {run.path} instead. A recurrent "
-                "layer must be alone and have one direction: train it with --set layers.1.directions=1."
-            )
+        require_feed_forward(run)
         layers, rates = [], []
         built: Sequence[Any] = fixed_part(run).network.layers
         for layer in built:
@@ -157,6 +153,19 @@ def require_fixed(run: FinishedRun) -> None:
         raise UsageError(
             "The run to export must be on the fixed backend, whose numbers are integers. "
             f"Got {run.path} on '{run.backend}' instead; train it with --backend fixed."
+        )
+
+
+def require_feed_forward(run: FinishedRun) -> None:
+    """Refuse a run of a recurrent layer.
+
+    Raises:
+        UsageError: names what is exported of recurrent layers.
+    """
+    if run.recipe.data.has_sequences:
+        raise UsageError(
+            f"C is exported of feed-forward layers. Got the recurrent layer of {run.path} instead. A recurrent layer "
+            "must be alone and have one direction: train it with --set layers.1.directions=1."
         )
 
 

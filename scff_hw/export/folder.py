@@ -1,41 +1,34 @@
-"""The folder an exporter writes: whole or not there, by one process at a time, with a digest of every file in it."""
+"""What an exporter writes: whole or not there, by one process at a time, with a digest of every file in it."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from scff_hw.errors import UsageError
-from scff_hw.files import exclusive, partial_folder
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from scff_hw.files import exclusive, partial_folder, write_atomic
 
 
-def reserves_out(export: Callable[P, R]) -> Callable[P, R]:
-    """An exporter whose folder `out` is empty, and nobody else's, from its first line to its last.
+@contextmanager
+def reserved(out: Path, *, as_file: bool = False) -> Iterator[None]:
+    """While the block runs, `out` is free and nobody else exports to it.
+
+    Args:
+        as_file: `out` is to become a file, not a folder.
 
     Raises:
-        UsageError: `out` is not empty, or a file.
+        UsageError: a folder that is not empty, or a file.
         BusyError: another process exports to it.
     """
-    signature = inspect.signature(export)
-
-    @wraps(export)
-    def reserved(*args: P.args, **kwargs: P.kwargs) -> R:
-        out: Path = signature.bind(*args, **kwargs).arguments["out"]
-        _check(out)
-        folder = _real(out)
-        with exclusive(folder.parent / f".{folder.name}.lock", out):
-            _check(out)
-            return export(*args, **kwargs)
-
-    return reserved
+    check = _check_file if as_file else _check_folder
+    check(out)
+    place = _real(out)
+    with exclusive(place.parent / f".{place.name}.lock", out):
+        check(out)
+        yield
 
 
 @contextmanager
@@ -48,6 +41,14 @@ def appearing(out: Path) -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def appearing_file(out: Path) -> Iterator[Path]:
+    """The path of a file of the same name in a temporary folder, which takes the place of `out` at the end."""
+    with tempfile.TemporaryDirectory(prefix="scff-hw-") as folder:
+        yield (file := Path(folder) / out.name)
+        write_atomic(out, file.read_bytes())
+
+
 def _real(out: Path) -> Path:
     try:
         return out.resolve()
@@ -55,11 +56,16 @@ def _real(out: Path) -> Path:
         raise UsageError(f"The folder to export to must be a folder; {out} is a link that leads nowhere.") from None
 
 
-def _check(out: Path) -> None:
+def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"The folder to export to must be a folder; {out} is a file.")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"The folder {out} is not empty; choose another --out.")
+
+
+def _check_file(out: Path) -> None:
+    if out.exists():
+        raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
 
 
 def digests(folder: Path) -> dict[str, str]:

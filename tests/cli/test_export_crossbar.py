@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scff_hw.export.crossbar import model as crossbar
+from scff_hw.export import exporter
 from scff_hw.export.crossbar.read import load_crossbar
 
 PCM = ("--profile", "pcm", "--out", "out", "--learning-rate", "0.1")
@@ -24,7 +24,7 @@ def test_one_object_with_the_manifest(cli: Any, trained: Path) -> None:
         *("scff_tiles.c", "scff_tiles.h", "selftest.c", "tile.cir", "tiles.npz"),
     }
     assert "mapping layers" in result.err
-    assert load_crossbar(Path("out")).manifest == {k: v for k, v in found.items() if k != "folder"}
+    assert load_crossbar(Path("out")).manifest.as_json() == {k: v for k, v in found.items() if k != "folder"}
 
 
 def test_lines_for_people(cli: Any, trained: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_fails_leaves_nothing(cli: Any, trained: Path, monkeypatch: pytest.
     def refuse(*_: Any) -> dict[str, str]:
         raise OSError(28, "No space left on device", "tile.cir")
 
-    monkeypatch.setattr(crossbar, "digests", refuse)
+    monkeypatch.setattr(exporter, "digests", refuse)
     before = list(Path.cwd().iterdir())
     result = cli("export", "crossbar", trained, *PCM)
     assert result.code == 1 and "No space left" in result.err

@@ -21,7 +21,7 @@ def test_one_object_with_the_figures(cli: Any, trained: Path) -> None:
     assert 0 <= found["test_accuracy"] <= 1
     for figures in found["files"]["float.onnx"]["readers"].values():
         assert figures["largest_logit_difference"] <= 1e-5
-    assert {path.name for path in Path("out").iterdir()} == {"float.onnx", "README.md"}
+    assert {path.name for path in Path("out").iterdir()} == {"float.onnx", "README.md", "manifest.json"}
     assert "checking float.onnx" in result.err
 
 

@@ -77,9 +77,9 @@ def test_what_the_folder_says_of_itself(folder: Path) -> None:
     assert [layer["learning_rate"] for layer in layers] == pytest.approx([0.01] * 3)
     text = (folder / "README.md").read_text()
     assert "SCFF_LAYER_1_TILE_0_0" in text and "one on the minus device" in text
-    for name, told in program.manifest["files"].items():
+    for name, told in program.manifest.files.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == told
-    assert {path.name for path in folder.iterdir()} == {*program.manifest["files"], "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {*program.manifest.files, "manifest.json"}
     for layer in layers:
         for tile in layer["tiles"]:
             assert program.pulses(tile["name"]).gain.mantissa > 0
@@ -112,6 +112,8 @@ def append(path: Path) -> None:
         (lambda f: change_manifest(f, version=2), r"must be of version 1. Got 2 instead"),
         (lambda f: change_manifest(f, format="scff-hw run"), r"holds no crossbar program: its manifest.json"),
         (lambda f: change_manifest(f, files={}), r"manifest.json must list program.json and tiles.npz under files"),
+        (lambda f: change_manifest(f, schema=2), r"The key 'schema' in the file .*manifest.json must be 0 or 1. Got 2"),
+        (lambda f: change_manifest(f, tiles="3"), r"The key 'tiles' in the file .*manifest.json must be "),
         (lambda f: (f / "manifest.json").write_text("{"), r"manifest.json is not JSON"),
         (lambda f: (f / "manifest.json").write_text("[]"), r"manifest.json must hold a JSON object"),
         (lambda f: shutil.rmtree(f), r"manifest.json of a crossbar program cannot be read \(No such file"),
@@ -122,6 +124,14 @@ def test_a_changed_folder_is_refused(damage: Any, said: str, folder: Path) -> No
     with pytest.raises(CheckpointError, match=said) as refused:
         load_crossbar(folder)
     assert refused.value.exit_code == 2
+
+
+def test_a_manifest_of_before_schemas_is_still_read(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.pop("schema") == 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    found = load_crossbar(folder).manifest
+    assert found.schema_version == 0 and found.as_json() == manifest
 
 
 def test_arrays_of_python_objects_are_not_read(folder: Path) -> None:
@@ -146,4 +156,5 @@ def test_a_run_in_fixed_point_and_one_on_devices(tmp_path: Path) -> None:
     for backend, profile in (("fixed", None), ("analog", "ideal")):
         made = tiny_run(tmp_path / backend, DENSE, backend=backend, profile=profile)
         manifest = export_crossbar(made, load_profile("pcm"), tmp_path / f"{backend}-out")
-        assert manifest["backend"] == backend and load_crossbar(tmp_path / f"{backend}-out").manifest == manifest
+        read = load_crossbar(tmp_path / f"{backend}-out").manifest
+        assert manifest["backend"] == backend and read.as_json() == manifest

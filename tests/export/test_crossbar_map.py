@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def grid_of(program: CrossbarProgram, weight: torch.Tensor, profile: Profile, number: int) -> Any:
-    return TileGrid(weight.flatten(1), profile, program.manifest["seed"], f"layers.{number}")
+    return TileGrid(weight.flatten(1), profile, program.manifest.seed, f"layers.{number}")
 
 
 @pytest.mark.parametrize("backend", ["float", "fixed", "analog"])

@@ -59,7 +59,7 @@ def answers(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_float_graphs_give_the_librarys_logits(layers: str, tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "run", layers)
     summary = export_onnx(run, tmp_path / "out", samples=SAMPLES)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"float.onnx", "README.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"float.onnx", "README.md", "manifest.json"}
     assert set(summary["files"]["float.onnx"]["readers"]) == {EVALUATOR, OPTIMISED, PLAIN}
     found = FinishedRun.open(run)
     x = batch(found)

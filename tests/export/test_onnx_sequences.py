@@ -75,7 +75,7 @@ def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[N
 def test_each_file_gives_the_librarys_logits(name: str, exported: Exported) -> None:
     run, folder, summary = exported[name]
     files = {"float.onnx"} if name.startswith("both") else {"float.onnx", "step.onnx"}
-    assert {path.name for path in folder.iterdir()} == {*files, "README.md"}
+    assert {path.name for path in folder.iterdir()} == {*files, "README.md", "manifest.json"}
     assert set(summary["files"]) == files and set(summary["left_out"]) == LEFT_OUT | ({"step.onnx"} - files)
     for file in files:
         assert set(summary["files"][file]["readers"]) == {EVALUATOR, OPTIMISED, PLAIN}

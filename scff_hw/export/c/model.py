@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -13,26 +14,94 @@ from typing import Any
 from scff_hw import paths
 from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.documents import SCHEMA, CManifest
+from scff_hw.documents.manifests import Buffer, CLayer, CReadout, GoldenCounts, Scratch
 from scff_hw.errors import UsageError
 from scff_hw.export.c.golden import GOLDEN_BATCH, golden
 from scff_hw.export.c.inputs import input_values
-from scff_hw.export.c.layer import LayerConstants
+from scff_hw.export.c.layer import WHERE, LayerConstants
 from scff_hw.export.c.recurrent import FILES, recurrent_values
 from scff_hw.export.c.sizes import function_sizes
 from scff_hw.export.c.stream import STREAM, Lesson, write_stream
 from scff_hw.export.c.targets import Device, check_fits, device
 from scff_hw.export.c.text import array_texts, file_name, fracs_text, in_line, initialisers, numbers
+from scff_hw.export.exporter import Exporter
 from scff_hw.export.fixed_recurrent_run import RecurrentRun, has_one_direction
-from scff_hw.export.fixed_run import IntegerRun, require_fixed
-from scff_hw.export.folder import appearing, digests, reserves_out
+from scff_hw.export.fixed_run import IntegerRun, require_feed_forward, require_fixed
 from scff_hw.export.toolchain import rendered
 from scff_hw.training.finished import FinishedRun
-from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.progress import Progress
 
 LEARNING_BATCH = 8
 
 
-@reserves_out
+@dataclass(frozen=True)
+class COptions:
+    """Attributes:
+    target: "host", a shipped digital profile with a core, or the file of one.
+    overrides: dotted `key=value` assignments to that profile.
+    batch: samples that the device is to learn from at once, which its memories must hold; None: 8, or as many as its
+        accumulators hold the sums of.
+    lesson: the stream of samples for an image that learns; None: no such image.
+    """
+
+    target: str = "host"
+    overrides: tuple[str, ...] = ()
+    batch: int | None = None
+    lesson: Lesson | None = None
+
+    @cached_property
+    def device(self) -> Device:
+        """The target with its memories; errors as in `targets.device`."""
+        return device(self.target, self.overrides)
+
+
+class CExporter(Exporter[COptions, CManifest]):
+    """A run of the fixed backend as C that classifies and keeps learning."""
+
+    name = "c"
+    Options = COptions
+
+    def check(self, run: FinishedRun, options: COptions) -> None:
+        _ = options.device
+        require_fixed(run)
+        if has_one_direction(run.recipe):
+            if options.batch is not None or options.lesson is not None:
+                raise UsageError(
+                    "C of a recurrent layer takes one step at a time, and no stream of samples is written for it. "
+                    f"Got {'--batch' if options.lesson is None else '--learn'} for {run.path}."
+                )
+        else:
+            require_feed_forward(run)
+        _check_rule(run)
+
+    def write(self, run: FinishedRun, options: COptions, out: Path, progress: Progress) -> CManifest:
+        if has_one_direction(run.recipe):
+            manifest = self._write_recurrent(run, options, out, progress)
+        else:
+            manifest = self._write_layers(run, options, out, progress)
+        return manifest.model_copy(update={"code": function_sizes(out, options.device)})
+
+    def _write_layers(self, run: FinishedRun, options: COptions, out: Path, progress: Progress) -> CManifest:
+        network = IntegerRun.of(run)
+        progress.start("weights and golden vectors", len(network.layers))
+        values, manifest = _values(network, options, progress)
+        progress.finish()
+        _write(out, values, options.device, _files(values["file"], values["learns"]))
+        if options.lesson is None:
+            return manifest
+        lesson = write_stream(network, options.lesson, values["batch"], out / STREAM, progress)
+        return manifest.model_copy(update={"lesson": lesson})
+
+    def _write_recurrent(self, run: FinishedRun, options: COptions, out: Path, progress: Progress) -> CManifest:
+        progress.start("weights and golden vectors", 1)
+        values, manifest = recurrent_values(RecurrentRun.of(run), options.device, progress)
+        progress.finish()
+        files = {name: made_of.format(file=values["file"]) for name, made_of in FILES.items()}
+        _write(out, values, options.device, files)
+        return manifest
+
+
 def export_c(
     run: Path,
     out: Path,
@@ -48,11 +117,7 @@ def export_c(
 
     Args:
         out: a folder that is not there yet, or an empty one.
-        target: "host", a shipped digital profile with a core, or the file of one.
-        overrides: dotted `key=value` assignments to that profile.
-        batch: samples that the device is to learn from at once, which its memories must hold; None: 8, or as many as
-            its accumulators hold the sums of.
-        lesson: what an image that learns is streamed; None: none is made.
+        target, overrides, batch, lesson: see `COptions`.
 
     Returns:
         The folder's `manifest.json`.
@@ -63,46 +128,8 @@ def export_c(
         CheckpointError: not a finished run.
         DataError: its data set, which golden vectors are made of, is not there.
     """
-    to = device(target, overrides)
     opened = FinishedRun.open(run, data_dir, purpose="exported")
-    require_fixed(opened)
-    if has_one_direction(opened.recipe):
-        return _export_recurrent(opened, out, to, batch, lesson, progress or SilentProgress())
-    network = IntegerRun.of(opened)
-    _check_rule(opened)
-    progress = progress or SilentProgress()
-    progress.start("weights and golden vectors", len(network.layers))
-    values, manifest = _values(network, to, batch, lesson, progress)
-    progress.finish()
-    with appearing(out) as made:
-        _write(made, values, to, _files(values["file"], values["learns"]))
-        if lesson is not None:
-            manifest["lesson"] = write_stream(network, lesson, values["batch"], made / STREAM, progress)
-        manifest["code"] = function_sizes(made, to)
-        manifest["files"] = digests(made)
-        (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
-
-
-def _export_recurrent(
-    run: FinishedRun, out: Path, to: Device, batch: int | None, lesson: Lesson | None, progress: Progress
-) -> dict[str, Any]:
-    if batch is not None or lesson is not None:
-        raise UsageError(
-            "C of a recurrent layer takes one step at a time, and no stream of samples is written for it. "
-            f"Got {'--batch' if lesson is None else '--learn'} for {run.path}."
-        )
-    network = RecurrentRun.of(run)
-    _check_rule(run)
-    progress.start("weights and golden vectors", 1)
-    values, manifest = recurrent_values(network, to, progress)
-    progress.finish()
-    with appearing(out) as made:
-        _write(made, values, to, {name: made_of.format(file=values["file"]) for name, made_of in FILES.items()})
-        manifest["code"] = function_sizes(made, to)
-        manifest["files"] = digests(made)
-        (made / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
+    return CExporter().export(opened, out, COptions(target, tuple(overrides), batch, lesson), progress).as_json()
 
 
 def _check_rule(run: FinishedRun) -> None:
@@ -139,9 +166,10 @@ def _copy_sources(source: Path, folder: Path) -> None:
 
 
 def _values(
-    network: IntegerRun, to: Device, wanted: int | None, lesson: Lesson | None, progress: Progress
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the templates print, and the manifest without its files."""
+    network: IntegerRun, options: COptions, progress: Progress
+) -> tuple[dict[str, Any], CManifest]:
+    """What the templates print, and the manifest without what is known once files are written."""
+    to = options.device
     recipe, layers = network.recipe, network.layers
     constants = [
         LayerConstants.of(layer.spec, len(layer.held), shape)
@@ -157,7 +185,7 @@ def _values(
             f"{recipe.fixed_point.accumulator_bits} bits in {network.run.path} instead; train it with more or narrower "
             "errors: --set fixed_point.accumulator_bits=32"
         )
-    batch = wanted or min(LEARNING_BATCH, most)
+    batch = options.batch or min(LEARNING_BATCH, most)
     if not 2 <= batch <= most:
         raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
     scratch = _scratch(constants, views, network.reads)
@@ -168,7 +196,7 @@ def _values(
     )
     scratch["label_scratch"] = scratch["classify_scratch"] + 4 * classes
     memory = _memory(constants, learned, scratch, network, batch)
-    flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
+    flash, ram = (sum(row.bytes for row in memory if row.where == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, batch)
     described, start = [], 0
     for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
@@ -183,7 +211,7 @@ def _values(
         "prefix": f"scff_{file}",
         "guard": f"SCFF_{file.upper()}",
         **to.values,
-        "learns": lesson is not None,
+        "learns": options.lesson is not None,
         "parts": [
             {
                 "name": f"layer {number}",
@@ -235,32 +263,33 @@ def _values(
         **scratch,
         **golden(network, constants, learned, count),
     }
-    manifest = {
-        "made_by": f"scff-hw {values['version']}",
-        "run": network.run.path.name,
-        "recipe": recipe.name,
-        "seed": network.seed,
-        "target": to.name,
-        "core": to.processor,
-        "rounding": form.rounding,
-        "update_rounding": "stochastic" if form.stochastic else "nearest",
-        "layers": [
-            {"layer": index + 1, "formats": layer.spec.formats.to_json(), "max_rows": c.max_rows}
+    manifest = CManifest(
+        schema=SCHEMA,
+        made_by=f"scff-hw {values['version']}",
+        run=network.run.path.name,
+        recipe=recipe.name,
+        seed=network.seed,
+        target=to.name,
+        core=to.processor,
+        rounding=form.rounding,
+        update_rounding="stochastic" if form.stochastic else "nearest",
+        layers=tuple(
+            CLayer(layer=index + 1, formats=layer.spec.formats.to_json(), max_rows=c.max_rows)
             for index, (layer, c) in enumerate(zip(layers, constants, strict=True))
-        ],
-        "readout": {
-            "weight_frac": network.readout_frac,
-            "learning_weight_frac": network.learning_frac,
-            "classes": classes,
-            "features": features,
-        },
-        "memory": memory,
-        "flash_bytes": flash,
-        "ram_bytes": ram,
-        "learning_batch": batch,
-        "learn_scratch_bytes": {"per_sample": scratch["learn_each"], "beside": scratch["learn_rest"]},
-        "golden": {"answers": values["golden_samples"], "updates": values["golden_updates"], "batch": count},
-    }
+        ),
+        readout=CReadout(
+            weight_frac=network.readout_frac,
+            learning_weight_frac=network.learning_frac,
+            classes=classes,
+            features=features,
+        ),
+        memory=memory,
+        flash_bytes=flash,
+        ram_bytes=ram,
+        learning_batch=batch,
+        learn_scratch_bytes=Scratch(per_sample=scratch["learn_each"], beside=scratch["learn_rest"]),
+        golden=GoldenCounts(answers=values["golden_samples"], updates=values["golden_updates"], batch=count),
+    )
     return values, manifest
 
 
@@ -317,21 +346,21 @@ def _memory(
     scratch: dict[str, int],
     network: IntegerRun,
     batch: int,
-) -> list[dict[str, Any]]:
+) -> tuple[Buffer, ...]:
     """Bytes of every buffer; code is not in it. One scratch serves all that a device does."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Buffer] = []
     for number, c in enumerate(constants, start=1):
-        for where, what in (("flash", "as exported"), ("RAM", "learning")):
+        for where, what in WHERE:
             for name, size in c.state_bytes.items():
                 if size:
-                    rows.append({"buffer": f"layer {number}, {name}, {what}", "where": where, "bytes": size})
+                    rows.append(Buffer(buffer=f"layer {number}, {name}, {what}", where=where, bytes=size))
     size = network.readout_weight.size + 4 * network.classes
-    rows.append({"buffer": "readout, as exported", "where": "flash", "bytes": size})
-    rows.append({"buffer": "logistic table", "where": "flash", "bytes": 1024})
-    rows.append({"buffer": "readout, learning", "where": "RAM", "bytes": sum(readout.state_bytes.values())})
+    rows.append(Buffer(buffer="readout, as exported", where="flash", bytes=size))
+    rows.append(Buffer(buffer="logistic table", where="flash", bytes=1024))
+    rows.append(Buffer(buffer="readout, learning", where="RAM", bytes=sum(readout.state_bytes.values())))
     size = constants[0].inputs * batch * (2 if network.recipe.augmentation.two_views else 1)
-    rows.append({"buffer": f"{batch} samples to learn from", "where": "RAM", "bytes": size})
+    rows.append(Buffer(buffer=f"{batch} samples to learn from", where="RAM", bytes=size))
     learn = scratch["learn_each"] * batch + scratch["learn_rest"]
     size = max(learn, scratch["label_scratch"])
-    rows.append({"buffer": f"scratch to classify, and to learn from {batch} samples", "where": "RAM", "bytes": size})
-    return rows
+    rows.append(Buffer(buffer=f"scratch to classify, and to learn from {batch} samples", where="RAM", bytes=size))
+    return tuple(rows)

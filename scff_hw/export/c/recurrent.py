@@ -13,9 +13,11 @@ import numpy as np
 from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.backends.fixed.reference.recurrent import StreamingRecurrent
+from scff_hw.documents import SCHEMA, CManifest
+from scff_hw.documents.manifests import Buffer, CReadout, GoldenCounts
 from scff_hw.errors import UsageError
 from scff_hw.export.c.inputs import input_values
-from scff_hw.export.c.layer import LayerConstants, saved_bytes
+from scff_hw.export.c.layer import WHERE, LayerConstants, saved_bytes
 from scff_hw.export.c.targets import Device, check_fits
 from scff_hw.export.c.text import array_texts, file_name, in_line, initialisers, numbers, rows
 from scff_hw.export.fixed_recurrent_run import RecurrentRun
@@ -35,8 +37,8 @@ FILES = {
 
 def recurrent_values(
     network: RecurrentRun, to: Device, progress: Progress
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the templates print, and the manifest without its files.
+) -> tuple[dict[str, Any], CManifest]:
+    """What the templates print, and the manifest without what is known once files are written.
 
     Raises:
         UsageError: the target is too small, or sums of two sequences could overflow.
@@ -51,21 +53,21 @@ def recurrent_values(
     shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
     hear, learn = 4 * units + features, 8 * units + 2 * features
     scratch = -(-learn // 4) * 4
-    memory = [
+    memory = (
         *(
-            {"buffer": f"{name}, {part}, {what}", "where": where, "bytes": size}
-            for where, what in (("flash", "as exported"), ("RAM", "learning"))
+            Buffer(buffer=f"{name}, {part}, {what}", where=where, bytes=size)
+            for where, what in WHERE
             for name, array in arrays.items()
             for part, size in array["c"].state_bytes.items()
             if size
         ),
-        {"buffer": "readout, as exported", "where": "flash", "bytes": network.readout_weight.size + 4 * classes},
-        {"buffer": "logistic table", "where": "flash", "bytes": 1024},
-        {"buffer": "sums of gradients", "where": "RAM", "bytes": 4 * units * (features + units + 1)},
-        {"buffer": "states of a pair, and the sum over time", "where": "RAM", "bytes": 6 * units},
-        {"buffer": "scratch of a step", "where": "RAM", "bytes": scratch},
-    ]
-    flash, ram = (sum(row["bytes"] for row in memory if row["where"] == where) for where in ("flash", "RAM"))
+        Buffer(buffer="readout, as exported", where="flash", bytes=network.readout_weight.size + 4 * classes),
+        Buffer(buffer="logistic table", where="flash", bytes=1024),
+        Buffer(buffer="sums of gradients", where="RAM", bytes=4 * units * (features + units + 1)),
+        Buffer(buffer="states of a pair, and the sum over time", where="RAM", bytes=6 * units),
+        Buffer(buffer="scratch of a step", where="RAM", bytes=scratch),
+    )
+    flash, ram = (sum(row.bytes for row in memory if row.where == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, GOLDEN_PAIRS)
     progress.advance()
     found = recurrent_golden(network, most)
@@ -101,26 +103,27 @@ def recurrent_values(
         **input_values(recipe, network.run.dataset),
         **found,
     }
-    manifest = {
-        "made_by": f"scff-hw {values['version']}",
-        "run": network.run.path.name,
-        "recipe": recipe.name,
-        "seed": network.seed,
-        "target": to.name,
-        "core": to.processor,
-        "rounding": form.rounding,
-        "update_rounding": "stochastic" if form.stochastic else "nearest",
-        "arrays": {
+    manifest = CManifest(
+        schema=SCHEMA,
+        made_by=f"scff-hw {values['version']}",
+        run=values["run"],
+        recipe=recipe.name,
+        seed=network.seed,
+        target=to.name,
+        core=to.processor,
+        rounding=form.rounding,
+        update_rounding="stochastic" if form.stochastic else "nearest",
+        arrays={
             name: array.spec.formats.to_json()
             for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))
         },
-        "max_steps": most,
-        "readout": {"weight_frac": network.readout_frac, "classes": classes, "features": outputs},
-        "memory": memory,
-        "flash_bytes": flash,
-        "ram_bytes": ram,
-        "golden": {"answers": found["answers"], "updates": found["updates"], "batch": GOLDEN_PAIRS},
-    }
+        max_steps=most,
+        readout=CReadout(weight_frac=network.readout_frac, classes=classes, features=outputs),
+        memory=memory,
+        flash_bytes=flash,
+        ram_bytes=ram,
+        golden=GoldenCounts(answers=found["answers"], updates=found["updates"], batch=GOLDEN_PAIRS),
+    )
     return values, manifest
 
 

@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from scff_hw.documents.manifests import CodeSizes, FunctionSize
 from scff_hw.export.c.targets import Device
 
 OPTIMISE = "-O2"
 LIMIT_S = 120.0
 
 
-def function_sizes(folder: Path, to: Device) -> dict[str, Any]:
+def function_sizes(folder: Path, to: Device) -> CodeSizes:
     """Code and stack of each function of an exported runtime.
 
     What the compiler puts inside another function is counted there. The stack is the function's own, without that of
@@ -30,7 +30,7 @@ def function_sizes(folder: Path, to: Device) -> dict[str, Any]:
     prefix = "" if to.profile is None else "arm-none-eabi-"
     compiler, nm = shutil.which(f"{prefix}gcc"), shutil.which(f"{prefix}nm")
     if compiler is None or nm is None:
-        return {"left_out": f"{prefix}gcc or {prefix}nm is not installed"}
+        return CodeSizes(left_out=f"{prefix}gcc or {prefix}nm is not installed")
     flags = ["-std=c99", OPTIMISE, *to.build.flags.split(), *(["-ffreestanding"] if to.profile else [])]
     sources = sorted((folder / "scff" / "src").absolute().glob("*.c"))
     include = (folder / "scff" / "include").absolute()
@@ -41,9 +41,9 @@ def function_sizes(folder: Path, to: Device) -> dict[str, Any]:
             symbols = _run(place, nm, "-S", "-t", "d", *(f"{source.stem}.o" for source in sources))
         except subprocess.CalledProcessError as error:
             said = (error.stderr or error.stdout).strip().splitlines()
-            return {"left_out": f"{Path(error.cmd[0]).name} failed: {said[0] if said else error.returncode}"}
+            return CodeSizes(left_out=f"{Path(error.cmd[0]).name} failed: {said[0] if said else error.returncode}")
         except subprocess.TimeoutExpired:
-            return {"left_out": f"{prefix}gcc was not done within {LIMIT_S:g} s"}
+            return CodeSizes(left_out=f"{prefix}gcc was not done within {LIMIT_S:g} s")
         stacks = {
             line.split("\t")[0].rsplit(":", 1)[1]: int(line.split("\t")[1])
             for path in Path(place).glob("*.su")
@@ -55,8 +55,8 @@ def function_sizes(folder: Path, to: Device) -> dict[str, Any]:
         if len(parts) == 4 and parts[2] in "tT":
             # a clone such as f.isra.0 is f.isra where stacks are listed
             name = parts[3] if parts[3] in stacks else parts[3].rpartition(".")[0]
-            functions[parts[3]] = {"flash_bytes": int(parts[1]), "stack_bytes": stacks.get(name)}
-    return {"compiler": version, "flags": " ".join(flags), "functions": dict(sorted(functions.items()))}
+            functions[parts[3]] = FunctionSize(flash_bytes=int(parts[1]), stack_bytes=stacks.get(name))
+    return CodeSizes(compiler=version, flags=" ".join(flags), functions=dict(sorted(functions.items())))
 
 
 def _run(place: str, *command: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from scff_hw.backends.fixed.reference.arithmetic import rate_shift, xorshift32
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.backends.fixed.reference.readout import IntegerReadout, untrained
 from scff_hw.core.schedules import learning_rate, step_of
+from scff_hw.documents.manifests import LessonResult
 from scff_hw.errors import UsageError
 from scff_hw.export.c.golden import learn
 from scff_hw.export.c.layer import LayerConstants, saved_bytes
@@ -58,7 +59,7 @@ class Lesson:
 
 def write_stream(
     network: IntegerRun, lesson: Lesson, batch: int, path: Path, progress: Progress
-) -> dict[str, Any]:
+) -> LessonResult:
     """Write the stream of a lesson while the integer reference learns it too.
 
     Args:
@@ -104,17 +105,17 @@ def write_stream(
         crcs = [zlib.crc32(saved_bytes(layer, c)[:-4]) for layer, c in zip(layers, constants, strict=True)]
         crcs.append(zlib.crc32(saved_bytes(readout, form)[:-4]))
         file.write(struct.pack(f"<III{len(crcs)}I", 0, len(tests[0]), correct, *crcs))
-    return {
-        "samples": len(x),
-        "epochs": lesson.epochs,
-        "batch": batch,
-        "labels": len(labelled[0]),
-        "seed": lesson.seed,
-        "tests": len(tests[0]),
-        "correct": correct,
-        "correct_untrained": control,
-        "crcs": crcs,
-    }
+    return LessonResult(
+        samples=len(x),
+        epochs=lesson.epochs,
+        batch=batch,
+        labels=len(labelled[0]),
+        seed=lesson.seed,
+        tests=len(tests[0]),
+        correct=correct,
+        correct_untrained=control,
+        crcs=tuple(crcs),
+    )
 
 
 def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, int]]:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scff_hw.documents import SCHEMA, CrossbarManifest
+from scff_hw.documents.manifests import CrossbarChecks
 from scff_hw.errors import CheckpointError, ScffError, UsageError
 from scff_hw.export.crossbar.c_driver import TileProgram, selftest, write_c
 from scff_hw.export.crossbar.mapping import Tile, conductances, tiles
@@ -28,16 +30,17 @@ from scff_hw.export.crossbar.program import (
 )
 from scff_hw.export.crossbar.spice import netlist, simulate
 from scff_hw.export.crossbar.text import readme
-from scff_hw.export.folder import appearing, digests, reserves_out
+from scff_hw.export.exporter import Exporter
 from scff_hw.export.toolchain import required
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.training.build import geometries
 from scff_hw.training.finished import FinishedRun
-from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.progress import Progress
 from scff_hw.training.run_folder import PROFILE, RECIPE, WEIGHTS
 
-FORMAT, VERSION = "scff-hw crossbar program", 1
-MANIFEST, PROGRAM, ARRAYS, NETLIST = "manifest.json", "program.json", "tiles.npz", "tile.cir"
+FORMAT: Literal["scff-hw crossbar program"] = "scff-hw crossbar program"
+VERSION: Literal[1] = 1
+PROGRAM, ARRAYS, NETLIST = "program.json", "tiles.npz", "tile.cir"
 
 READ_VOLT = 0.2
 """Voltage of a full input unless asked otherwise: no profile gives one, and this is low for most devices."""
@@ -63,7 +66,78 @@ class _Mapped:
     first: Tile
 
 
-@reserves_out
+@dataclass(frozen=True)
+class CrossbarOptions:
+    """Attributes:
+    profile: of devices with `device.g_min` and `device.g_max`.
+    learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
+    read_volt: of a full input.
+    check: also compile the kernel and repeat its golden vectors, and solve the netlist with ngspice.
+    """
+
+    profile: Profile
+    learning_rate: float | None = None
+    read_volt: float = READ_VOLT
+    check: bool = False
+
+
+class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
+    """A run of any backend as a program for crossbars of a profile's devices."""
+
+    name = "crossbar"
+    Options = CrossbarOptions
+
+    def check(self, run: FinishedRun, options: CrossbarOptions) -> None:
+        for name, value in (("learning rate", options.learning_rate), ("read voltage", options.read_volt)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(
+                    f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead."
+                )
+        if options.check:
+            required("gcc")
+            required("ngspice")
+        conductances(options.profile)
+        _check_run(run)
+        _rates(run, options)
+
+    def write(self, run: FinishedRun, options: CrossbarOptions, out: Path, progress: Progress) -> CrossbarManifest:
+        profile, read_volt = options.profile, options.read_volt
+        held = conductances(profile)
+        mapped = _mapped(run, profile, _rates(run, options), progress)
+        part = netlist_part(mapped.first, profile, read_volt)
+        program = {
+            "format": FORMAT,
+            "version": VERSION,
+            "units": UNITS,
+            "cell": profile.array.cell,
+            "conductance": conductance_range(held, profile),
+            "converters": converters(profile.periphery, read_volt, held.per_weight),
+            "pulses": pulse_scheme(profile, held.per_weight),
+            "netlist": part,
+            "layers": mapped.layers,
+        }
+        entries = [tile for layer in mapped.layers for tile in layer["tiles"]]
+        manifest = _manifest(run, profile, entries)
+        plus, minus = (matrix[: part["rows"], : part["columns"]] for matrix in (mapped.first.plus, mapped.first.minus))
+        title = f"{mapped.first.name} of {run.recipe.name} on {profile.name}"
+        text = netlist(plus, minus, np.array(part["volts"]), part["wire_ohm"], part["wire_ohm"], title)
+        names = {"recipe": manifest.recipe, "run": manifest.run, "profile": manifest.profile}
+        write_c(out, mapped.programs, [tile["golden"] for tile in entries], names | {"version": version("scff-hw")})
+        _write_arrays(out / ARRAYS, mapped.arrays)
+        texts = {
+            PROGRAM: json.dumps(program, indent=1) + "\n",
+            NETLIST: text,
+            RECIPE: run.folder.read_text(RECIPE),
+            PROFILE: dump_profile(profile),
+            "README.md": readme(manifest, program),
+        }
+        for name, content in texts.items():
+            (out / name).write_text(content, encoding="utf-8")
+        if options.check:
+            return manifest.model_copy(update={"checks": _checks(out, text, plus, minus, part, progress)})
+        return manifest
+
+
 def export_crossbar(
     run: Path,
     profile: Profile,
@@ -77,11 +151,8 @@ def export_crossbar(
     """Write a finished run of any backend as a crossbar program; `out` holds all of it, or is not there.
 
     Args:
-        profile: of devices with `device.g_min` and `device.g_max`.
         out: a folder that does not exist, or is empty.
-        learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
-        read_volt: of a full input.
-        check: also compile the kernel and repeat its golden vectors, and solve the netlist with ngspice.
+        profile, learning_rate, read_volt, check: see `CrossbarOptions`.
 
     Returns:
         The folder's `manifest.json`.
@@ -92,64 +163,28 @@ def export_crossbar(
         MissingPartError: `check` without gcc or ngspice.
         ScffError: a check failed.
     """
-    progress = progress or SilentProgress()
-    for name, value in (("learning rate", learning_rate), ("read voltage", read_volt)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead.")
-    if check:
-        required("gcc")
-        required("ngspice")
-    held = conductances(profile)
-    found = FinishedRun.open(run, purpose="exported")
-    _check_run(found)
-    rates = [_rate(found, number, profile, learning_rate) for number in range(1, len(found.recipe.layers) + 1)]
-    mapped = _mapped(found, profile, rates, progress)
-    part = netlist_part(mapped.first, profile, read_volt)
-    program = {
-        "format": FORMAT,
-        "version": VERSION,
-        "units": UNITS,
-        "cell": profile.array.cell,
-        "conductance": conductance_range(held, profile),
-        "converters": converters(profile.periphery, read_volt, held.per_weight),
-        "pulses": pulse_scheme(profile, held.per_weight),
-        "netlist": part,
-        "layers": mapped.layers,
-    }
-    entries = [tile for layer in mapped.layers for tile in layer["tiles"]]
-    values = {"recipe": found.recipe.name, "run": run.name, "profile": profile.name, "version": version("scff-hw")}
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "made_by": f"scff-hw {values['version']}",
-        **{key: values[key] for key in ("run", "recipe", "profile")},
-        "backend": found.backend,
-        "seed": found.seed,
-        "tiles": len(entries),
-        "devices_to_program": sum(tile["devices_to_program"] for tile in entries),
-        "weights": sum(math.prod(to - start for start, to in (tile["rows"], tile["columns"])) for tile in entries),
-        "clipped_weights": sum(tile["clipped_weights"] for tile in entries),
-    }
-    plus, minus = (matrix[: part["rows"], : part["columns"]] for matrix in (mapped.first.plus, mapped.first.minus))
-    title = f"{mapped.first.name} of {found.recipe.name} on {profile.name}"
-    text = netlist(plus, minus, np.array(part["volts"]), part["wire_ohm"], part["wire_ohm"], title)
-    with appearing(out) as folder:
-        write_c(folder, mapped.programs, [tile["golden"] for tile in entries], values)
-        _write_arrays(folder / ARRAYS, mapped.arrays)
-        texts = {
-            PROGRAM: json.dumps(program, indent=1) + "\n",
-            NETLIST: text,
-            RECIPE: found.folder.read_text(RECIPE),
-            PROFILE: dump_profile(profile),
-            "README.md": readme(manifest, program),
-        }
-        for name, content in texts.items():
-            (folder / name).write_text(content, encoding="utf-8")
-        if check:
-            manifest["checks"] = _checks(folder, text, plus, minus, part, progress)
-        manifest["files"] = digests(folder)
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
+    options = CrossbarOptions(profile, learning_rate, read_volt, check)
+    opened = FinishedRun.open(run, purpose="exported")
+    return CrossbarExporter().export(opened, out, options, progress).as_json()
+
+
+def _manifest(run: FinishedRun, profile: Profile, entries: list[dict[str, Any]]) -> CrossbarManifest:
+    """The manifest of a program whose tiles have these entries."""
+    return CrossbarManifest(
+        schema=SCHEMA,
+        format=FORMAT,
+        version=VERSION,
+        made_by=f"scff-hw {version('scff-hw')}",
+        run=run.path.name,
+        recipe=run.recipe.name,
+        profile=profile.name,
+        backend=run.backend,
+        seed=run.seed,
+        tiles=len(entries),
+        devices_to_program=sum(tile["devices_to_program"] for tile in entries),
+        weights=sum(math.prod(to - start for start, to in (tile["rows"], tile["columns"])) for tile in entries),
+        clipped_weights=sum(tile["clipped_weights"] for tile in entries),
+    )
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -190,6 +225,12 @@ def _rate(run: FinishedRun, number: int, profile: Profile, asked: float | None) 
     return asked if asked is not None else learn.learning_rate * profile.learning.learning_rate_factor
 
 
+def _rates(run: FinishedRun, options: CrossbarOptions) -> list[float]:
+    """The learning rate of each layer's pulses."""
+    numbers = range(1, len(run.recipe.layers) + 1)
+    return [_rate(run, number, options.profile, options.learning_rate) for number in numbers]
+
+
 def _mapped(run: FinishedRun, profile: Profile, rates: list[float], progress: Progress) -> _Mapped:
     progress.start("mapping layers", len(rates))
     weights = {name: tensor.double().numpy() for name, tensor in run.weights.items()}
@@ -212,7 +253,7 @@ def _mapped(run: FinishedRun, profile: Profile, rates: list[float], progress: Pr
 
 def _checks(
     folder: Path, text: str, plus: NDArray[Any], minus: NDArray[Any], part: dict[str, Any], progress: Progress
-) -> dict[str, Any]:
+) -> CrossbarChecks:
     progress.start("checking the kernel and the netlist", 3)
     said = selftest(folder)
     progress.advance()
@@ -227,8 +268,8 @@ def _checks(
     if (worst := float(np.abs(ideal - wanted).max()) / total) > 1e-6:
         raise ScffError(f"The netlist must give the product of the digital reference, but is {worst:.1e} of it off.")
     largest = float(np.abs(wanted).max()) or 1.0
-    return {
-        "selftest": said,
-        "netlist_without_wires": worst,
-        "ir_drop_of_largest_output": float(np.abs(wired - wanted).max()) / largest,
-    }
+    return CrossbarChecks(
+        selftest=said,
+        netlist_without_wires=worst,
+        ir_drop_of_largest_output=float(np.abs(wired - wanted).max()) / largest,
+    )

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scff_hw.documents import MANIFEST, CrossbarManifest, read_document
 from scff_hw.errors import CheckpointError
-from scff_hw.export.crossbar.model import ARRAYS, FORMAT, MANIFEST, PROGRAM, VERSION
+from scff_hw.export.crossbar.model import ARRAYS, FORMAT, PROGRAM, VERSION
 from scff_hw.export.crossbar.pulses import PulseScheme, TilePulses
 from scff_hw.export.folder import digest
 
@@ -22,12 +23,12 @@ class CrossbarProgram:
     """What `load_crossbar` read.
 
     Attributes:
-        manifest, program: the JSON documents.
+        manifest, program: the documents manifest.json and program.json.
         arrays: by name: `<tile>.plus`, `.minus` (float64 `[rows, columns]`, siemens), `.order` (int32 `[devices, 3]`);
             `layers.N.bias`, `readout.weight`, `readout.bias` (float64, digital).
     """
 
-    manifest: dict[str, Any]
+    manifest: CrossbarManifest
     program: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
@@ -54,18 +55,19 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
     Raises:
         CheckpointError: it is none, is of another version, or a file is missing or was changed.
     """
-    manifest = _json(folder / MANIFEST)
-    if manifest.get("format") != FORMAT:
+    found = _json(folder / MANIFEST)
+    if found.get("format") != FORMAT:
         raise CheckpointError(f"The folder {folder} holds no crossbar program: its {MANIFEST} is of another kind.")
-    if manifest.get("version") != VERSION:
+    if found.get("version") != VERSION:
         raise CheckpointError(
-            f"The crossbar program in {folder} must be of version {VERSION}. Got {manifest.get('version')} instead; "
+            f"The crossbar program in {folder} must be of version {VERSION}. Got {found.get('version')} instead; "
             "export its run again: scff-hw export crossbar RUN --profile PROFILE --out NEW"
         )
-    files = manifest.get("files")
+    files = found.get("files")
     if not isinstance(files, dict) or not {PROGRAM, ARRAYS} <= files.keys():
         raise CheckpointError(f"The file {folder / MANIFEST} must list {PROGRAM} and {ARRAYS} under files.")
-    for name, wanted in files.items():
+    manifest = read_document(folder / MANIFEST, CrossbarManifest)
+    for name, wanted in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"The crossbar program in {folder} is not whole: {name} is missing.")
@@ -74,8 +76,8 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
                 f"The file {path} is not the one that was exported: its SHA-256 must be {wanted}. Got {got} instead."
             )
     try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+        with np.load(folder / ARRAYS, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"The file {folder / ARRAYS} cannot be read ({error}).") from None
     return CrossbarProgram(manifest, _json(folder / PROGRAM), arrays)

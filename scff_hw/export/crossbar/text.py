@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from scff_hw.documents import CrossbarManifest
 from scff_hw.export.toolchain import rendered
 
 
-def readme(manifest: dict[str, Any], program: dict[str, Any]) -> str:
+def readme(manifest: CrossbarManifest, program: dict[str, Any]) -> str:
     """What the folder holds and how to use it, with this program's numbers."""
     return rendered("crossbar", "README.md", {"manifest": manifest, "program": program})

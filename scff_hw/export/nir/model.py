@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.core.functional import Pool, reflect_pad, scaled_to
+from scff_hw.documents import SCHEMA, NirManifest
 from scff_hw.errors import ExportError, UsageError
+from scff_hw.export.exporter import Exporter
 from scff_hw.export.nir.graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.nir.parts import nir
 from scff_hw.export.onnx.run import float_answers
-from scff_hw.files import write_atomic
 from scff_hw.training.finished import FinishedRun
+from scff_hw.training.progress import Progress
 
 SAMPLES = 300
 """Test samples that the file is checked on, unless asked otherwise."""
@@ -33,6 +35,41 @@ MEANING = (
     "rectified, for which NIR has no nodes. 'steps' says how, in order, as JSON; value 'x' is the sample, as 'input' "
     "describes it. A simulator that runs the nodes alone does not run the network."
 )
+
+
+@dataclass(frozen=True)
+class NirOptions:
+    """Attributes:
+    samples: of the run's test data that the file is checked on; at most as many as there are.
+    """
+
+    samples: int = SAMPLES
+
+
+class NirExporter(Exporter[NirOptions, NirManifest]):
+    """A run's linear parts as one NIR file, with the steps between them as metadata, in float32."""
+
+    name = "nir"
+    Options = NirOptions
+    writes_file = True
+
+    def check(self, run: FinishedRun, options: NirOptions) -> None:
+        if options.samples < 1:
+            raise UsageError(f"The samples to check on must be at least 1. Got {options.samples} instead.")
+        if run.recipe.data.has_sequences:
+            raise UsageError(f"NIR files are of feed-forward layers. Got the recurrent layer of {run.path} instead.")
+
+    def write(self, run: FinishedRun, options: NirOptions, out: Path, progress: Progress) -> NirManifest:
+        parts = nir_parts(run.network, run.read_layers, *run.readout, run.recipe.data.input_shape)
+        graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(run, parts.steps))
+        nir.write(out, graph)
+        return NirManifest(
+            schema=SCHEMA,
+            nir=nir.version,
+            nodes={key: type(node).__name__ for key, node in parts.nodes.items()},
+            steps=tuple(parts.steps),
+            **_check(out, run, min(options.samples, len(run.samples("test")))),
+        )
 
 
 def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path | None = None) -> dict[str, Any]:
@@ -51,22 +88,8 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         DataError: the run's data set, on which the file is checked, is not there.
         ExportError: the file, read back, does not answer as the library does.
     """
-    if out.exists():
-        raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
-    if samples < 1:
-        raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
-    found = FinishedRun.open(run, data_dir, purpose="exported")
-    if found.recipe.data.has_sequences:
-        raise UsageError(f"NIR files are of feed-forward layers. Got the recurrent layer of {run} instead.")
-    parts = nir_parts(found.network, found.read_layers, *found.readout, found.recipe.data.input_shape)
-    graph = nir.NIRGraph(nodes=parts.nodes, edges=parts.edges, metadata=_metadata(found, parts.steps))
-    with tempfile.TemporaryDirectory(prefix="scff-hw-nir-") as folder:
-        file = Path(folder) / "model.nir"  # HDF5 takes a lock of its own, so it cannot write a partial_file
-        nir.write(file, graph)
-        figures = _check(file, out.name, found, min(samples, len(found.samples("test"))))
-        write_atomic(out, file.read_bytes())
-    nodes = {key: type(node).__name__ for key, node in parts.nodes.items()}
-    return {"file": str(out), "nir": nir.version, "nodes": nodes, "steps": parts.steps, **figures}
+    opened = FinishedRun.open(run, data_dir, purpose="exported")
+    return {"file": str(out)} | NirExporter().export(opened, out, NirOptions(samples)).as_json()
 
 
 def answers(graph: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,8 +135,8 @@ def _node(node: Any, x: Tensor) -> Tensor:
             return F.avg_pool2d(x, tuple(map(int, node.kernel_size)), tuple(map(int, node.stride)))
 
 
-def _check(path: Path, name: str, run: FinishedRun, count: int) -> dict[str, Any]:
-    graph, test = nir.read(path), run.samples("test")
+def _check(path: Path, run: FinishedRun, count: int) -> dict[str, Any]:
+    graph, test, name = nir.read(path), run.samples("test"), path.name
     largest, scale, gap, correct = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0
     for start in range(0, count, BATCH):
         index = torch.arange(start, min(start + BATCH, count))

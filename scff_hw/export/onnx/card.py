@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from scff_hw.documents import OnnxManifest
 from scff_hw.escaping import markdown, markdown_code
 from scff_hw.export.onnx.check import CLOSE
 from scff_hw.export.onnx.float_recurrent import recurrent_first
@@ -60,25 +59,21 @@ for frame in frames:
     carried = dict(zip(carried, new))"""
 
 
-def card(run: FinishedRun, summary: dict[str, Any]) -> str:
-    """The model card as Markdown.
-
-    Args:
-        summary: what `export_onnx` returns.
-    """
+def card(run: FinishedRun, manifest: OnnxManifest) -> str:
+    """The model card as Markdown."""
     parts = [
         f"# {run.recipe.name}, seed {run.seed}",
         _what(run),
         "## Files",
-        _files(summary),
+        _files(manifest),
         "## Inputs and outputs",
         _ends(run),
         "## Accuracy",
         _accuracy(run),
         "## How it was checked",
-        _checks(summary),
+        _checks(manifest),
         "## Limits",
-        _limits(run, summary),
+        _limits(run, manifest),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -98,12 +93,12 @@ def _what(run: FinishedRun) -> str:
     )
 
 
-def _files(summary: dict[str, Any]) -> str:
+def _files(manifest: OnnxManifest) -> str:
     rows = ["| file | bytes | what it is |", "| --- | ---: | --- |"]
-    rows += [f"| `{name}` | {file['bytes']} | {ABOUT[name]} |" for name, file in summary["files"].items()]
-    reasons = dict.fromkeys(summary["left_out"].values())
+    rows += [f"| `{name}` | {file.bytes} | {ABOUT[name]} |" for name, file in manifest.files.items()]
+    reasons = dict.fromkeys(manifest.left_out.values())
     for reason in reasons:
-        names = [f"`{name}`" for name, why in summary["left_out"].items() if why == reason]
+        names = [f"`{name}`" for name, why in manifest.left_out.items() if why == reason]
         rows.append(f"\nLeft out: {', '.join(names)}. {reason}")
     return "\n".join(rows)
 
@@ -197,39 +192,39 @@ def _accuracy(run: FinishedRun) -> str:
     return found.replace("%", " %")
 
 
-def _checks(summary: dict[str, Any]) -> str:
-    versions = summary["versions"]
-    allowed = {name: file["tolerance"] for name, file in summary["files"].items() if file["held_to"] == "float"}
+def _checks(manifest: OnnxManifest) -> str:
+    versions = manifest.versions
+    allowed = {name: file.tolerance for name, file in manifest.files.items() if file.tolerance is not None}
     held, tolerance = " and ".join(f"`{name}`" for name in allowed), f"{max(allowed.values()):.2g}".replace("e-0", "e-")
     text = (
         f"At export, with onnx {versions['onnx']} and onnxruntime {versions['onnxruntime']}, on the first "
-        f"{summary['samples']} of {summary['test_samples']} test samples, and on one sample alone: ONNX's checker "
+        f"{manifest.samples} of {manifest.test_samples} test samples, and on one sample alone: ONNX's checker "
         f"(full), strict shape inference, and the readers below. {held} had to come within {tolerance} of the "
         "library's float32 logits, relative to the largest"
     )
-    equal = " and ".join(f"`{name}`" for name, file in summary["files"].items() if file["held_to"] == "integer")
+    equal = " and ".join(f"`{name}`" for name, file in manifest.files.items() if file.held_to == "integer")
     if equal:
         text += f"; {equal} had to equal the integer reference in every feature and logit"
-    if any(file["held_to"] in CLOSE for file in summary["files"].values()):
+    if any(file.held_to in CLOSE for file in manifest.files.values()):
         text += "; the others are compared with it"
     rows = [
         "| file | read by | samples | accuracy | features equal | logits equal | difference: largest, mean | class |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, file in summary["files"].items():
-        for reader, found in file["readers"].items():
-            same = "-" if file["held_to"] == "float" else f"{found['features_equal']:.2%}"
-            logits = "-" if file["held_to"] == "float" else f"{found['logits_equal']:.2%}"
-            gap = f"{found['largest_logit_difference']:.1e}, {found['mean_logit_difference']:.1e}"
+    for name, file in manifest.files.items():
+        for reader, found in file.readers.items():
+            same = "-" if file.held_to == "float" else f"{found.features_equal:.2%}"
+            logits = "-" if file.held_to == "float" else f"{found.logits_equal:.2%}"
+            gap = f"{found.largest_logit_difference:.1e}, {found.mean_logit_difference:.1e}"
             rows.append(
-                f"| `{name}` | {reader} | {found['samples']} | {found['accuracy']:.2%} | {same} | {logits} | {gap} | "
-                f"{found['classes_equal']:.2%} |".replace("%", " %")
+                f"| `{name}` | {reader} | {found.samples} | {found.accuracy:.2%} | {same} | {logits} | {gap} | "
+                f"{found.classes_equal:.2%} |".replace("%", " %")
             )
     note = "Differences are those of logits, relative to the largest logit."
     return f"{text}.\n\n" + "\n".join(rows) + f"\n\n{note}"
 
 
-def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
+def _limits(run: FinishedRun, manifest: OnnxManifest) -> str:
     open_sizes = "the batch and the steps of sequences" if run.recipe.data.has_sequences else "the batch"
     lines = [f"- Inference only: nothing here learns. Opset 13, IR version 8; every size but {open_sizes} is fixed."]
     if run.recipe.data.has_sequences:
@@ -240,7 +235,7 @@ def _limits(run: FinishedRun, summary: dict[str, Any]) -> str:
         half_up = ""
         if next(iter(run.fixed.backend.formats.values())).rounding == "half_up":
             half_up = ", and rounds halves to even where this run rounds them up"
-        if any(file["held_to"] in CLOSE for file in summary["files"].values()):
+        if any(file.held_to in CLOSE for file in manifest.files.values()):
             lines.append("\n" + WHY_CLOSE.format(half_up=half_up))
     elif run.backend != "float":
         lines.append(

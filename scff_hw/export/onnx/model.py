@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from scff_hw.core.streams import Stream
+from scff_hw.documents import SCHEMA, OnnxManifest
+from scff_hw.documents.manifests import OnnxFile, ReaderResult
 from scff_hw.errors import UsageError
-from scff_hw.export.folder import appearing, reserves_out
+from scff_hw.export.exporter import Exporter
 from scff_hw.export.onnx.card import CARD, card
 from scff_hw.export.onnx.check import FLOAT_TOLERANCE, Expected, Planned, check_file
 from scff_hw.export.onnx.float import float_model
@@ -22,7 +25,7 @@ from scff_hw.export.onnx.recurrent import Arithmetic, one_step, whole_sequences
 from scff_hw.export.onnx.run import float_answers, rounding_of_float32
 from scff_hw.export.onnx.runtimes import Answers, TooFarError, stepwise_readers
 from scff_hw.training.finished import FinishedRun
-from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.progress import Progress
 
 SAMPLES = 200
 """Test samples that every file is checked on, unless asked otherwise."""
@@ -37,7 +40,66 @@ as float32 is from float64 there; but no further than this, of the largest logit
 INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
 
 
-@reserves_out
+@dataclass(frozen=True)
+class OnnxOptions:
+    """Attributes:
+    samples: of the run's test data that every file is checked on; at most as many as there are.
+    """
+
+    samples: int = SAMPLES
+
+
+class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
+    """A run as ONNX files with a model card, each file checked against the library before the folder appears."""
+
+    name = "onnx"
+    Options = OnnxOptions
+
+    def check(self, run: FinishedRun, options: OnnxOptions) -> None:
+        if options.samples < 1:
+            raise UsageError(f"The samples to check on must be at least 1. Got {options.samples} instead.")
+
+    def write(self, run: FinishedRun, options: OnnxOptions, out: Path, progress: Progress) -> OnnxManifest:
+        test = run.samples("test")
+        count = min(options.samples, len(test))
+        planned, left_out = plan(run)
+        files: dict[str, OnnxFile] = {}
+        for name, file in planned.items():
+            path = out / name
+            path.write_bytes(file.model.SerializeToString(deterministic=True))
+            try:
+                metrics = check_file(path, file, test, count, progress)
+            except TooFarError as error:
+                if file.demand != "qoperator":
+                    raise
+                # this network does not allow it: its products need more than 8 bits
+                left_out[name] = str(error)
+                path.unlink()
+                continue
+            readers = {reader: ReaderResult(**values) for reader, values in metrics.items()}
+            files[name] = OnnxFile(bytes=path.stat().st_size, held_to=file.demand, readers=readers)
+            if file.demand == "float":
+                files[name] = files[name].model_copy(update={"tolerance": file.tolerance})
+        manifest = OnnxManifest(
+            schema=SCHEMA,
+            run=str(run.path),
+            recipe=run.recipe.name,
+            seed=run.seed,
+            backend=run.backend,
+            test_accuracy=run.accuracy,
+            measured_on=run.summary.measured_on,
+            samples=count,
+            test_samples=len(test),
+            files=files,
+            left_out=left_out,
+            versions={name: version(name) for name in ("scff-hw", "onnx", "onnxruntime")},
+        )
+        if run.details.profile is not None:
+            manifest = manifest.model_copy(update={"profile": run.details.profile})
+        (out / CARD).write_text(card(run, manifest), encoding="utf-8")
+        return manifest
+
+
 def export_onnx(
     run: Path,
     out: Path,
@@ -51,8 +113,9 @@ def export_onnx(
     Args:
         out: a folder that does not exist, or is empty.
         samples: of the run's test data that every file is checked on; at most as many as there are.
+
     Returns:
-        The figures of every check, as `scff-hw export onnx --json` prints them.
+        The folder's `manifest.json`, and `out`, as `scff-hw export onnx --json` prints them.
 
     Raises:
         UsageError: `out` is not empty, or `samples` is not positive.
@@ -60,47 +123,8 @@ def export_onnx(
         DataError: the run's data set, on which files are checked, is not there.
         ExportError: a file failed a check.
     """
-    progress = progress or SilentProgress()
-    if samples < 1:
-        raise UsageError(f"The samples to check on must be at least 1. Got {samples} instead.")
-    found = FinishedRun.open(run, data_dir, purpose="exported")
-    test = found.samples("test")
-    count = min(samples, len(test))
-    planned, left_out = plan(found)
-    with appearing(out) as folder:
-        files: dict[str, Any] = {}
-        for name, file in planned.items():
-            path = folder / name
-            path.write_bytes(file.model.SerializeToString(deterministic=True))
-            try:
-                figures = check_file(path, file, test, count, progress)
-            except TooFarError as error:
-                if file.demand != "qoperator":
-                    raise
-                # this network does not allow it: its products need more than 8 bits
-                left_out[name] = str(error)
-                path.unlink()
-                continue
-            files[name] = {"bytes": path.stat().st_size, "held_to": file.demand, "readers": figures}
-            if file.demand == "float":
-                files[name]["tolerance"] = file.tolerance
-        summary = {
-            "run": str(run),
-            "out": str(out),
-            "recipe": found.recipe.name,
-            "seed": found.seed,
-            "backend": found.backend,
-            **({} if found.details.profile is None else {"profile": found.details.profile}),
-            "test_accuracy": found.accuracy,
-            "measured_on": found.summary.measured_on,
-            "samples": count,
-            "test_samples": len(test),
-            "files": files,
-            "left_out": left_out,
-            "versions": {name: version(name) for name in ("scff-hw", "onnx", "onnxruntime")},
-        }
-        (folder / CARD).write_text(card(found, summary), encoding="utf-8")
-    return summary
+    opened = FinishedRun.open(run, data_dir, purpose="exported")
+    return {"out": str(out)} | OnnxExporter().export(opened, out, OnnxOptions(samples), progress).as_json()
 
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
