@@ -96,9 +96,8 @@ def count(target: str, *, scalar: bool, inputs: int, units: int, unaligned: bool
     source = paths.export() / "c"
     with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
         link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
-        values = {"board": board.board, "flash": board.flash, "ram": board.ram}
-        limits = {"target": target, "limits": {"ram_reserved": 0}}
-        text = rendered("c", "link.ld", values | limits)
+        chip = {"name": target, "board": board.board, "flash": board.flash, "ram": board.ram}
+        text = rendered("c", "link.ld", {"target": chip | {"limits": {"ram_reserved": 0}}})
         link.write_text(text, encoding="utf-8")
         _run(
             *(required("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),

@@ -242,7 +242,7 @@ def test_of_two_exports_to_one_folder_one_is_told_who_has_it(
         codes.append(main(["export", "c", str(run), "--out", str(out)]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scff_hw.export.c.model.golden", second)
+    monkeypatch.setattr("scff_hw.export.c.feed_forward.golden", second)
     with pytest.raises(KeyboardInterrupt):
         export_c(run, out)
     said = capsys.readouterr().err

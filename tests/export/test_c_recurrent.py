@@ -246,8 +246,8 @@ def test_a_thousand_steps_under_sanitizers(
 def cross_compile(target: str, golden: Path, image: Path, call: Any, tool: Any, *flags: str) -> Path:
     """The program for an emulated board, without a warning."""
     board, link = TARGETS[target], image.with_suffix(".ld")
-    values = {"board": board.board, "flash": board.flash, "ram": board.ram, "target": target}
-    text = rendered("c", "link.ld", values | {"limits": {"ram_reserved": 0}})
+    chip = {"name": target, "board": board.board, "flash": board.flash, "ram": board.ram}
+    text = rendered("c", "link.ld", {"target": chip | {"limits": {"ram_reserved": 0}}})
     link.write_text(text, encoding="utf-8")
     call(
         *(tool("arm-none-eabi-gcc"), *board.flags.split(), "-O2", "-ffreestanding", *flags),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.export.c.layer import LayerConstants, saved_bytes
 from scff_hw.export.c.text import in_line, rows
+from scff_hw.export.c.values import GoldenValues
 from scff_hw.export.fixed_run import IntegerRun
 
 GOLDEN_SAMPLES, GOLDEN_UPDATES, GOLDEN_BATCH = 8, 3, 4
@@ -21,7 +21,7 @@ LABEL_RATE_SHIFT = 7
 
 def golden(
     network: IntegerRun, constants: Sequence[LayerConstants], readout_constants: LayerConstants, count: int
-) -> dict[str, Any]:
+) -> GoldenValues:
     """Golden vectors of the integer reference.
 
     Answers, what layers hold after each of a few updates, and what the readout holds once it learned a wrong class for
@@ -40,19 +40,19 @@ def golden(
     readout, labels = network.readout(), answers.argmin(axis=1)
     for features, label in zip(network.features(samples), labels, strict=True):
         readout.learn(features, int(label), LABEL_RATE_SHIFT)
-    return {
-        "golden_label_shift": LABEL_RATE_SHIFT,
-        "labels_text": in_line(labels),
-        "readout_crc": zlib.crc32(saved_bytes(readout, readout_constants)[:-4]),
-        "golden_samples": len(samples),
-        "golden_count": count,
-        "golden_updates": GOLDEN_UPDATES,
-        "samples_text": rows(samples.reshape(len(samples), -1)),
-        "logits_text": rows(answers),
-        "classes_text": in_line(answers.argmax(axis=1)),
-        "stream_text": rows(stream.reshape(len(stream), -1)),
-        "crcs_text": rows(crcs, "u"),
-    }
+    return GoldenValues(
+        samples=len(samples),
+        updates=GOLDEN_UPDATES,
+        count=count,
+        label_shift=LABEL_RATE_SHIFT,
+        samples_text=rows(samples.reshape(len(samples), -1)),
+        logits_text=rows(answers),
+        classes_text=in_line(answers.argmax(axis=1)),
+        stream_text=rows(stream.reshape(len(stream), -1)),
+        crcs_text=rows(crcs, "u"),
+        labels_text=in_line(labels),
+        readout_crc=zlib.crc32(saved_bytes(readout, readout_constants)[:-4]),
+    )
 
 
 def learn(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from scff_hw.data import Dataset
 from scff_hw.escaping import Code, c_string
+from scff_hw.export.c.values import InputValues
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.data_section import DataRecipe
 from scff_hw.training.run_context import AnyDataset
@@ -16,21 +15,21 @@ from scff_hw.training.run_context import AnyDataset
 IRIS = "sepal length, sepal width, petal length and petal width, in centimetres"
 
 
-def input_values(recipe: Recipe, dataset: AnyDataset) -> dict[str, Any]:
-    """What the templates print: `input_note`, `input_each`, `input_mean`, `input_std`, `class_names`.
+def input_values(recipe: Recipe, dataset: AnyDataset) -> InputValues:
+    """What the templates print of a run's raw values and classes.
 
     Mean and standard deviation are those of raw values, as the header says what these are: `(raw - mean) / std` is the
     input. They have one value per feature, channel or coefficient.
     """
     mean, std = raw_scale(recipe.data, dataset)
     note, each = _raw(recipe.data)
-    return {
-        "input_note": note,
-        "input_each": each,
-        "input_mean": _floats(mean),
-        "input_std": _floats(std),
-        "class_names": Code(", ".join(map(c_string, dataset.classes))),
-    }
+    return InputValues(
+        note=note,
+        each=each,
+        mean=_floats(mean),
+        std=_floats(std),
+        class_names=Code(", ".join(map(c_string, dataset.classes))),
+    )
 
 
 def raw_scale(data: DataRecipe, dataset: AnyDataset) -> tuple[list[float], list[float]]:

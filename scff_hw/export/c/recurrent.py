@@ -6,7 +6,6 @@ import zlib
 from copy import deepcopy
 from importlib.metadata import version
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from scff_hw.export.c.inputs import input_values
 from scff_hw.export.c.layer import WHERE, LayerConstants, saved_bytes
 from scff_hw.export.c.targets import Device, check_fits
 from scff_hw.export.c.text import array_texts, file_name, in_line, initialisers, numbers, rows
+from scff_hw.export.c.values import ArrayValues, RecurrentGolden, RecurrentReadout, RecurrentValues
 from scff_hw.export.fixed_recurrent_run import RecurrentRun
 from scff_hw.training.progress import Progress
 
@@ -37,7 +37,7 @@ FILES = {
 
 def recurrent_values(
     network: RecurrentRun, to: Device, progress: Progress
-) -> tuple[dict[str, Any], CManifest]:
+) -> tuple[RecurrentValues, CManifest]:
     """What the templates print, and the manifest without what is known once files are written.
 
     Raises:
@@ -47,7 +47,7 @@ def recurrent_values(
     units, features = direction.inputs.held.shape
     form = direction.hidden.spec.formats
     arrays = {name: _array(name, array) for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))}
-    most = min(arrays["inputs"]["c"].max_rows // 4, arrays["hidden"]["c"].max_rows // 2)
+    most = min(arrays["inputs"].c.max_rows // 4, arrays["hidden"].c.max_rows // 2)
     file = file_name(recipe.name)
     classes, outputs = network.readout_weight.shape
     shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
@@ -58,7 +58,7 @@ def recurrent_values(
             Buffer(buffer=f"{name}, {part}, {what}", where=where, bytes=size)
             for where, what in WHERE
             for name, array in arrays.items()
-            for part, size in array["c"].state_bytes.items()
+            for part, size in array.c.state_bytes.items()
             if size
         ),
         Buffer(buffer="readout, as exported", where="flash", bytes=network.readout_weight.size + 4 * classes),
@@ -71,42 +71,44 @@ def recurrent_values(
     check_fits(to, flash, ram, GOLDEN_PAIRS)
     progress.advance()
     found = recurrent_golden(network, most)
-    values: dict[str, Any] = {
-        "file": file,
-        "prefix": f"scff_{file}",
-        "guard": f"SCFF_{file.upper()}",
-        **to.values,
-        "learns": False,
-        "version": version("scff-hw"),
-        "run": network.run.path.name,
-        "recipe": recipe.name,
-        "description": recipe.description,
-        "seed": network.seed,
-        "rounding": form.rounding,
-        "input_frac": direction.inputs.spec.formats.input.one,
-        "features": features,
-        "units": units,
-        "outputs": outputs,
-        "classes": classes,
-        "averages": int(network.layer.averages),
-        "arrays": arrays,
-        "rate_shift": network.rate_shift,
-        "max_steps": most,
-        "hear_scratch": hear,
-        "learn_scratch": learn,
-        "memory": memory,
-        "largest_save": max(array["c"].save_size for array in arrays.values()),
-        "readout_text": numbers(network.readout_weight.ravel()),
-        "readout_bias_text": numbers(network.readout_bias << BIAS_GUARD_BITS),
-        "readout_frac": network.readout_frac,
-        "readout_initialisers": initialisers(shown, "readout_frac"),
-        **input_values(recipe, network.run.dataset),
-        **found,
-    }
+    values = RecurrentValues(
+        file=file,
+        prefix=f"scff_{file}",
+        guard=f"SCFF_{file.upper()}",
+        version=version("scff-hw"),
+        run=network.run.path.name,
+        recipe=recipe.name,
+        description=recipe.description,
+        seed=network.seed,
+        rounding=form.rounding,
+        target=to.values,
+        learns=False,
+        input=input_values(recipe, network.run.dataset),
+        input_frac=direction.inputs.spec.formats.input.one,
+        classes=classes,
+        memory=memory,
+        largest_save=max(array.c.save_size for array in arrays.values()),
+        features=features,
+        units=units,
+        outputs=outputs,
+        averages=int(network.layer.averages),
+        arrays=arrays,
+        rate_shift=network.rate_shift,
+        max_steps=most,
+        hear_scratch=hear,
+        learn_scratch=learn,
+        readout=RecurrentReadout(
+            text=numbers(network.readout_weight.ravel()),
+            bias_text=numbers(network.readout_bias << BIAS_GUARD_BITS),
+            frac=network.readout_frac,
+            initialisers=initialisers(shown, "readout_frac"),
+        ),
+        golden=found,
+    )
     manifest = CManifest(
         schema=SCHEMA,
-        made_by=f"scff-hw {values['version']}",
-        run=values["run"],
+        made_by=f"scff-hw {values.version}",
+        run=values.run,
         recipe=recipe.name,
         seed=network.seed,
         target=to.name,
@@ -122,17 +124,17 @@ def recurrent_values(
         memory=memory,
         flash_bytes=flash,
         ram_bytes=ram,
-        golden=GoldenCounts(answers=found["answers"], updates=found["updates"], batch=GOLDEN_PAIRS),
+        golden=GoldenCounts(answers=found.answers, updates=found.updates, batch=GOLDEN_PAIRS),
     )
     return values, manifest
 
 
-def _array(name: str, array: IntegerLayer) -> dict[str, Any]:
+def _array(name: str, array: IntegerLayer) -> ArrayValues:
     """What the templates print of an array."""
     return array_texts(array, _constants(array), name)
 
 
-def recurrent_golden(network: RecurrentRun, most: int) -> dict[str, Any]:
+def recurrent_golden(network: RecurrentRun, most: int) -> RecurrentGolden:
     """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
     heard = network.sequences("test", range(GOLDEN_ANSWERS))
     logits = network.logits(heard)
@@ -158,15 +160,15 @@ def recurrent_golden(network: RecurrentRun, most: int) -> dict[str, Any]:
         arrays = zip((held.inputs, held.hidden), constants, strict=True)
         crcs.append([zlib.crc32(saved_bytes(array, c)[:-4]) for array, c in arrays])
     sequences = [*heard, *taught]
-    return {
-        "answers": len(heard),
-        "updates": GOLDEN_UPDATES,
-        "frames_text": numbers(np.concatenate(sequences).ravel()),
-        "first_text": numbers(np.cumsum([0, *map(len, sequences)]), "u"),
-        "logits_text": rows(logits),
-        "classes_text": in_line(logits.argmax(axis=1)),
-        "crcs_text": rows(crcs, "u"),
-    }
+    return RecurrentGolden(
+        answers=len(heard),
+        updates=GOLDEN_UPDATES,
+        frames_text=numbers(np.concatenate(sequences).ravel()),
+        first_text=numbers(np.cumsum([0, *map(len, sequences)]), "u"),
+        logits_text=rows(logits),
+        classes_text=in_line(logits.argmax(axis=1)),
+        crcs_text=rows(crcs, "u"),
+    )
 
 
 def _constants(array: IntegerLayer) -> LayerConstants:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scff_hw.errors import UsageError, nearest
+from scff_hw.export.c.values import TargetValues
 from scff_hw.hardware import Target, load_target
 
 
@@ -68,17 +68,17 @@ class Device:
         return TARGETS[self.processor]
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> TargetValues:
         """What the templates print of it."""
-        return {
-            "target": self.name,
-            "emulated": self.profile is not None,
-            "flags": self.build.flags,
-            "board": self.build.board,
-            "flash": self.build.flash,
-            "ram": self.build.ram,
-            "limits": None if self.profile is None else self.profile.memory,
-        }
+        return TargetValues(
+            name=self.name,
+            emulated=self.profile is not None,
+            flags=self.build.flags,
+            board=self.build.board,
+            flash=self.build.flash,
+            ram=self.build.ram,
+            limits=None if self.profile is None else self.profile.memory,
+        )
 
 
 def device(target: str, overrides: Iterable[str] = ()) -> Device:

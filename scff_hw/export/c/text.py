@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.escaping import Code
 from scff_hw.export.c.layer import LayerConstants, PoolConstants
+from scff_hw.export.c.values import ArrayValues, Initialisers
 
 LINE = 112
 """Characters of a line of numbers."""
@@ -33,20 +34,20 @@ def file_name(recipe: str) -> str:
     return f"model_{re.sub(r'[^a-z0-9]+', '_', recipe.lower()).strip('_')}"
 
 
-def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> dict[str, Any]:
+def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValues:
     """What the templates print of an array's numbers; `name` is before those of its C arrays."""
     form = layer.spec.formats
-    return {
-        "c": c,
-        "weights": c.units * c.fan_in,
-        "weight_format": f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
-        "weight_text": numbers(layer.weight.ravel()),
-        "shadow_text": numbers(layer.held.ravel()),
-        "bias_text": numbers(layer.bias),
-        "states_text": numbers(layer.states, "u"),
-        "frac_text": numbers(c.weight_frac),
-        "initialisers": initialisers(c, f"{name}_weight_frac"),
-    }
+    return ArrayValues(
+        c=c,
+        weights=c.units * c.fan_in,
+        weight_format=f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
+        weight_text=numbers(layer.weight.ravel()),
+        shadow_text=numbers(layer.held.ravel()),
+        bias_text=numbers(layer.bias),
+        states_text=numbers(layer.states, "u"),
+        frac_text=numbers(c.weight_frac),
+        initialisers=initialisers(c, f"{name}_weight_frac"),
+    )
 
 
 def numbers(values: ArrayLike, suffix: str = "") -> Code:
@@ -66,7 +67,7 @@ def rows(values: Iterable[ArrayLike], suffix: str = "") -> Code:
     return Code("\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values))
 
 
-def initialisers(constants: LayerConstants, weight_frac: str) -> list[tuple[str, str]]:
+def initialisers(constants: LayerConstants, weight_frac: str) -> Initialisers:
     """Names and values of a `scff_layer_t`; `weight_frac` names the array of that field."""
     return [(name, _initialiser(name, value, weight_frac)) for name, value in constants.initialisers()]
 

@@ -1,0 +1,235 @@
+"""A finished run of feed-forward layers as its templates print it: constants, numbers, buffers, golden vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import pairwise
+
+from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS
+from scff_hw.backends.fixed.reference.layer import IntegerLayer
+from scff_hw.documents import SCHEMA, CManifest
+from scff_hw.documents.manifests import Buffer, CLayer, CReadout, GoldenCounts, Scratch
+from scff_hw.errors import UsageError
+from scff_hw.export.c.golden import GOLDEN_BATCH, golden
+from scff_hw.export.c.inputs import input_values
+from scff_hw.export.c.layer import WHERE, LayerConstants
+from scff_hw.export.c.stream import Lesson
+from scff_hw.export.c.targets import Device, check_fits
+from scff_hw.export.c.text import array_texts, file_name, fracs_text, in_line, initialisers, numbers
+from scff_hw.export.c.values import FeedForwardValues, LayerValues, ReadoutValues, SavedPart, ScratchValues
+from scff_hw.export.fixed_run import IntegerRun
+from scff_hw.training.progress import Progress
+
+LEARNING_BATCH = 8
+
+
+def feed_forward_values(
+    network: IntegerRun, to: Device, wanted: int | None, lesson: Lesson | None, progress: Progress
+) -> tuple[FeedForwardValues, CManifest]:
+    """What the templates print, and the manifest without what is known once files are written.
+
+    Args:
+        wanted: samples to learn from at once; None: 8, or as many as the accumulators hold the sums of.
+
+    Raises:
+        UsageError: the target is too small, or the accumulators do not hold the sums of that many samples.
+    """
+    recipe, layers = network.recipe, network.layers
+    constants = [
+        LayerConstants.of(layer.spec, len(layer.held), shape)
+        for layer, shape in zip(layers, network.shapes, strict=True)
+    ]
+    two_views = recipe.augmentation.two_views
+    file = file_name(recipe.name)
+    views = [two_views and index == 0 for index in range(len(layers))]
+    most = min(c.max_rows // c.rows(view) for c, view in zip(constants, views, strict=True))
+    if most < 2:
+        raise UsageError(
+            f"The accumulators of a run to export as C must hold the sums of 2 samples. Got "
+            f"{recipe.fixed_point.accumulator_bits} bits in {network.run.path} instead; train it with more or narrower "
+            "errors: --set fixed_point.accumulator_bits=32"
+        )
+    batch = wanted or min(LEARNING_BATCH, most)
+    if not 2 <= batch <= most:
+        raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
+    classes, features = network.readout_weight.shape
+    scratch = _scratch(constants, views, network.reads, classes)
+    shown, learned = (
+        LayerConstants.of_readout(classes, features, frac, network.feature_frac, layers[0].spec.formats.rounding)
+        for frac in (network.readout_frac, network.learning_frac)
+    )
+    memory = _memory(constants, learned, scratch, network, batch)
+    flash, ram = (sum(row.bytes for row in memory if row.where == where) for where in ("flash", "RAM"))
+    check_fits(to, flash, ram, batch)
+    described, start = [], 0
+    for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
+        reads = start if index in network.reads else None
+        start += c.features if index in network.reads else 0
+        described.append(_layer(index, layer, c, rate, reads, constants, views[index]))
+        progress.advance()
+    form = layers[0].spec.formats
+    values = FeedForwardValues(
+        file=file,
+        prefix=f"scff_{file}",
+        guard=f"SCFF_{file.upper()}",
+        version=version("scff-hw"),
+        run=network.run.path.name,
+        recipe=recipe.name,
+        description=recipe.description,
+        seed=network.seed,
+        rounding=form.rounding,
+        target=to.values,
+        learns=lesson is not None,
+        input=input_values(recipe, network.dataset),
+        input_frac=form.input.one,
+        classes=classes,
+        memory=memory,
+        largest_save=max(c.save_size for c in (*constants, learned)),
+        stochastic=form.stochastic,
+        two_views=two_views,
+        inputs=constants[0].inputs,
+        shape=network.shapes[0],
+        features=features,
+        batch=batch,
+        max_count=most,
+        rates_text=in_line(network.rate_shifts),
+        model_bytes=sum(sum(c.state_bytes.values()) for c in constants),
+        learn_bytes=scratch.learn(batch),
+        layers=tuple(described),
+        readout=_readout(network, shown, learned),
+        scratch=scratch,
+        golden=golden(network, constants, learned, min(GOLDEN_BATCH, most)),
+        parts=_parts(file, len(layers)),
+    )
+    manifest = CManifest(
+        schema=SCHEMA,
+        made_by=f"scff-hw {values.version}",
+        run=values.run,
+        recipe=values.recipe,
+        seed=values.seed,
+        target=to.name,
+        core=to.processor,
+        rounding=form.rounding,
+        update_rounding="stochastic" if form.stochastic else "nearest",
+        layers=tuple(
+            CLayer(layer=index + 1, formats=layer.spec.formats.to_json(), max_rows=c.max_rows)
+            for index, (layer, c) in enumerate(zip(layers, constants, strict=True))
+        ),
+        readout=CReadout(
+            weight_frac=network.readout_frac,
+            learning_weight_frac=network.learning_frac,
+            classes=classes,
+            features=features,
+        ),
+        memory=memory,
+        flash_bytes=flash,
+        ram_bytes=ram,
+        learning_batch=batch,
+        learn_scratch_bytes=Scratch(per_sample=scratch.learn_each, beside=scratch.learn_rest),
+        golden=GoldenCounts(answers=values.golden.samples, updates=values.golden.updates, batch=values.golden.count),
+    )
+    return values, manifest
+
+
+def _readout(network: IntegerRun, shown: LayerConstants, learned: LayerConstants) -> ReadoutValues:
+    """The readout; `shown` are the constants of the exported one, `learned` those of the one that learns."""
+    room = network.readout_frac - network.learning_frac
+    return ReadoutValues(
+        c=learned,
+        text=numbers(network.readout_weight.ravel()),
+        bias_text=numbers(network.readout_bias << BIAS_GUARD_BITS),
+        frac=network.readout_frac,
+        feature_frac=network.feature_frac,
+        flash_initialisers=initialisers(shown, "readout_frac"),
+        initialisers=initialisers(learned, "readout_learning_frac"),
+        shadow_factor=1 << (BIAS_GUARD_BITS - room),
+        bias_divisor=1 << room,
+    )
+
+
+def _parts(file: str, layers: int) -> tuple[SavedPart, ...]:
+    """What `learn.c` compares at the end: every layer, then the readout."""
+    guard = f"SCFF_{file.upper()}"
+    return (
+        *(
+            SavedPart(f"layer {number}", f"l{number}", f"{guard}_L{number}_SAVE_SIZE", f"&model.l{number}")
+            for number in range(1, layers + 1)
+        ),
+        SavedPart("the readout", "readout", f"{guard}_READOUT_SAVE_SIZE", "&readout"),
+    )
+
+
+def _scratch(
+    constants: Sequence[LayerConstants], views: Sequence[bool], reads: Sequence[int], classes: int
+) -> ScratchValues:
+    forward = -(-max(c.forward_scratch for c in constants) // 4) * 4
+    each, rest = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
+    streams = sum(c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants))
+    features = sum(constants[index].features for index in reads)
+    classify = forward + features + sum(c.transmitted for c in constants)
+    return ScratchValues(
+        forward=forward,
+        classify=classify,
+        label=classify + 4 * classes,
+        own_each=max(each),
+        own_rest=max(rest),
+        learn_each=max(each) + streams,
+        learn_rest=max(rest),
+    )
+
+
+def _layer(
+    index: int,
+    layer: IntegerLayer,
+    c: LayerConstants,
+    rate: int,
+    reads: int | None,
+    constants: Sequence[LayerConstants],
+    two_views: bool,
+) -> LayerValues:
+    """What the templates print of one layer."""
+    form = layer.spec.formats
+    if c.kernel:
+        title = f"{c.units} kernels of {c.channels} x {c.kernel} x {c.kernel} over {c.height} x {c.width}"
+    else:
+        title = f"dense, {c.inputs} to {c.units}"
+    each, rest = c.learn_scratch(two_views)
+    return LayerValues(
+        **vars(array_texts(layer, c, f"l{index + 1}")),
+        number=index + 1,
+        title=f"{title}, pairs {'made' if c.makes_pairs else 'passed'}",
+        shadow_format=f"{form.shadow.bits} bits, frac {fracs_text(form.shadow.fracs)}" if form.shadow else "",
+        bias_format=f"32 bits, frac {fracs_text(form.bias.fracs)}",
+        rate_shift=rate,
+        reads=reads,
+        learn_each=each,
+        learn_rest=rest,
+        passes_both=index + 1 < len(constants) and not constants[index + 1].makes_pairs,
+        before_last=index + 2 == len(constants),
+    )
+
+
+def _memory(
+    constants: Sequence[LayerConstants],
+    readout: LayerConstants,
+    scratch: ScratchValues,
+    network: IntegerRun,
+    batch: int,
+) -> tuple[Buffer, ...]:
+    """Bytes of every buffer; code is not in it. One scratch serves all that a device does."""
+    rows: list[Buffer] = []
+    for number, c in enumerate(constants, start=1):
+        for where, what in WHERE:
+            for name, size in c.state_bytes.items():
+                if size:
+                    rows.append(Buffer(buffer=f"layer {number}, {name}, {what}", where=where, bytes=size))
+    size = network.readout_weight.size + 4 * network.classes
+    rows.append(Buffer(buffer="readout, as exported", where="flash", bytes=size))
+    rows.append(Buffer(buffer="logistic table", where="flash", bytes=1024))
+    rows.append(Buffer(buffer="readout, learning", where="RAM", bytes=sum(readout.state_bytes.values())))
+    size = constants[0].inputs * batch * (2 if network.recipe.augmentation.two_views else 1)
+    rows.append(Buffer(buffer=f"{batch} samples to learn from", where="RAM", bytes=size))
+    size = max(scratch.learn(batch), scratch.label)
+    rows.append(Buffer(buffer=f"scratch to classify, and to learn from {batch} samples", where="RAM", bytes=size))
+    return tuple(rows)
