@@ -25,7 +25,7 @@ ORDINARY = 2.0**-30, 2.0**30
 """Magnitudes whose squares can be summed as they are; a sample beyond is scaled to the nearer end before."""
 
 
-def standardise(x: Tensor) -> Tensor:
+def standardise(x: Tensor, padding: int = 0) -> Tensor:
     """Give every sample zero mean and unit unbiased standard deviation over all its other dimensions.
 
     A sample counts as constant, and becomes all zeros, where max - min <= 8 eps max|x|, with the eps of the dtype (of
@@ -34,33 +34,35 @@ def standardise(x: Tensor) -> Tensor:
 
     Args:
         x: `[N, ...]`, floating point.
+        padding: of `[N, C, H, W]`, by reflection, before; see `reflect_pad`.
     Returns:
-        The same shape and dtype.
+        The same shape, plus the padding, and dtype.
     Source: paper, Methods, "Normalization and Standardization".
     """
-    return scaled_to(x, max(x[0].numel() - 1, 1))
+    return scaled_to(x, None, padding=padding)
 
 
-def scaled_to(x: Tensor, divisor: float, flat: float | None = None) -> Tensor:
+def scaled_to(x: Tensor, divisor: float | None, flat: float | None = None, padding: int = 0) -> Tensor:
     """`standardise` with other numbers in it.
 
     Args:
         x: `[N, ...]`, floating point.
-        divisor: of the sum of squares, in place of the number of values less 1.
+        divisor: of the sum of squares; None for the number of values less 1.
         flat: the largest (max - min) / max|x| of a constant sample; None for the one that `standardise` names.
     """
-    values, count = wide(x), x[0].numel()
+    values = reflect_pad(wide(x), padding)
+    count = values[0].numel()
+    divisor = max(count - 1, 1) if divisor is None else divisor
     flat = FLAT_ROUNDINGS * torch.finfo(values.dtype).eps if flat is None else flat
-    found = None
-    # compiled code has no branches, and one loop for it all
-    if flat < 0.5 and not torch.compiler.is_compiling():
-        found = _ordinary(values, count)
-    if found is None:
-        found = _careful(values, flat)
-    return (found * math.sqrt(divisor / count)).to(x.dtype)
+    deviation = math.sqrt(divisor / count)
+    # compiled code has no branches
+    if flat < 0.5 and not torch.compiler.is_compiling() and (found := _ordinary(values)) is not None:
+        return (found * deviation).to(x.dtype)
+    # padding by reflection repeats values, so that extremes are those of `x`, whose rows are read faster
+    return _careful(values, wide(x), flat, deviation).to(x.dtype)
 
 
-def _ordinary(values: Tensor, count: int) -> Tensor | None:
+def _ordinary(values: Tensor) -> Tensor | None:
     """Zero mean and unit standard deviation; None unless `_careful` shifts, scales and blanks none of these samples.
 
     A mean within the standard deviation rules out a span of half the largest magnitude and less, and with it a
@@ -70,14 +72,17 @@ def _ordinary(values: Tensor, count: int) -> Tensor | None:
     mean, inverse = mean.detach(), inverse.detach()
     least, most = inverse.aminmax()
     low, high = ORDINARY
-    within = 2 * math.sqrt(count) / high < float(least) and float(most) < 1 / low
+    within = 2 * math.sqrt(values[0].numel()) / high < float(least) and float(most) < 1 / low
     return found if within and float((mean * inverse).abs().amax()) < 1 else None
 
 
-def _careful(values: Tensor, flat: float) -> Tensor:
-    """Zero mean and unit standard deviation of any finite samples; zeros where a sample is constant."""
+def _careful(values: Tensor, like: Tensor, flat: float, deviation: float) -> Tensor:
+    """Zero mean and that standard deviation of any finite samples; zeros where a sample is constant.
+
+    The extremes of `like` are those of `values`.
+    """
     # origin and gain cancel out of the result, so no gradient goes through them
-    rows, sample = values.detach().flatten(1), (-1, *(1,) * (values.dim() - 1))
+    rows, sample = like.detach().flatten(1), (-1, *(1,) * (values.dim() - 1))
     high, low = rows.amax(1).view(sample), rows.amin(1).view(sample)
     span, largest = high - low, torch.maximum(high, -low)
     # differences within a factor of 2 are exact, and smaller than what a mean of the values would be rounded by
@@ -87,12 +92,19 @@ def _careful(values: Tensor, flat: float) -> Tensor:
     found = _normalised((values - torch.where(close, low, 0)) * gain)[0]
     # an infinite value is in no constant sample
     constant = span <= (flat * largest).clamp_max(torch.finfo(values.dtype).max)
-    return torch.where(constant, 0, found)
+    return found * torch.where(constant, values.new_zeros(()), deviation)
 
 
 def _normalised(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values, their means and the inverses of their standard deviations; finite for constant samples too."""
-    return torch.native_layer_norm(values, values.shape[1:], None, None, torch.finfo(values.dtype).tiny)
+    tiny = torch.finfo(values.dtype).tiny
+    if not torch.compiler.is_compiling():
+        return torch.native_layer_norm(values, values.shape[1:], None, None, tiny)
+    # compiled, that operation becomes Welford's loop, which is slower than two passes
+    dims = tuple(range(1, values.dim()))
+    mean = values.mean(dim=dims, keepdim=True)
+    inverse = ((values - mean).square().mean(dim=dims, keepdim=True) + tiny).rsqrt()
+    return (values - mean) * inverse, mean, inverse
 
 
 def triangle(x: Tensor) -> Tensor:

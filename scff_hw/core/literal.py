@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.core.functional import TRANSMIT, Pool, reflect_pad, standardise
+from scff_hw.core.functional import TRANSMIT, Pool, standardise
 
 
 @dataclass
@@ -39,7 +39,7 @@ class LiteralLayer:
     def pre_activation(self, x: Tensor) -> Tensor:
         """`f(W x_1 + W x_2)` of a standardised pair, or `W x` of a plain input, biases included."""
         operation = F.linear if self.weight.dim() == 2 else F.conv2d
-        x = standardise(reflect_pad(x, self.padding) if x.dim() == 4 else x)
+        x = standardise(x, self.padding if x.dim() == 4 else 0)
         if not self.concatenated:
             return operation(x, self.weight, self.bias)
         first, second = x.chunk(2, dim=1)

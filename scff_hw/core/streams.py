@@ -189,5 +189,5 @@ def pass_pairs(stream: Stream, padding: int = 0) -> Presentation:
     Each is padded by reflection, then standardised, padding included.
     """
     parts = [stream.positive] if stream.negative is None else [stream.positive, stream.negative]
-    inputs = [standardise(reflect_pad(part, padding)) for part in parts]
+    inputs = [standardise(part, padding) for part in parts]
     return Presentation(torch.cat(inputs) if len(inputs) == 2 else inputs[0], len(inputs))
