@@ -55,8 +55,9 @@ class Registry(Generic[T]):
         return name in self.names()
 
     def names(self) -> list[str]:
-        """All known names, sorted; nothing is imported."""
-        return sorted({*self._built_in, *self._items, *plugin_names(self.kind, self.group)})
+        """Built-in names in their order, then all others, sorted; nothing is imported."""
+        others = {*self._items, *plugin_names(self.kind, self.group)} - self._built_in.keys()
+        return [*self._built_in, *sorted(others)]
 
     def get(self, name: str) -> T:
         """The object of that name; imports it at the first call. A name of scff-hw wins over an entry point.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +49,33 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 sound = 8000 * np.sin(phase) + 800 * draw.standard_normal(length)
                 wavfile.write(folder / f"{digit}_{speaker}_{take}.wav", 8000, sound.astype(np.int16))
     return root
+
+
+@pytest.fixture
+def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that puts a package `shop` of the given source on sys.path, with entry points by group.
+
+    It returns the folder. Registered rules and studies are what they were before, after the test.
+    """
+    from scff_hw.core.rules import RULES
+    from scff_hw.studies.registry import STUDIES
+
+    root = tmp_path_factory.mktemp("site")
+
+    def put(source: str, **groups: dict[str, str]) -> Path:
+        info = root / "shop-0.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 0.1\n")
+        lines: list[str] = []
+        for group, points in groups.items():
+            lines += [f"[scff_hw.{group}]", *(f"{name} = shop:{attribute}" for name, attribute in points.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        (root / "shop.py").write_text(source)
+        monkeypatch.syspath_prepend(str(root))
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
+        monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
+        for registry in (RULES, STUDIES):
+            monkeypatch.setattr(registry, "_items", dict(registry._items))
+        return root
+
+    return put

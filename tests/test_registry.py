@@ -13,7 +13,7 @@ from scff_hw.core import rules
 from scff_hw.errors import ScffError, UsageError
 from scff_hw.registry import PluginError, Registry
 
-Install = Callable[..., None]
+Install = Callable[..., Path]
 
 RULE = """
 from dataclasses import dataclass
@@ -25,27 +25,6 @@ class Slow(SCFF):
 
 not_a_rule = 3
 """
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a package `shop` of the given source on sys.path, with entry points by group and name."""
-
-    def put(source: str, **groups: dict[str, str]) -> None:
-        info = tmp_path / "shop-0.1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 0.1\n")
-        lines: list[str] = []
-        for group, points in groups.items():
-            lines += [f"[scff_hw.{group}]", *(f"{name} = shop:{attribute}" for name, attribute in points.items())]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        (tmp_path / "shop.py").write_text(source)
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "shop", raising=False)
-        monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
-        monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))
-
-    return put
 
 
 def checked(found: object) -> type[Any]:
@@ -108,10 +87,12 @@ def test_an_entry_point_that_gives_no_such_rule_is_refused(
 def test_built_ins_are_imported_at_their_first_use() -> None:
     sys.modules.pop("colorsys", None)
     shapes = Registry("shape", checked, {"path": "pathlib:Path", "gone": "colorsys:Gone"})
-    assert shapes.names() == ["gone", "path"] and "colorsys" not in sys.modules
+    assert shapes.names() == ["path", "gone"] and "colorsys" not in sys.modules
     assert shapes.get("path") is Path
     with pytest.raises(AttributeError):
         shapes.get("gone")
+    shapes.register(dict, "dict")
+    assert shapes.names() == ["path", "gone", "dict"]
 
 
 def test_registration_takes_a_name_once() -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from scff_hw.cli import _bench, _data, _demo, _doctor, _export, _profiles, _recipes, _study, _train
 from scff_hw.cli._output import emit
+from scff_hw.cli._study_options import StudyCommand
 from scff_hw.errors import UsageError
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def _root(
 app.command("demo")(_demo.demo)
 app.command("train")(_train.train)
 app.command("evaluate")(_train.evaluate)
-app.command("study")(_study.study)
+app.command("study", cls=StudyCommand)(_study.study)
 app.add_typer(_export.app, name="export")
 app.add_typer(_recipes.app, name="recipes")
 app.add_typer(_data.app, name="data")

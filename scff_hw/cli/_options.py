@@ -18,15 +18,16 @@ def at_least(least: int, most: int | None = None) -> Callable[[int | None], int 
 
     def check(value: int | None) -> int | None:
         if value is not None and value < least:
-            raise typer.BadParameter(f"{_shown(value)} is less than {least}.")
+            raise typer.BadParameter(f"{shown(value)} is less than {least}.")
         if value is not None and most is not None and value > most:
-            raise typer.BadParameter(f"{_shown(value)} is more than {most}.")
+            raise typer.BadParameter(f"{shown(value)} is more than {most}.")
         return value
 
     return check
 
 
-def _shown(value: int) -> str:
+def shown(value: int) -> str:
+    """A whole number for a message; a huge one shortened."""
     return str(value) if abs(value) < 10**30 else f"{value:#x}"[:30] + "..."
 
 

@@ -14,6 +14,7 @@ from scff_hw.cli._boundary import resumable
 from scff_hw.cli._options import MOST_SEEDS, DataDir, Json, Overrides, at_least, file_name
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import command_progress
+from scff_hw.cli._study_options import given_options
 from scff_hw.errors import UsageError
 
 STUDIES = Path("studies")
@@ -22,7 +23,8 @@ BACKPROP = "0.1"
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: noise, drift, faults, bits or controls.")],
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which study.")],
     source: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")],
     profile: Annotated[
         str | None,
@@ -43,16 +45,6 @@ def study(
         str | None,
         typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices. [0.1]"),
     ] = None,
-    batches: Annotated[
-        int | None,
-        typer.Option(callback=at_least(1), help="drift: batches of re-learning. [30]"),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="drift: learning rate of re-learning, of the recipe's. [0.03]")
-    ] = None,
-    rates: Annotated[
-        str | None, typer.Option(metavar="R1,R2,...", help="faults: shares that are broken. ['0 %,1 %,5 %,20 %']")
-    ] = None,
     engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
     jobs: Annotated[int | None, typer.Option(callback=at_least(1, 1024), help="Points at a time. [CPUs]")] = None,
     out: Annotated[
@@ -69,19 +61,16 @@ def study(
     Stopped or killed, the same command with its --out goes on.
     """
     from scff_hw.report import study_table
-    from scff_hw.studies import request_study, run_study
-    from scff_hw.studies.study import STUDIES as KNOWN
+    from scff_hw.studies import find_study, request_study, run_study
+    from scff_hw.studies.options import flag
 
-    if backprop is not None and name in KNOWN and not KNOWN[name].on_devices:
+    kind = find_study(name)
+    if backprop is not None and not kind.on_devices:
         raise UsageError(
             f"The study {name} takes no --backprop: it is compared on devices only. Got --backprop {backprop} instead."
         )
     backprop = BACKPROP if backprop is None else backprop
-    if rate is not None and not 0 < rate <= 1000:
-        raise typer.BadParameter(f"{rate:g} is not above 0 and at most 1000.", param_hint="--rate")
-    options = {
-        key: value for key, value in (("batches", batches), ("rate", rate), ("rates", rates)) if value is not None
-    }
+    options = given_options(context)
     with command_progress() as progress:
         request = request_study(
             name,
@@ -104,7 +93,7 @@ def study(
         command += [part for text in texts or [] for part in (option, text)]
     command += ["--seeds", str(seeds)]
     command += [] if request.profile is None else ["--backprop", backprop]
-    command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    command += [part for key, value in options.items() for part in (flag(key), str(value))]
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += [] if jobs is None else ["--jobs", str(jobs)]
     again = shlex.join([*command, "--engine", engine, "--out", str(out)])
@@ -120,7 +109,7 @@ def study(
     if json:
         emit_json({key: value for key, value in found.items() if key != "panels"})
         return
-    show(study_table(f"{KNOWN[name].title}: {request.subject}", found["panels"]))
+    show(study_table(f"{kind.title}: {request.subject}", found["panels"]))
     say(f"Folder: {out}   Report: {out / 'report.html'}")
 
 

@@ -43,7 +43,7 @@ class Key:
 def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
     """Every key of a document, in the order of the schema; a key of several layer kinds occurs once a kind."""
     schema = model.model_json_schema()
-    return tuple(_walk(schema, schema["$defs"], (), None))
+    return tuple(_walk(schema, schema.get("$defs", {}), (), None))
 
 
 @cache

@@ -1,5 +1,18 @@
 """Studies: accuracy over a grid of hardware and seeds, beside its baselines, resumable, with a table and a report."""
 
-from scff_hw.studies.study import NAMES, Request, request_study, run_study
+from scff_hw.studies.options import StudyOptions, option
+from scff_hw.studies.registry import find_study, study_names
+from scff_hw.studies.request import Request
+from scff_hw.studies.run import request_study, run_study
+from scff_hw.studies.study import Study
 
-__all__ = ["NAMES", "Request", "request_study", "run_study"]
+__all__ = [
+    "Request",
+    "Study",
+    "StudyOptions",
+    "find_study",
+    "option",
+    "request_study",
+    "run_study",
+    "study_names",
+]

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from scff_hw.backends import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.report import Panel
-from scff_hw.studies.engine import Point, Row
+from scff_hw.studies.grids import InFixedPoint
 from scff_hw.studies.lab import Lab
+from scff_hw.studies.options import StudyOptions
 from scff_hw.studies.panels import Line, grid_panels
-from scff_hw.studies.request import FIXED_POINT, Request, check_learnable, take_options
+from scff_hw.studies.point import FIXED_POINT, Point, Row
+from scff_hw.studies.request import Request, check_learnable
+from scff_hw.studies.study import Study
 from scff_hw.training.build import Weights, untrained_weights
 from scff_hw.training.readout import Readout
 
@@ -40,60 +43,65 @@ CURVES = (
 )
 
 
-def check(request: Request) -> None:
-    """Refuse what could not be measured: an optimiser other than plain SGD, options of another study."""
-    from scff_hw.backends.fixed.tensor.array import check_optimisation
+class BitsStudy(Study[StudyOptions]):
+    """Accuracy over keys of the recipe's section `fixed_point`."""
 
-    take_options(request, ())
-    check_learnable(request, check_optimisation)
+    name = "bits"
+    title = "Bits"
+    explanation = EXPLANATION
+    hardware = InFixedPoint()
+    Options = StudyOptions
 
+    def check(self, request: Request) -> None:
+        """Refuse what could not be measured: an optimiser other than plain SGD."""
+        from scff_hw.backends.fixed.tensor.array import check_optimisation
 
-def points(request: Request) -> list[Point]:
-    """Two points for each seed in float, then one for each format, seed and method.
+        check_learnable(request, check_optimisation)
 
-    Formats that differ only in how weights learn are one measurement where they do not.
-    """
-    found = [request.point(seed, method) for seed in request.seeds for method in ("float", "float-untrained")]
-    for variant in request.variants:
-        formats = variant.parameters[FIXED_POINT]
-        # without a shadow, the weights put there are rounded once
-        held = {key: value for key, value in formats.items() if key not in OF_LEARNING} | {"shadow_bits": 0}
-        for seed in request.seeds:
-            found.append(request.point(seed, "scff", variant))
-            for method in ("quantised", "untrained"):
-                found.append(request.point(seed, method, variant, {FIXED_POINT: held}))
-    return found
+    def points(self, request: Request) -> list[Point]:
+        """Two points for each seed in float, then one for each format, seed and method.
 
+        Formats that differ only in how weights learn are one measurement where they do not.
+        """
+        found = [request.point(seed, method) for seed in request.seeds for method in ("float", "float-untrained")]
+        for variant in request.variants:
+            formats = variant.parameters[FIXED_POINT]
+            # without a shadow, the weights put there are rounded once
+            held = {key: value for key, value in formats.items() if key not in OF_LEARNING} | {"shadow_bits": 0}
+            for seed in request.seeds:
+                found.append(request.point(seed, "scff", variant))
+                for method in ("quantised", "untrained"):
+                    found.append(request.point(seed, method, variant, {FIXED_POINT: held}))
+        return found
 
-def measure(lab: Lab) -> list[Row]:
-    """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
-    match lab.method:
-        case "float":
-            return [lab.fitted_row(lab.float_network())]
-        case "float-untrained":
-            return [lab.fitted_row(lab.untrained(FloatBackend()))]
-        case "scff":
-            backend = _backend(lab, untrained_weights(lab.recipe, lab.seed))
-            network = lab.learned(backend)
-            return [_row(lab, backend, network, "fitted", lab.fit(network))]
-        case "untrained":
-            backend = _backend(lab, untrained_weights(lab.recipe, lab.seed), learning=False)
-            network = lab.untrained(backend)
-            return [_row(lab, backend, network, "fitted", lab.fit(network))]
-        case _:
-            weights = lab.float_weights()
-            backend = _backend(lab, weights, learning=False)
-            network = lab.holding(backend, weights)
-            kept = lab.fit(lab.float_network())
-            return [
-                _row(lab, backend, network, "kept", kept),
-                _row(lab, backend, network, "fitted", lab.fit(network)),
-            ]
+    def measure(self, lab: Lab) -> list[Row]:
+        """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
+        match lab.method:
+            case "float":
+                return [lab.fitted_row(lab.float_network())]
+            case "float-untrained":
+                return [lab.fitted_row(lab.untrained(FloatBackend()))]
+            case "scff":
+                backend = _backend(lab, untrained_weights(lab.recipe, lab.seed))
+                network = lab.learned(backend)
+                return [_row(lab, backend, network, "fitted", lab.fit(network))]
+            case "untrained":
+                backend = _backend(lab, untrained_weights(lab.recipe, lab.seed), learning=False)
+                network = lab.untrained(backend)
+                return [_row(lab, backend, network, "fitted", lab.fit(network))]
+            case _:
+                weights = lab.float_weights()
+                backend = _backend(lab, weights, learning=False)
+                network = lab.holding(backend, weights)
+                kept = lab.fit(lab.float_network())
+                return [
+                    _row(lab, backend, network, "kept", kept),
+                    _row(lab, backend, network, "fitted", lab.fit(network)),
+                ]
 
-
-def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over the first varied key; a panel for each combination of the others."""
-    return grid_panels(request, CURVES, rows)
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Accuracy over the first varied key; a panel for each combination of the others."""
+        return grid_panels(request, CURVES, rows)
 
 
 def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:

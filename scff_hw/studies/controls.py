@@ -15,10 +15,13 @@ from scff_hw.data import SequencePipeline
 from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe
 from scff_hw.report import PairPicture, Panel
-from scff_hw.studies.engine import Point, Row
+from scff_hw.studies.grids import InFloat
 from scff_hw.studies.lab import Lab
+from scff_hw.studies.options import StudyOptions
 from scff_hw.studies.panels import Line, curves
-from scff_hw.studies.request import Request, take_options, without_formats
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.request import Request, without_formats
+from scff_hw.studies.study import Study
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, recipe_dataset
@@ -45,42 +48,80 @@ CURVES = (
 )
 
 
-def check(request: Request) -> None:
-    """Refuse a recipe of another rule, a finished run, options of another study."""
-    take_options(request, ())
-    if request.run is not None:
-        raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
-    if (rule := request.recipe.training.rule.name) != "scff":
-        raise UsageError(f"The study controls must be given a recipe of the rule scff. Got '{rule}' instead.")
+class ControlsStudy(Study[StudyOptions]):
+    """Readout accuracy per epoch for SCFF and its controls; no hardware."""
 
+    name = "controls"
+    title = "Controls"
+    explanation = EXPLANATION
+    hardware = InFloat()
+    Options = StudyOptions
 
-def points(request: Request) -> list[Point]:
-    """A point for each place on the grid, seed and method; backpropagation where the recipe has it."""
-    found = []
-    for variant in request.variants:
-        recipe = variant.recipe or request.recipe
-        for method in METHODS:
-            if method == "backprop" and recipe.controls.backprop is None:
-                continue
-            text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
-            found += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
-    return found
+    def check(self, request: Request) -> None:
+        """Refuse a recipe of another rule, or a finished run."""
+        if request.run is not None:
+            raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
+        if (rule := request.recipe.training.rule.name) != "scff":
+            raise UsageError(f"The study controls must be given a recipe of the rule scff. Got '{rule}' instead.")
+
+    def points(self, request: Request) -> list[Point]:
+        """A point for each place on the grid, seed and method; backpropagation where the recipe has it."""
+        found = []
+        for variant in request.variants:
+            recipe = variant.recipe or request.recipe
+            for method in METHODS:
+                if method == "backprop" and recipe.controls.backprop is None:
+                    continue
+                text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
+                found += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
+        return found
+
+    def measure(self, lab: Lab) -> list[Row]:
+        """A row an epoch."""
+        if lab.method == "backprop":
+            accuracies = _backprop(lab)
+        else:
+            backend = FloatBackend()
+            network: Network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
+            accuracies = lab.accuracies(network)
+        return [
+            {"epoch": epoch, "note": lab.note, "test_accuracy": accuracy}
+            for epoch, accuracy in enumerate(accuracies, start=1)
+        ]
+
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Accuracy over epochs; a panel for each place on the grid."""
+        found = []
+        for variant in request.variants:
+            here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
+            epochs = sorted({row["epoch"] for row in here})
+            names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
+            title = ", ".join(f"{name} {value}" for name, value in names.items())
+            places = [{"epoch": epoch} for epoch in epochs]
+            ticks = tuple(str(epoch) for epoch in epochs)
+            found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
+        return found
+
+    def pairs(self, request: Request) -> list[PairPicture]:
+        """A positive and a negative pair of recordings, where the recipe has such (paper, figure 6a)."""
+        if not request.recipe.data.has_sequences:
+            return []
+        dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
+        pipeline = pipeline_of(request.recipe, dataset, "train")
+        assert isinstance(pipeline, SequencePipeline)
+        chosen = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
+        x, lengths = pipeline.batch(chosen)
+        first, second = (standardise(each[:length]).numpy() for each, length in zip(x, lengths, strict=True))
+        names = tuple(dataset.classes[label] for label in PAIRED)
+        return [
+            PairPicture("positive pair", (first, first), (names[0], names[0])),
+            PairPicture("negative pair", (first, second), (names[0], names[1])),
+        ]
 
 
 def _shuffled(recipe: Recipe) -> Recipe:
     rule = recipe.training.rule.model_copy(update={"name": "scff-shuffled"})
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"rule": rule})})
-
-
-def measure(lab: Lab) -> list[Row]:
-    """A row an epoch."""
-    if lab.method == "backprop":
-        accuracies = _backprop(lab)
-    else:
-        backend = FloatBackend()
-        network: Network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
-        accuracies = lab.accuracies(network)
-    return [{"epoch": epoch, "note": lab.note, "test_accuracy": each} for epoch, each in enumerate(accuracies, start=1)]
 
 
 def _backprop(lab: Lab) -> list[float]:
@@ -97,34 +138,3 @@ def _backprop(lab: Lab) -> list[float]:
         run.close()
         records = run.records()
     return [record["test_accuracy"] for record in records if record["kind"] == "backprop"]
-
-
-def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over epochs; a panel for each place on the grid."""
-    found = []
-    for variant in request.variants:
-        here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
-        epochs = sorted({row["epoch"] for row in here})
-        names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
-        title = ", ".join(f"{name} {value}" for name, value in names.items())
-        places = [{"epoch": epoch} for epoch in epochs]
-        ticks = tuple(str(epoch) for epoch in epochs)
-        found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
-    return found
-
-
-def pairs(request: Request) -> list[PairPicture]:
-    """A positive and a negative pair of recordings, where the recipe has such (paper, figure 6a)."""
-    if not request.recipe.data.has_sequences:
-        return []
-    dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
-    pipeline = pipeline_of(request.recipe, dataset, "train")
-    assert isinstance(pipeline, SequencePipeline)
-    chosen = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
-    x, lengths = pipeline.batch(chosen)
-    first, second = (standardise(each[:length]).numpy() for each, length in zip(x, lengths, strict=True))
-    names = tuple(dataset.classes[label] for label in PAIRED)
-    return [
-        PairPicture("positive pair", (first, first), (names[0], names[0])),
-        PairPicture("negative pair", (first, second), (names[0], names[1])),
-    ]

@@ -15,21 +15,17 @@ from scff_hw.hardware import Profile
 from scff_hw.hardware.programming import require_drift
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
-from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab, hidden_weights, weights_of
+from scff_hw.studies.options import StudyOptions, option
 from scff_hw.studies.panels import Line, curves
-from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.request import Request, check_learnable, check_profiles
+from scff_hw.studies.study import Study
 from scff_hw.training.build import Weights
 from scff_hw.training.readout import Readout
 
 TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 2_629_800.0, "1 year": 31_557_600.0}
 """After programming."""
-
-BATCHES = 30
-"""Of re-learning, for each layer, where a study asks for no other number."""
-
-RATE = 0.03
-"""Of re-learning, as a share of the recipe's: little harm on digits and PCM (benchmarks/relearning.py)."""
 
 EXPLANATION = (
     "What drift leaves of hidden layers that learned on the chip and were then programmed onto it once. "
@@ -51,49 +47,72 @@ CURVES = (
 )
 
 
-def check(request: Request) -> None:
-    """Refuse a device whose drift is not known, a grid, and a recipe that cannot learn on devices."""
-    take_options(request, ("batches", "rate"), varies="time")
-    assert request.profile is not None, "drift was asked of fixed point"
-    require_drift(request.profile)
-    check_learnable(request, check_optimisation)
-    check_profiles(request, check_wires)
+class DriftOptions(StudyOptions):
+    """How hidden layers re-learn. A rate of 0.03 does little harm on digits and PCM (benchmarks/relearning.py)."""
+
+    batches: int = option(30, "batches of re-learning", unit="batches", ge=1)
+    rate: float = option(0.03, "learning rate of re-learning, of the recipe's", unit="fraction", gt=0, le=1000)
 
 
-def points(request: Request) -> list[Point]:
-    """For each seed: float, the drift of each method, and re-learning at each time."""
-    found = []
-    for seed in request.seeds:
-        found.append(_point(request, seed, "float", {}))
-        for method in request.methods("untrained", "scff", "backprop"):
-            for treatment in ("none", "compensated"):
-                found.append(_point(request, seed, method, {"treatment": treatment}))
-        for time in TIMES_S:
-            how = {"batches": BATCHES, "rate": RATE} | request.options
-            found.append(_point(request, seed, "scff", {"treatment": "re-learned", "time": time} | how))
-    return found
+class DriftStudy(Study[DriftOptions]):
+    """Accuracy over the time since programming: uncompensated, compensated, re-learned."""
 
+    name = "drift"
+    title = "Drift"
+    explanation = EXPLANATION
+    varies = "time"
+    Options = DriftOptions
 
-def measure(lab: Lab) -> list[Row]:
-    """The rows of one point: each time it is about, with the readout kept and refitted."""
-    if lab.method == "float":
-        return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
-    profile, treatment = lab.profile, lab.parameters["treatment"]
-    weights = _weights(lab, profile)
-    network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
-    kept, clipped = lab.fit(network), clipped_share(network)
-    if treatment == "re-learned":
-        time = lab.parameters["time"]
-        drift(network, TIMES_S[time])
-        network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
-        lab.relearn(network, lab.parameters["batches"], lab.parameters["rate"], time)
-        return _rows(lab, network, kept, time, clipped)
-    # "programmed": before any drift, with the readout that is kept from here on
-    rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept), clipped)]
-    for time, t_s in TIMES_S.items():
-        drift(network, t_s)
-        rows += _rows(lab, network, kept, time, clipped)
-    return rows
+    def check(self, request: Request) -> None:
+        """Refuse a device whose drift is not known, and a recipe that cannot learn on devices."""
+        assert request.profile is not None, "drift was asked of fixed point"
+        require_drift(request.profile)
+        check_learnable(request, check_optimisation)
+        check_profiles(request, check_wires)
+
+    def points(self, request: Request) -> list[Point]:
+        """For each seed: float, the drift of each method, and re-learning at each time."""
+        options = self.options(request)
+        how = {"batches": options.batches, "rate": options.rate}
+        found: list[Point] = []
+        for seed in request.seeds:
+            found.append(_point(request, seed, "float", {}))
+            for method in request.methods("untrained", "scff", "backprop"):
+                for treatment in ("none", "compensated"):
+                    found.append(_point(request, seed, method, {"treatment": treatment}))
+            for time in TIMES_S:
+                found.append(_point(request, seed, "scff", {"treatment": "re-learned", "time": time} | how))
+        return found
+
+    def measure(self, lab: Lab) -> list[Row]:
+        """The rows of one point: each time it is about, with the readout kept and refitted."""
+        if lab.method == "float":
+            return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
+        profile, treatment = lab.profile, lab.parameters["treatment"]
+        weights = _weights(lab, profile)
+        network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
+        kept, clipped = lab.fit(network), clipped_share(network)
+        if treatment == "re-learned":
+            time = lab.parameters["time"]
+            drift(network, TIMES_S[time])
+            network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
+            lab.relearn(network, lab.parameters["batches"], lab.parameters["rate"], time)
+            return _rows(lab, network, kept, time, clipped)
+        # "programmed": before any drift, with the readout that is kept from here on
+        rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept), clipped)]
+        for time, t_s in TIMES_S.items():
+            drift(network, t_s)
+            rows += _rows(lab, network, kept, time, clipped)
+        return rows
+
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Accuracy over time, with the readout kept and refitted."""
+        found = []
+        ticks = tuple(TIMES_S)
+        for readout in ("kept", "refitted"):
+            places = [{"readout": readout, "time": time} for time in ticks]
+            found.append(Panel(f"Readout {readout}", "time after programming", ticks, curves(CURVES, rows, places)))
+        return found
 
 
 def drift(network: Network, t_s: float) -> None:
@@ -109,16 +128,6 @@ def drift(network: Network, t_s: float) -> None:
                 "program its weights first."
             )
         array.drift(t_s)
-
-
-def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over time, with the readout kept and refitted."""
-    found = []
-    ticks = tuple(TIMES_S)
-    for readout in ("kept", "refitted"):
-        places = [{"readout": readout, "time": time} for time in ticks]
-        found.append(Panel(f"Readout {readout}", "time after programming", ticks, curves(CURVES, rows, places)))
-    return found
 
 
 def _rows(lab: Lab, network: Network, kept: Readout, time: str, clipped: float) -> list[Row]:

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from scff_hw.documents import PointResult, read_document, write_document
 from scff_hw.errors import CheckpointError, MissingPartError, ScffError, UsageError, nearest
 from scff_hw.registry import failed_plugin
+from scff_hw.studies.point import Point, Row
 from scff_hw.training.progress import Progress
 from scff_hw.workers import unordered
 
 ENGINES = ("local", "ray")
 POINTS = "points"
 CACHE = "weights"
-DATA_DIR, DATA = "data_dir", "data"
-"""Parameters of a point that are not part of its key: the folder of the data, and the digests of the data sets by name.
 
-The digests are part of the study's identity instead."""
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measurement: everything it needs, as JSON.
-
-    Attributes:
-        study: whose `measure` is called.
-        parameters: its argument: texts of recipe and profile, the seed, what to measure.
-        labels: columns of the table that tell the point from others.
-    """
-
-    study: str
-    parameters: dict[str, Any]
-    labels: Row
-
-    @property
-    def key(self) -> str:
-        """Follows from what is measured alone, so a result is found again by whoever asks the same."""
-        asked = {name: value for name, value in self.parameters.items() if name not in (DATA_DIR, DATA)}
-        text = json.dumps([self.study, asked], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+Measure = Callable[[Point, Path], list[Row]]
+"""Measures a point, given the cache folder; a module-level function: worker processes import it by its name."""
 
 
 def measured(folder: Path, point: Point) -> list[Row] | None:
@@ -74,12 +46,15 @@ def measured(folder: Path, point: Point) -> list[Row] | None:
     return [point.labels | row.model_dump(exclude_unset=True) for row in result.rows]
 
 
-def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int, progress: Progress) -> list[Row]:
+def run_points(
+    points: Sequence[Point], folder: Path, measure: Measure, *, engine: str, jobs: int, progress: Progress
+) -> list[Row]:
     """Measure what `folder` does not hold yet, and return the rows of all points, in order.
 
     Every result is written to `folder/points/` at once: whatever ends this process, no finished point is lost.
 
     Args:
+        measure: called once per point that is missing, in the process that measures it, with gradients off.
         engine: "local", joblib's worker processes, or "ray".
         jobs: points measured at a time; 1 measures in this process. With ray, the cluster decides.
 
@@ -97,7 +72,7 @@ def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int,
     total = len({point.key for point in points})
     progress.start("points", total, total - len(missing))
     cache = folder / CACHE
-    results = _on_ray(missing, cache) if engine == "ray" else _on_this_machine(missing, cache, jobs)
+    results = _on_ray(missing, cache, measure) if engine == "ray" else _on_this_machine(missing, cache, measure, jobs)
     for index, rows, seconds in results:
         point = missing[index]
         write_document(_path(folder, point), PointResult.of(point.study, point.key, point.labels, rows, seconds))
@@ -106,7 +81,9 @@ def run_points(points: Sequence[Point], folder: Path, *, engine: str, jobs: int,
     return [row for point in points for row in measured(folder, point) or []]
 
 
-def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool) -> tuple[int, list[Row], float]:
+def run_point(
+    index: int, point: Point, cache: Path, measure: Measure, threads: int, worker: bool
+) -> tuple[int, list[Row], float]:
     """Measure one point; what a worker process is asked for.
 
     Args:
@@ -116,9 +93,6 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
     """
     import torch
 
-    from scff_hw.studies.lab import Lab
-    from scff_hw.studies.study import STUDIES
-
     if worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         warnings.simplefilter("ignore")
@@ -126,7 +100,7 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
     began = time.monotonic()
     try:
         with torch.no_grad():
-            rows = STUDIES[point.study].measure(Lab(point.parameters, cache))
+            rows = measure(point, cache)
     except ScffError as error:
         what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
         # a plain error with the same exit code: it must cross process borders
@@ -139,21 +113,23 @@ def run_point(index: int, point: Point, cache: Path, threads: int, worker: bool)
     return index, rows, time.monotonic() - began
 
 
-def _on_this_machine(points: Sequence[Point], cache: Path, jobs: int) -> Iterator[tuple[int, list[Row], float]]:
+def _on_this_machine(
+    points: Sequence[Point], cache: Path, measure: Measure, jobs: int
+) -> Iterator[tuple[int, list[Row], float]]:
     from joblib import delayed
 
     if jobs == 1 or len(points) < 2:
         import torch
 
         for index, point in enumerate(points):
-            yield run_point(index, point, cache, torch.get_num_threads(), False)
+            yield run_point(index, point, cache, measure, torch.get_num_threads(), False)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    calls = (delayed(run_point)(index, point, cache, threads, True) for index, point in enumerate(points))
+    calls = (delayed(run_point)(index, point, cache, measure, threads, True) for index, point in enumerate(points))
     yield from unordered(calls, jobs)
 
 
-def _on_ray(points: Sequence[Point], cache: Path) -> Iterator[tuple[int, list[Row], float]]:
+def _on_ray(points: Sequence[Point], cache: Path, measure: Measure) -> Iterator[tuple[int, list[Row], float]]:
     try:
         import ray
         from ray.exceptions import RayTaskError
@@ -167,7 +143,8 @@ def _on_ray(points: Sequence[Point], cache: Path) -> Iterator[tuple[int, list[Ro
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(run_point)
-        waiting = [remote.remote(index, point, cache.absolute(), 1, True) for index, point in enumerate(points)]
+        place = cache.absolute()
+        waiting = [remote.remote(index, point, place, measure, 1, True) for index, point in enumerate(points)]
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from scff_hw.backends.analog.array import check_optimisation, check_wires
@@ -13,10 +14,12 @@ from scff_hw.errors import UsageError
 from scff_hw.hardware.quantities import Quantity
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
-from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
+from scff_hw.studies.options import StudyOptions, option
 from scff_hw.studies.panels import Line, curves
-from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.request import Request, check_learnable, check_profiles
+from scff_hw.studies.study import Study
 
 RATES = "0 %,1 %,5 %,20 %"
 """Shares of broken devices, or lines, where a study asks for no others."""
@@ -44,22 +47,94 @@ CURVES = (
 )
 
 
-def check(request: Request) -> None:
-    """Refuse rates that are none, a grid, and a recipe that cannot learn on devices."""
-    take_options(request, ("rates",), varies="--rates")
-    rates(request)
-    check_learnable(request, check_optimisation)
-    check_profiles(request, check_wires)
+class FaultsOptions(StudyOptions):
+    """Which shares of devices, or lines, are broken."""
+
+    rates: str = option(RATES, "shares that are broken", unit="%, ppm", metavar="R1,R2,...")
+
+    @field_validator("rates")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        _shares(value)
+        return value
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Fractions by their text, in the order given."""
+        return _shares(self.rates)
 
 
-def rates(request: Request) -> dict[str, float]:
-    """Fractions by their text, in the order asked for.
+class FaultsStudy(Study[FaultsOptions]):
+    """Accuracy over the share of stuck devices or dead lines, broken before learning or after it."""
 
-    Raises:
-        UsageError: not shares with a unit.
-    """
-    found = {}
-    for text in str(request.options.get("rates", RATES)).split(","):
+    name = "faults"
+    title = "Faults"
+    explanation = EXPLANATION
+    varies = "--rates"
+    Options = FaultsOptions
+
+    def check(self, request: Request) -> None:
+        """Refuse a recipe that cannot learn on devices."""
+        check_learnable(request, check_optimisation)
+        check_profiles(request, check_wires)
+
+    def points(self, request: Request) -> list[Point]:
+        """For each seed: float, then each kind, rate and method; at a rate of 0, kinds and times share one point."""
+        found = []
+        for seed in request.seeds:
+            found.append(request.point(seed, "float", labels={"fault": "", "fault_rate": "", "when": ""}))
+            for kind in KINDS:
+                for text, rate in self.options(request).shares.items():
+                    for method in request.methods(*TIMES):
+                        for when in TIMES[method]:
+                            what = {"when": when, "kind": kind if rate else KINDS[0], "rate": rate}
+                            labels = {"fault": kind, "fault_rate": text, "when": when}
+                            found.append(request.point(seed, method, request.variants[0], what, labels))
+        return found
+
+    def measure(self, lab: Lab) -> list[Row]:
+        """The rows of one point."""
+        if lab.method == "float":
+            return [lab.fitted_row(lab.float_network())]
+        from_start = lab.parameters["when"] == "before"
+        backend = FaultyBackend(lab.profile, lab.seed, lab.parameters["kind"], lab.parameters["rate"], from_start)
+        if lab.method == "untrained":
+            network = lab.untrained(backend)
+        elif lab.method == "backprop":
+            network = learn_backprop_on(lab, backend, lab.parameters["backprop_rate"], impose)
+        else:
+            network = lab.learned(backend)
+        if from_start:
+            return [lab.fitted_row(network)]
+        kept = lab.fit(network)
+        for array in _faulty(network):
+            array.fail()
+        return [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network, "refitted")]
+
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Accuracy over the rate, a panel a kind of fault."""
+        found = []
+        shares = tuple(self.options(request).shares)
+        for kind in KINDS:
+            places = [{"fault": kind, "fault_rate": text} for text in shares]
+            title = kind.replace("-", " ")
+            found.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, places)))
+        return found
+
+
+def impose(network: Network) -> None:
+    """Put broken devices back after an update by an optimiser that knows nothing of them."""
+    for array in _faulty(network):
+        array.impose()
+
+
+def _faulty(network: Network) -> list[FaultyArray]:
+    return [array for array in network.arrays.values() if isinstance(array, FaultyArray)]
+
+
+def _shares(rates: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in rates.split(","):
         try:
             share = SHARE.parse(text)
         except PydanticCustomError:
@@ -69,59 +144,3 @@ def rates(request: Request) -> dict[str, float]:
             ) from None
         found[SHARE.show(share)] = share
     return found
-
-
-def points(request: Request) -> list[Point]:
-    """For each seed: float, then each kind, rate and method; at a rate of 0, kinds and times are one measurement."""
-    found = []
-    for seed in request.seeds:
-        found.append(request.point(seed, "float", labels={"fault": "", "fault_rate": "", "when": ""}))
-        for kind in KINDS:
-            for text, rate in rates(request).items():
-                for method in request.methods(*TIMES):
-                    for when in TIMES[method]:
-                        what = {"when": when, "kind": kind if rate else KINDS[0], "rate": rate}
-                        labels = {"fault": kind, "fault_rate": text, "when": when}
-                        found.append(request.point(seed, method, request.variants[0], what, labels))
-    return found
-
-
-def measure(lab: Lab) -> list[Row]:
-    """The rows of one point."""
-    if lab.method == "float":
-        return [lab.fitted_row(lab.float_network())]
-    from_start = lab.parameters["when"] == "before"
-    backend = FaultyBackend(lab.profile, lab.seed, lab.parameters["kind"], lab.parameters["rate"], from_start)
-    if lab.method == "untrained":
-        network = lab.untrained(backend)
-    elif lab.method == "backprop":
-        network = learn_backprop_on(lab, backend, lab.parameters["backprop_rate"], impose)
-    else:
-        network = lab.learned(backend)
-    if from_start:
-        return [lab.fitted_row(network)]
-    kept = lab.fit(network)
-    for array in _faulty(network):
-        array.fail()
-    return [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network, "refitted")]
-
-
-def impose(network: Network) -> None:
-    """Put broken devices back after an update by an optimiser that knows nothing of them."""
-    for array in _faulty(network):
-        array.impose()
-
-
-def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over the rate, a panel a kind of fault."""
-    found = []
-    shares = tuple(rates(request))
-    for kind in KINDS:
-        places = [{"fault": kind, "fault_rate": text} for text in shares]
-        title = kind.replace("-", " ")
-        found.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, places)))
-    return found
-
-
-def _faulty(network: Network) -> list[FaultyArray]:
-    return [array for array in network.arrays.values() if isinstance(array, FaultyArray)]

@@ -20,8 +20,7 @@ from scff_hw.errors import CheckpointError, DivergenceError, UsageError
 from scff_hw.files import exclusive
 from scff_hw.hardware import Profile, parse_profile
 from scff_hw.recipes import parse_recipe
-from scff_hw.studies.engine import DATA, DATA_DIR, Row
-from scff_hw.studies.request import FIXED_POINT
+from scff_hw.studies.point import DATA, DATA_DIR, FIXED_POINT, Row
 from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, drawn_from, feature_source

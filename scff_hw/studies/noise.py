@@ -9,10 +9,12 @@ from scff_hw.backends.analog.array import check_optimisation, check_wires
 from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 from scff_hw.report import Panel
 from scff_hw.studies.backprop import learn_backprop_on
-from scff_hw.studies.engine import Point, Row
 from scff_hw.studies.lab import Lab
+from scff_hw.studies.options import StudyOptions
 from scff_hw.studies.panels import Line, grid_panels
-from scff_hw.studies.request import Request, check_learnable, check_profiles, take_options
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.request import Request, check_learnable, check_profiles
+from scff_hw.studies.study import Study
 
 METHODS = ("untrained", "scff", "programmed", "backprop")
 
@@ -33,44 +35,48 @@ CURVES = (
 )
 
 
-def check(request: Request) -> None:
-    """Refuse what could not be measured: an optimiser that devices do not have, options of another study."""
-    take_options(request, ())
-    check_learnable(request, check_optimisation)
-    check_profiles(request, check_wires)
+class NoiseStudy(Study[StudyOptions]):
+    """Accuracy over keys of a hardware profile, for each way to get weights onto the devices."""
 
+    name = "noise"
+    title = "Noise"
+    explanation = EXPLANATION
+    Options = StudyOptions
 
-def points(request: Request) -> list[Point]:
-    """A point for each seed in float, then one for each place on the grid, seed and method."""
-    places = [
-        request.point(seed, method, variant)
-        for variant in request.variants
-        for seed in request.seeds
-        for method in request.methods(*METHODS)
-    ]
-    return [request.point(seed, "float") for seed in request.seeds] + places
+    def check(self, request: Request) -> None:
+        """Refuse what could not be measured: an optimiser that devices do not have."""
+        check_learnable(request, check_optimisation)
+        check_profiles(request, check_wires)
 
-
-def measure(lab: Lab) -> list[Row]:
-    """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
-    if lab.method == "float":
-        return [lab.fitted_row(lab.float_network())]
-    if lab.method == "programmed":
-        network = lab.holding(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
-        kept = lab.fit(lab.float_network())
-        clipped = clipped_share(network)
-        return [
-            lab.row("kept", lab.accuracy(network, kept), clipped),
-            lab.fitted_row(network, clipped=clipped),
+    def points(self, request: Request) -> list[Point]:
+        """A point for each seed in float, then one for each place on the grid, seed and method."""
+        places = [
+            request.point(seed, method, variant)
+            for variant in request.variants
+            for seed in request.seeds
+            for method in request.methods(*METHODS)
         ]
-    backend = AnalogBackend(lab.profile, lab.seed)
-    if lab.method == "backprop":
-        network = learn_backprop_on(lab, backend, lab.parameters["backprop_rate"])
-    else:
-        network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
-    return [lab.fitted_row(network)]
+        return [request.point(seed, "float") for seed in request.seeds] + places
 
+    def measure(self, lab: Lab) -> list[Row]:
+        """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
+        if lab.method == "float":
+            return [lab.fitted_row(lab.float_network())]
+        if lab.method == "programmed":
+            network = lab.holding(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
+            kept = lab.fit(lab.float_network())
+            clipped = clipped_share(network)
+            return [
+                lab.row("kept", lab.accuracy(network, kept), clipped),
+                lab.fitted_row(network, clipped=clipped),
+            ]
+        backend = AnalogBackend(lab.profile, lab.seed)
+        if lab.method == "backprop":
+            network = learn_backprop_on(lab, backend, lab.parameters["backprop_rate"])
+        else:
+            network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
+        return [lab.fitted_row(network)]
 
-def panels(request: Request, rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over the first varied key; a panel for each combination of the others."""
-    return grid_panels(request, CURVES, rows)
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Accuracy over the first varied key; a panel for each combination of the others."""
+        return grid_panels(request, CURVES, rows)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scff_hw.report import Curve, Panel
-from scff_hw.studies.engine import Row
-from scff_hw.studies.request import FIXED_POINT, Request
+from scff_hw.studies.point import FIXED_POINT, Row
+from scff_hw.studies.request import Request
 from scff_hw.studies.table import values_of
 
 FLOAT = ("float", "float-untrained")

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scff_hw.backends import Optimisation
-from scff_hw.config.keys import child_names
-from scff_hw.errors import UsageError, nearest
-from scff_hw.hardware import Profile, dump_profile, load_profile, parse_profile
-from scff_hw.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
+from scff_hw.errors import UsageError
+from scff_hw.hardware import Profile, dump_profile, parse_profile
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe
 from scff_hw.recipes.loader import dump_yaml
-from scff_hw.studies.engine import DATA_DIR, Point
-from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.studies.options import StudyOptions
+from scff_hw.studies.point import DATA_DIR, FIXED_POINT, Point
 from scff_hw.training.run_folder import RECIPE, RunFolder
-
-FIXED_POINT = "fixed_point"
-"""Section of a recipe that holds the formats of the fixed backend."""
-MANY_POINTS = 100
-"""Grid points from which their number, and how many are checked, is said."""
-SILENT = SilentProgress()
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Request:
         variants: the grid; one place where nothing is varied.
         run: path and seed of the finished run that the study was asked about, None for a recipe.
         backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
-        options: of the study itself, JSON.
+        options: of the study itself.
     """
 
     study: str
@@ -64,7 +54,7 @@ class Request:
     run: dict[str, Any] | None
     data_dir: Path | None
     backprop_rate: float | None
-    options: dict[str, Any]
+    options: StudyOptions
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -143,85 +133,6 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
     return load_recipe(folder / RECIPE), run | {"finished": details.started}
 
 
-def grid(profile: str, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Profile, tuple[Variant, ...]]:
-    """The profile, and its variants: every combination of the values of `key=v1,v2,...` texts, last key fastest.
-
-    Raises:
-        UsageError: no `=`, no value, a key given twice.
-        ProfileError: an unknown key, a value that is not allowed there.
-    """
-    variants = []
-    for values in _places(vary, "device.response.write_noise='0 w,0.1 w'", progress):
-        varied = load_profile(profile, [f"{key}={value}" for key, value in values.items()], option="--vary")
-        variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
-    return load_profile(profile), tuple(variants)
-
-
-def fixed_point_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Variant, ...]:
-    """Formats of fixed point: every combination of `fixed_point.KEY=v1,v2,...` texts, last key fastest.
-
-    Raises:
-        UsageError: no `=`, no value, a key given twice, a key of another section.
-        RecipeError: an unknown key, a value that is not allowed there.
-    """
-    variants = []
-    text = dump_recipe(recipe)
-    for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4", progress):
-        for key in values:
-            if not key.startswith(f"{FIXED_POINT}."):
-                known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None, Recipe)]
-                raise UsageError(
-                    f"--vary must be a key of the recipe below {FIXED_POINT}. "
-                    f"Got '{key}' instead{nearest(key, known, '.')}"
-                )
-        changes = [f"{key}={value}" for key, value in values.items()]
-        varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
-        variants.append(Variant(values, values, {FIXED_POINT: varied.model_dump(mode="json")[FIXED_POINT]}))
-    return tuple(variants)
-
-
-def recipe_grid(recipe: Recipe, vary: Sequence[str], progress: Progress = SILENT) -> tuple[Variant, ...]:
-    """Recipes: every combination of `key=v1,v2,...` texts, keys being any of a recipe, last key fastest.
-
-    Raises:
-        UsageError: no `=`, no value, a key given twice.
-        RecipeError: an unknown key, a value that is not allowed there.
-    """
-    text, variants = dump_recipe(recipe), []
-    for values in _places(vary, "layers.1.units=100,500", progress):
-        changes = [f"{key}={value}" for key, value in values.items()]
-        varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
-        variants.append(Variant(values, values, {}, varied))
-    return tuple(variants)
-
-
-def _places(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
-    """Every combination of the values of `key=v1,v2,...` texts: text by key.
-
-    Each is read and checked by the caller, which takes long for many: `progress` says how many there are.
-    """
-    axes: dict[str, list[str]] = {}
-    for text in vary:
-        key, equals, values = text.partition("=")
-        key = key.strip()
-        found = [value.strip() for value in values.split(",")]
-        if not equals or not key or not all(found):
-            raise UsageError(f"--vary must be key=v1,v2,..., such as {example}. Got {json.dumps(text)} instead.")
-        if key in axes:
-            raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
-        axes[key] = list(dict.fromkeys(found))
-    total = math.prod(len(values) for values in axes.values())
-    if total < MANY_POINTS:
-        progress = SILENT
-    sizes = " x ".join(f"{len(values)} values of {key}" for key, values in axes.items())
-    progress.note(f"{total} grid points: {sizes}.")
-    progress.start("checking grid points", total)
-    for chosen in itertools.product(*axes.values()):
-        yield dict(zip(axes, chosen, strict=True))
-        progress.advance()
-    progress.finish()
-
-
 def without_formats(recipe: Recipe) -> str:
     """A recipe's text without formats of fixed point, so that float is measured once for all of them."""
     return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
@@ -251,23 +162,3 @@ def check_profiles(request: Request, check: Callable[[Profile], None]) -> None:
     """Refuse hardware of the grid that nothing can learn on; `check` is the backend's own of a profile."""
     for variant in request.variants:
         check(parse_profile(variant.parameters["profile"], "the profile of the study"))
-
-
-def take_options(request: Request, known: Sequence[str], varies: str | None = None) -> None:
-    """Refuse options that a study does not have.
-
-    Args:
-        known: its own.
-        varies: what it varies in place of keys of a profile, None where it takes --vary.
-
-    Raises:
-        UsageError: an option of another study.
-    """
-    for name in request.options:
-        if name not in known:
-            takes = ", ".join(f"--{option}" for option in known) or "none of its own"
-            raise UsageError(f"The options of the study {request.study} must be {takes}. Got --{name} instead.")
-    if varies is not None and request.keys:
-        raise UsageError(
-            f"The study {request.study} takes no --vary: it varies {varies}. Got --vary {request.keys[0]} instead."
-        )

@@ -1,244 +1,82 @@
-"""The studies there are, and one run of them: points, table, plots, report."""
+"""What a study is: the base class that each study derives from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, cast
 
-from scff_hw.backends.analog import DEFAULT_PROFILE
-from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_document, write_document
-from scff_hw.errors import UsageError, nearest
-from scff_hw.files import LOCK, exclusive, is_partial, remove_left
-from scff_hw.hardware.available import require_aihwkit
-from scff_hw.report import PairPicture, Panel, Summarised, pairs_plot, png, study_html, study_plot_png, write_atomic
-from scff_hw.studies import bits, controls, drift, faults, noise
-from scff_hw.studies.backprop import LEARNING_RATE
-from scff_hw.studies.engine import DATA, Point, Row, run_points
+from scff_hw.report import PairPicture, Panel
+from scff_hw.studies.grids import Hardware, OnDevices
 from scff_hw.studies.lab import Lab
-from scff_hw.studies.request import FIXED_POINT, Request, fixed_point_grid, grid, read_source, recipe_grid
-from scff_hw.studies.table import as_csv, summarised
-from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.run_context import check_data, data_identity, recipe_dataset
-from scff_hw.training.run_folder import RunFolder, versions
-
-STUDY = "study.json"
-RESULTS = "results.csv"
-PLOT = "accuracy.png"
-REPORT = "report.html"
-PAIRS = "pairs.png"
+from scff_hw.studies.options import AnyOptions
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.request import Request
 
 
-@dataclass(frozen=True)
-class Study:
-    """One kind of study.
+class Study(ABC, Generic[AnyOptions]):
+    """One kind of study: which points it measures, how, and how their rows are plotted.
+
+    A study has no state: one instance may serve several requests, and each worker process makes its own. Subclass it
+    with a model of options (`StudyOptions` where it has none), and declare an entry point of its name in the group
+    `scff_hw.studies`. `scff-hw study NAME` then runs it, with the options of the model.
+
+    Life cycle, in the order of the calls::
+
+        request_study    Options             the options that were given: known, of their type, in range
+                         hardware.grid       the grid points of --profile and --vary
+                         check(request)      refuses what cannot be measured; nothing has been computed yet
+        run_study        points(request)     what to measure; a point of an earlier call is not measured again
+            workers      measure(lab)        once per missing point, in any process and any order; gradients are off
+                         panels(request, rows)   plots, from the rows of all points
+                         pairs(request)      pictures of what the network reads
 
     Attributes:
-        explanation: what its table says, for the report.
-        check: refuses a request that cannot be measured.
-        points: what to measure.
-        measure: measures one point; gradients are off.
-        panels: plots of all rows.
-        pairs: examples of what the network reads, none for most studies.
-        hardware: "profile", a device that is simulated; "fixed_point", that section of the recipe; "float", none.
+        name: on the command line, in study.json and in the keys of points: never change it.
+        title: of the report.
+        explanation: what the table says, for the report.
+        hardware: what is simulated, and what `--vary` changes of it.
+        varies: what it varies itself in place of `--vary`; None where it takes `--vary`.
+        Options: model of its options.
     """
 
-    title: str
-    explanation: str
-    check: Callable[[Request], None]
-    points: Callable[[Request], list[Point]]
-    measure: Callable[[Lab], list[Row]]
-    panels: Callable[[Request, Sequence[Row]], list[Panel]]
-    hardware: Literal["profile", "fixed_point", "float"] = "profile"
-    pairs: Callable[[Request], list[PairPicture]] = lambda request: []
+    name: ClassVar[str]
+    title: ClassVar[str]
+    explanation: ClassVar[str]
+    hardware: ClassVar[Hardware] = OnDevices()
+    varies: ClassVar[str | None] = None
+    Options: type[AnyOptions]
 
     @property
     def on_devices(self) -> bool:
         """Whether devices are simulated."""
-        return self.hardware == "profile"
+        return self.hardware.on_devices
 
+    def options(self, request: Request) -> AnyOptions:
+        """The options of a request for this study."""
+        assert isinstance(request.options, self.Options), f"the options of another study: {request.options!r}"
+        return cast(AnyOptions, request.options)
 
-STUDIES = {
-    "noise": Study("Noise", noise.EXPLANATION, noise.check, noise.points, noise.measure, noise.panels),
-    "drift": Study("Drift", drift.EXPLANATION, drift.check, drift.points, drift.measure, drift.panels),
-    "faults": Study("Faults", faults.EXPLANATION, faults.check, faults.points, faults.measure, faults.panels),
-    "bits": Study("Bits", bits.EXPLANATION, bits.check, bits.points, bits.measure, bits.panels, "fixed_point"),
-    "controls": Study(
-        "Controls",
-        controls.EXPLANATION,
-        controls.check,
-        controls.points,
-        controls.measure,
-        controls.panels,
-        "float",
-        controls.pairs,
-    ),
-}
-NAMES = tuple(STUDIES)
+    @abstractmethod
+    def check(self, request: Request) -> None:
+        """Refuse a request that cannot be measured.
 
+        Raises:
+            UsageError: says what is allowed.
+        """
 
-def request_study(
-    name: str,
-    source: str,
-    *,
-    profile: str | None = None,
-    vary: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    seeds: int = 3,
-    data_dir: Path | None = None,
-    backprop_rate: float | None = LEARNING_RATE,
-    options: dict[str, Any] | None = None,
-    progress: Progress | None = None,
-) -> Request:
-    """A study, checked: nothing is measured yet.
+    @abstractmethod
+    def points(self, request: Request) -> list[Point]:
+        """What to measure, in the order of the table's rows; made by `Request.point`."""
 
-    Args:
-        source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
-        profile: None for "ideal", and for a study that is not on devices.
-        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe: below `fixed_point`, or
-            any where the study is in float.
-        seeds: how many; from 0, or from the run's.
-        backprop_rate: of analog SGD, None for no backpropagation; a study that is not on devices has none.
+    @abstractmethod
+    def measure(self, lab: Lab) -> list[Row]:
+        """The rows of one point, each with its `test_accuracy`, a fraction; computed from `lab` alone."""
 
-    Raises:
-        UsageError: anything that could not be measured; says what is allowed.
-        MissingPartError: aihwkit is not installed, or does not work.
-    """
-    if name not in STUDIES:
-        raise UsageError(
-            f"The study must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES, '.')}"
-        )
-    study, progress = STUDIES[name], progress or SilentProgress()
-    recipe, run = read_source(source, overrides)
-    for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):
-        wanted = getattr(recipe.training, key)
-        if run is None and wanted not in allowed:
-            raise UsageError(
-                f"A study computes in float32 on the cpu, so training.{key} must be {' or '.join(allowed)}. "
-                f"Got '{wanted}' instead; type: --set training.{key}={allowed[0]}"
-            )
-    if study.on_devices:
-        hardware, variants = grid(DEFAULT_PROFILE if profile is None else profile, vary, progress)
-    elif profile is None:
-        make = fixed_point_grid if study.hardware == "fixed_point" else recipe_grid
-        hardware, variants, backprop_rate = None, make(recipe, vary, progress), None
-    else:
-        what = f"its hardware is the recipe's section {FIXED_POINT}"
-        raise UsageError(
-            f"The study {name} takes no --profile: {what if study.hardware == 'fixed_point' else 'it is in float'}. "
-            f"Got --profile {profile} instead."
-        )
-    first = 0 if run is None else run["seed"]
-    numbers = tuple(range(first, first + seeds))
-    request = Request(name, recipe, hardware, variants, numbers, run, data_dir, backprop_rate, options or {})
-    study.check(request)
-    if study.on_devices:
-        require_aihwkit()
-    return request
+    @abstractmethod
+    def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
+        """Plots of the rows of all points, labels included."""
 
-
-def run_study(
-    request: Request,
-    out: Path,
-    *,
-    engine: str = "local",
-    jobs: int = 1,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure every point that `out` does not hold yet, then write results.csv, accuracy.png and report.html there.
-
-    A study with examples of pairs writes pairs.png too.
-
-    The same call goes on where a killed one stopped; more seeds or values add points to the folder.
-
-    Returns:
-        `study`, `out`, `points`, `results` (the table's rows with mean, standard deviation and count over seeds), and
-        `panels`, what was plotted.
-
-    Raises:
-        UsageError: `out` holds something else, or a study of other data.
-        BusyError: another process measures in `out`.
-        ScffError: a point failed.
-    """
-    _check_out(out)
-    data = _data(request)
-    with exclusive(out / LOCK, out):
-        remove_left(out)
-        _claim(out, request, data)
-        return _measure(request, out, data, engine, jobs, command, progress or SilentProgress())
-
-
-def _measure(
-    request: Request, out: Path, data: dict[str, DataIdentity], engine: str, jobs: int, command: str, progress: Progress
-) -> dict[str, Any]:
-    study = STUDIES[request.study]
-    known = {DATA: {name: each.digest for name, each in data.items()}}
-    points = [replace(point, parameters=point.parameters | known) for point in study.points(request)]
-    rows = run_points(points, out, engine=engine, jobs=jobs, progress=progress)
-    panels = study.panels(request, rows)
-    results: list[Summarised] = summarised(rows)
-    write_atomic(out / RESULTS, as_csv(rows).encode())
-    write_atomic(out / PLOT, study_plot_png(panels))
-    pairs = study.pairs(request)
-    if pairs:
-        write_atomic(out / PAIRS, png(pairs_plot(pairs)))
-    page = study_html(
-        title=f"{study.title}: {request.subject}",
-        explanation=study.explanation,
-        panels=panels,
-        results=results,
-        command=command,
-        documents=request.describe(),
-        versions=versions(),
-        seeds=request.seeds,
-        pairs=pairs,
-    )
-    write_atomic(out / REPORT, page.encode())
-    return {"study": request.study, "out": str(out), "points": len(points), "results": results, "panels": panels}
-
-
-def _data(request: Request) -> dict[str, DataIdentity]:
-    """The data sets of a study by name.
-
-    Raises:
-        DataError: one is missing or damaged, or not the one that the study's run learned from.
-    """
-    recipes = [request.recipe, *(each.recipe for each in request.variants if each.recipe is not None)]
-    found = {}
-    for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
-        dataset = recipe_dataset(recipe, request.seeds[0], request.data_dir)
-        found[name] = data_identity(recipe, dataset, request.data_dir)
-    if request.run is not None:
-        run = Path(request.run["path"])
-        check_data(found[request.recipe.data.name], RunFolder(run).details().data, run)
-    return found
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder that holds anything but a study."""
-    if (out / STUDY).exists() or not out.exists():
-        return
-    if not out.is_dir() or any(path.name != LOCK and not is_partial(path) for path in out.iterdir()):
-        raise UsageError(f"The folder {out} is not empty and holds no study; choose another --out.")
-
-
-def _claim(out: Path, request: Request, data: dict[str, DataIdentity]) -> None:
-    """Take `out` for this study, or find that it was taken for it before."""
-    _check_out(out)
-    path = out / STUDY
-    digests = {name: each.digest for name, each in data.items()}
-    described = StudyDescription.model_validate({"schema": SCHEMA, **request.describe(), "data": digests})
-    if not path.exists():
-        write_document(path, described)
-        return
-    found = read_document(path, StudyDescription)
-    different = [key for key in StudyDescription.model_fields if getattr(found, key) != getattr(described, key)]
-    if different == ["data"] and found.data.keys() == digests.keys():
-        for name, digest in found.data.items():
-            check_data(data[name], data[name].model_copy(update={"digest": digest}), out)
-    if different:
-        raise UsageError(
-            f"The folder {out} holds another study (its {different[0]} is not this one's); choose another --out."
-        )
+    def pairs(self, request: Request) -> list[PairPicture]:
+        """Pictures of positive and negative pairs; none for most studies."""
+        return []

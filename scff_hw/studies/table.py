@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from scff_hw.studies.engine import Row
+from scff_hw.studies.point import Row
 
 VALUE = "test_accuracy"
 OVER = ("seed", "note", "clipped_weights")

@@ -12,8 +12,7 @@ import pytest
 
 from scff_hw.cli import main
 from scff_hw.errors import UsageError
-from scff_hw.studies import Request, request_study, run_study
-from scff_hw.studies.study import STUDIES
+from scff_hw.studies import Request, find_study, request_study, run_study
 from scff_hw.training.progress import SilentProgress
 
 WEIGHT, SHADOW = "fixed_point.weight_bits", "fixed_point.shadow_bits"
@@ -67,8 +66,9 @@ def test_another_format_is_another_study_but_the_same_float(done: tuple[Path, di
     wanted = ask("fixed_point.activation_bits=6")
     with pytest.raises(UsageError, match=r"holds another study \(its recipe is not this one's\)"):
         run_study(wanted, done[0])
+    bits = find_study("bits")
     before, after = (
-        {point.key: point.labels["method"] for point in STUDIES["bits"].points(request)} for request in (ask(), wanted)
+        {point.key: point.labels["method"] for point in bits.points(request)} for request in (ask(), wanted)
     )
     assert {before[key] for key in before.keys() & after.keys()} == {"float", "float-untrained"}
 
@@ -77,14 +77,14 @@ def test_formats_leave_the_keys_of_other_studies_alone() -> None:
     keys = []
     for changes in ([], [f"{WEIGHT}=4"]):
         request = request_study("noise", "digits-100", overrides=changes, seeds=1)
-        keys.append([point.key for point in STUDIES["noise"].points(request)])
+        keys.append([point.key for point in find_study("noise").points(request)])
     assert keys[0] == keys[1]
 
 
 def test_where_the_data_lie_leaves_the_keys_alone(tmp_path: Path) -> None:
     """So that a study goes on after its data have moved."""
     requests = [request_study("bits", "digits-100", seeds=1, data_dir=folder) for folder in (None, tmp_path)]
-    here, there = (STUDIES["bits"].points(request) for request in requests)
+    here, there = (find_study("bits").points(request) for request in requests)
     assert [point.key for point in here] == [point.key for point in there]
     assert there[0].parameters["data_dir"] == str(tmp_path)
 
@@ -138,7 +138,7 @@ class Recorded(SilentProgress):
 
 
 def test_a_large_grid_says_its_size_before_its_points_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scff_hw.studies.request.MANY_POINTS", 4)
+    monkeypatch.setattr("scff_hw.studies.grids.MANY_POINTS", 4)
     progress = Recorded()
     request_study("bits", "digits-100", vary=VARY, progress=progress)
     sizes = f"4 grid points: 2 values of {WEIGHT} x 2 values of {SHADOW}."

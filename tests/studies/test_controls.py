@@ -12,7 +12,7 @@ import pytest
 from scff_hw.cli import main
 from scff_hw.errors import RecipeError, UsageError
 from scff_hw.report import Panel
-from scff_hw.studies import Request, controls, request_study, run_study
+from scff_hw.studies import Request, find_study, request_study, run_study
 
 EPOCHS, BACKPROP_EPOCHS = 6, 3
 SMALL = [
@@ -85,7 +85,7 @@ def test_sequences_show_a_pair_of_each_kind(spoken: Path, tmp_path: Path) -> Non
     small = ["layers.1.units=8", "layers.1.learn.epochs=1", "readout.epochs=2", "controls.backprop.epochs=1"]
     request = request_study("controls", "fsdd-birnn", overrides=small, seeds=1, data_dir=spoken)
     run_study(request, tmp_path / "out")
-    first, second = controls.pairs(request)
+    first, second = find_study("controls").pairs(request)
     assert first.names == ("3", "3") and first.halves[0] is first.halves[1]
     assert second.names == ("3", "8") and second.halves[0].shape[1] == 39
     assert (tmp_path / "out" / "pairs.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,0 +1,191 @@
+"""One run of a study: request, points, table, plots, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_document, write_document
+from scff_hw.errors import UsageError
+from scff_hw.files import LOCK, exclusive, is_partial, remove_left
+from scff_hw.hardware.available import require_aihwkit
+from scff_hw.report import Summarised, pairs_plot, png, study_html, study_plot_png, write_atomic
+from scff_hw.studies.backprop import LEARNING_RATE
+from scff_hw.studies.engine import run_points
+from scff_hw.studies.options import read_options
+from scff_hw.studies.point import DATA
+from scff_hw.studies.registry import find_study
+from scff_hw.studies.request import Request, read_source
+from scff_hw.studies.table import as_csv, summarised
+from scff_hw.studies.worker import measure_point
+from scff_hw.training.progress import Progress, SilentProgress
+from scff_hw.training.run_context import check_data, data_identity, recipe_dataset
+from scff_hw.training.run_folder import RunFolder, versions
+
+STUDY = "study.json"
+RESULTS = "results.csv"
+PLOT = "accuracy.png"
+REPORT = "report.html"
+PAIRS = "pairs.png"
+
+
+def request_study(
+    name: str,
+    source: str,
+    *,
+    profile: str | None = None,
+    vary: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seeds: int = 3,
+    data_dir: Path | None = None,
+    backprop_rate: float | None = LEARNING_RATE,
+    options: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
+) -> Request:
+    """A study, checked: nothing is measured yet.
+
+    Args:
+        source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
+        profile: None for "ideal", and for a study that is not on devices.
+        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe: below `fixed_point`, or
+            any where the study is in float.
+        seeds: how many; from 0, or from the run's.
+        backprop_rate: of analog SGD, None for no backpropagation; a study that is not on devices has none.
+        options: of the study itself, by field name of its model.
+
+    Raises:
+        UsageError: anything that could not be measured; says what is allowed.
+        PluginError: the package of the study cannot be imported.
+        MissingPartError: aihwkit is not installed, or does not work.
+    """
+    study, progress = find_study(name), progress or SilentProgress()
+    recipe, run = read_source(source, overrides)
+    for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):
+        wanted = getattr(recipe.training, key)
+        if run is None and wanted not in allowed:
+            raise UsageError(
+                f"A study computes in float32 on the cpu, so training.{key} must be {' or '.join(allowed)}. "
+                f"Got '{wanted}' instead; type: --set training.{key}={allowed[0]}"
+            )
+    hardware, variants = study.hardware.grid(name, recipe, profile, vary, progress)
+    first = 0 if run is None else run["seed"]
+    numbers = tuple(range(first, first + seeds))
+    rate = backprop_rate if study.on_devices else None
+    chosen = read_options(name, study.Options, options or {})
+    request = Request(name, recipe, hardware, variants, numbers, run, data_dir, rate, chosen)
+    if study.varies is not None and request.keys:
+        raise UsageError(
+            f"The study {name} takes no --vary: it varies {study.varies}. Got --vary {request.keys[0]} instead."
+        )
+    study.check(request)
+    if study.on_devices:
+        require_aihwkit()
+    return request
+
+
+def run_study(
+    request: Request,
+    out: Path,
+    *,
+    engine: str = "local",
+    jobs: int = 1,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure every point that `out` does not hold yet, then write results.csv, accuracy.png and report.html there.
+
+    A study with examples of pairs writes pairs.png too.
+
+    The same call goes on where a killed one stopped; more seeds or values add points to the folder.
+
+    Returns:
+        `study`, `out`, `points`, `results` (the table's rows with mean, standard deviation and count over seeds), and
+        `panels`, what was plotted.
+
+    Raises:
+        UsageError: `out` holds something else, or a study of other data.
+        BusyError: another process measures in `out`.
+        ScffError: a point failed.
+    """
+    _check_out(out)
+    data = _data(request)
+    with exclusive(out / LOCK, out):
+        remove_left(out)
+        _claim(out, request, data)
+        return _measure(request, out, data, engine, jobs, command, progress or SilentProgress())
+
+
+def _measure(
+    request: Request, out: Path, data: dict[str, DataIdentity], engine: str, jobs: int, command: str, progress: Progress
+) -> dict[str, Any]:
+    study = find_study(request.study)
+    known = {DATA: {name: each.digest for name, each in data.items()}}
+    points = [replace(point, parameters=point.parameters | known) for point in study.points(request)]
+    rows = run_points(points, out, measure_point, engine=engine, jobs=jobs, progress=progress)
+    panels = study.panels(request, rows)
+    results: list[Summarised] = summarised(rows)
+    write_atomic(out / RESULTS, as_csv(rows).encode())
+    write_atomic(out / PLOT, study_plot_png(panels))
+    pairs = study.pairs(request)
+    if pairs:
+        write_atomic(out / PAIRS, png(pairs_plot(pairs)))
+    page = study_html(
+        title=f"{study.title}: {request.subject}",
+        explanation=study.explanation,
+        panels=panels,
+        results=results,
+        command=command,
+        documents=request.describe(),
+        versions=versions(),
+        seeds=request.seeds,
+        pairs=pairs,
+    )
+    write_atomic(out / REPORT, page.encode())
+    return {"study": request.study, "out": str(out), "points": len(points), "results": results, "panels": panels}
+
+
+def _data(request: Request) -> dict[str, DataIdentity]:
+    """The data sets of a study by name.
+
+    Raises:
+        DataError: one is missing or damaged, or not the one that the study's run learned from.
+    """
+    recipes = [request.recipe, *(each.recipe for each in request.variants if each.recipe is not None)]
+    found = {}
+    for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
+        dataset = recipe_dataset(recipe, request.seeds[0], request.data_dir)
+        found[name] = data_identity(recipe, dataset, request.data_dir)
+    if request.run is not None:
+        run = Path(request.run["path"])
+        check_data(found[request.recipe.data.name], RunFolder(run).details().data, run)
+    return found
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds anything but a study."""
+    if (out / STUDY).exists() or not out.exists():
+        return
+    if not out.is_dir() or any(path.name != LOCK and not is_partial(path) for path in out.iterdir()):
+        raise UsageError(f"The folder {out} is not empty and holds no study; choose another --out.")
+
+
+def _claim(out: Path, request: Request, data: dict[str, DataIdentity]) -> None:
+    """Take `out` for this study, or find that it was taken for it before."""
+    _check_out(out)
+    path = out / STUDY
+    digests = {name: each.digest for name, each in data.items()}
+    described = StudyDescription.model_validate({"schema": SCHEMA, **request.describe(), "data": digests})
+    if not path.exists():
+        write_document(path, described)
+        return
+    found = read_document(path, StudyDescription)
+    different = [key for key in StudyDescription.model_fields if getattr(found, key) != getattr(described, key)]
+    if different == ["data"] and found.data.keys() == digests.keys():
+        for name, digest in found.data.items():
+            check_data(data[name], data[name].model_copy(update={"digest": digest}), out)
+    if different:
+        raise UsageError(
+            f"The folder {out} holds another study (its {different[0]} is not this one's); choose another --out."
+        )

@@ -1,0 +1,18 @@
+"""The measurement of one point, in whatever process is asked for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scff_hw.studies.lab import Lab
+from scff_hw.studies.point import Point, Row
+from scff_hw.studies.registry import find_study
+
+
+def measure_point(point: Point, cache: Path) -> list[Row]:
+    """The rows of a point, by the study that it names.
+
+    Args:
+        cache: folder of trained weights that points share.
+    """
+    return find_study(point.study).measure(Lab(point.parameters, cache))
