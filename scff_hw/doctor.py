@@ -329,7 +329,7 @@ def _data(data_dir: Path | None) -> Iterator[Check]:
     at = f" --data-dir {data_dir}" if data_dir is not None else ""
     for name in NAMES:
         if info(name).bundled:
-            yield Check(f"data: {name}", "ok", "comes with scikit-learn")
+            yield Check(f"data: {name}", "ok", f"comes with {info(name).comes_with}")
             continue
         try:
             whole = verify(name, data_dir, recorded=False)

@@ -52,7 +52,8 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        # the loaded and the built-in first: entry points are looked up in all installed packages
+        return name in self._items or name in self._built_in or name in plugin_names(self.kind, self.group)
 
     def names(self) -> list[str]:
         """Built-in names in their order, then all others, sorted; nothing is imported."""

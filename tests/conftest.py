@@ -55,9 +55,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that puts a package `shop` of the given source on sys.path, with entry points by group.
 
-    It returns the folder. Registered rules and studies are what they were before, after the test.
+    It returns the folder. Registered parts are what they were before, after the test.
     """
     from scff_hw.core.rules import RULES
+    from scff_hw.data import DATASETS
     from scff_hw.studies.registry import STUDIES
 
     root = tmp_path_factory.mktemp("site")
@@ -74,7 +75,7 @@ def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         monkeypatch.syspath_prepend(str(root))
         monkeypatch.delitem(sys.modules, "shop", raising=False)
         monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
-        for registry in (RULES, STUDIES):
+        for registry in (DATASETS, RULES, STUDIES):
             monkeypatch.setattr(registry, "_items", dict(registry._items))
         return root
 

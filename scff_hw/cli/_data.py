@@ -73,6 +73,7 @@ def fetch(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
 @app.command("verify")
 def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
     """Check that data sets are here and whole."""
+    from scff_hw.data import info
     from scff_hw.data import verify as verify_data
 
     found = {name: verify_data(name, data_dir) for name in names}
@@ -89,7 +90,7 @@ def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
         for part in parts:
             table.add_row(name, part.path.name, megabytes(part.size_bytes), part.how)
         if not parts:
-            table.add_row(name, "comes with scikit-learn", "", "")
+            table.add_row(name, f"comes with {info(name).comes_with}", "", "")
     show(table)
 
 

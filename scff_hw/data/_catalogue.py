@@ -1,85 +1,103 @@
-"""What data sets there are: description, licence, source and size."""
+"""The data sets there are: those of scff-hw, and those of other packages by entry points of `scff_hw.datasets`.
+
+    RINGS = Info(                                            # in the package's module shop
+        "rings", "points on 3 rings, 2 coordinates", "CC0", "the package shop",
+        input_shape=(2,), classes=3, load=load_rings,
+    )
+
+    [project.entry-points."scff_hw.datasets"]                # in its pyproject.toml
+    rings = "shop:RINGS"
+
+Recipes then name it under `data.name`. Nothing here imports torch, so that recipes are checked without it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scff_hw.errors import UsageError, nearest
+from scff_hw.registry import Registry
+
+if TYPE_CHECKING:
+    from scff_hw.data._files import Verified
+    from scff_hw.data._types import Dataset
 
 
 @dataclass(frozen=True)
 class Info:
-    """One data set; `download_bytes` is 0 for one that comes with scikit-learn."""
+    """One data set: what it is, and how it is read.
+
+    Attributes:
+        download_bytes: 0 for a data set that comes with a package.
+        input_shape: of one sample: (channels, height, width) of uint8 images, or (features,) of float32 values; empty
+            for recordings of varying length, which only scff-hw's own data set has.
+        classes: number of classes.
+        load: reads the data set, given the data directory (see `data_root`); None for recordings. Raises DataError for
+            data that are missing or damaged.
+        verify: checks the files in a folder, and returns what was checked; None for a data set without files.
+        folder: of its files, below the data directory.
+        unlabelled: it has an unlabelled part.
+        comes_with: what holds its samples, where nothing is downloaded.
+    """
 
     name: str
     description: str
     licence: str
     source: str
-    download_bytes: int
+    download_bytes: int = 0
+    input_shape: tuple[int, ...] = ()
+    classes: int = 0
+    load: Callable[[Path], Dataset] | None = None
+    verify: Callable[[Path], list[Verified]] | None = None
+    folder: str = ""
+    unlabelled: bool = False
+    comes_with: str = "its package"
 
     @property
     def bundled(self) -> bool:
         """Whether the data set needs no download."""
         return self.download_bytes == 0
 
+    @property
+    def has_recordings(self) -> bool:
+        """Whether the samples are recordings of varying length, read as sequences of frames."""
+        return not self.input_shape
 
-_ALL = (
-    Info(
-        "digits",
-        "1 797 handwritten digits, 8 x 8 pixels, 10 classes (1 437 train, 360 test)",
-        "CC BY 4.0 (UCI Machine Learning Repository)",
-        "scikit-learn; Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, 1998",
-        0,
-    ),
-    Info(
-        "iris",
-        "150 flowers, 4 measurements in centimetres, 3 classes (120 train, 30 test)",
-        "CC BY 4.0 (UCI Machine Learning Repository)",
-        "scikit-learn; Fisher, The use of multiple measurements in taxonomic problems, 1936",
-        0,
-    ),
-    Info(
-        "mnist",
-        "70 000 handwritten digits, 28 x 28 pixels, 10 classes (60 000 train, 10 000 test)",
-        "none stated by the publisher; often quoted as CC BY-SA 3.0",
-        "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist",
-        11_594_722,
-    ),
-    Info(
-        "cifar10",
-        "60 000 colour photographs, 32 x 32 pixels, 10 classes (50 000 train, 10 000 test)",
-        "none stated by the publisher, who asks for a citation of the report",
-        "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
-        "https://www.cs.toronto.edu/~kriz/cifar.html",
-        170_052_171,
-    ),
-    Info(
-        "stl10",
-        "113 000 colour photographs, 96 x 96 pixels, 10 classes (5 000 train, 8 000 test, "
-        "100 000 unlabelled)",
-        "none stated by the publisher; the images come from ImageNet",
-        "Coates, Lee and Ng, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, 2011, "
-        "https://cs.stanford.edu/~acoates/stl10",
-        2_640_397_119,
-    ),
-    Info(
-        "fsdd",
-        "3 000 recordings of spoken digits, 8 kHz, 6 speakers, 10 classes (2 700 train, 300 test)",
-        "CC BY-SA 4.0",
-        "Jackson and others, Free Spoken Digit Dataset v1.0.10, "
-        "https://github.com/Jakobovski/free-spoken-digit-dataset",
-        16_000_000,
-    ),
+
+def _checked(found: object) -> Info:
+    if not isinstance(found, Info):
+        raise UsageError(f"A data set must be a scff_hw.data.Info. Got {found!r} instead.")
+    if found.name != "fsdd" and not (found.input_shape and found.classes and found.load):
+        raise UsageError(f"The data set '{found.name}' must have an input_shape, classes and load.")
+    return found
+
+
+DATASETS: Registry[Info] = Registry(
+    "data set",
+    _checked,
+    {name: f"scff_hw.data._builtin:{name.upper()}" for name in ("digits", "iris", "mnist", "cifar10", "stl10", "fsdd")},
+    group="scff_hw.datasets",
 )
 
-NAMES: tuple[str, ...] = tuple(entry.name for entry in _ALL)
+
+def dataset_names() -> list[str]:
+    """Names of all data sets, those of installed packages included."""
+    return DATASETS.names()
 
 
 def info(name: str) -> Info:
-    """Return the entry of data set `name`; raises UsageError, with the nearest name, if there is none."""
-    for entry in _ALL:
-        if entry.name == name:
-            return entry
-    raise UsageError(
-        f"There is no data set '{name}'; the data sets are {', '.join(NAMES)}{nearest(name, NAMES, '.')}"
-    )
+    """The data set of that name.
+
+    Raises:
+        UsageError: no such data set, or the entry point of that name gives none.
+        PluginError: the package of the data set cannot be imported.
+    """
+    if name not in DATASETS:
+        known = dataset_names()
+        raise UsageError(
+            f"There is no data set '{name}'; the data sets are {', '.join(known)}{nearest(name, known, '.')}"
+        )
+    return DATASETS.get(name)

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from scff_hw.data import _bundled, _cifar, _digests, _fsdd, _idx, _stl
-from scff_hw.data._catalogue import info
+from scff_hw.data import _digests, _fsdd
+from scff_hw.data._catalogue import Info, info
 from scff_hw.data._digest import dataset_digest
 from scff_hw.data._files import Verified, data_root
 from scff_hw.data._types import Dataset, Recordings, Split
-from scff_hw.errors import UsageError
-
-_LOADERS: dict[str, Callable[[Path], Dataset]] = {
-    "digits": lambda root: _bundled.load_digits(),
-    "iris": lambda root: _bundled.load_iris(),
-    "mnist": _idx.load,
-    "cifar10": _cifar.load,
-    "stl10": _stl.load,
-}
-_VERIFIERS: dict[str, tuple[str, Callable[[Path], list[Verified]]]] = {
-    "mnist": (_idx.FOLDER, _idx.verify),
-    "cifar10": (_cifar.FOLDER, _cifar.verify),
-    "stl10": (_stl.FOLDER, _stl.verify),
-    "fsdd": (_fsdd.FOLDER, _fsdd.verify),
-}
+from scff_hw.errors import DataError, UsageError
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Read data set `name`: digits, iris, mnist, cifar10 or stl10.
+    """Read data set `name`: digits, iris, mnist, cifar10, stl10, or one of another package.
 
     `data_dir` holds the publishers' files (see `data_root`). Fewer samples than published are accepted, so
     that a part of a data set can be used; `verify` asks for all. Raises UsageError for an unknown name, and
     DataError, which names the file, what was found and what is allowed, for data that is missing or damaged.
     """
-    info(name)
-    if name not in _LOADERS:
+    entry = info(name)
+    if entry.load is None:
         raise UsageError(f"The data set {name} holds recordings of varying length; read it with load_{name}.")
-    dataset = _LOADERS[name](data_root(data_dir))
+    dataset = entry.load(data_root(data_dir))
+    _check_declared(entry, dataset)
     return replace(dataset, digest=dataset_digest(dataset))
+
+
+def _check_declared(entry: Info, dataset: Dataset) -> None:
+    """Refuse a data set that is not what its entry says, before a network is built for it."""
+    shape, classes = dataset.input_shape, len(dataset.classes)
+    if (shape, classes) != (entry.input_shape, entry.classes):
+        raise DataError(
+            f"The data set {entry.name} must have samples of {_size(entry.input_shape)} in {entry.classes} classes, as "
+            f"its entry says. Got samples of {_size(shape)} in {classes} classes instead."
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def load_fsdd(data_dir: str | Path | None = None) -> Recordings:
@@ -60,15 +60,17 @@ def verify(name: str, data_dir: str | Path | None = None, *, recorded: bool = Tr
     labels, and compared with the digests that `fetch` recorded (`recorded`; it reads 3 GB). Raises UsageError for an
     unknown name, and DataError at the first file that is missing or damaged.
     """
-    if info(name).bundled:
-        return []
-    return verify_folder(name, data_root(data_dir) / _VERIFIERS[name][0], recorded)
+    entry = info(name)
+    return [] if entry.verify is None else verify_folder(name, data_root(data_dir) / entry.folder, recorded)
 
 
 def verify_folder(name: str, folder: Path, recorded: bool = True) -> list[Verified]:
     """Check the files of data set `name` in `folder`; see `verify`."""
+    check = info(name).verify
+    if check is None:
+        return []
     compared = recorded and _digests.matches_record(name, folder)
-    verified = _VERIFIERS[name][1](folder)
+    verified = check(folder)
     return [replace(part, how=f"{part.how}; {_digests.RECORD}") for part in verified] if compared else verified
 
 

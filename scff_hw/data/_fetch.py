@@ -15,7 +15,7 @@ from scff_hw.data._datasets import verify, verify_folder
 from scff_hw.data._download import Report, checksum_matches, download, silent
 from scff_hw.data._files import data_root
 from scff_hw.data._unpack import unpack
-from scff_hw.errors import DataError, DownloadError
+from scff_hw.errors import DataError, DownloadError, UsageError
 from scff_hw.files import exclusive, partial_folder
 
 
@@ -105,7 +105,8 @@ def fetch(
     root = data_root(data_dir)
     if info(name).bundled:
         return root
-    source = SOURCES[name]
+    if (source := SOURCES.get(name)) is None:
+        raise UsageError(f"The data set {name} is fetched by the package that brings it, not by scff-hw.")
     if _is_whole(name, root):
         _clear(source, root)
         return root

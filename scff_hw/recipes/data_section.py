@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from scff_hw.config.base import Line, Model, refuse
+from scff_hw.data import DATASETS, Info, dataset_names, info
 from scff_hw.recipes.shapes import Shape
 
-INPUT_SHAPES: dict[str, Shape] = {
-    "digits": (1, 8, 8),
-    "iris": (4,),
-    "mnist": (1, 28, 28),
-    "cifar10": (3, 32, 32),
-    "stl10": (3, 96, 96),
-}
-"""Input shape of each data set of a fixed one that a recipe can name: (channels, height, width), or (features,)."""
 
-CLASSES = {"digits": 10, "iris": 3, "mnist": 10, "cifar10": 10, "stl10": 10, "fsdd": 10}
-"""Number of classes of each data set a recipe can name."""
+class _KnownName:
+    """Annotates the name of a data set: one of the registry, packages that are installed included."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "enum": dataset_names()}
+
+    @staticmethod
+    def _check(name: str) -> str:
+        if name not in DATASETS:
+            raise PydanticCustomError("data_set", "Input should be the name of a data set")
+        return name
 
 
 class MfccRecipe(Model):
@@ -49,7 +56,7 @@ class MfccRecipe(Model):
 class DataRecipe(Model):
     """Which samples, and how pixels become numbers."""
 
-    name: Literal["digits", "iris", "mnist", "cifar10", "stl10", "fsdd"] = Field(description="data set")
+    name: Annotated[str, _KnownName()] = Field(description="data set")
     mean: Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(strict=False)] = Field(
         default=(0.0,),
         description="subtracted once pixels are divided by 255, or Iris features standardised by the "
@@ -84,29 +91,34 @@ class DataRecipe(Model):
     )
 
     @property
+    def info(self) -> Info:
+        """The data set's entry."""
+        return info(self.name)
+
+    @property
     def has_sequences(self) -> bool:
         """Samples are sequences of frames."""
-        return self.name == "fsdd"
+        return self.info.has_recordings
 
     @property
     def input_shape(self) -> Shape:
         """Shape of one sample: (channels, height, width), or (features,); of one frame where samples are sequences."""
         if self.has_sequences:
             return (self.mfcc.coefficients - 1,)
-        shape = INPUT_SHAPES[self.name]
+        shape = self.info.input_shape
         return (shape[0], *(length // self.shrink for length in shape[1:]))
 
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return CLASSES[self.name]
+        return self.info.classes
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
         if not self.has_sequences and (self.mfcc != MfccRecipe() or self.leave_out_speaker is not None):
             key = "mfcc" if self.leave_out_speaker is None else "leave_out_speaker"
             refuse(key, f"must be left out for {self.name}, which has no recordings")
-        lengths = INPUT_SHAPES.get(self.name, ())[1:]
+        lengths = self.info.input_shape[1:]
         if any(length % self.shrink for length in lengths) or (self.shrink > 1 and not lengths):
             allowed = f"a divisor of {lengths[0]}" if lengths else "1"
             refuse("shrink", f"must be {allowed} for {self.name}, got {self.shrink}")
@@ -117,7 +129,7 @@ class DataRecipe(Model):
             if len(values) not in (1, channels):
                 allowed = "1 value" if channels == 1 else f"1 or {channels} values"
                 refuse(key, f"must have {allowed} for {self.name}, got {len(values)}")
-        if self.learn_split == "unlabelled" and self.name != "stl10":
+        if self.learn_split == "unlabelled" and not self.info.unlabelled:
             refuse(
                 "learn_split",
                 f"must be train for {self.name}, which has no unlabelled split, got 'unlabelled'",

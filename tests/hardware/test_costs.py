@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scff_hw.data import load
+from scff_hw.data import NAMES, info, load
 from scff_hw.errors import UsageError
 from scff_hw.hardware import Target, load_target
 from scff_hw.hardware.costs import (
@@ -24,7 +24,6 @@ from scff_hw.hardware.costs import (
 )
 from scff_hw.hardware.workload import LayerWork, Workload, workload
 from scff_hw.recipes import load_recipe
-from scff_hw.recipes.data_section import CLASSES, INPUT_SHAPES
 from scff_hw.training import recipe_costs
 
 
@@ -218,9 +217,9 @@ def test_a_recipe_s_costs_name_their_formats_and_batches() -> None:
 
 
 def test_classes_are_those_of_the_data() -> None:
-    assert CLASSES.keys() == INPUT_SHAPES.keys() | {"fsdd"}
+    assert all(info(name).has_recordings == (name == "fsdd") and info(name).classes for name in NAMES)
     for name in ("digits", "iris"):
-        assert CLASSES[name] == len(load(name).classes)
+        assert info(name).classes == len(load(name).classes)
 
 
 BITS = st.integers(1, 32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_damaged_formats_are_one_sentence(data: st.DataObject) -> None:
 
 
 def test_a_study_knows_its_data_and_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scff_hw.data import _datasets
+    from scff_hw.data import DATASETS, info
 
     study = request_study("controls", "iris-mlp", overrides=TINY, seeds=1)
     first = run_study(study, tmp_path / "study")["results"]
@@ -240,13 +241,15 @@ def test_a_study_knows_its_data_and_its_rows(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(CheckpointError, match=r"study.json must be one JSON object. Got a list"):
         run_study(study, tmp_path / "study")
     document.write_text(described)
-    load = _datasets._LOADERS["iris"]
+    iris = info("iris")
+    load = iris.load
+    assert load is not None
 
     def other(root: Path) -> Any:
         dataset = load(root)
         dataset.train.images[0, 0] += torch.tensor(0.5)
         return dataset
 
-    monkeypatch.setitem(_datasets._LOADERS, "iris", other)
+    monkeypatch.setitem(DATASETS._items, "iris", replace(iris, load=other))
     with pytest.raises(DataError, match=r"are not those of .*study: their digest must be"):
         run_study(study, tmp_path / "study")
