@@ -62,14 +62,12 @@ def c(
     """
     from scff_hw.export.c.model import CExporter, COptions
     from scff_hw.export.c.stream import Lesson
-    from scff_hw.training.finished import FinishedRun
 
     folder = out or run / f"c-{Path(target).stem}"
     lesson = Lesson(learn, labels or learn, tests, epochs) if learn else None
     options = COptions(target, tuple(profile_set or ()), batch, lesson)
     with command_progress() as progress:
-        opened = FinishedRun.open(run, data_dir, purpose="exported")
-        manifest = CExporter().export(opened, folder, options, progress)
+        manifest = CExporter().export_folder(run, folder, options, data_dir=data_dir, progress=progress)
     if json:
         emit_json({"folder": str(folder)} | manifest.as_json())
         return

@@ -40,12 +40,10 @@ def crossbar(
     """
     from scff_hw.export.crossbar.model import CrossbarExporter, CrossbarOptions
     from scff_hw.hardware import load_profile
-    from scff_hw.training.finished import FinishedRun
 
     options = CrossbarOptions(load_profile(profile, profile_set or ()), learning_rate, read_voltage, check)
     with command_progress() as progress:
-        opened = FinishedRun.open(run, purpose="exported")
-        manifest = CrossbarExporter().export(opened, out, options, progress)
+        manifest = CrossbarExporter().export_folder(run, out, options, progress=progress)
     if json:
         emit_json({"folder": str(out)} | manifest.as_json())
         return

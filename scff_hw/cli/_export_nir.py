@@ -24,10 +24,8 @@ def nir(
     NIR has no nodes that standardise or rectify, so the parts are not connected: a reader takes the steps itself.
     """
     from scff_hw.export.nir.model import NirExporter, NirOptions
-    from scff_hw.training.finished import FinishedRun
 
-    opened = FinishedRun.open(run, data_dir, purpose="exported")
-    found = NirExporter().export(opened, out, NirOptions(samples))
+    found = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
     if json:
         emit_json({"file": str(out)} | found.as_json())
         return

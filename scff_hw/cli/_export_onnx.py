@@ -34,11 +34,10 @@ def onnx(
     integer-step.onnx in fixed point.
     """
     from scff_hw.export.onnx.model import OnnxExporter, OnnxOptions
-    from scff_hw.training.finished import FinishedRun
 
     with command_progress() as progress:
-        opened = FinishedRun.open(run, data_dir, purpose="exported")
-        manifest = OnnxExporter().export(opened, out, OnnxOptions(samples), progress)
+        options = OnnxOptions(samples)
+        manifest = OnnxExporter().export_folder(run, out, options, data_dir=data_dir, progress=progress)
     if json:
         emit_json({"out": str(out)} | manifest.as_json())
         return

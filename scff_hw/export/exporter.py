@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from scff_hw.documents import MANIFEST, Manifest, write_document
 from scff_hw.errors import UsageError
-from scff_hw.export.folder import appearing, appearing_file, digests, reserved
+from scff_hw.export.folder import appearing, appearing_file, check_free, digests, reserved
 from scff_hw.registry import Registry
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
@@ -38,7 +38,7 @@ class Exporter(ABC, Generic[O, M]):
 
     Attributes:
         name: in `EXPORTERS`.
-        Options: dataclass or model of the exporter's own options.
+        Options: dataclass or model of the exporter's own options; it refuses values that suit no run.
         writes_file: `out` is one file, not a folder: `write` is given its path in a temporary folder, and the manifest
             is returned but not written.
     """
@@ -71,6 +71,27 @@ class Exporter(ABC, Generic[O, M]):
                 manifest = manifest.with_digests(digests(folder))
                 write_document(folder / MANIFEST, manifest)
         return manifest
+
+    def export_folder(
+        self,
+        path: Path,
+        out: Path,
+        options: O | None = None,
+        *,
+        data_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> M:
+        """Open the run in the folder `path` and export it; `out` is checked before anything is read.
+
+        Args:
+            data_dir: folder of the data sets; None: the default.
+
+        Raises:
+            CheckpointError: not a finished run.
+            ScffError: as `export` says.
+        """
+        check_free(out, as_file=self.writes_file)
+        return self.export(FinishedRun.open(path, data_dir, purpose="exported"), out, options, progress)
 
     @abstractmethod
     def check(self, run: FinishedRun, options: O) -> None:

@@ -23,12 +23,25 @@ def reserved(out: Path, *, as_file: bool = False) -> Iterator[None]:
         UsageError: a folder that is not empty, or a file.
         BusyError: another process exports to it.
     """
-    check = _check_file if as_file else _check_folder
-    check(out)
+    check_free(out, as_file=as_file)
     place = _real(out)
     with exclusive(place.parent / f".{place.name}.lock", out):
-        check(out)
+        check_free(out, as_file=as_file)
         yield
+
+
+def check_free(out: Path, *, as_file: bool = False) -> None:
+    """Refuse what `reserved` refuses.
+
+    Raises:
+        UsageError: a folder that is not empty, or a file.
+    """
+    if as_file and out.exists():
+        raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"The folder to export to must be a folder; {out} is a file.")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"The folder {out} is not empty; choose another --out.")
 
 
 @contextmanager
@@ -54,18 +67,6 @@ def _real(out: Path) -> Path:
         return out.resolve()
     except (OSError, RuntimeError):  # links that lead to each other
         raise UsageError(f"The folder to export to must be a folder; {out} is a link that leads nowhere.") from None
-
-
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"The folder to export to must be a folder; {out} is a file.")
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"The folder {out} is not empty; choose another --out.")
-
-
-def _check_file(out: Path) -> None:
-    if out.exists():
-        raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import Field
 
 from scff_hw.documents import MANIFEST, SCHEMA, Manifest
-from scff_hw.errors import BusyError, UsageError
+from scff_hw.errors import BusyError, CheckpointError, UsageError
 from scff_hw.export import exporter
 from scff_hw.export.exporter import EXPORTERS, Exporter
 from scff_hw.files import exclusive
@@ -109,6 +109,14 @@ def test_what_fails_leaves_nothing(kind: type[Sizes], options: SizesOptions, run
     with pytest.raises(UsageError, match=r"must be at most 3|It failed"):
         kind().export(run, tmp_path / "made" / "out.txt", options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_taken_is_refused_before_the_run_is_read(tmp_path: Path) -> None:
+    for kind in (Sizes, OneFile):
+        with pytest.raises(UsageError, match=r"is not empty; choose another --out|must not exist yet"):
+            kind().export_folder(tmp_path / "nowhere", Path(__file__).parent)
+        with pytest.raises(CheckpointError, match=r"holds no run\.json"):
+            kind().export_folder(tmp_path / "nowhere", tmp_path / "out.txt")
 
 
 def test_one_file_takes_its_place_at_the_end(run: FinishedRun, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ class COptions:
     batch: int | None = None
     lesson: Lesson | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.device  # refuses a target that there is not
+
     @cached_property
     def device(self) -> Device:
         """The target with its memories; errors as in `targets.device`."""
@@ -54,7 +57,6 @@ class CExporter(Exporter[COptions, CManifest]):
     Options = COptions
 
     def check(self, run: FinishedRun, options: COptions) -> None:
-        _ = options.device
         require_fixed(run)
         if has_one_direction(run.recipe):
             if options.batch is not None or options.lesson is not None:
@@ -119,8 +121,8 @@ def export_c(
         CheckpointError: not a finished run.
         DataError: its data set, which golden vectors are made of, is not there.
     """
-    opened = FinishedRun.open(run, data_dir, purpose="exported")
-    return CExporter().export(opened, out, COptions(target, tuple(overrides), batch, lesson), progress).as_json()
+    options = COptions(target, tuple(overrides), batch, lesson)
+    return CExporter().export_folder(run, out, options, data_dir=data_dir, progress=progress).as_json()
 
 
 def _check_rule(run: FinishedRun) -> None:

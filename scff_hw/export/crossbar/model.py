@@ -80,6 +80,13 @@ class CrossbarOptions:
     read_volt: float = READ_VOLT
     check: bool = False
 
+    def __post_init__(self) -> None:
+        for name, value in (("learning rate", self.learning_rate), ("read voltage", self.read_volt)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(
+                    f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead."
+                )
+
 
 class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
     """A run of any backend as a program for crossbars of a profile's devices."""
@@ -88,11 +95,6 @@ class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
     Options = CrossbarOptions
 
     def check(self, run: FinishedRun, options: CrossbarOptions) -> None:
-        for name, value in (("learning rate", options.learning_rate), ("read voltage", options.read_volt)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(
-                    f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead."
-                )
         if options.check:
             required("gcc")
             required("ngspice")
@@ -164,8 +166,7 @@ def export_crossbar(
         ScffError: a check failed.
     """
     options = CrossbarOptions(profile, learning_rate, read_volt, check)
-    opened = FinishedRun.open(run, purpose="exported")
-    return CrossbarExporter().export(opened, out, options, progress).as_json()
+    return CrossbarExporter().export_folder(run, out, options, progress=progress).as_json()
 
 
 def _manifest(run: FinishedRun, profile: Profile, entries: list[dict[str, Any]]) -> CrossbarManifest:

@@ -45,6 +45,10 @@ class NirOptions:
 
     samples: int = SAMPLES
 
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UsageError(f"The samples to check on must be at least 1. Got {self.samples} instead.")
+
 
 class NirExporter(Exporter[NirOptions, NirManifest]):
     """A run's linear parts as one NIR file, with the steps between them as metadata, in float32."""
@@ -54,8 +58,6 @@ class NirExporter(Exporter[NirOptions, NirManifest]):
     writes_file = True
 
     def check(self, run: FinishedRun, options: NirOptions) -> None:
-        if options.samples < 1:
-            raise UsageError(f"The samples to check on must be at least 1. Got {options.samples} instead.")
         if run.recipe.data.has_sequences:
             raise UsageError(f"NIR files are of feed-forward layers. Got the recurrent layer of {run.path} instead.")
 
@@ -88,8 +90,8 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         DataError: the run's data set, on which the file is checked, is not there.
         ExportError: the file, read back, does not answer as the library does.
     """
-    opened = FinishedRun.open(run, data_dir, purpose="exported")
-    return {"file": str(out)} | NirExporter().export(opened, out, NirOptions(samples)).as_json()
+    manifest = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
+    return {"file": str(out)} | manifest.as_json()
 
 
 def answers(graph: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,10 @@ class OnnxOptions:
 
     samples: int = SAMPLES
 
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UsageError(f"The samples to check on must be at least 1. Got {self.samples} instead.")
+
 
 class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
     """A run as ONNX files with a model card, each file checked against the library before the folder appears."""
@@ -56,8 +60,7 @@ class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
     Options = OnnxOptions
 
     def check(self, run: FinishedRun, options: OnnxOptions) -> None:
-        if options.samples < 1:
-            raise UsageError(f"The samples to check on must be at least 1. Got {options.samples} instead.")
+        """Every finished run can be exported."""
 
     def write(self, run: FinishedRun, options: OnnxOptions, out: Path, progress: Progress) -> OnnxManifest:
         test = run.samples("test")
@@ -123,8 +126,9 @@ def export_onnx(
         DataError: the run's data set, on which files are checked, is not there.
         ExportError: a file failed a check.
     """
-    opened = FinishedRun.open(run, data_dir, purpose="exported")
-    return {"out": str(out)} | OnnxExporter().export(opened, out, OnnxOptions(samples), progress).as_json()
+    options = OnnxOptions(samples)
+    manifest = OnnxExporter().export_folder(run, out, options, data_dir=data_dir, progress=progress)
+    return {"out": str(out)} | manifest.as_json()
 
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
