@@ -13,8 +13,10 @@ from scff_hw.errors import UsageError
 @pytest.mark.parametrize(
     "case", ["mnist-mlp layer 1 float32", "cifar10-cnn layer 1 float32", "cifar10-cnn layer 1 bfloat16"]
 )
-def test_a_case_reports_a_ratio_of_two_ways_that_agree(case: str) -> None:
-    """The learning step as it is timed, fused kernels included, against the literal algorithm."""
+def test_a_case_reports_a_ratio_of_two_ways_that_agree(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learning step as it is timed, fused kernels included, against the literal algorithm; in batches of 20."""
+    monkeypatch.setattr("scff_hw.bench.core.BATCH", 20)
+    monkeypatch.setattr("scff_hw.bench.core.TURN_SECONDS", 0.02)
     result: dict[str, Any] = bench.run("core", only=case, repeats=1, threads=1)
     (found,) = result["cases"]
     assert found["name"] == case

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from scff_hw.cli import _demo, _demo_exports, _train
 from scff_hw.cli._progress import LineProgress
-from scff_hw.errors import MissingPartError
+from scff_hw.errors import MissingPartError, ScffError
 from scff_hw.files import LOCK, exclusive
 
 
@@ -108,8 +108,15 @@ class StopsItself(LineProgress):
             signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("at", [("layer 1", 3), ("scff features", 1), ("readout on scff features", 1)])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [
+        (signal.SIGINT, ("layer 1", 3)),
+        (signal.SIGTERM, ("layer 1", 3)),
+        (signal.SIGINT, ("scff features", 1)),
+        (signal.SIGTERM, ("readout on scff features", 1)),
+    ],
+)
 def test_a_stopped_run_tells_how_to_go_on_and_ends_in_the_same_weights(
     cli: Any,
     tiny: list[str],
@@ -341,14 +348,15 @@ def small_demo(cli: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_prints_a_table_and_writes_plots_and_a_report_twice(cli: Any, tmp_path: Path) -> None:
-    for _ in range(2):
-        result = cli("demo")
-        assert result.code == 0, result.err
-        assert result.out == ""
-        for name in ("float", "analog-ecram"):
-            assert re.search(rf"{name} +iris-mlp +" + r" +".join([r"[\d.]+ ± [\d.]+ %"] * 3), result.err)
+def test_demo_replaces_an_earlier_one_prints_a_table_and_writes_plots_and_a_report(cli: Any, tmp_path: Path) -> None:
     demo = tmp_path / "runs" / "demo"
+    (demo / "float" / "seed-7").mkdir(parents=True)
+    (demo / LOCK).touch()  # as a killed demo leaves it
+    result = cli("demo")
+    assert result.code == 0, result.err
+    assert result.out == ""
+    for name in ("float", "analog-ecram"):
+        assert re.search(rf"{name} +iris-mlp +" + r" +".join([r"[\d.]+ ± [\d.]+ %"] * 3), result.err)
     assert sorted(path.name for path in demo.iterdir()) == ["analog-ecram", "float"]
     for folder in demo.iterdir():
         assert sorted(path.name for path in folder.iterdir()) == ["plots", "report.html", "seed-0", "seed-1"]
@@ -356,67 +364,49 @@ def test_demo_prints_a_table_and_writes_plots_and_a_report_twice(cli: Any, tmp_p
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_a_second_demo_leaves_the_first_one_alone(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_demo_leaves_the_first_one_alone(cli: Any, tmp_path: Path) -> None:
     """The first one is in its first run."""
-    monkeypatch.setattr(_demo, "ROWS", _demo.ROWS[:1])
-    monkeypatch.setattr(_demo, "SEEDS", (0,))
     demo = tmp_path / "here"
     run = demo / "float" / "seed-0" / "run.json"
     run.parent.mkdir(parents=True)
     run.write_text("{}")
     with exclusive(demo / LOCK, demo):
         second = cli("demo", "--out", "here")
-        assert second.code == 1
-        assert f"Error: here is in use by process {os.getpid()} (" in second.err
-        assert run.read_text() == "{}"
-    (demo / LOCK).touch()  # as a killed demo leaves it
-    assert cli("demo", "--out", "here").code == 0
-    assert [path.name for path in demo.iterdir()] == ["float"]
+    assert second.code == 1
+    assert f"Error: here is in use by process {os.getpid()} (" in second.err
+    assert run.read_text() == "{}"
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_has_json_too(cli: Any) -> None:
-    result = cli("demo", "--out", "here", "--json")
-    assert result.code == 0, result.err
-    found = one_object(result.out)
-    assert found["run"] == "here"
-    assert found["backends"]["float"]["seeds"] == [0, 1]
-
-
-@pytest.mark.usefixtures("small_demo")
-def test_demo_exports_its_run_in_integers_and_checks_the_files(
+def test_demo_without_the_simulator_exports_its_run_in_integers_and_checks_the_files(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def missing() -> None:
+        raise MissingPartError("The analog backend needs aihwkit, which is not installed; type: pip install it")
+
     row = _demo.Row("fixed-int8", str(tmp_path / "sgd.yaml"), "fixed")
-    monkeypatch.setattr(_demo, "ROWS", (row,))
+    monkeypatch.setattr(_demo, "ROWS", (row, _demo.ROWS[1]))
+    monkeypatch.setattr("scff_hw.backends.analog.require_aihwkit", missing)
     monkeypatch.setitem(_demo_exports.TOOLS, "cortex-m4", ("make", "no-such-compiler"))
     result = cli("demo", "--out", "here", "--json")
     assert result.code == 0, result.err
+    assert "The analog backend is left out: The analog backend needs aihwkit" in result.err
     assert "C for cortex-m4 is left out: no-such-compiler is missing; type: sudo apt-get install" in result.err
-    exports = one_object(result.out)["exports"]
+    found = one_object(result.out)
+    assert found["run"] == "here"
+    assert {name: row["seeds"] for name, row in found["backends"].items()} == {"fixed-int8": [0, 1]}
+    exports = found["exports"]
     assert {each["found"] for each in exports if each["folder"] == "onnx/integer.onnx"} == {"100.00 % of logits equal"}
     said = [each["found"] for each in exports if each["folder"] == "c-host"]
     assert said[0] == "8 answers and 3 updates as in the integer reference"
     assert re.fullmatch(r"(\d+) of 30 right, the reference \1; weights are the same", said[1])
-    broken = tmp_path / "here" / "exports" / "c-host"
     (tmp_path / "make").write_text("#!/bin/sh\necho FAIL; exit 1\n")
     (tmp_path / "make").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    failed = cli("demo", "--out", "here")
-    assert failed.code == 1
-    assert f"The exported C in {broken.relative_to(tmp_path)} failed its check: FAIL" in failed.err
-
-
-@pytest.mark.usefixtures("small_demo")
-def test_demo_without_the_simulator_says_so_and_goes_on(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise MissingPartError("The analog backend needs aihwkit, which is not installed; type: pip install it")
-
-    monkeypatch.setattr("scff_hw.backends.analog.require_aihwkit", missing)
-    result = cli("demo", "--json")
-    assert result.code == 0, result.err
-    assert list(one_object(result.out)["backends"]) == ["float"]
-    assert "The analog backend is left out: The analog backend needs aihwkit" in result.err
+    monkeypatch.setattr(_demo_exports, "_onnx", lambda *_: [])
+    run, out = Path("here/fixed-int8/seed-0"), tmp_path / "failed"
+    with pytest.raises(ScffError, match=rf"The exported C in {out}/c-host failed its check: FAIL"):
+        _demo_exports.export_and_check(run, out, LineProgress(Console(stderr=True)))
 
 
 def test_demo_leaves_other_files_alone(cli: Any, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from scff_hw.cli import main
 from scff_hw.errors import ProfileError, UsageError
 from scff_hw.export.c.layer import LayerConstants
 from scff_hw.export.c.model import export_c
-from scff_hw.export.c.stream import STREAM, Lesson
+from scff_hw.export.c.stream import STREAM, Lesson, write_stream
 from scff_hw.export.c.targets import TARGETS
 from scff_hw.export.fixed_run import IntegerRun
 from scff_hw.recipes import load_recipe
@@ -88,12 +90,43 @@ def test_first_weights_are_the_same_in_c(
             assert np.array_equal(layer.states, c.states)
 
 
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """`write_stream`, which lets the integer reference learn a run's lesson once, whichever the target."""
+    folder = tmp_path_factory.mktemp("streams")
+    known: dict[Any, dict[str, Any]] = {}
+
+    def write(network: IntegerRun, lesson: Lesson, batch: int, path: Path, *others: Any) -> dict[str, Any]:
+        key = (str(network.run.recipe), lesson, batch)
+        stored = folder / str(list(known).index(key) if key in known else len(known))
+        if key not in known:
+            known[key] = write_stream(network, lesson, batch, stored, *others)
+        shutil.copy(stored, path)
+        return dict(known[key])
+
+    return write
+
+
+def test_a_stream_does_not_depend_on_the_target(finished: Any, tmp_path: Path) -> None:
+    for target in ("host", "cortex-m0", "cortex-m55"):
+        export_c(finished("digits-100", *RANDOM), tmp_path / target, target, lesson=LESSON)
+    assert len({(tmp_path / target / STREAM).read_bytes() for target in ("host", "cortex-m0", "cortex-m55")}) == 1
+
+
 @pytest.mark.parametrize("formats", [(), RANDOM], ids=["shadow", "at random"])
 @pytest.mark.parametrize("target", ["host", *CORES])
 def test_a_device_ends_a_thousand_updates_with_the_weights_of_the_reference(
-    target: str, formats: tuple[str, ...], finished: Any, tmp_path: Path, call: Any, tool: Any
+    target: str,
+    formats: tuple[str, ...],
+    finished: Any,
+    streams: Any,
+    tmp_path: Path,
+    call: Any,
+    tool: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two layers, with the vector instructions of the core and without."""
+    monkeypatch.setattr("scff_hw.export.c.model.write_stream", streams)
     out = tmp_path / "out"
     manifest = export_c(finished("digits-mlp", *formats), out, target, lesson=THOUSAND, batch=2)
     if target != "host":

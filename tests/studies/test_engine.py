@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,28 @@ from scff_hw.errors import UsageError
 from scff_hw.studies import Request, request_study, run_study
 
 
+@pytest.fixture(scope="module")
+def exact(ask: Callable[..., Request]) -> Request:
+    """A study on exact devices, which draw nothing."""
+    return ask(profile="exact", backprop_rate=None)
+
+
+@pytest.fixture(scope="module")
+def here(exact: Request, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What one process finds."""
+    return run_study(exact, tmp_path_factory.mktemp("here") / "study")["results"]
+
+
+def test_two_processes_find_what_one_does(exact: Request, here: Any, tmp_path: Path) -> None:
+    assert run_study(exact, tmp_path / "two", jobs=2)["results"] == here
+
+
 @pytest.mark.filterwarnings("ignore")  # Ray's own, at its start
 def test_a_local_ray_finds_what_this_process_does(
-    ask: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exact: Request, here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    wanted = ask(profile="exact", backprop_rate=None)
-    here = run_study(wanted, tmp_path / "here")
-    there = run_study(wanted, tmp_path / "there", engine="ray")
-    assert here["results"] == there["results"]  # exact devices draw nothing
+    assert run_study(exact, tmp_path / "there", engine="ray")["results"] == here
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,9 +65,8 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
     assert run["status"] == "done" and run["seed"] == 3 and run["versions"]["torch"] == torch.__version__
     assert load_recipe(str(finished / "recipe.yaml")) == small()
     metrics = json.loads((finished / "summary.json").read_text())["metrics"]
-    assert all(
-        0.1 < metrics[key] <= 1 for key in ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy")
-    )
+    assert 0.1 < metrics["untrained_test_accuracy"] + 0.05 < metrics["test_accuracy"] <= 1
+    assert metrics["untrained_test_accuracy"] + 0.05 < metrics["backprop_test_accuracy"] <= 1
     assert [layer["layer"] for layer in metrics["layers"]] == [1, 2]
 
 
@@ -116,13 +116,14 @@ class Slow(SilentProgress):
     def advance(self, n=1, **fields):
         time.sleep(0.02)
 
-out, resume, overrides = Path(sys.argv[1]), sys.argv[2] == "resume", sys.argv[3:]
-train(load_recipe("digits-mlp", overrides), out, seed=3, resume=resume, progress=Slow())
+out, overrides = Path(sys.argv[1]), sys.argv[2:]
+train(load_recipe("digits-mlp", overrides), out, seed=3, progress=Slow())
 """
 
 
-def start(out: Path, mode: str, *overrides: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", SCRIPT, str(out), mode, *SMALL, *overrides]
+def start(out: Path) -> subprocess.Popen[bytes]:
+    """A process that trains slowly enough to be killed where a test wants it."""
+    command = [sys.executable, "-c", SCRIPT, str(out), *SMALL]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
@@ -148,19 +149,19 @@ def _metadata(path: Path) -> dict[str, str]:
     return json.loads(content[8 : 8 + length])["__metadata__"]
 
 
-@pytest.mark.parametrize("lines", [2, 40, 75])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+KILL, TERM = signal.SIGKILL, signal.SIGTERM
+
+
+@pytest.mark.parametrize(("lines", "how"), [(2, KILL), (40, KILL), (75, KILL), (40, TERM)])
 def test_a_killed_run_resumes_to_the_same_bits(finished: Path, tmp_path: Path, lines: int, how: signal.Signals) -> None:
     """Killed in layer 1, in layer 2 and in the readouts: weights and metrics end equal to an undisturbed run's."""
     out = tmp_path / "killed"
-    process = start(out, "new")
+    process = start(out)
     wait_for_lines(out, lines, process)
     process.send_signal(how)
     process.communicate(timeout=60)
     assert process.returncode != 0 and not (out / "summary.json").exists()
-    resumed = start(out, "resume")
-    _, errors = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, errors.decode()
+    train(small(), out, seed=3, resume=True)
     for name in ("weights.safetensors", "initial.safetensors"):
         whole, found = load_file(finished / name), load_file(out / name)
         assert all(torch.equal(whole[key], found[key]) for key in whole)
@@ -194,15 +195,14 @@ def test_a_folder_in_use_is_not_overwritten(finished: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("damage", ["truncated", "junk", "missing", "other tensors"])
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
-    out = tmp_path / "run"
-    train(small("controls.backprop=null"), out, seed=0)
+def test_a_damaged_checkpoint_is_refused(finished: Path, tmp_path: Path, damage: str) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
     path = out / "checkpoint.safetensors"
     content = path.read_bytes()
     if damage == "missing":
         path.unlink()
     elif damage == "other tensors":
-        train(small("controls.backprop=null", "layers.1.units=30"), tmp_path / "other", seed=0)
+        train(small("controls.backprop=null", "layers.1.units=30", "layers.*.learn.epochs=1"), tmp_path / "other")
         path.write_bytes((tmp_path / "other" / "checkpoint.safetensors").read_bytes())
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"junk" * 10)
@@ -213,7 +213,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         "other tensors": r"checkpoint.safetensors does not belong to the files beside it",
     }
     with pytest.raises(CheckpointError, match=expected[damage]):
-        train(small("controls.backprop=null"), out, seed=0, resume=True)
+        train(small(), out, seed=3, resume=True)
 
 
 def test_weights_of_another_architecture_are_refused(finished: Path, tmp_path: Path) -> None:
