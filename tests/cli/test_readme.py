@@ -1,34 +1,101 @@
-"""The README's commands, run as they stand."""
+"""The README's commands and its Python, run as they stand; those on sequences are made short, on a small data set."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+from scff_hw.core import rules
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+FOLDERS = ("scff_hw", "docs")
+PAGES = [README, ROOT / "CONTRIBUTING.md", *(page for top in FOLDERS for page in (ROOT / top).rglob("*.md"))]
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each block of code."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks(README)
+SHORT = {"train": ["layers.1.learn.epochs=1", "readout.epochs=2", "controls.backprop=null", "layers.1.units=16"]}
+SHORT["study"] = [*SHORT["train"][:2], "controls.backprop.epochs=1", "layers.1.units=16"]
+
+
+def commands(language: str) -> list[str]:
+    """Of all blocks in that language, without their comments."""
+    lines = [line.split("#")[0].strip() for kind, block in BLOCKS if kind == language for line in block.splitlines()]
     return [line for line in lines if line.startswith("scff-hw ")]
 
 
-def test_every_command_of_the_readme_runs(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert len(commands()) >= 5
-    for command in commands():
+def code(language: str) -> str:
+    """The one block in that language."""
+    (block,) = (block for kind, block in BLOCKS if kind == language)
+    return block
+
+
+def test_every_block_is_run_or_is_the_picture_of_the_flow() -> None:
+    assert {kind for kind, _ in BLOCKS} == {"sh", "", "python", "toml"}
+    pictures = [block for kind, block in BLOCKS if not kind and "scff-hw " not in block]
+    assert len(pictures) == 1 and pictures[0].startswith("data ─► pairs ─► layer")
+    assert len(commands("sh")) >= 25 and len(commands("")) >= 9
+
+
+def test_every_command_of_the_readme_runs(cli: Any) -> None:
+    for command in commands("sh"):
         result = cli(*shlex.split(command)[1:])
         assert result.code == 0, f"{command}: {result.err}"
 
 
-def test_files_and_folders_the_readme_names_exist() -> None:
-    text = README.read_text(encoding="utf-8")
-    named = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"^\| `([a-z_/]+/)`", text, flags=re.MULTILINE)
-    assert len(named) >= 8
-    for name in named:
-        assert (README.parent / name).exists(), f"README.md names {name}"
+def test_every_command_on_sequences_runs(cli: Any, spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On three hundred short recordings, with few units and epochs, and one seed."""
+    monkeypatch.setenv("SCFF_HW_DATA", str(spoken))
+    for number, command in enumerate(commands("")):
+        arguments = shlex.split(command)[1:]
+        short = [part for change in SHORT.get(arguments[0], []) for part in ("--set", change)]
+        if arguments[0] in SHORT and "--out" not in arguments:
+            short += ["--out", f"runs/{number}"]
+        if arguments[0] == "study":
+            short += ["--seeds", "1"]
+        result = cli(*arguments, *short)
+        assert result.code == 0, f"{command}: {result.err}"
+
+
+def test_the_python_of_the_readme_runs(spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCFF_HW_DATA", str(spoken))
+    names: dict[str, Any] = {}
+    exec(code("python"), names)
+    assert names["features"].shape == (10, 1000)
+
+
+def test_the_entry_point_of_the_readme_names_the_group_of_rules() -> None:
+    assert tomllib.loads(code("toml")) == {
+        "project": {"entry-points": {"scff_hw.rules": {"mine": "my_package.rules:Mine"}}}
+    }
+
+
+@pytest.mark.parametrize("folder", ["core", "training", "studies"])
+def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+    found = [block for language, block in blocks(ROOT / "scff_hw" / folder / "README.md") if language == "python"]
+    assert found
+    for block in found:
+        exec(block, {"__name__": "a_page"})
+
+
+def test_files_and_folders_that_pages_name_exist() -> None:
+    """Links of all pages; files and folders in the tables of the README, of folders and of CONTRIBUTING.md."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (page.parent / name).exists(), f"{page} links {name}"
+        rows = "\n".join(line for line in text.splitlines() if line.startswith("| "))
+        for name in re.findall(r"`((?:[\w.]+/)*[\w.]+(?:/|\.(?:py|md|toml|txt)))`", rows):
+            assert (page.parent / name).exists() or (ROOT / name).exists(), f"{page} names {name}"
