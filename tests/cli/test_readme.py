@@ -83,7 +83,7 @@ def test_the_entry_point_of_the_readme_names_the_group_of_rules() -> None:
 @pytest.mark.parametrize("folder", ["core", "training", "studies"])
 def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+    monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))
     found = [block for language, block in blocks(ROOT / "scff_hw" / folder / "README.md") if language == "python"]
     assert found
     for block in found:
