@@ -26,6 +26,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 BLOCKS = blocks(README)
 SHORT = {"train": ["layers.1.learn.epochs=1", "readout.epochs=2", "controls.backprop=null", "layers.1.units=16"]}
 SHORT["study"] = [*SHORT["train"][:2], "controls.backprop.epochs=1", "layers.1.units=16"]
+SHORT["train"].append("controls.untrained=false")
 
 
 def commands(language: str) -> list[str]:
@@ -56,13 +57,14 @@ def test_every_command_of_the_readme_runs(cli: Any) -> None:
 def test_every_command_on_sequences_runs(cli: Any, spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On three hundred short recordings, with few units and epochs, and one seed."""
     monkeypatch.setenv("SCFF_HW_DATA", str(spoken))
+    monkeypatch.setenv("SCFF_HW_COMPILE", "0")
     for number, command in enumerate(commands("")):
         arguments = shlex.split(command)[1:]
         short = [part for change in SHORT.get(arguments[0], []) for part in ("--set", change)]
         if arguments[0] in SHORT and "--out" not in arguments:
             short += ["--out", f"runs/{number}"]
         if arguments[0] == "study":
-            short += ["--seeds", "1"]
+            short += ["--seeds", "1", "--jobs", "1"]
         result = cli(*arguments, *short)
         assert result.code == 0, f"{command}: {result.err}"
 
@@ -84,10 +86,11 @@ def test_the_entry_point_of_the_readme_names_the_group_of_rules() -> None:
 def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))
+    monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
     found = [block for language, block in blocks(ROOT / "scff_hw" / folder / "README.md") if language == "python"]
     assert found
     for block in found:
-        exec(block, {"__name__": "a_page"})
+        exec(block, {"__name__": "__main__"})
 
 
 def test_files_and_folders_that_pages_name_exist() -> None:
