@@ -90,7 +90,7 @@ def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeyp
     found = [block for language, block in blocks(ROOT / "scff_hw" / folder / "README.md") if language == "python"]
     assert found
     for block in found:
-        exec(block, {"__name__": "__main__"})
+        exec(compile(block, folder, "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 def test_files_and_folders_that_pages_name_exist() -> None:
