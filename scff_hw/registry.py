@@ -61,7 +61,7 @@ class Registry(Generic[T]):
         return [*self._built_in, *sorted(others)]
 
     def get(self, name: str) -> T:
-        """The object of that name; imports it at the first call. A name of scff-hw wins over an entry point.
+        """The object of that name; imports it at the first call. Names of scff-hw take precedence over entry points.
 
         Raises:
             UsageError: no such name, or its entry point gives something else.

@@ -1,4 +1,4 @@
-"""The options that each study brings to `scff-hw study`, made from its `Options` model when the command runs."""
+"""Options of `scff-hw study` from the `Options` models of all studies, built when the command runs."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def _fields() -> dict[str, dict[str, FieldInfo]]:
     from scff_hw.errors import ScffError
     from scff_hw.studies import find_study, study_names
 
-    found: dict[str, dict[str, FieldInfo]] = {}
+    options: dict[str, dict[str, FieldInfo]] = {}
     for study in study_names():
         try:
             model = find_study(study).Options
         except ScffError:
             continue
         for name, field in model.model_fields.items():
-            found.setdefault(name, {})[study] = field
-    return found
+            options.setdefault(name, {})[study] = field
+    return options
 
 
 def _parameters() -> list[Any]:

@@ -133,7 +133,7 @@ def _faulty(network: Network) -> list[FaultyArray]:
 
 
 def _shares(rates: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for text in rates.split(","):
         try:
             share = SHARE.parse(text)
@@ -142,5 +142,5 @@ def _shares(rates: str) -> dict[str, float]:
                 f"--rates must be shares, each {SHARE.allowed}, such as '{RATES}'. "
                 f"Got '{text.strip()}' instead{SHARE.hint(text)}."
             ) from None
-        found[SHARE.show(share)] = share
-    return found
+        shares[SHARE.show(share)] = share
+    return shares

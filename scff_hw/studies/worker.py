@@ -1,4 +1,4 @@
-"""The measurement of one point, in whatever process is asked for it."""
+"""Measures one point, in any process."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ SHORT = ["--set", "readout.epochs=2"]
 STUDY = """
 from scff_hw.backends import FloatBackend
 from scff_hw.report import Curve, Panel
-from scff_hw.studies import Study, StudyOptions, option
-from scff_hw.studies.grids import InFloat
+from scff_hw.studies import InFloat, Study, StudyOptions, option
 
 class WidthOptions(StudyOptions):
     tries: int = option(2, "how often each point is measured", unit="times", ge=1, le=9)
