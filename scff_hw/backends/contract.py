@@ -16,8 +16,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from scff_hw.core.arrays import Backend, Optimisation, SynapticArray
+from scff_hw.backends.float import FloatBackend
+from scff_hw.core.arrays import Optimisation, SynapticArray
+from scff_hw.core.backend import Backend, Trial
 from scff_hw.core.geometry import Conv2d, Dense, Geometry
+from scff_hw.core.layer import PairLayer
+from scff_hw.core.network import Network
+from scff_hw.core.rules import SCFF
+from scff_hw.core.streams import Stream
 from scff_hw.errors import CheckpointError, UsageError
 
 GEOMETRIES: tuple[Geometry, ...] = (Dense(13, 7), Dense(1, 1), Conv2d(3, 6, 5), Conv2d(8, 5, 3))
@@ -108,6 +114,35 @@ class BackendContract:
             changes.append((array.weight.double() - weight, array.bias.double() - bias))
         weights, biases = zip(*changes, strict=True)
         return torch.stack(weights).mean(0), torch.stack(biases).mean(0)
+
+    def test_says_what_a_run_needs_to_know(self) -> None:
+        backend = self.backend()
+        assert backend.name and backend.device_kinds
+        assert {torch.device(kind).type for kind in backend.device_kinds} == set(backend.device_kinds)
+        assert all(isinstance(text, str) for text in backend.documents().values())
+
+    def test_is_restored_as_it_was_prepared(self) -> None:
+        """A new run prepares its backend; the resumed one has what that one stored in the run folder, no more."""
+        geometry = Dense(13, 7)
+        weight, bias = _weights(geometry, 0)
+        optimisation = Optimisation("sgd", learning_rate=self.learning_rate)
+
+        def network() -> Network:
+            array = FloatBackend().array(weight, bias, geometry, optimisation, "layers.1")
+            return Network([PairLayer(array, SCFF(1.0, 1.0), makes_pairs=True)])
+
+        samples = torch.rand(32, geometry.inputs, generator=torch.Generator().manual_seed(6))
+        prepared = self.backend().prepare(Trial(network, lambda count: Stream(samples[:count]), batch=16))
+        documents = prepared.documents()
+        restored = self.backend().restore(lambda name: documents.get(name, ""), {"layers.1": geometry}, "a run")
+        assert (type(restored), restored.name) == (type(prepared), prepared.name)
+        array, twin = (each.array(weight, bias, geometry, optimisation, "layers.1") for each in (prepared, restored))
+        twin.load_state(array.state())
+        assert torch.equal(twin.weight, array.weight) and torch.equal(twin.bias, array.bias)
+
+    def test_reads_repeat_unless_they_are_noisy(self, geometry: Geometry) -> None:
+        x, array = self.inputs(geometry), self.make(geometry)
+        assert self.backend().noisy_reads or torch.equal(array.mvm(x), array.mvm(x))
 
     def test_starts_from_the_weights_given(self, geometry: Geometry) -> None:
         wanted, _ = _weights(geometry, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from scff_hw.backends._descent import Descent
 from scff_hw.backends.state import check_state
 from scff_hw.core.arrays import Optimisation
+from scff_hw.core.backend import Backend
 from scff_hw.core.geometry import Geometry, Prepared, Workspace
 from scff_hw.errors import UsageError
 
@@ -17,7 +19,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 
 @dataclass(frozen=True)
-class FloatBackend:
+class FloatBackend(Backend):
     """Arrays of PyTorch tensors.
 
     Attributes:
@@ -26,9 +28,12 @@ class FloatBackend:
         device: a PyTorch device, e.g. "cpu" or "cuda".
     """
 
+    name: ClassVar[str] = "float"
+    device_kinds: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
+    ideal: ClassVar[bool] = True
+
     dtype: str = "float32"
     device: str = "cpu"
-    name: str = "float"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -37,6 +42,17 @@ class FloatBackend:
             )
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"The device '{self.device}' was asked for, but PyTorch sees no CUDA device here.")
+
+    @classmethod
+    def make(
+        cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
+    ) -> FloatBackend:
+        if profile is not None:
+            raise UsageError(
+                f"The float backend has no hardware, so it takes no profile. Got '{profile.name}'; "
+                "type: --backend analog"
+            )
+        return cls(dtype, device)
 
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""

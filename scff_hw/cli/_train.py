@@ -131,10 +131,11 @@ def evaluate(
 
 
 def _check_repeats(repeats: int | None, run: Path, hardware: Profile | Target | None) -> None:
+    from scff_hw.backends import backend_class
     from scff_hw.hardware import Target
 
     details = _details(run)
-    if repeats is None or (hardware is None and details is not None and details.backend == "analog"):
+    if repeats is None or (hardware is None and details is not None and backend_class(details.backend).noisy_reads):
         return
     if hardware is None or isinstance(hardware, Target):
         given = "no --profile" if hardware is None else f"--profile {hardware.name}, a digital target,"

@@ -116,16 +116,3 @@ class OwnArithmetic(Protocol):
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """A readout's weights and biases as this backend's inference has them."""
         ...
-
-
-class Backend(Protocol):
-    """Makes arrays. Its name is what `--backend` takes."""
-
-    @property
-    def name(self) -> str: ...
-
-    def array(
-        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
-    ) -> SynapticArray:
-        """An array that starts from `weight` and `bias`; `name` tells it from others of its network, e.g. layers.1."""
-        ...

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.core.arrays import Backend, Optimisation, SynapticArray
+from scff_hw.core.arrays import Optimisation, SynapticArray
+from scff_hw.core.backend import Backend
 from scff_hw.core.functional import standardise, wide
 from scff_hw.core.geometry import Dense
 from scff_hw.core.initial import initial_recurrent_weights

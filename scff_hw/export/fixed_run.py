@@ -149,7 +149,7 @@ def require_fixed(run: FinishedRun) -> None:
     Raises:
         UsageError: names the backend.
     """
-    if run.backend != "fixed":
+    if not run.backend_class.integers:
         raise UsageError(
             "The run to export must be on the fixed backend, whose numbers are integers. "
             f"Got {run.path} on '{run.backend}' instead; train it with --backend fixed."

@@ -109,8 +109,7 @@ def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
     from scff_hw.training.calibration import calibrated_backend
 
     samples = lab.samples(lab.recipe.data.learn_split)
-    backend, _ = calibrated_backend(lab.recipe, weights, samples, lab.seed, learning=learning)
-    return backend
+    return calibrated_backend(lab.recipe, weights, samples, lab.seed, learning=learning)
 
 
 def _row(lab: Lab, backend: FixedBackend, network: Network, name: str, readout: Readout) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scff_hw.backends import Backend, FloatBackend
+from scff_hw.backends import Backend, FloatBackend, backend_class
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator, stream_seed
@@ -122,7 +122,7 @@ class Lab:
 
     def float_weights(self) -> Weights:
         """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
-        if self.run is not None and self.parameters["run"]["backend"] == "float":
+        if self.run is not None and backend_class(self.parameters["run"]["backend"]).ideal:
             return hidden_weights(self.run)
         return self.kept("float", lambda: weights_of(self.learned(FloatBackend())))
 

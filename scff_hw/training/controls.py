@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends import Geometry, Optimisation
+from scff_hw.backends import Backend, Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe
@@ -42,10 +44,10 @@ class AutogradArray:
             self.bias.copy_(state["bias"])
 
 
-class AutogradBackend:
+class AutogradBackend(Backend):
     """Arrays that share memory with the weights they are given."""
 
-    name = "autograd"
+    name: ClassVar[str] = "autograd"
 
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""

@@ -20,7 +20,7 @@ from scff_hw.training.finished import FinishedRun, refusing_other_weights
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import RunContext, check_data
-from scff_hw.training.run_folder import CHECKPOINT, FORMATS, INITIAL, WEIGHTS, Checkpoint, Position
+from scff_hw.training.run_folder import CHECKPOINT, INITIAL, WEIGHTS, Checkpoint, Position
 from scff_hw.training.session import context_of, setting_of
 
 REPEATS = 3
@@ -62,25 +62,25 @@ def evaluate(
     kept = ("float", None) if profile_given is not None else (backend, profile)
     setting = setting_of(recipe, opened.seed, *kept, data_dir)
     check_data(setting.data, opened.details.data, run)
-    formats = opened.folder.read_text(FORMATS)
-    context, _ = context_of(setting, opened.folder, progress or SilentProgress(), formats)
+    context = context_of(setting, opened.folder, progress or SilentProgress(), new=False)
     found = {"run": str(run), "recipe": recipe.name, "seed": opened.seed, "backend": backend}
     found |= {} if profile is None else {"profile": profile.name}
     with torch.no_grad():
         if profile_given is not None:
             return found | _programmed(context, opened, profile_given, repeats)
-        if backend == "analog":
+        if context.backend.noisy_reads:
             return found | _read(context, opened, repeats)
         return found | {
             "metrics": {
-                key: _accuracy(context, opened, name, _state(opened, name))[0] for name, key in _measured(recipe)
+                key: _accuracy(context, opened, name, _state(context, opened, name))[0]
+                for name, key in _measured(recipe)
             }
         }
 
 
-def _state(run: FinishedRun, name: str) -> dict[str, Tensor] | None:
-    """Arrays as training left them: a chip with all that its devices went through, integers with all of their bits."""
-    return run.tensors(CHECKPOINT) if run.backend in ("analog", "fixed") and name == WEIGHTS else None
+def _state(context: RunContext, run: FinishedRun, name: str) -> dict[str, Tensor] | None:
+    """The full state of the arrays after training, where weights are not all of it; None for what was not trained."""
+    return run.tensors(CHECKPOINT) if context.backend.state_is_truth and name == WEIGHTS else None
 
 
 def _on_cpu(recipe: Recipe) -> Recipe:
@@ -113,11 +113,11 @@ def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats
 
 
 def _read(context: RunContext, run: FinishedRun, repeats: int) -> dict[str, Any]:
-    """Accuracies of an analog run's own chip, read `repeats` times: its reads are noisy."""
+    """Accuracies of a run's own chip, read `repeats` times: its reads are noisy."""
     values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
     for _ in range(repeats):
         for name, key in _measured(context.recipe):
-            values[key].append(_accuracy(context, run, name, _state(run, name))[0])
+            values[key].append(_accuracy(context, run, name, _state(context, run, name))[0])
     return _repeated("reading", values)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from scff_hw.backends import Backend, backend_class
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, read_document
@@ -97,6 +98,16 @@ class FinishedRun:
     def backend(self) -> str:
         """Name of the backend that the run learned on."""
         return self.details.backend
+
+    @property
+    def backend_class(self) -> type[Backend]:
+        """The backend that the run learned on, to ask what it can do.
+
+        Raises:
+            UsageError: it is of another package, which is not installed.
+            MissingPartError: what it needs is not installed.
+        """
+        return backend_class(self.backend)
 
     @cached_property
     def summary(self) -> RunSummary:
@@ -186,7 +197,7 @@ class FinishedRun:
             CheckpointError: the formats, the weights or the state are not those of the recipe.
             MissingPartError: brevitas is not installed.
         """
-        if self.backend != "fixed":
+        if not self.backend_class.integers:
             return None
         from scff_hw.backends.fixed.formats.choose import READOUT_BITS
         from scff_hw.backends.fixed.formats.formats import fraction_bits

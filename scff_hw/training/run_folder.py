@@ -36,7 +36,7 @@ from scff_hw.documents import (
     read_file,
     write_document,
 )
-from scff_hw.errors import CheckpointError
+from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.files import LOCK, exclusive, is_partial, remove_left, write_atomic
 from scff_hw.tensor_file import check_finite, read_tensors, write_tensors
 
@@ -51,7 +51,7 @@ CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
 MADE_FROM = (RECIPE, PROFILE, FORMATS)
-"""What a run is made from, written before its first checkpoint."""
+"""What a run is made from, written before its first checkpoint; beside it a backend's own files, `backend.*`."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,22 @@ class RunFolder:
         """Write what a run is made from; it begins with its first checkpoint.
 
         Args:
-            documents: text by file name: its recipe, its hardware profile, its formats.
+            documents: text by file name: its recipe, its hardware profile, what its backend stores.
 
         Raises:
             CheckpointError: the folder holds a run that began, or other files.
+            UsageError: a file of another name.
         """
+        for name in documents:
+            if not is_made_from(name):
+                raise UsageError(f"The name of a backend's file must start with 'backend.'. Got '{name}' instead.")
         self.check_free()
         self.describe(details)
-        for name in MADE_FROM:
-            if name in documents:
-                write_atomic(self.path / name, documents[name].encode())
-            else:
-                (self.path / name).unlink(missing_ok=True)
+        for left in self._made_from():
+            if left not in documents:
+                (self.path / left).unlink()
+        for name, text in documents.items():
+            write_atomic(self.path / name, text.encode())
 
     def describe(self, details: RunDetails) -> None:
         """Write `run.json`."""
@@ -202,8 +206,13 @@ class RunFolder:
             details = self.details()
             data = None if details.data is None else details.data.digest
             about = [details.seed, details.backend, data, *(self.read_text(name) for name in MADE_FROM)]
+            about += [self.read_text(name) for name in self._made_from() if name not in MADE_FROM]
             self._identity = hashlib.blake2b(json.dumps(about).encode(), digest_size=32).hexdigest()
         return self._identity
+
+    def _made_from(self) -> list[str]:
+        """Files of the folder that its run is made from."""
+        return sorted(path.name for path in self.path.iterdir() if is_made_from(path.name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
         """Write one of the run's tensor files atomically, with its digest and the run's identity."""
@@ -298,7 +307,12 @@ def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
     if not path.is_dir():
         return not path.exists()
     names = {each.name for each in path.iterdir() if each.name != LOCK and not is_partial(each) and each not in besides}
-    return not names or (RUN in names and names <= {RUN, *MADE_FROM})
+    return not names or (RUN in names and all(name == RUN or is_made_from(name) for name in names))
+
+
+def is_made_from(name: str) -> bool:
+    """Whether a file of a run folder is among those that the run is made from."""
+    return name in MADE_FROM or (name.startswith("backend.") and Path(name).name == name)
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scff_hw.backends import Backend, make_backend
+from scff_hw.backends import Backend, backend_class, make_backend
 from scff_hw.core.memory import large_blocks_kept
 from scff_hw.core.rules import rule_class
 from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, write_document
@@ -18,8 +18,8 @@ from scff_hw.documents.run import Status
 from scff_hw.errors import CheckpointError, RecipeError
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.recipes import Recipe, dump_recipe
-from scff_hw.training.build import build_network, untrained_weights, weights_of
-from scff_hw.training.calibration import calibrated_backend, dump_formats, load_formats
+from scff_hw.training.build import build_network, geometries, untrained_weights, weights_of
+from scff_hw.training.calibration import trial_of
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
 from scff_hw.training.hidden import hidden_stages, learn_hidden
@@ -36,7 +36,6 @@ from scff_hw.training.run_context import (
     recipe_dataset,
 )
 from scff_hw.training.run_folder import (
-    FORMATS,
     INITIAL,
     PROFILE,
     RECIPE,
@@ -91,7 +90,7 @@ def train(
 def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, progress: Progress) -> dict[str, Any]:
     """Train in a folder that is locked."""
     recipe, checkpoint = setting.recipe, None
-    used: Profile | None = getattr(setting.hardware, "profile", None)
+    used: Profile | None = setting.hardware.hardware
     details = RunDetails(
         schema=SCHEMA,
         recipe=recipe.name,
@@ -109,10 +108,10 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
         found = _resumable(folder, setting)
         if not is_free(folder.path):
             details, checkpoint = found, folder.load()
-    context, documents = context_of(setting, folder, progress, "" if checkpoint is None else folder.read_text(FORMATS))
+    context = context_of(setting, folder, progress, new=checkpoint is None)
     if checkpoint is None:
-        documents |= {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
-        folder.create(documents, details)
+        about = {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
+        folder.create(about | context.backend.documents(), details)
     began = time.monotonic() - details.duration_s
     status: Status = "failed"
     try:
@@ -143,10 +142,13 @@ class Setting:
 
 
 def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None, data_dir: Path | None) -> Setting:
-    device = torch.device("cuda" if torch.cuda.is_available() and backend not in ("analog", "fixed") else "cpu")
+    kind = backend_class(backend)
+    device = torch.device("cuda" if torch.cuda.is_available() and "cuda" in kind.device_kinds else "cpu")
     if recipe.training.device != "auto":
         device = torch.device(recipe.training.device)
-    hardware = make_backend(backend, dtype=recipe.training.dtype, device=str(device), profile=profile, seed=seed)
+    options = getattr(recipe, kind.options_section) if kind.options_section else None
+    dtype = recipe.training.dtype
+    hardware = make_backend(backend, dtype=dtype, device=str(device), profile=profile, seed=seed, options=options)
     rule = rule_class(recipe.training.rule.name)
     if rule.needs_labels and recipe.data.learn_split != "train":
         raise RecipeError(
@@ -158,29 +160,16 @@ def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None,
     return Setting(recipe, seed, backend, hardware, device, dataset, data)
 
 
-def context_of(
-    setting: Setting, folder: RunFolder, progress: Progress, formats: str
-) -> tuple[RunContext, dict[str, str]]:
-    """What a run works with, and the documents its folder is to hold of how that was made.
-
-    Args:
-        formats: text of `formats.json`; empty where the formats of fixed point are to be chosen.
-    """
-    recipe, seed, hardware = setting.recipe, setting.seed, setting.hardware
-    documents: dict[str, str] = {}
-    weights = untrained_weights(recipe, seed)
-    if setting.backend == "fixed":
-        if formats:
-            hardware = load_formats(formats, recipe, seed, str(folder.path / FORMATS))
-        else:
-            samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split)
-            hardware, calibration = calibrated_backend(recipe, weights, samples, seed)
-            documents[FORMATS] = dump_formats(calibration)
-    network = build_network(recipe, hardware, weights)
-    context = RunContext(
-        recipe, seed, setting.dataset, hardware, network, folder, progress, setting.device, StopRequest()
-    )
-    return context, documents
+def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: bool) -> RunContext:
+    """What a run works with: its backend prepared where it is `new`, else restored from the folder."""
+    recipe, seed, weights = setting.recipe, setting.seed, untrained_weights(setting.recipe, setting.seed)
+    if new:
+        samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split)
+        backend = setting.hardware.prepare(trial_of(recipe, weights, samples, seed))
+    else:
+        backend = setting.hardware.restore(folder.read_text, geometries(recipe), str(folder.path))
+    network = build_network(recipe, backend, weights)
+    return RunContext(recipe, seed, setting.dataset, backend, network, folder, progress, setting.device, StopRequest())
 
 
 def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
@@ -202,7 +191,7 @@ def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
         raise CheckpointError(
             f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
         )
-    profile: Profile | None = getattr(setting.hardware, "profile", None)
+    profile: Profile | None = setting.hardware.hardware
     if profile is not None and folder.read_text(PROFILE) != dump_profile(profile):
         raise CheckpointError(
             f"The hardware profile in {folder.path / PROFILE} is not the one asked for now; "
@@ -319,7 +308,7 @@ def _summary(context: RunContext) -> RunSummary:
     metrics: dict[str, Any] = {key: values[key] for key in keys if key in values}
     layers = [{"layer": int(number)} | metrics for number, metrics in values.get("layers", {}).items()]
     held_out = context.recipe.data.validation_samples
-    profile: Profile | None = getattr(context.backend, "profile", None)
+    profile: Profile | None = context.backend.hardware
     return RunSummary.model_validate(
         {
             "schema": SCHEMA,

@@ -17,11 +17,11 @@ from scff_hw.backends.contract import BackendContract
 from scff_hw.backends.fixed import FixedArray, FixedBackend, LayerFormats, QFormat
 from scff_hw.backends.fixed.formats.calibrate import default_formats
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quantise
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.goodness import Errors
 from scff_hw.core.rules import Rule, Signals
 from scff_hw.errors import CheckpointError, UsageError
 from scff_hw.recipes import load_recipe
-from scff_hw.recipes.fixed_point import FixedPoint
 
 SGD = Optimisation("sgd", 0.25)
 
@@ -130,8 +130,7 @@ def test_brevitas_gives_the_references_products(geometry: Geometry, scales: str,
     draw = torch.Generator().manual_seed(0)
     weight = torch.rand(geometry.weight_shape, generator=draw) - 0.5
     weight[::2] *= 0.3
-    kernel = None if isinstance(geometry, Dense) else geometry.kernel
-    spec = LayerSpec(form, kernel, True, 1.0, 1.0, 0.0)
+    spec = LayerSpec(form, geometry.window, True, 1.0, 1.0, 0.0)
     reference = IntegerLayer(weight.double().numpy(), np.zeros(geometry.outputs), spec)
     quantised: Any = array.module.quant_weight()
     assert np.array_equal(quantised.int(float_datatype=False).flatten(1).numpy(), reference.weight)
@@ -143,7 +142,7 @@ def test_brevitas_gives_the_references_products(geometry: Geometry, scales: str,
         assert len(set(fracs)) > 1, "the rows of this test are to have scales of their own"
     integers = quantise(x.double().numpy(), form.standardised)
     found = reference.mvm(integers)  # [R, P, C]
-    wanted = array.mvm(x).flatten(2).transpose(1, 2) if kernel else array.mvm(x)[:, None]
+    wanted = array.mvm(x).flatten(2).transpose(1, 2) if geometry.window else array.mvm(x)[:, None]
     unit = np.exp2(-np.asarray(form.accumulator.fracs, dtype=np.float64))
     assert np.array_equal(found * unit, wanted.double().numpy())
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scff_hw.backends import Dense, FloatBackend, Optimisation, make_backend
 from scff_hw.backends.fixed import Calibration, FixedBackend, LayerFormats, QFormat, calibrate
+from scff_hw.backends.fixed.formats.document import dump_formats
 from scff_hw.backends.fixed.formats.formats import FRAC_RANGE, check_sums, fraction_bits, power_of_two
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
@@ -23,7 +24,7 @@ from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import load_profile
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import untrained_weights
-from scff_hw.training.calibration import calibrated_backend, dump_formats, load_formats
+from scff_hw.training.calibration import calibrated_backend, load_formats
 from scff_hw.training.run_context import plain_samples
 
 CONV = (
@@ -39,7 +40,9 @@ def recipe(*overrides: str) -> Recipe:
 
 def calibrated(wanted: Recipe, learning: bool = True) -> tuple[FixedBackend, Calibration]:
     samples = plain_samples(wanted, load("digits"), "train")
-    return calibrated_backend(wanted, untrained_weights(wanted, 0), samples, 0, learning=learning)
+    backend = calibrated_backend(wanted, untrained_weights(wanted, 0), samples, 0, learning=learning)
+    assert backend.calibration is not None
+    return backend, backend.calibration
 
 
 def test_formats_hold_what_was_seen() -> None:

@@ -21,9 +21,9 @@ from scff_hw.backends.fixed.reference.layer import LayerSpec, coefficients, quan
 from scff_hw.backends.fixed.tensor.arithmetic import isqrt as fast_isqrt
 from scff_hw.backends.fixed.tensor.arithmetic import standardise as fast_standardise
 from scff_hw.backends.fixed.tensor.update import dithering, fast_draws
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import standardise as float_standardise
 from scff_hw.errors import WidthError
-from scff_hw.recipes.fixed_point import FixedPoint
 
 WORDS = st.integers(-(2**31) + 1, 2**31 - 1)
 ROUNDINGS = st.sampled_from(["half_even", "half_up"])

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from scff_hw.backends.fixed.formats.calibrate import default_formats
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, standardise
 from scff_hw.backends.fixed.reference.readout import IntegerReadout, untrained
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.errors import UsageError
-from scff_hw.recipes.fixed_point import FixedPoint
 
 FRAC, FEATURE_FRAC = 7, 5
 

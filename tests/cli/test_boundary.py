@@ -214,10 +214,11 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (info / "top_level.txt").write_text("my_rules\n")
     (info / "entry_points.txt").write_text(
         "[scff_hw.rules]\nmine = my_rules:Mine\nlost = my_rules:Lost\nother = my_rules:Mine\nodd = my_rules:odd\n"
-        "[scff_hw.backends]\nchip = my_rules:chip\n"
+        "[scff_hw.backends]\nchip = my_rules:Chip\n"
     )
     (site / "my_rules.py").write_text(
         "from dataclasses import dataclass\n"
+        "from scff_hw.backends import Backend\n"
         "from scff_hw.core import Rule\n"
         "odd = 3\n"
         "@dataclass(frozen=True)\n"
@@ -225,8 +226,12 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    name = 'mine'\n"
         "    def errors(self, signals):\n"
         "        return 1 / 0\n"
-        "def chip(dtype, device):\n"
-        "    return {}['chip']\n"
+        "class Chip(Backend):\n"
+        "    name = 'chip'\n"
+        "    def __init__(self, dtype, device):\n"
+        "        {}['chip']\n"
+        "    def array(self, weight, bias, geometry, optimisation, name=''):\n"
+        "        raise NotImplementedError\n"
     )
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))

@@ -54,7 +54,7 @@ def layers_of(tmp_path: Path) -> Callable[..., Layers]:
         recipe: Recipe = load_recipe(name, list(overrides))
         samples = plain_samples(recipe, load(recipe.data.name), "train")
         weights = untrained_weights(recipe, 0)
-        backend, _ = calibrated_backend(recipe, weights, samples, 0)
+        backend = calibrated_backend(recipe, weights, samples, 0)
         found = []
         built: Sequence[Any] = build_network(recipe, backend, weights).layers
         for number, layer in enumerate(built, start=1):

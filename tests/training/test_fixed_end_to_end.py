@@ -79,7 +79,7 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
     dense = layers is LAYERS
     dataset = load("digits")
     samples, weights = plain_samples(recipe, dataset, "train"), untrained_weights(recipe, SEED)
-    backend, _ = calibrated_backend(recipe, weights, samples, SEED)
+    backend = calibrated_backend(recipe, weights, samples, SEED)
     network: Network = build_network(recipe, backend, weights)
     references = []
     for number, layer in enumerate(network.layers, start=1):

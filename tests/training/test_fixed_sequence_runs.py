@@ -139,7 +139,7 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
     recipe = small(*changes)
     weights, samples = untrained_weights(recipe, SEED), samples_of(recipe, spoken)
     with torch.no_grad():
-        backend, _ = calibrated_backend(recipe, weights, samples, SEED)
+        backend = calibrated_backend(recipe, weights, samples, SEED)
         network = build_network(recipe, backend, weights)
         layer = network.layers[0]
         assert isinstance(layer, FixedRecurrentLayer)
@@ -189,7 +189,7 @@ def test_weights_that_stay_fill_their_range(spoken: Path) -> None:
     recipe = small()
     weights = untrained_weights(recipe, 0)
     with torch.no_grad():
-        learned, _ = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0)
-        stays, _ = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0, learning=False)
+        learned = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0)
+        stays = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0, learning=False)
     for name in ARRAYS:
         assert stays.formats[name].weight.one == learned.formats[name].weight.one + 2

@@ -10,14 +10,16 @@ report several runs. A perfect periphery takes the noise of reading away, and ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
 from scff_hw.core.arrays import Optimisation
+from scff_hw.core.backend import Backend
 from scff_hw.core.geometry import Geometry
 from scff_hw.errors import UsageError
-from scff_hw.hardware import Profile
+from scff_hw.hardware import Profile, load_profile
 from scff_hw.hardware.available import require_aihwkit
 
 __all__ = ["DEFAULT_PROFILE", "AnalogArray", "AnalogBackend"]
@@ -27,7 +29,7 @@ DEFAULT_PROFILE = "ideal"
 
 
 @dataclass(frozen=True)
-class AnalogBackend:
+class AnalogBackend(Backend):
     """Arrays of crossbar tiles, all of one hardware profile. Learning on them repeats statistically (see the module).
 
     Attributes:
@@ -41,11 +43,14 @@ class AnalogBackend:
         UsageError: another dtype or device.
     """
 
+    name: ClassVar[str] = "analog"
+    state_is_truth: ClassVar[bool] = True
+    noisy_reads: ClassVar[bool] = True
+
     profile: Profile
     seed: int = 0
     dtype: str = "float32"
     device: str = "cpu"
-    name: str = "analog"
 
     def __post_init__(self) -> None:
         if self.dtype != "float32":
@@ -59,6 +64,12 @@ class AnalogBackend:
                 "type: --set training.device=cpu"
             )
         require_aihwkit()
+
+    @classmethod
+    def make(
+        cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
+    ) -> AnalogBackend:
+        return cls(load_profile(DEFAULT_PROFILE) if profile is None else profile, seed, dtype, device)
 
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""

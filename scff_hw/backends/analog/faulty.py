@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from scff_hw.backends.analog.array import AnalogArray
 from scff_hw.core.arrays import Optimisation
+from scff_hw.core.backend import Backend
 from scff_hw.core.geometry import Geometry
 from scff_hw.core.random import generator
 from scff_hw.errors import UsageError, nearest
@@ -19,7 +20,7 @@ KINDS = ("stuck-on", "stuck-off", "dead-lines")
 
 
 @dataclass(frozen=True)
-class FaultyBackend:
+class FaultyBackend(Backend):
     """Makes arrays of the analog backend, some of it broken.
 
     Attributes:
@@ -34,12 +35,13 @@ class FaultyBackend:
         UsageError: no such kind.
     """
 
+    name: ClassVar[str] = "faulty"
+
     profile: Profile
     seed: int
     kind: str
     rate: float
     from_start: bool = True
-    name: str = "faulty"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from scff_hw.backends.analog.tiles import TileGrid, device_seed
 from scff_hw.core.arrays import Optimisation
+from scff_hw.core.backend import Backend
 from scff_hw.core.geometry import Geometry
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
@@ -20,7 +22,7 @@ from scff_hw.hardware.schema import Profile
 
 
 @dataclass(frozen=True)
-class ProgrammedBackend:
+class ProgrammedBackend(Backend):
     """Makes arrays that are programmed when they are made.
 
     Attributes:
@@ -29,10 +31,11 @@ class ProgrammedBackend:
         compensated: reads are scaled by aihwkit's global drift compensation, one factor a tile.
     """
 
+    name: ClassVar[str] = "programmed"
+
     profile: Profile
     seed: int = 0
     compensated: bool = False
-    name: str = "programmed"
 
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""

@@ -5,25 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats.calibrate import Calibration, calibrate, default_formats
 from scff_hw.backends.fixed.formats.choose import READOUT_BITS, TensorRange, integer_rule
+from scff_hw.backends.fixed.formats.document import FORMATS, dump_formats, parse_formats
 from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_sums, fraction_bits
 from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.backends.fixed.tensor.layer import FixedLayer
 from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.arrays import Optimisation, SynapticArray
+from scff_hw.core.backend import Backend, Trial
 from scff_hw.core.functional import Pool
 from scff_hw.core.geometry import Geometry
 from scff_hw.core.random import stream_seed
 from scff_hw.core.recurrent import Direction
 from scff_hw.core.rules import Rule
-from scff_hw.recipes.fixed_point import FixedPoint
+from scff_hw.errors import UsageError
 
 __all__ = [
     "Calibration",
@@ -40,19 +44,71 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class FixedBackend:
+class FixedBackend(Backend):
     """Arrays and layers in fixed point.
 
     Attributes:
         options: widths and choices.
         formats: of each layer, by its name; an array of another name gets formats made for its weights.
         seed: of the run; decides the random numbers of stochastic rounding.
+        calibration: what `formats` were chosen from, where `prepare` chose them.
     """
+
+    name: ClassVar[str] = "fixed"
+    options_section: ClassVar[str] = "fixed_point"
+    state_is_truth: ClassVar[bool] = True
+    integers: ClassVar[bool] = True
 
     options: FixedPoint = field(default_factory=FixedPoint)
     formats: Mapping[str, LayerFormats] = field(default_factory=dict)
     seed: int = 0
-    name: str = "fixed"
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def make(
+        cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
+    ) -> FixedBackend:
+        if profile is not None:
+            raise UsageError(
+                f"The fixed backend has no devices, so it takes no profile of them. Got '{profile.name}'; "
+                "type: --backend analog"
+            )
+        for key, found, allowed in (("dtype", dtype, "float32"), ("device", device, "cpu")):
+            if found != allowed:
+                raise UsageError(
+                    f"The fixed backend computes in integers on the cpu, so training.{key} must be {allowed}. "
+                    f"Got '{found}' instead; type: --set training.{key}={allowed}"
+                )
+        return cls(FixedPoint() if options is None else options, seed=seed)
+
+    def prepare(self, trial: Trial) -> FixedBackend:
+        """The backend whose formats fit the weights and samples of `trial`.
+
+        Weights that will not learn (post-training quantisation) fill their range.
+
+        Raises:
+            UsageError: a sum could overflow its accumulator; names the layer and the bits that would do. Or a rule has
+                no fixed-point form.
+        """
+        samples = trial.samples(self.options.calibration_batches * trial.batch)
+        with torch.no_grad():
+            found = calibrate(
+                trial.network(),
+                samples,
+                self.options,
+                learning=trial.learning,
+                batch=trial.batch,
+                views=trial.views,
+            )
+        return replace(self, formats=found.formats, calibration=found)
+
+    def documents(self) -> dict[str, str]:
+        return {} if self.calibration is None else {FORMATS: dump_formats(self.calibration)}
+
+    def restore(self, read: Callable[[str], str], geometries: Mapping[str, Geometry], where: str) -> FixedBackend:
+        text = read(FORMATS)
+        outputs = {name: geometry.outputs for name, geometry in geometries.items()}
+        return replace(self, formats=parse_formats(text, outputs, f"{where}/{FORMATS}")) if text else self
 
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""

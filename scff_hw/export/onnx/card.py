@@ -237,7 +237,7 @@ def _limits(run: FinishedRun, manifest: OnnxManifest) -> str:
             half_up = ", and rounds halves to even where this run rounds them up"
         if any(file.held_to in CLOSE for file in manifest.files.values()):
             lines.append("\n" + WHY_CLOSE.format(half_up=half_up))
-    elif run.backend != "float":
+    elif not run.backend_class.ideal:
         lines.append(
             f"- The weights are those read back from the {run.backend} backend at the end of the run. What its "
             "hardware does besides (noise of reading, converters, drift) is not in the graph, so accuracies can differ."

@@ -21,13 +21,13 @@ from scff_hw.backends.fixed.formats.choose import (
     weight_format,
 )
 from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, QFormat, check_sums, fraction_bits
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.recurrent import RecurrentLayer
 from scff_hw.core.rules import Signals
 from scff_hw.core.streams import Partners, Stream
-from scff_hw.recipes.fixed_point import FixedPoint
 
 
 @dataclass(frozen=True)

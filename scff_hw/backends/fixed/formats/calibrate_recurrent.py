@@ -20,11 +20,11 @@ from scff_hw.backends.fixed.formats.choose import (
     weight_format,
 )
 from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import standardise
 from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, walk
 from scff_hw.core.rules import Signals
 from scff_hw.core.streams import Partners, Stream
-from scff_hw.recipes.fixed_point import FixedPoint
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.fixed.formats.formats import FRAC_RANGE, Frac, QFormat, fraction_bits, power_of_two
+from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.rules import SCFF, Rule, overridden
 from scff_hw.errors import UsageError
-from scff_hw.recipes.fixed_point import FixedPoint
 
 INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
 

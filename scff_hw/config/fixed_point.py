@@ -1,4 +1,4 @@
-"""The section `fixed_point` of a recipe: the number formats of the fixed backend."""
+"""The number formats of the fixed backend: the section `fixed_point` of a recipe."""
 
 from __future__ import annotations
 
