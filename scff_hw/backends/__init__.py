@@ -6,17 +6,16 @@ the group `scff_hw.backends`: a subclass of `scff_hw.core.backend.Backend`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scff_hw.backends.float import FloatBackend
-from scff_hw.core.arrays import Metered, Optimisation, OwnArithmetic, SynapticArray
-from scff_hw.core.backend import Backend, Trial
-from scff_hw.core.geometry import Conv2d, Dense, Geometry
-from scff_hw.errors import UsageError
-from scff_hw.registry import Registry
+from scff_hw.lazy import lazy
 
 if TYPE_CHECKING:
-    from scff_hw.hardware import Profile
+    from scff_hw.backends.float import FloatBackend
+    from scff_hw.backends.registry import BACKENDS, backend_class, backend_names, make_backend
+    from scff_hw.core.arrays import Metered, Optimisation, OwnArithmetic, SynapticArray
+    from scff_hw.core.backend import Backend, Trial
+    from scff_hw.core.geometry import Conv2d, Dense, Geometry
 
 __all__ = [
     "BACKENDS",
@@ -35,60 +34,13 @@ __all__ = [
     "make_backend",
 ]
 
-
-def _checked(found: object) -> type[Backend]:
-    if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise UsageError(f"A backend must be a subclass of scff_hw.core.backend.Backend. Got {found!r} instead.")
-    return found
-
-
-BACKENDS: Registry[type[Backend]] = Registry(
-    "backend",
-    _checked,
+__getattr__ = lazy(
+    __name__,
     {
-        "analog": "scff_hw.backends.analog:AnalogBackend",
-        "fixed": "scff_hw.backends.fixed:FixedBackend",
-        "float": "scff_hw.backends.float:FloatBackend",
+        "scff_hw.backends.float": ["FloatBackend"],
+        "scff_hw.backends.registry": ["BACKENDS", "backend_class", "backend_names", "make_backend"],
+        "scff_hw.core.arrays": ["Metered", "Optimisation", "OwnArithmetic", "SynapticArray"],
+        "scff_hw.core.backend": ["Backend", "Trial"],
+        "scff_hw.core.geometry": ["Conv2d", "Dense", "Geometry"],
     },
 )
-"""Backends by name, those of installed packages included."""
-
-
-def backend_names() -> list[str]:
-    """Names of the backends known here, those of installed packages included."""
-    return BACKENDS.names()
-
-
-def backend_class(name: str) -> type[Backend]:
-    """The backend of that name, to ask what it can do.
-
-    Raises:
-        UsageError: no such backend.
-        MissingPartError: what the backend needs is not installed.
-        PluginError: the package of the backend cannot be imported.
-    """
-    return BACKENDS.get(name)
-
-
-def make_backend(
-    name: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    profile: Profile | None = None,
-    seed: int = 0,
-    options: Any = None,
-) -> Backend:
-    """The backend of that name, made as its `make` says.
-
-    Args:
-        profile: the hardware of a backend that simulates some; None for its default.
-        seed: of the run; decides the devices of a simulated chip.
-        options: the recipe's section for this backend; None for its defaults.
-
-    Raises:
-        UsageError: no such backend, or it does not know the dtype, the device or profiles.
-        MissingPartError: what the backend needs is not installed.
-        PluginError: the package of the backend cannot be imported.
-    """
-    return backend_class(name).make(dtype=dtype, device=device, profile=profile, seed=seed, options=options)

@@ -35,11 +35,9 @@ from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing, check_lengths
 from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule, Signals
+from scff_hw.core.shapes import WAYS
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.errors import UsageError
-
-WAYS = ("forwards", "backwards")
-"""The names of directions, in which their arrays' names start."""
 
 
 @dataclass(frozen=True)

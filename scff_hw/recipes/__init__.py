@@ -1,5 +1,6 @@
 """Recipes: one validated YAML file per experiment."""
 
+from scff_hw.core.shapes import LayerShapes, ShapeError
 from scff_hw.recipes.loader import dump_recipe, list_recipes, load_recipe, parse_recipe, recipe_names
 from scff_hw.recipes.schema import (
     AugmentationRecipe,
@@ -17,7 +18,6 @@ from scff_hw.recipes.schema import (
     RuleRecipe,
     TrainingRecipe,
 )
-from scff_hw.recipes.shapes import LayerShapes, ShapeError
 
 __all__ = [
     "AugmentationRecipe",

@@ -10,8 +10,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from scff_hw.config.base import Line, Model, refuse
+from scff_hw.core.shapes import Shape
 from scff_hw.data import DATASETS, Info, dataset_names, info
-from scff_hw.recipes.shapes import Shape
 
 
 class _KnownName:

@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from scff_hw.config.base import Line, Model, refuse
 from scff_hw.config.fixed_point import FixedPoint
+from scff_hw.core.shapes import LayerShapes, Shape, ShapeError, conv2d_shapes, dense_shapes, feature_count
 from scff_hw.recipes.augmentation_section import AugmentationRecipe, LearningAugmentation, Pixels
 from scff_hw.recipes.data_section import DataRecipe
-from scff_hw.recipes.shapes import LayerShapes, Shape, ShapeError, conv2d_shapes, dense_shapes, feature_count
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 BatchSize = Annotated[int, Field(ge=2, le=65_536)]

@@ -18,8 +18,9 @@ from scff_hw.core.initial import initial_recurrent_weights, initial_weights
 from scff_hw.core.layer import Layer, PairLayer
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
-from scff_hw.core.recurrent import WAYS, Direction, RecurrentLayer, recurrent_geometries
+from scff_hw.core.recurrent import Direction, RecurrentLayer, recurrent_geometries
 from scff_hw.core.rules import Rule, rule_class
+from scff_hw.core.shapes import WAYS
 from scff_hw.errors import RecipeError, nearest
 from scff_hw.recipes import Recipe
 

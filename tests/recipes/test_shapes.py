@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scff_hw.recipes.shapes import (
+from scff_hw.core.shapes import (
     ShapeError,
     conv2d_length,
     conv2d_shapes,

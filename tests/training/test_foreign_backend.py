@@ -67,7 +67,7 @@ class GridBackend(Backend):
 
     dtype: str = "float32"
     device: str = "cpu"
-    step: float = 1e-6
+    step: float = 1e-7
 
     def prepare(self, trial: Trial) -> GridBackend:
         assert len(trial.samples(5).positive) == 5
@@ -93,7 +93,7 @@ class NoisyGridBackend(GridBackend):
 
 
 class TestGrid(BackendContract):
-    relative_error = 1e-4  # a step of 1e-6 on changes of 1e-2
+    relative_error = 1e-4  # a step of 1e-7 on changes of 1e-2
 
     def backend(self) -> Backend:
         return GridBackend()

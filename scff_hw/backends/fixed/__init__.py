@@ -5,29 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from scff_hw.lazy import lazy
 
-from scff_hw.backends.fixed.formats.calibrate import Calibration, calibrate, default_formats
-from scff_hw.backends.fixed.formats.choose import READOUT_BITS, TensorRange, integer_rule
-from scff_hw.backends.fixed.formats.document import FORMATS, dump_formats, parse_formats
-from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_sums, fraction_bits
-from scff_hw.backends.fixed.tensor.array import FixedArray
-from scff_hw.backends.fixed.tensor.layer import FixedLayer
-from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
-from scff_hw.config.fixed_point import FixedPoint
-from scff_hw.core.arrays import Optimisation, SynapticArray
-from scff_hw.core.backend import Backend, Trial
-from scff_hw.core.functional import Pool
-from scff_hw.core.geometry import Geometry
-from scff_hw.core.random import stream_seed
-from scff_hw.core.recurrent import Direction
-from scff_hw.core.rules import Rule
-from scff_hw.errors import UsageError
+if TYPE_CHECKING:
+    from scff_hw.backends.fixed.backend import FixedBackend
+    from scff_hw.backends.fixed.formats.calibrate import Calibration, calibrate
+    from scff_hw.backends.fixed.formats.choose import TensorRange
+    from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat
+    from scff_hw.backends.fixed.tensor.array import FixedArray
+    from scff_hw.backends.fixed.tensor.layer import FixedLayer
+    from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
+    from scff_hw.config.fixed_point import FixedPoint
 
 __all__ = [
     "Calibration",
@@ -42,119 +32,16 @@ __all__ = [
     "calibrate",
 ]
 
-
-@dataclass(frozen=True)
-class FixedBackend(Backend):
-    """Arrays and layers in fixed point.
-
-    Attributes:
-        options: widths and choices.
-        formats: of each layer, by its name; an array of another name gets formats made for its weights.
-        seed: of the run; decides the random numbers of stochastic rounding.
-        calibration: what `formats` were chosen from, where `prepare` chose them.
-    """
-
-    name: ClassVar[str] = "fixed"
-    options_section: ClassVar[str] = "fixed_point"
-    state_is_truth: ClassVar[bool] = True
-    integers: ClassVar[bool] = True
-
-    options: FixedPoint = field(default_factory=FixedPoint)
-    formats: Mapping[str, LayerFormats] = field(default_factory=dict)
-    seed: int = 0
-    calibration: Calibration | None = field(default=None, compare=False, repr=False)
-
-    @classmethod
-    def make(
-        cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
-    ) -> FixedBackend:
-        if profile is not None:
-            raise UsageError(
-                f"The fixed backend has no devices, so it takes no profile of them. Got '{profile.name}'; "
-                "type: --backend analog"
-            )
-        for key, found, allowed in (("dtype", dtype, "float32"), ("device", device, "cpu")):
-            if found != allowed:
-                raise UsageError(
-                    f"The fixed backend computes in integers on the cpu, so training.{key} must be {allowed}. "
-                    f"Got '{found}' instead; type: --set training.{key}={allowed}"
-                )
-        return cls(FixedPoint() if options is None else options, seed=seed)
-
-    def prepare(self, trial: Trial) -> FixedBackend:
-        """The backend whose formats fit the weights and samples of `trial`.
-
-        Weights that will not learn (post-training quantisation) fill their range.
-
-        Raises:
-            UsageError: a sum could overflow its accumulator; names the layer and the bits that would do. Or a rule has
-                no fixed-point form.
-        """
-        samples = trial.samples(self.options.calibration_batches * trial.batch)
-        with torch.no_grad():
-            found = calibrate(
-                trial.network(),
-                samples,
-                self.options,
-                learning=trial.learning,
-                batch=trial.batch,
-                views=trial.views,
-            )
-        return replace(self, formats=found.formats, calibration=found)
-
-    def documents(self) -> dict[str, str]:
-        return {} if self.calibration is None else {FORMATS: dump_formats(self.calibration)}
-
-    def restore(self, read: Callable[[str], str], geometries: Mapping[str, Geometry], where: str) -> FixedBackend:
-        text = read(FORMATS)
-        outputs = {name: geometry.outputs for name, geometry in geometries.items()}
-        return replace(self, formats=parse_formats(text, outputs, f"{where}/{FORMATS}")) if text else self
-
-    def array(
-        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
-    ) -> FixedArray:
-        formats = self.formats.get(name) or default_formats(weight, self.options)
-        check_sums(name or "this array", formats, geometry.fan_in, geometry.fan_in)
-        seed = stream_seed(self.seed, "rounding", name) & 0xFFFFFFFF
-        return FixedArray(weight, bias, geometry, optimisation, formats, seed, name or "this array")
-
-    def layer(
-        self,
-        *,
-        array: SynapticArray,
-        rule: Rule | None,
-        makes_pairs: bool,
-        padding: int,
-        transmit: str,
-        pool: Pool | None,
-        readout_pool: Pool | None,
-        update_positions: int | None,
-    ) -> FixedLayer:
-        """A layer around an array of this backend.
-
-        Raises:
-            UsageError: a rule that has no fixed-point form.
-        """
-        assert isinstance(array, FixedArray), "a fixed-point layer was asked for around another backend's array"
-        known = integer_rule(rule)
-        return FixedLayer(array, known, makes_pairs, padding, transmit, pool, readout_pool, update_positions)
-
-    def recurrent_layer(
-        self, *, directions: tuple[Direction, ...], rule: Rule | None, averages: bool
-    ) -> FixedRecurrentLayer:
-        """A recurrent layer around arrays of this backend.
-
-        Raises:
-            UsageError: a rule that has no fixed-point form, or arrays whose formats do not fit each other.
-        """
-        return FixedRecurrentLayer(directions, integer_rule(rule), averages)
-
-    def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A readout's weights in 8 bits and its biases in 32, at the scale of its products; numbers on their grids."""
-        held = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
-        feature = next(iter(self.formats.values())).feature
-        return _on_grid(weight, held), _on_grid(bias, held.plus(feature.one, 32))
-
-
-def _on_grid(x: Tensor, form: QFormat) -> Tensor:
-    return (torch.round(x.double() * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one).to(x)
+__getattr__ = lazy(
+    __name__,
+    {
+        "scff_hw.backends.fixed.backend": ["FixedBackend"],
+        "scff_hw.backends.fixed.formats.calibrate": ["Calibration", "calibrate"],
+        "scff_hw.backends.fixed.formats.choose": ["TensorRange"],
+        "scff_hw.backends.fixed.formats.formats": ["LayerFormats", "QFormat"],
+        "scff_hw.backends.fixed.tensor.array": ["FixedArray"],
+        "scff_hw.backends.fixed.tensor.layer": ["FixedLayer"],
+        "scff_hw.backends.fixed.tensor.recurrent": ["FixedRecurrentLayer"],
+        "scff_hw.config.fixed_point": ["FixedPoint"],
+    },
+)

@@ -14,8 +14,8 @@ import numpy as np
 from scff_hw.backends.fixed.reference.arithmetic import COEFFICIENT_BITS, TABLE_STEPS_PER_UNIT_LOG2, reciprocal, split
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, PoolShape
 from scff_hw.backends.fixed.reference.readout import SHADOW_BITS, WEIGHT_BITS, IntegerReadout
+from scff_hw.core.shapes import pool_length
 from scff_hw.documents.manifests import Where
-from scff_hw.recipes.shapes import pool_length
 
 SAVE_VERSION = 1
 """Of saved bytes; `SCFF_SAVE_VERSION` in `scff.h`."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from scff_hw.core.recurrent import WAYS
+from scff_hw.core.shapes import WAYS
 from scff_hw.export.onnx.graph import BATCH, INPUT, LENGTHS, STEPS, Graph
 from scff_hw.export.onnx.parts import TensorProto, helper, onnx
 

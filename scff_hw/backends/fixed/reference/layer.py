@@ -35,8 +35,8 @@ from scff_hw.backends.fixed.reference.arithmetic import (
     split,
     stochastic_shift,
 )
+from scff_hw.core.shapes import PoolGeometry, pool_length
 from scff_hw.errors import WidthError
-from scff_hw.recipes.shapes import PoolGeometry, pool_length
 
 MEAN_GUARD_BITS = 6
 """Fraction bits of a sample's mean beyond those of the sample."""

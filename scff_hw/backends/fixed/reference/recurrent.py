@@ -23,7 +23,7 @@ from scff_hw.backends.fixed.reference.arithmetic import (
     split,
 )
 from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer, coefficients, requantise, standardise
-from scff_hw.core.recurrent import WAYS
+from scff_hw.core.shapes import WAYS
 from scff_hw.errors import UsageError
 
 TOTAL_BITS = 24

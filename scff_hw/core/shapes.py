@@ -14,6 +14,9 @@ from typing import Protocol
 
 Shape = tuple[int, ...]
 
+WAYS = ("forwards", "backwards")
+"""Names of a recurrent layer's directions, in which the names of their arrays start."""
+
 
 class ShapeError(ValueError):
     """A layer that cannot follow the one before it; `key` names the offending key of the layer, dotted."""
