@@ -1,0 +1,46 @@
+"""Rules by name: those of scff-hw, those registered in this process, and those of installed packages."""
+
+from __future__ import annotations
+
+from scff_hw.core.rules.base import Rule
+from scff_hw.core.rules.forward_forward import ForwardForward, LabelledForwardForward
+from scff_hw.core.rules.scff import SCFF
+from scff_hw.core.rules.shuffled import ShuffledSCFF
+from scff_hw.errors import UsageError
+from scff_hw.registry import Registry
+
+
+def _checked(found: object) -> type[Rule]:
+    if not (isinstance(found, type) and issubclass(found, Rule) and isinstance(getattr(found, "name", None), str)):
+        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {found!r} instead.")
+    return found
+
+
+RULES: Registry[type[Rule]] = Registry("rule", _checked)
+
+for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
+    RULES.register(_rule)
+
+
+def register(rule: type[Rule]) -> type[Rule]:
+    """Make a rule known by its name; usable as a decorator. A name can be taken once.
+
+    Raises:
+        UsageError: not a rule with a name, or another rule has it.
+    """
+    return RULES.register(rule)
+
+
+def rule_names() -> list[str]:
+    """Names of the rules known here, those of installed packages included."""
+    return RULES.names()
+
+
+def rule_class(name: str) -> type[Rule]:
+    """The rule of that name.
+
+    Raises:
+        UsageError: no such rule, or the entry point of that name gives none.
+        PluginError: the package of the rule cannot be imported.
+    """
+    return RULES.get(name)

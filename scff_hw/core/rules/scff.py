@@ -1,0 +1,25 @@
+"""The rule of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from scff_hw.core.goodness import Modulation, contrast
+from scff_hw.core.rules.base import GainRule
+
+
+@dataclass(frozen=True)
+class SCFF(GainRule):
+    """Self-Contrastive Forward-Forward: a sample paired with itself against a sample paired with another."""
+
+    name: ClassVar[str] = "scff"
+    theta_pos: float
+    theta_neg: float
+    penalty: float = 0.0
+
+    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+        """See `contrast`."""
+        return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)

@@ -1,0 +1,38 @@
+"""The control whose pairs are shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from scff_hw.core.goodness import Errors, modulated
+from scff_hw.core.rules.base import Rule, Signals
+from scff_hw.core.rules.scff import SCFF
+
+
+@dataclass(frozen=True)
+class ShuffledSCFF(Rule):
+    """A control: SCFF with the roles of every second sample's pairs exchanged, so that nothing tells them apart.
+
+    What it learns comes from goodness drifting towards the thresholds, not from contrast. Batches are drawn in random
+    order, so which samples are exchanged is random too. A step of a sequence is a sample.
+    """
+
+    name: ClassVar[str] = "scff-shuffled"
+    theta_pos: float
+    theta_neg: float
+    penalty: float = 0.0
+
+    def errors(self, signals: Signals) -> Errors:
+        rule = SCFF(self.theta_pos, self.theta_neg, self.penalty)
+        found = modulated(rule, *_every_second_exchanged(signals.positive, signals.negative))
+        positive, negative = _every_second_exchanged(found.positive, found.negative)
+        return replace(found, positive=positive, negative=negative)
+
+
+def _every_second_exchanged(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    exchanged = (torch.arange(len(first), device=first.device) % 2 == 1).view(-1, *(1,) * (first.dim() - 1))
+    return torch.where(exchanged, second, first), torch.where(exchanged, first, second)
