@@ -53,10 +53,12 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a recipe, beside its untrained and backpropagation controls, into a run folder."""
+    from scff_hw.backends import backend_class
     from scff_hw.recipes import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
-    if ignored := [text for text in overrides or [] if text.strip().startswith("fixed_point") and backend != "fixed"]:
+    ignored = [text for text in overrides or [] if text.strip().startswith("fixed_point")]
+    if ignored and backend_class(backend).options_section != "fixed_point":
         say(f"Warning: --set {ignored[0]} changes nothing: fixed_point is for --backend fixed alone.", style="yellow")
     hardware = _hardware(profile)
     numbers = list(range(seed, seed + seeds))
