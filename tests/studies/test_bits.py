@@ -37,7 +37,7 @@ def test_the_table_is_tidy(done: tuple[Path, dict[str, Any]]) -> None:
     seen = {(row["method"], row["readout"], row[WEIGHT], row[SHADOW]) for row in rows}
     assert len(seen) == len(rows) == 2 + 4 * 4  # float, then format x (three methods, one with two readouts)
     assert {row["method"] for row in rows} == {"float", "float-untrained", "scff", "quantised", "untrained"}
-    assert all(0.05 < float(row["test_accuracy"]) <= 1 for row in rows)
+    assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
 
 
 def test_few_bits_hurt_and_eight_do_not(done: tuple[Path, dict[str, Any]]) -> None:
@@ -47,6 +47,7 @@ def test_few_bits_hurt_and_eight_do_not(done: tuple[Path, dict[str, Any]]) -> No
     assert mean["quantised", "kept", "8", "16"] == pytest.approx(learned, abs=0.02)
     assert mean["untrained", "fitted", "8", "16"] == pytest.approx(untrained, abs=0.03)
     assert mean["scff", "fitted", "8", "16"] == pytest.approx(learned, abs=0.05)
+    assert mean["scff", "fitted", "8", "16"] > mean["untrained", "fitted", "8", "16"]
     assert mean["quantised", "kept", "2", "16"] < mean["quantised", "kept", "8", "16"]
 
 
