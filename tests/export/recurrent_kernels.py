@@ -81,8 +81,8 @@ class Rnn(ctypes.Structure):
     _fields_ = (("inputs", ctypes.c_void_p), ("hidden", ctypes.c_void_p), ("averages", ctypes.c_uint8))
 
 
-class Walk(ctypes.Structure):
-    """`scff_rnn_walk_t`."""
+class Sequence(ctypes.Structure):
+    """`scff_rnn_sequence_t`."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("positive", "negative", "total")),
@@ -116,26 +116,26 @@ class CRecurrent:
         self.state = (structs.State * 2)(*(array.state for array in arrays))
         self.positive, self.negative = (np.ones(units, np.int8) for _ in range(2))
         self.total = np.ones(units, np.int32)
-        walked = (self.positive, self.negative, self.total)
-        self.walk = Walk(*(array.ctypes.data for array in walked), 7)
+        states = (self.positive, self.negative, self.total)
+        self.sequence = Sequence(*(array.ctypes.data for array in states), 7)
         self.of_inputs, self.of_hidden, self.of_bias = (
             np.ones(shape, np.int32) for shape in ((units, features), (units, units), units)
         )
         summed = (self.of_inputs, self.of_hidden, self.of_bias)
         self.sums = Sums(*(array.ctypes.data for array in summed), 7, 0, 0)
         self.outputs = units * (1 + layer.averages)
-        for name in ("scff_rnn_hear_scratch", "scff_rnn_learn_scratch"):
+        for name in ("scff_rnn_step_scratch", "scff_rnn_learn_scratch"):
             getattr(library, name).restype = ctypes.c_size_t
         for name in ("scff_rnn_outputs", "scff_rnn_max_steps"):
             getattr(library, name).restype = ctypes.c_uint32
         self.learning_bytes = library.scff_rnn_learn_scratch(ctypes.byref(self.rnn))
-        self.hearing_bytes = library.scff_rnn_hear_scratch(ctypes.byref(self.rnn))
+        self.hearing_bytes = library.scff_rnn_step_scratch(ctypes.byref(self.rnn))
 
     def begin(self, sequences: int) -> int:
         return self._call("begin", self.sums, sequences)
 
     def begin_pair(self) -> int:
-        return self._call("begin_pair", self.walk)
+        return self._call("begin_pair", self.sequence)
 
     def learn(self, own: NDArray[np.int64], other: NDArray[np.int64] | None, lacking: int = 0, off: int = 0) -> int:
         """`scff_rnn_learn`, with so many bytes of scratch too few, at an address that many bytes off."""
@@ -143,14 +143,14 @@ class CRecurrent:
         room = np.zeros(self.learning_bytes + 8, np.int8)
         at = [ctypes.c_void_p(None if frame is None else frame.ctypes.data) for frame in frames]
         scratch = ctypes.c_void_p(room.ctypes.data + off), ctypes.c_size_t(self.learning_bytes - lacking)
-        status = self._call("learn", self.params, self.sums, self.walk, *at, *scratch)
+        status = self._call("learn", self.params, self.sums, self.sequence, *at, *scratch)
         assert not room[off + self.learning_bytes :].any(), "written behind the scratch"
         return status
 
-    def hear(self, frame: NDArray[np.int64], lacking: int = 0) -> int:
+    def step(self, frame: NDArray[np.int64], lacking: int = 0) -> int:
         narrow, room = np.ascontiguousarray(frame, np.int8), np.zeros(self.hearing_bytes + 8, np.int8)
         scratch = ctypes.c_void_p(room.ctypes.data), ctypes.c_size_t(self.hearing_bytes - lacking)
-        status = self._call("hear", self.params, self.walk, ctypes.c_void_p(narrow.ctypes.data), *scratch)
+        status = self._call("step", self.params, self.sequence, ctypes.c_void_p(narrow.ctypes.data), *scratch)
         assert not room[self.hearing_bytes :].any(), "written behind the scratch"
         return status
 
@@ -159,7 +159,7 @@ class CRecurrent:
 
     def passed_on(self) -> NDArray[np.int8]:
         found = np.zeros(self.outputs, np.int8)
-        assert self._call("pass_on", self.walk, ctypes.c_void_p(found.ctypes.data)) == 0
+        assert self._call("output", self.sequence, ctypes.c_void_p(found.ctypes.data)) == 0
         return found
 
     def features(self, passed_on: NDArray[np.int64]) -> NDArray[np.int8]:

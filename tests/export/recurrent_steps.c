@@ -53,10 +53,10 @@ int main(void)
     const scff_rnn_state_t state = {{inputs_weight, INPUTS_SHADOW, inputs_bias, inputs_states},
                                     {hidden_weight, HIDDEN_SHADOW, hidden_bias, hidden_states}};
     const scff_rnn_params_t params = {{inputs_weight, inputs_bias}, {hidden_weight, hidden_bias}};
-    scff_rnn_walk_t walk = {positive, negative, total, 0};
+    scff_rnn_sequence_t sequence = {positive, negative, total, 0};
     scff_rnn_sums_t sums = {of_inputs, of_hidden, of_bias, 0, 0, 0};
     size_t size = scff_rnn_learn_scratch(&rnn);
-    if ((size > sizeof scratch) || (size < scff_rnn_hear_scratch(&rnn)) || (scff_rnn_outputs(&rnn) != OUTPUTS)) {
+    if ((size > sizeof scratch) || (size < scff_rnn_step_scratch(&rnn)) || (scff_rnn_outputs(&rnn) != OUTPUTS)) {
         return failed("sizes");
     }
     uint32_t steps = 0;
@@ -68,11 +68,11 @@ int main(void)
             uint32_t n = pairs[(batch * PAIRS) + ((pair + 1u) % PAIRS)];
             uint32_t length = first_frame[k + 1u] - first_frame[k];
             uint32_t other = first_frame[n + 1u] - first_frame[n];
-            status = scff_rnn_begin_pair(&rnn, &walk);
+            status = scff_rnn_begin_pair(&rnn, &sequence);
             for (uint32_t t = 0; (t < length) && (status == SCFF_OK); t++) {
                 const int8_t *own = &frames[(first_frame[k] + t) * FEATURES];
                 const int8_t *second = (t < other) ? &frames[(first_frame[n] + t) * FEATURES] : NULL;
-                status = scff_rnn_learn(&rnn, &params, &sums, &walk, own, second, scratch, size);
+                status = scff_rnn_learn(&rnn, &params, &sums, &sequence, own, second, scratch, size);
                 crc = crc_of(crc, positive, UNITS);
                 crc = crc_of(crc, negative, UNITS);
                 steps++;
@@ -90,11 +90,11 @@ int main(void)
             return failed("weights");
         }
     }
-    (void)scff_rnn_begin_pair(&rnn, &walk);
+    (void)scff_rnn_begin_pair(&rnn, &sequence);
     uint32_t crc = 0;
     for (uint32_t t = 0; t < first_frame[1]; t++) {
-        if ((scff_rnn_hear(&rnn, &params, &walk, &frames[t * FEATURES], scratch, size) != SCFF_OK) ||
-            (scff_rnn_pass_on(&rnn, &walk, passed) != SCFF_OK)) {
+        if ((scff_rnn_step(&rnn, &params, &sequence, &frames[t * FEATURES], scratch, size) != SCFF_OK) ||
+            (scff_rnn_output(&rnn, &sequence, passed) != SCFF_OK)) {
             return failed("a frame was refused");
         }
         crc = crc_of(crc, passed, OUTPUTS);

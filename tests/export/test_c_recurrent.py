@@ -80,14 +80,14 @@ def learn_in_both(
             assert np.array_equal(array.states, ours.states)
 
 
-def hear_in_both(layer: IntegerRecurrent, c: CRecurrent, sequence: np.ndarray) -> None:
+def step_in_both(layer: IntegerRecurrent, c: CRecurrent, sequence: np.ndarray) -> None:
     """What a sequence alone passes on, at every step."""
     streamed = StreamingRecurrent(layer)
     streamed.begin_pair()
     assert c.begin_pair() == 0
     for frame in sequence:
         streamed.hear(frame)
-        assert c.hear(frame) == 0
+        assert c.step(frame) == 0
         assert np.array_equal(streamed.states[0], c.positive)
         assert np.array_equal(streamed.passed_on(), c.passed_on())
     assert np.array_equal(layer.forward([sequence])[0], c.passed_on())
@@ -106,7 +106,7 @@ def test_a_thousand_steps_are_learned_the_same_in_c(formats: dict[str, Any], in_
         learn_in_both(layer, c, sequences, int(draw.integers(1, len(sequences))), int(draw.integers(-2, 3)))
         steps += sum(map(len, sequences))
         ended.append((c.positive.any(), c.negative.any()))
-    hear_in_both(layer, c, sequences_of([9], 13, seed=99)[0])
+    step_in_both(layer, c, sequences_of([9], 13, seed=99)[0])
     assert np.mean(ended, axis=0).min() > 0.8, "silent units: the test would see nothing"
     for array, start in zip((direction.inputs, direction.hidden), before, strict=True):
         assert (array.held != start).mean() > 0.3, "hardly a weight moved: the test would see nothing"
@@ -149,7 +149,7 @@ def test_other_formats_and_shapes_give_the_same_too(in_c: Any) -> None:
         for shift in (1, len(lengths) - 1):
             sequences = sequences_of(lengths, features, seed + shift)
             learn_in_both(layer, c, sequences, shift, rate)
-        hear_in_both(layer, c, sequences_of([3], features, seed)[0])
+        step_in_both(layer, c, sequences_of([3], features, seed)[0])
 
     check()
 
@@ -164,21 +164,21 @@ def test_what_cannot_be_learned_from_changes_nothing(in_c: Any) -> None:
     before = c.held()
     assert c.learn(frame, other, lacking=1) == SCRATCH
     assert c.learn(frame, other, off=2) == UNALIGNED
-    assert c.hear(frame, lacking=1) == SCRATCH
+    assert c.step(frame, lacking=1) == SCRATCH
     assert c.apply(41) == BAD_ARGUMENT
     assert c.apply(-17) == BAD_ARGUMENT
-    kept, c.walk.negative = c.walk.negative, None
+    kept, c.sequence.negative = c.sequence.negative, None
     assert c.learn(frame, other) == BAD_ARGUMENT
-    c.walk.negative, kept, c.walk.total = kept, c.walk.total, None
+    c.sequence.negative, kept, c.sequence.total = kept, c.sequence.total, None
     assert c.learn(frame, other) == BAD_ARGUMENT
-    assert c.hear(frame) == BAD_ARGUMENT
-    c.walk.total, kept, c.state[1].shadow = kept, c.state[1].shadow, None
+    assert c.step(frame) == BAD_ARGUMENT
+    c.sequence.total, kept, c.state[1].shadow = kept, c.state[1].shadow, None
     assert c.apply(0) == BAD_ARGUMENT
     c.state[1].shadow = kept
     for wanted, found in zip(before, c.held(), strict=True):
         assert np.array_equal(wanted, found)
-    c.walk.steps = 0
-    assert c.runtime.scff_rnn_pass_on(*map(ctypes.byref, (c.rnn, c.walk)), c.walk.positive) == BAD_ARGUMENT
+    c.sequence.steps = 0
+    assert c.runtime.scff_rnn_output(*map(ctypes.byref, (c.rnn, c.sequence)), c.sequence.positive) == BAD_ARGUMENT
     assert c.learn(frame, other) == 0 and c.apply(0) == 0
 
 
@@ -192,10 +192,10 @@ def test_sums_that_could_overflow_are_refused(in_c: Any) -> None:
         assert c.learn(frame, other) == 0
     before = c.held()
     assert c.learn(frame, other) == TOO_LARGE
-    assert c.hear(frame) == 0
+    assert c.step(frame) == 0
     assert c.apply(0) == 0 and c.learn(frame, other) == 0
-    c.walk.steps = 65_536
-    assert c.learn(frame, other) == c.hear(frame) == TOO_LARGE
+    c.sequence.steps = 65_536
+    assert c.learn(frame, other) == c.step(frame) == TOO_LARGE
     assert not np.array_equal(before[0], c.held()[0])
 
 
@@ -203,8 +203,8 @@ def test_a_device_may_listen_for_ever_where_no_mean_is_wanted(in_c: Any) -> None
     layer = layer_of(5, 6, 2, averages=False)
     c, (frame, _) = in_c(layer), sequences_of([2], 5, 1)[0]
     assert c.begin_pair() == 0
-    c.walk.steps, c.walk.total, c.walk.negative = 65_536, None, None
-    assert c.hear(frame) == 0 and c.walk.steps == 65_536
+    c.sequence.steps, c.sequence.total, c.sequence.negative = 65_536, None, None
+    assert c.step(frame) == 0 and c.sequence.steps == 65_536
     assert c.positive.any()
 
 

@@ -23,15 +23,15 @@
 extern "C" {
 #endif
 
-/* What a function did. Anything but SCFF_OK changed neither weights nor outputs. */
+/* Status of a call. A call that does not return SCFF_OK has changed neither weights nor outputs. */
 typedef enum {
     SCFF_OK = 0,
     SCFF_BAD_ARGUMENT,      /* a pointer is NULL, or a number is outside its documented range */
     SCFF_SCRATCH_TOO_SMALL, /* fewer bytes than the size function says */
     SCFF_BATCH_TOO_LARGE,   /* R is above the layer's max_rows: sums could overflow */
-    SCFF_BAD_SIZE,          /* saved bytes: not as many as the layer has */
-    SCFF_BAD_VERSION,       /* saved bytes: another format version, or not saved by scff_save at all */
-    SCFF_BAD_MODEL,         /* saved bytes: of a layer with other formats or another shape */
+    SCFF_BAD_SIZE,          /* saved bytes: their number is not that of the layer */
+    SCFF_BAD_VERSION,       /* saved bytes: another format version, or not written by scff_save */
+    SCFF_BAD_MODEL,         /* saved bytes: a layer with other formats or another shape */
     SCFF_BAD_CRC,           /* saved bytes: damaged */
     SCFF_SCRATCH_UNALIGNED  /* scratch does not begin at a multiple of SCFF_ALIGNMENT */
 } scff_status_t;
@@ -54,7 +54,7 @@ typedef struct {
     uint32_t out_width;  /* windows in a row */
 } scff_pool_t;
 
-/* One layer's shape and formats: constant, made by the exporter, kept in flash. */
+/* Shape and formats of a layer: constant, written by the exporter, in flash. */
 typedef struct {
     /* geometry */
     uint32_t channels;                /* of the input; a dense layer has channels = n, height = width = 1 */
@@ -65,13 +65,13 @@ typedef struct {
     uint32_t padding;                 /* by reflection, less than height and width */
     uint32_t out_height;              /* of the pre-activations; P = out_height * out_width */
     uint32_t out_width;
-    scff_pool_t pool;                 /* of what is passed on */
-    scff_pool_t readout_pool;         /* once more, in front of the readout */
+    scff_pool_t pool;                 /* of the output */
+    scff_pool_t readout_pool;         /* of the output, before the readout */
     /* choices */
     scff_rounding_t rounding;
-    uint8_t stochastic;  /* 1: updates are rounded at random, by one xorshift32 a row of weights */
-    uint8_t makes_pairs; /* 1: pairs are made at this layer's input; 0: it takes a positive and a negative stream */
-    uint8_t triangle;    /* 1: the mean over units is subtracted before what is passed on is rectified */
+    uint8_t stochastic;  /* 1: stochastic rounding of updates, one xorshift32 generator per row of weights */
+    uint8_t makes_pairs; /* 1: the layer makes pairs from its input; 0: it takes a positive and a negative stream */
+    uint8_t triangle;    /* 1: the output is relu(y - mean over units); 0: relu(y) */
     /* formats: bits with the sign, and fraction bits */
     uint8_t weight_bits;       /* 2..8 */
     uint8_t shadow_bits;       /* 0 (none), 8, 16 or 32 */
@@ -87,27 +87,27 @@ typedef struct {
     int8_t error_frac;
     int8_t feature_frac;
     const int8_t *weight_frac; /* [weight_fracs] */
-    uint32_t weight_fracs;     /* 1: one scale for the layer; C: one a unit */
+    uint32_t weight_fracs;     /* 1: one scale per layer; C: one per unit */
     /* learning */
     int32_t theta_pos;                  /* thresholds of goodness, 5 fraction bits */
     int32_t theta_neg;
     int64_t penalty;                    /* penalty times P, 15 fraction bits */
     int32_t mean_factor;                /* 1 / C is about mean_factor * 2^-mean_shift; 15 bits */
     int32_t mean_shift;
-    uint32_t learned_positions;         /* positions that a batch learns from, 1..P */
+    uint32_t learned_positions;         /* positions per sample that a batch learns from, 1..P */
     int32_t root_factor;                /* 1 / sqrt(F) is about root_factor * 2^-(15 + root_shift); 15 bits */
     int32_t root_shift;
-    uint32_t max_rows;                  /* largest R whose sums fit their accumulators; 0: not made to learn */
-    uint32_t fingerprint;               /* of formats and shape: what saved bytes must agree with */
+    uint32_t max_rows;                  /* largest R whose sums fit the accumulators; 0: the layer cannot learn */
+    uint32_t fingerprint;               /* hash of formats and shape; saved bytes must have the same */
 } scff_layer_t;
 
-/* What a forward pass reads: may lie in flash. */
+/* Parameters of a forward pass; may be in flash. */
 typedef struct {
     const int8_t *weight; /* [C][F], in the order of the kernel: channel, row, column */
     const int32_t *bias;  /* [C] */
 } scff_params_t;
 
-/* What learning changes: in RAM. */
+/* Parameters that learning changes; in RAM. */
 typedef struct {
     int8_t *weight;   /* [C][F] */
     void *shadow;     /* [C][F] of int8_t, int16_t or int32_t as shadow_bits says; NULL where that is 0 */
@@ -115,7 +115,7 @@ typedef struct {
     uint32_t *states; /* [C], generators, never 0; NULL unless the layer is stochastic */
 } scff_state_t;
 
-/* The same, only read. */
+/* scff_state_t, read only. */
 typedef struct {
     const int8_t *weight;
     const void *shadow;
@@ -123,16 +123,16 @@ typedef struct {
     const uint32_t *states;
 } scff_saved_t;
 
-/* A rate_shift that changes no weights: the batch is only passed on. */
+/* A rate_shift that changes no weights: the batch only runs forward. */
 #define SCFF_FROZEN (-128)
 
 /* One batch to learn from. */
 typedef struct {
-    const int8_t *x;        /* [N][n]: samples; where pairs are passed, the positive stream */
-    const int8_t *second;   /* [N][n]: where pairs are made, second views of the samples or NULL; else the negative stream */
-    const uint8_t *chosen;  /* [R][P], 0: not learned from; NULL: all positions are, which learned_positions must be */
-    uint32_t count;         /* N, 2..max_rows, where R is 2 N half of that */
-    uint32_t partner_shift; /* where pairs are made: sample k is paired with (k + partner_shift) mod N; 1..N-1 */
+    const int8_t *x;        /* [N][n]: samples, or the positive stream where the layer takes two */
+    const int8_t *second;   /* [N][n]: second views of the samples or NULL, or the negative stream */
+    const uint8_t *chosen;  /* [R][P], 0: position left out; NULL: all positions (learned_positions = P) */
+    uint32_t count;         /* N, 2..max_rows, or 2..max_rows / 2 where R = 2 N */
+    uint32_t partner_shift; /* 1..N-1: the partner of sample k is (k + partner_shift) mod N */
     int32_t rate_shift;     /* learning rate 2^-rate_shift, -16..40, or SCFF_FROZEN */
 } scff_batch_t;
 
@@ -141,103 +141,111 @@ typedef struct {
 uint32_t scff_inputs(const scff_layer_t *layer);        /* n */
 uint32_t scff_fan_in(const scff_layer_t *layer);        /* F */
 uint32_t scff_positions(const scff_layer_t *layer);     /* P */
-uint32_t scff_transmitted(const scff_layer_t *layer);   /* values passed on, a sample */
-uint32_t scff_feature_count(const scff_layer_t *layer); /* values the readout reads of this layer, a sample */
+uint32_t scff_transmitted(const scff_layer_t *layer);   /* output values per sample */
+uint32_t scff_feature_count(const scff_layer_t *layer); /* features per sample */
 
-/* What scratch must be aligned to: as an int32_t is, 4 bytes on most machines, 1 on AVR. */
+/* SCFF_ALIGNMENT: alignment of scratch, that of an int32_t: 4 bytes on most machines, 1 on AVR. */
 typedef struct {
     uint8_t before;
     int32_t word;
 } scff_aligned_t;
 #define SCFF_ALIGNMENT offsetof(scff_aligned_t, word)
 
-/* SCFF_OK where scratch of scratch_bytes will do for `needed` bytes; NULL is a bad argument. */
+/* Check that scratch is not NULL, is aligned, and that scratch_bytes >= needed. */
 scff_status_t scff_check_scratch(const void *scratch, size_t scratch_bytes, size_t needed);
 
-/* Bytes of scratch that scff_forward needs. */
+/* Size of the scratch of scff_forward, in bytes. */
 size_t scff_forward_scratch(const scff_layer_t *layer);
 
-/* Bytes of scratch that scff_learn needs for N samples; second: 1 if the batch has second views (made pairs). */
+/*
+ * Size of the scratch of scff_learn, in bytes.
+ * @param count  N
+ * @param second 1 if the batch has second views, else 0
+ */
 size_t scff_learn_scratch(const scff_layer_t *layer, uint32_t count, int second);
 
-/* Bytes that scff_save writes. */
+/* Size of a saved layer, in bytes. */
 size_t scff_save_size(const scff_layer_t *layer);
 
 /* ---- one layer ---- */
 
 /*
- * What one plain sample gives: as a pair with itself where the layer makes its pairs.
- *   x       [n], int8, in the layer's input format
- *   y       [scff_transmitted], int8 of transmitted_bits
- *   scratch aligned as an int32_t, scratch_bytes >= scff_forward_scratch(layer)
+ * Run the layer forward on one sample; where it makes pairs, on the pair of the sample with itself.
+ * @param x       [n], int8, in the layer's input format
+ * @param y       out: [scff_transmitted], int8 of transmitted_bits
+ * @param scratch aligned to SCFF_ALIGNMENT, scratch_bytes >= scff_forward_scratch(layer)
  */
 scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, const int8_t *x, int8_t *y,
                            void *scratch, size_t scratch_bytes);
 
 /*
- * What the readout sees of what one sample passed on.
- *   y        [scff_transmitted], of scff_forward
- *   features [scff_feature_count], int8; may not overlap y
+ * Compute the readout's features from a layer's output.
+ * @param y        [scff_transmitted], from scff_forward
+ * @param features out: [scff_feature_count], int8; must not overlap y
  */
 scff_status_t scff_features(const scff_layer_t *layer, const int8_t *y, int8_t *features);
 
 /*
- * Learn once from a batch.
- *   y_pos, y_neg [N][scff_transmitted], int8: what is passed on of the positive and the negative pairs, from before the
- *                change; either may be NULL
- *   scratch      aligned as an int32_t, scratch_bytes >= scff_learn_scratch(layer, N, second views)
+ * Update the layer once from a batch.
+ * @param y_pos   out: [N][scff_transmitted], int8, output of the positive pairs before the update; may be NULL
+ * @param y_neg   out: the same of the negative pairs; may be NULL
+ * @param scratch aligned to SCFF_ALIGNMENT, scratch_bytes >= scff_learn_scratch(layer, N, second views)
  */
 scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, const scff_batch_t *batch, int8_t *y_pos,
                          int8_t *y_neg, void *scratch, size_t scratch_bytes);
 
-/* First states of the generators [C] from a 32-bit seed; does nothing for a layer that is not stochastic. */
+/* Seed the generators [C]; does nothing where the layer is not stochastic. */
 void scff_seed(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed);
 
-/* Random first weights from a 32-bit seed, uniform within 1 / sqrt(F), and biases of 0: to learn from nothing. */
+/* Draw initial weights, uniform within +-1 / sqrt(F), from a 32-bit seed, and set biases to 0. */
 void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t seed);
 
-/* Weights [C][F] as the MVM reads them, made anew from the shadow; does nothing for a layer that has none. */
+/* Requantise the weights [C][F] of the MVM from the shadow weights; does nothing where the layer has none. */
 void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state);
 
-/* ---- keeping what was learned ---- */
+/* ---- saving and loading ---- */
 
 #define SCFF_SAVE_VERSION 1u
 
 /*
- * Everything that learning changes, with a version, the layer's fingerprint and a CRC-32; the same bytes on every machine.
- * Written in parts of any size, a page of flash at a time for example; the state must not change between them.
- *   offset of the part, offset + size <= scff_save_size(layer)
- *   bytes  [size]
+ * Write a part of a saved layer: all that learning changes, a version, the layer's fingerprint and a CRC-32. The bytes
+ * are the same on every machine. Parts may have any size, for example a page of flash; the state must not change
+ * between them.
+ * @param offset first byte of the part, offset + size <= scff_save_size(layer)
+ * @param bytes  out: [size]
  */
 scff_status_t scff_save(const scff_layer_t *layer, const scff_saved_t *state, size_t offset, uint8_t *bytes,
                         size_t size);
 
-/* The reverse. The state is changed only where every check passed. size must be scff_save_size(layer). */
+/*
+ * Load a saved layer; the state changes only if every check passes.
+ * @param bytes [size], size = scff_save_size(layer)
+ */
 scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, const uint8_t *bytes, size_t size);
 
-/* CRC-32 (reflected 0xEDB88320, as in zlib) of bytes [size]; `crc` is 0, or that of the bytes before them. */
+/* CRC-32 (reflected 0xEDB88320, as in zlib) of bytes [size]; crc is 0, or the CRC of the preceding bytes. */
 uint32_t scff_crc32(uint32_t crc, const uint8_t *bytes, size_t size);
 
 /* ---- readout ----
  *
- * A dense layer too, of `units` = classes on all the features side by side, with a shadow of 16 bits: it is saved, loaded and
- * read as layers are, and learns from labels, one sample at a time.
+ * The readout is a dense layer of `units` = classes on the concatenated features, with shadow weights of 16 bits. It is
+ * saved and loaded like other layers, and learns from labels, one sample at a time.
  */
 
 /*
- * Logits of one sample and its class, the first of the largest.
- *   features [n], int8
- *   logits   [C], int32, at the scale of the products
- *   returns  0..C-1
+ * Classify one sample.
+ * @param features [n], int8
+ * @param logits   out: [C], int32, at the scale of the products
+ * @return the first class with the largest logit, 0..C-1
  */
 uint32_t scff_classify(const scff_layer_t *readout, scff_params_t params, const int8_t *features, int32_t *logits);
 
 /*
- * Learn once from a labelled sample.
- *   features   [n], int8
- *   label      0..C-1
- *   rate_shift learning rate 2^-rate_shift, -16..40
- *   logits     [C], scratch; holds errors afterwards
+ * Update the readout once from a labelled sample.
+ * @param features   [n], int8
+ * @param label      0..C-1
+ * @param rate_shift learning rate 2^-rate_shift, -16..40
+ * @param logits     scratch: [C], int32; contains the errors afterwards
  */
 scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t *state, const int8_t *features,
                                  uint32_t label, int32_t rate_shift, int32_t *logits);

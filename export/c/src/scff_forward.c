@@ -84,7 +84,7 @@ void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const
     }
 }
 
-void scff_pass_on(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *means, int8_t *y)
+void scff_transmit(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *means, int8_t *y)
 {
     uint32_t units = layer->units;
     uint32_t positions = scff_positions(layer);
@@ -113,7 +113,7 @@ void scff_pass_on(const scff_layer_t *layer, const scff_pair_t *pair, int32_t *m
                     covered = scff_window(pool, layer->out_height, i, &top, &bottom);
                     covered *= scff_window(pool, layer->out_width, j, &left, &right);
                 }
-                int32_t largest = 0; /* what is passed on is rectified */
+                int32_t largest = 0; /* the output is rectified */
                 int32_t sum = 0;
                 for (uint32_t row = top; row < bottom; row++) {
                     for (uint32_t column = left; column < right; column++) {
@@ -169,7 +169,7 @@ scff_status_t scff_forward(const scff_layer_t *layer, scff_params_t params, cons
     scff_standardise(standardised, inputs, layer->standardised_bits, layer->standardised_frac, layer->rounding);
     scff_pre_activations(layer, params, standardised, &standardised[inputs], v);
     scff_pair_t pair = {v, (layer->makes_pairs != 0u) ? v : NULL, SCFF_WHOLE_HALF};
-    scff_pass_on(layer, &pair, means, y);
+    scff_transmit(layer, &pair, means, y);
     return SCFF_OK;
 }
 

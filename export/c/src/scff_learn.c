@@ -7,7 +7,7 @@
 #define HALF_BESIDE_BLANK 181
 #define BLANK_HALF 75
 
-/* A batch on its way through a layer: row k is sample k, row `last + k` its other half. */
+/* A batch in a layer: row k is sample k, row `last + k` its second view or negative sample. */
 typedef struct {
     const scff_layer_t *layer;
     uint32_t count;   /* N */
@@ -30,7 +30,7 @@ static uint32_t partner_of(const scff_pass_t *pass, uint32_t k)
     return (n >= pass->count) ? (n - pass->count) : n;
 }
 
-/* The sample whose partner k is. */
+/* The sample that has k as its partner. */
 static uint32_t partnered_by(const scff_pass_t *pass, uint32_t k)
 {
     return (k >= pass->partner) ? (k - pass->partner) : (k + pass->count - pass->partner);
@@ -67,7 +67,7 @@ static scff_pair_t negative_pair(const scff_pass_t *pass, uint32_t k)
                                             : passed_pair(pass, pass->last + k);
 }
 
-/* What goodness and errors see of a pre-activation of a pair. */
+/* Output of a pair's pre-activation: rectified, requantised. */
 static int32_t output_of(const scff_layer_t *layer, const scff_pair_t *pair, size_t at)
 {
     return scff_output(layer, scff_paired(layer, pair, at));
@@ -112,19 +112,19 @@ void scff_coefficients(const scff_layer_t *layer, int32_t *positive, int32_t *ne
     }
 }
 
-/* What reaches a half that weighs `weight`, of an error of 23 bits at its pair. */
+/* Error at a half with weight `weight`, from an error of 23 bits at its pair. */
 static int32_t share_of(const scff_layer_t *layer, int32_t error, int32_t weight)
 {
     return (weight == SCFF_WHOLE_HALF) ? error : scff_round_32(error * weight, SCFF_HALF_BITS, layer->rounding);
 }
 
-/* An error at the halves of a pair. */
+/* Errors at both halves of a pair. */
 typedef struct {
     int32_t at_a;
     int32_t at_b;
 } scff_shares_t;
 
-/* Of y c: the products of output and coefficient of a pair of sample k at position p, for one unit. */
+/* Output times gain of a pair of sample k at position p, for one unit. */
 static scff_shares_t shares_of(const scff_pass_t *pass, const scff_pair_t *pair, int32_t coefficient, uint32_t p,
                                uint32_t unit)
 {
@@ -134,7 +134,7 @@ static scff_shares_t shares_of(const scff_pass_t *pass, const scff_pair_t *pair,
     return shares;
 }
 
-/* y_pos c_pos, which pulls, and y_neg c_neg, which pushes. */
+/* Errors y_pos c_pos and y_neg c_neg. */
 static scff_shares_t pulls_of(const scff_pass_t *pass, const int32_t *positive, uint32_t k, uint32_t p, uint32_t unit)
 {
     scff_pair_t pair = positive_pair(pass, k);
@@ -209,8 +209,8 @@ static uint8_t all_zero(const int8_t *x, uint32_t count)
 }
 
 /*
- * Scratch: two sums a sample and position, a row of gradients (or means); inputs, which rows are blank and a field, of
- * an even number of bytes; pre-activations, errors.
+ * Scratch: two sums per sample and position; a row of gradients (or means); inputs, flags of blank rows and a receptive
+ * field, an even number of bytes; pre-activations; errors.
  */
 static uint64_t bytes_of(const scff_layer_t *layer, uint32_t rows)
 {
@@ -299,12 +299,12 @@ scff_status_t scff_learn(const scff_layer_t *layer, const scff_state_t *state, c
         scff_pair_t pair = positive_pair(&pass, k);
         sum_squares(layer, &pair, &positive[at]);
         if (y_pos != NULL) {
-            scff_pass_on(layer, &pair, gradient, &y_pos[(size_t)k * scff_transmitted(layer)]);
+            scff_transmit(layer, &pair, gradient, &y_pos[(size_t)k * scff_transmitted(layer)]);
         }
         pair = negative_pair(&pass, k);
         sum_squares(layer, &pair, &negative[at]);
         if (y_neg != NULL) {
-            scff_pass_on(layer, &pair, gradient, &y_neg[(size_t)k * scff_transmitted(layer)]);
+            scff_transmit(layer, &pair, gradient, &y_neg[(size_t)k * scff_transmitted(layer)]);
         }
         scff_coefficients(layer, &positive[at], &negative[at], mantissa);
     }

@@ -41,7 +41,7 @@ scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t
             error -= COEFFICIENT_ONE;
         }
         logits[k] = error;
-        int32_t shift = COEFFICIENT_BITS + rate_shift - scff_weight_frac(readout, k) - scff_held_guard(readout) +
+        int32_t shift = COEFFICIENT_BITS + rate_shift - scff_weight_frac(readout, k) - scff_shadow_guard(readout) +
                         readout->standardised_frac;
         for (uint32_t i = 0; i < count; i++) {
             int64_t change = scff_shift_right((int64_t)error * features[i], shift, readout->rounding);
@@ -49,7 +49,7 @@ scff_status_t scff_learn_readout(const scff_layer_t *readout, const scff_state_t
         }
         int64_t change = scff_shift_right(error, COEFFICIENT_BITS + rate_shift - frac - SCFF_BIAS_GUARD_BITS,
                                           readout->rounding);
-        state->bias[k] = scff_less(state->bias[k], change, SCFF_BIAS_BITS);
+        state->bias[k] = scff_sub_sat(state->bias[k], change, SCFF_BIAS_BITS);
     }
     return SCFF_OK;
 }

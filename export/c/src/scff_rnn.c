@@ -14,13 +14,13 @@ uint32_t scff_rnn_outputs(const scff_rnn_t *rnn)
     return (rnn->averages != 0u) ? (2u * rnn->hidden->units) : rnn->hidden->units;
 }
 
-/* Scratch: what a frame and the state drive; the frame. */
-size_t scff_rnn_hear_scratch(const scff_rnn_t *rnn)
+/* Scratch: input drive of the frame and of the state; the frame. */
+size_t scff_rnn_step_scratch(const scff_rnn_t *rnn)
 {
     return scff_size(((uint64_t)rnn->hidden->units * 2u * sizeof(int16_t)) + rnn->inputs->channels);
 }
 
-/* Scratch: what two frames and a state drive; the frames, outputs of both pairs. */
+/* Scratch: input drive of two frames and a state; the frames; outputs of both pairs. */
 size_t scff_rnn_learn_scratch(const scff_rnn_t *rnn)
 {
     uint64_t units = rnn->hidden->units;
@@ -47,24 +47,24 @@ static int has_arrays(const scff_rnn_t *rnn)
     return ((rnn != NULL) && (rnn->inputs != NULL) && (rnn->hidden != NULL)) ? 1 : 0;
 }
 
-/* What a sequence reads and is kept in, and what may not be missing to go on with it. */
-static scff_status_t check_walk(const scff_rnn_t *rnn, const scff_rnn_params_t *params, const scff_rnn_walk_t *walk,
+/* Check the arguments of a time step. */
+static scff_status_t check_step(const scff_rnn_t *rnn, const scff_rnn_params_t *params, const scff_rnn_sequence_t *sequence,
                                 const int8_t *frame)
 {
-    if ((has_arrays(rnn) == 0) || (params == NULL) || (walk == NULL) || (frame == NULL)) {
+    if ((has_arrays(rnn) == 0) || (params == NULL) || (sequence == NULL) || (frame == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     if ((params->inputs.weight == NULL) || (params->inputs.bias == NULL) || (params->hidden.weight == NULL) ||
-        (params->hidden.bias == NULL) || (walk->positive == NULL)) {
+        (params->hidden.bias == NULL) || (sequence->positive == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
-    if ((walk->total == NULL) && (rnn->averages != 0u)) {
+    if ((sequence->total == NULL) && (rnn->averages != 0u)) {
         return SCFF_BAD_ARGUMENT;
     }
-    return ((walk->total != NULL) && (walk->steps >= SCFF_RNN_MAX_STEPS)) ? SCFF_BATCH_TOO_LARGE : SCFF_OK;
+    return ((sequence->total != NULL) && (sequence->steps >= SCFF_RNN_MAX_STEPS)) ? SCFF_BATCH_TOO_LARGE : SCFF_OK;
 }
 
-/* A frame [F], standardised into x [F], and what it drives without bias, v [C]. */
+/* Standardise a frame [F] into x [F]; v [C] is its input drive without bias. */
 static void drive(const scff_layer_t *layer, const int8_t *weight, const int8_t *frame, int8_t *x, int16_t *v)
 {
     uint32_t count = layer->channels;
@@ -85,10 +85,13 @@ static void drive(const scff_layer_t *layer, const int8_t *weight, const int8_t 
 }
 
 /*
- * One step of one half of a pair: outputs y [C], which may be the state, and their sum of squares.
- *   a, b  [C], what the frames drive; b NULL where there is none
- *   state [C], of the step before
- *   v     [C], scratch
+ * One time step of a pair.
+ * @param a     [C], input drive of the first frame
+ * @param b     [C], input drive of the second frame; NULL where there is none
+ * @param state [C], previous state
+ * @param v     scratch: [C]
+ * @param y     out: [C], outputs; may be state
+ * @return sum of squared outputs
  */
 static int32_t step(const scff_rnn_t *rnn, const scff_rnn_params_t *params, const int16_t *a, const int16_t *b,
                     const int8_t *state, int16_t *v, int8_t *y)
@@ -111,75 +114,75 @@ static int32_t step(const scff_rnn_t *rnn, const scff_rnn_params_t *params, cons
     return sum;
 }
 
-/* The outputs of a sequence, in walk->positive, become its state. */
-static void go_on(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
+/* Standardise the outputs in sequence->positive into the new state, and add it to the total. */
+static void update_state(const scff_rnn_t *rnn, scff_rnn_sequence_t *sequence)
 {
     const scff_layer_t *hidden = rnn->hidden;
     uint32_t units = hidden->units;
-    scff_standardise(walk->positive, units, hidden->standardised_bits, hidden->standardised_frac, hidden->rounding);
-    if (walk->total != NULL) {
+    scff_standardise(sequence->positive, units, hidden->standardised_bits, hidden->standardised_frac, hidden->rounding);
+    if (sequence->total != NULL) {
         for (uint32_t unit = 0; unit < units; unit++) {
-            walk->total[unit] += walk->positive[unit];
+            sequence->total[unit] += sequence->positive[unit];
         }
-        walk->steps += 1u;
+        sequence->steps += 1u;
     }
 }
 
-scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_walk_t *walk)
+scff_status_t scff_rnn_begin_pair(const scff_rnn_t *rnn, scff_rnn_sequence_t *sequence)
 {
-    if ((has_arrays(rnn) == 0) || (walk == NULL) || (walk->positive == NULL)) {
+    if ((has_arrays(rnn) == 0) || (sequence == NULL) || (sequence->positive == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     uint32_t units = rnn->hidden->units;
     for (uint32_t unit = 0; unit < units; unit++) {
-        walk->positive[unit] = 0;
-        if (walk->negative != NULL) {
-            walk->negative[unit] = 0;
+        sequence->positive[unit] = 0;
+        if (sequence->negative != NULL) {
+            sequence->negative[unit] = 0;
         }
     }
-    if (walk->total != NULL) {
-        clear(walk->total, (size_t)units);
+    if (sequence->total != NULL) {
+        clear(sequence->total, (size_t)units);
     }
-    walk->steps = 0;
+    sequence->steps = 0;
     return SCFF_OK;
 }
 
-scff_status_t scff_rnn_hear(const scff_rnn_t *rnn, const scff_rnn_params_t *params, scff_rnn_walk_t *walk,
+scff_status_t scff_rnn_step(const scff_rnn_t *rnn, const scff_rnn_params_t *params, scff_rnn_sequence_t *sequence,
                             const int8_t *frame, void *scratch, size_t scratch_bytes)
 {
-    scff_status_t status = check_walk(rnn, params, walk, frame);
+    scff_status_t status = check_step(rnn, params, sequence, frame);
     if (status != SCFF_OK) {
         return status;
     }
-    status = scff_check_scratch(scratch, scratch_bytes, scff_rnn_hear_scratch(rnn));
+    status = scff_check_scratch(scratch, scratch_bytes, scff_rnn_step_scratch(rnn));
     if (status != SCFF_OK) {
         return status;
     }
     uint32_t units = rnn->hidden->units;
-    int16_t *driven = (int16_t *)scratch;
-    int16_t *v = &driven[units];
+    int16_t *drive = (int16_t *)scratch;
+    int16_t *v = &drive[units];
     int8_t *x = (int8_t *)&v[units];
-    drive(rnn->inputs, params->inputs.weight, frame, x, driven);
-    (void)step(rnn, params, driven, driven, walk->positive, v, walk->positive);
-    go_on(rnn, walk);
+    drive(rnn->inputs, params->inputs.weight, frame, x, drive);
+    (void)step(rnn, params, drive, drive, sequence->positive, v, sequence->positive);
+    update_state(rnn, sequence);
     return SCFF_OK;
 }
 
-scff_status_t scff_rnn_pass_on(const scff_rnn_t *rnn, const scff_rnn_walk_t *walk, int8_t *y)
+scff_status_t scff_rnn_output(const scff_rnn_t *rnn, const scff_rnn_sequence_t *sequence, int8_t *y)
 {
-    if ((has_arrays(rnn) == 0) || (walk == NULL) || (walk->positive == NULL) || (y == NULL)) {
+    if ((has_arrays(rnn) == 0) || (sequence == NULL) || (sequence->positive == NULL) || (y == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
-    if ((rnn->averages != 0u) && ((walk->total == NULL) || (walk->steps == 0u))) {
+    if ((rnn->averages != 0u) && ((sequence->total == NULL) || (sequence->steps == 0u))) {
         return SCFF_BAD_ARGUMENT;
     }
     const scff_layer_t *hidden = rnn->hidden;
     uint32_t units = hidden->units;
     int32_t shift = (int32_t)hidden->standardised_frac - (int32_t)hidden->transmitted_frac;
     for (uint32_t unit = 0; unit < units; unit++) {
-        y[unit] = (int8_t)scff_requantise_32(walk->positive[unit], shift, hidden->transmitted_bits, hidden->rounding);
+        y[unit] = (int8_t)scff_requantise_32(sequence->positive[unit], shift, hidden->transmitted_bits, hidden->rounding);
         if (rnn->averages != 0u) {
-            int64_t mean = scff_divide((int64_t)walk->total[unit] * MEAN_GUARD, walk->steps);
+            int64_t mean = scff_divide((int64_t)sequence->total[unit] * MEAN_GUARD, sequence->steps);
             y[units + unit] = (int8_t)scff_requantise(mean, shift + MEAN_GUARD_BITS, hidden->transmitted_bits,
                                                       hidden->rounding);
         }
@@ -240,14 +243,14 @@ static void add_both(int32_t *sum, int32_t a, const int8_t *x, int32_t b, const 
 }
 
 scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *params, scff_rnn_sums_t *sums,
-                             scff_rnn_walk_t *walk, const int8_t *own, const int8_t *other, void *scratch,
+                             scff_rnn_sequence_t *sequence, const int8_t *own, const int8_t *other, void *scratch,
                              size_t scratch_bytes)
 {
-    scff_status_t status = check_walk(rnn, params, walk, own);
+    scff_status_t status = check_step(rnn, params, sequence, own);
     if (status != SCFF_OK) {
         return status;
     }
-    if ((complete(sums) == 0) || (sums->mantissa == 0) || (walk->negative == NULL)) {
+    if ((complete(sums) == 0) || (sums->mantissa == 0) || (sequence->negative == NULL)) {
         return SCFF_BAD_ARGUMENT;
     }
     if (sums->steps >= scff_rnn_max_steps(rnn)) {
@@ -273,8 +276,8 @@ scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *par
     if (other != NULL) {
         drive(inputs, params->inputs.weight, other, x_other, v_other);
     }
-    int32_t c_pos = step(rnn, params, v_own, v_own, walk->positive, v, y_pos);
-    int32_t c_neg = step(rnn, params, v_own, (other != NULL) ? v_other : NULL, walk->negative, v, y_neg);
+    int32_t c_pos = step(rnn, params, v_own, v_own, sequence->positive, v, y_pos);
+    int32_t c_neg = step(rnn, params, v_own, (other != NULL) ? v_other : NULL, sequence->negative, v, y_neg);
     scff_coefficients(hidden, &c_pos, &c_neg, sums->mantissa);
     int32_t shift = sums->exponent + hidden->output_frac + COEFFICIENT_BITS - hidden->error_frac;
     for (uint32_t unit = 0; unit < units; unit++) {
@@ -282,21 +285,21 @@ scff_status_t scff_rnn_learn(const scff_rnn_t *rnn, const scff_rnn_params_t *par
         int32_t push = scff_requantise_32(y_neg[unit] * c_neg, shift, hidden->error_bits, hidden->rounding);
         add_both(&sums->inputs[(size_t)unit * count], (2 * pull) + push, x_own, (other != NULL) ? push : 0, x_other,
                      count);
-        add_both(&sums->hidden[(size_t)unit * units], pull, walk->positive, push, walk->negative, units);
+        add_both(&sums->hidden[(size_t)unit * units], pull, sequence->positive, push, sequence->negative, units);
         sums->bias[unit] += pull + push;
     }
     sums->steps += 1u;
     for (uint32_t unit = 0; unit < units; unit++) {
-        walk->positive[unit] = y_pos[unit];
-        walk->negative[unit] = y_neg[unit];
+        sequence->positive[unit] = y_pos[unit];
+        sequence->negative[unit] = y_neg[unit];
     }
-    scff_standardise(walk->negative, units, hidden->standardised_bits, hidden->standardised_frac, hidden->rounding);
-    go_on(rnn, walk);
+    scff_standardise(sequence->negative, units, hidden->standardised_bits, hidden->standardised_frac, hidden->rounding);
+    update_state(rnn, sequence);
     return SCFF_OK;
 }
 
-/* What an update changes of an array is there. */
-static int held(const scff_layer_t *layer, const scff_state_t *state)
+/* 1 if no pointer that an update needs is NULL. */
+static int complete_state(const scff_layer_t *layer, const scff_state_t *state)
 {
     if ((state->weight == NULL) || (state->bias == NULL)) {
         return 0;
@@ -317,7 +320,7 @@ scff_status_t scff_rnn_apply(const scff_rnn_t *rnn, const scff_rnn_state_t *stat
     if (sums->mantissa == 0) {
         return SCFF_BAD_ARGUMENT;
     }
-    if ((held(rnn->inputs, &state->inputs) == 0) || (held(rnn->hidden, &state->hidden) == 0)) {
+    if ((complete_state(rnn->inputs, &state->inputs) == 0) || (complete_state(rnn->hidden, &state->hidden) == 0)) {
         return SCFF_BAD_ARGUMENT;
     }
     uint32_t units = rnn->hidden->units;

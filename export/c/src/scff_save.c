@@ -3,8 +3,8 @@
  *   0   "SCFF"
  *   4   SCFF_SAVE_VERSION
  *   8   the layer's fingerprint
- *   12  bytes of what follows, without the CRC
- *   16  what updates change [C][F], 1, 2 or 4 bytes each; biases [C], 4 bytes; generators [C], 4 bytes, if stochastic
+ *   12  number of bytes that follow, without the CRC
+ *   16  stored weights [C][F], 1, 2 or 4 bytes each; biases [C], 4 bytes; generators [C], 4 bytes, if stochastic
  *   end CRC-32 of all before it
  */
 #include "scff_kernels.h"
@@ -42,14 +42,14 @@ static int32_t get_signed(const uint8_t *from, uint32_t size)
     return (int32_t)((value >= half) ? (value - (2 * half)) : value);
 }
 
-static uint32_t held_size(const scff_layer_t *layer)
+static uint32_t stored_size(const scff_layer_t *layer)
 {
     return (layer->shadow_bits == 0u) ? 1u : ((uint32_t)layer->shadow_bits / 8u);
 }
 
 static uint64_t body_size(const scff_layer_t *layer)
 {
-    uint64_t each = ((uint64_t)scff_fan_in(layer) * held_size(layer)) + ((layer->stochastic != 0u) ? 8u : 4u);
+    uint64_t each = ((uint64_t)scff_fan_in(layer) * stored_size(layer)) + ((layer->stochastic != 0u) ? 8u : 4u);
     return layer->units * each;
 }
 
@@ -70,15 +70,15 @@ static uint8_t header_byte(const scff_layer_t *layer, size_t at)
     return byte_of(words[at / 4u], at % 4u);
 }
 
-/* Byte `at` of what follows the header. */
+/* Byte `at` after the header. */
 static uint8_t body_byte(const scff_layer_t *layer, const scff_saved_t *state, size_t at)
 {
-    size_t width = (size_t)held_size(layer);
-    size_t held = scff_at(layer->units, scff_fan_in(layer), 0u) * width;
-    if (at < held) {
-        return byte_of((uint32_t)scff_held(layer, state->weight, state->shadow, at / width), at % width);
+    size_t width = (size_t)stored_size(layer);
+    size_t stored = scff_at(layer->units, scff_fan_in(layer), 0u) * width;
+    if (at < stored) {
+        return byte_of((uint32_t)scff_shadow_get(layer, state->weight, state->shadow, at / width), at % width);
     }
-    size_t beyond = at - held;
+    size_t beyond = at - stored;
     size_t unit = beyond / 4u;
     uint32_t word = (unit < layer->units) ? (uint32_t)state->bias[unit] : state->states[unit - layer->units];
     return byte_of(word, beyond % 4u);
@@ -136,9 +136,9 @@ scff_status_t scff_load(const scff_layer_t *layer, const scff_state_t *state, co
     }
     const uint8_t *from = &bytes[HEADER];
     size_t count = scff_at(layer->units, scff_fan_in(layer), 0u);
-    uint32_t width = held_size(layer);
+    uint32_t width = stored_size(layer);
     for (size_t i = 0; i < count; i++) {
-        scff_hold(layer, state, i, get_signed(from, width));
+        scff_shadow_set(layer, state, i, get_signed(from, width));
         from = &from[width];
     }
     for (uint32_t unit = 0; unit < layer->units; unit++) {

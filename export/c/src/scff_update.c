@@ -4,7 +4,7 @@
 #define DRAW_HALF 32768 /* 2^(DRAW_BITS - 1) */
 #define ROOT_BITS 15
 
-int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at)
+int32_t scff_shadow_get(const scff_layer_t *layer, const int8_t *weight, const void *shadow, size_t at)
 {
     switch (layer->shadow_bits) {
     case 8:
@@ -18,7 +18,7 @@ int32_t scff_held(const scff_layer_t *layer, const int8_t *weight, const void *s
     }
 }
 
-void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value)
+void scff_shadow_set(const scff_layer_t *layer, const scff_state_t *state, size_t at, int32_t value)
 {
     switch (layer->shadow_bits) {
     case 8:
@@ -33,10 +33,10 @@ void scff_hold(const scff_layer_t *layer, const scff_state_t *state, size_t at, 
     default:
         break;
     }
-    state->weight[at] = (int8_t)scff_requantise_32(value, scff_held_guard(layer), layer->weight_bits, layer->rounding);
+    state->weight[at] = (int8_t)scff_requantise_32(value, scff_shadow_guard(layer), layer->weight_bits, layer->rounding);
 }
 
-int32_t scff_less(int32_t before, int64_t change, uint32_t bits)
+int32_t scff_sub_sat(int32_t before, int64_t change, uint32_t bits)
 {
     const int64_t most = scff_power(33u); /* moves any 32 bits to their end */
     if (change > most) {
@@ -51,11 +51,11 @@ int32_t scff_less(int32_t before, int64_t change, uint32_t bits)
 
 void scff_change(const scff_layer_t *layer, const scff_state_t *state, size_t at, int64_t change)
 {
-    int32_t before = scff_held(layer, state->weight, state->shadow, at);
-    scff_hold(layer, state, at, scff_less(before, change, scff_held_bits(layer)));
+    int32_t before = scff_shadow_get(layer, state->weight, state->shadow, at);
+    scff_shadow_set(layer, state, at, scff_sub_sat(before, change, scff_stored_bits(layer)));
 }
 
-/* What each weight of a unit changes by: gradient * 2^-shift to the nearest, of gradients [count]; shift 1..31. */
+/* Change of each weight of a unit: gradient * 2^-shift, rounded to nearest; gradients [count], shift 1..31. */
 static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *state, size_t first,
                               const int32_t *gradient, uint32_t count, uint32_t shift)
 {
@@ -72,14 +72,14 @@ static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *sta
     /* the usual case by itself, in 32 bits: a change is at most 2^30 */
     int16_t *shadow = &((int16_t *)state->shadow)[first];
     int8_t *weight = &state->weight[first];
-    const uint32_t guard = (uint32_t)scff_held_guard(layer);
+    const uint32_t guard = (uint32_t)scff_shadow_guard(layer);
     const uint32_t bits = layer->weight_bits;
     for (uint32_t f = 0; f < count; f++) {
         int32_t change = scff_round_32(gradient[f], shift, rounding);
         if (change != 0) {
-            int32_t held = scff_saturate_32((int32_t)shadow[f] - change, 16u);
-            shadow[f] = (int16_t)held;
-            weight[f] = (int8_t)scff_saturate_32(scff_round_32(held, guard, rounding), bits);
+            int32_t stored = scff_saturate_32((int32_t)shadow[f] - change, 16u);
+            shadow[f] = (int16_t)stored;
+            weight[f] = (int8_t)scff_saturate_32(scff_round_32(stored, guard, rounding), bits);
         }
     }
 }
@@ -88,11 +88,11 @@ void scff_read_shadow(const scff_layer_t *layer, const scff_state_t *state)
 {
     size_t count = scff_at(layer->units, scff_fan_in(layer), 0u);
     for (size_t at = 0; at < count; at++) {
-        scff_hold(layer, state, at, scff_held(layer, state->weight, state->shadow, at));
+        scff_shadow_set(layer, state, at, scff_shadow_get(layer, state->weight, state->shadow, at));
     }
 }
 
-/* 16 random bits for weight f of a row: a new state serves two, its lower half the first. */
+/* 16 random bits for weight f of a row: each generator state gives two, the lower half first. */
 static uint32_t draw(uint32_t *state, uint32_t *drawn, uint32_t f)
 {
     if ((f % 2u) == 0u) {
@@ -110,13 +110,13 @@ void scff_start(const scff_layer_t *layer, const scff_state_t *state, uint32_t s
     for (uint32_t unit = 0; unit < layer->units; unit++) {
         uint32_t generator = scff_first_state(seed, unit);
         uint32_t drawn = generator;
-        int32_t frac = scff_weight_frac(layer, unit) + scff_held_guard(layer);
+        int32_t frac = scff_weight_frac(layer, unit) + scff_shadow_guard(layer);
         int32_t shift = (DRAW_BITS - 1) + ROOT_BITS + layer->root_shift - frac;
         for (uint32_t f = 0; f < fan_in; f++) {
             int32_t sixteen = (int32_t)draw(&generator, &drawn, f) - DRAW_HALF;
             int64_t wide = (int64_t)sixteen * layer->root_factor;
-            scff_hold(layer, state, scff_at(unit, fan_in, f),
-                      scff_requantise(wide, shift, scff_held_bits(layer), layer->rounding));
+            scff_shadow_set(layer, state, scff_at(unit, fan_in, f),
+                      scff_requantise(wide, shift, scff_stored_bits(layer), layer->rounding));
         }
         state->bias[unit] = 0;
         if (layer->stochastic != 0u) {
@@ -135,7 +135,7 @@ void scff_seed(const scff_layer_t *layer, const scff_state_t *state, uint32_t se
     }
 }
 
-/* gradient[f] = sum over rows and positions of error times what weight f read there */
+/* gradient[f] = sum over rows and positions of error * input of weight f */
 static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16_t *error, uint32_t rows,
                          int32_t *gradient)
 {
@@ -192,7 +192,7 @@ void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint3
     size_t first = scff_at(unit, fan_in, 0u);
     int32_t frac = scff_weight_frac(layer, unit);
     int32_t error_frac = layer->error_frac;
-    int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_held_guard(layer);
+    int32_t shift = error_frac + layer->standardised_frac + rate_shift - frac - scff_shadow_guard(layer);
     if (layer->stochastic != 0u) {
         uint32_t *states = state->states;
         uint32_t drawn = states[unit];
@@ -215,7 +215,7 @@ void scff_apply_unit(const scff_layer_t *layer, const scff_state_t *state, uint3
     }
     int32_t bias_frac = frac + layer->standardised_frac + SCFF_BIAS_GUARD_BITS;
     int64_t change = scff_shift_right(error, error_frac + rate_shift - bias_frac, layer->rounding);
-    state->bias[unit] = scff_less(state->bias[unit], change, SCFF_BIAS_BITS);
+    state->bias[unit] = scff_sub_sat(state->bias[unit], change, SCFF_BIAS_BITS);
 }
 
 void scff_update_unit(const scff_layer_t *layer, const scff_state_t *state, uint32_t unit, const int8_t *x,

@@ -1,4 +1,4 @@
-"""A finished run of a recurrent layer of one direction as C that hears one frame at a time, and keeps learning."""
+"""A finished run of a recurrent layer of one direction as C that takes one frame per step and keeps learning."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recurrent_values(
     file = file_name(recipe.name)
     classes, outputs = network.readout_weight.shape
     shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
-    hear, learn = 4 * units + features, 8 * units + 2 * features
+    step, learn = 4 * units + features, 8 * units + 2 * features
     scratch = -(-learn // 4) * 4
     memory = (
         *(
@@ -95,7 +95,7 @@ def recurrent_values(
         arrays=arrays,
         rate_shift=network.rate_shift,
         max_steps=most,
-        hear_scratch=hear,
+        step_scratch=step,
         learn_scratch=learn,
         readout=RecurrentReadout(
             text=numbers(network.readout_weight.ravel()),
@@ -136,8 +136,8 @@ def _array(name: str, array: IntegerLayer) -> ArrayValues:
 
 def recurrent_golden(network: RecurrentRun, most: int) -> RecurrentGolden:
     """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
-    heard = network.sequences("test", range(GOLDEN_ANSWERS))
-    logits = network.logits(heard)
+    tested = network.sequences("test", range(GOLDEN_ANSWERS))
+    logits = network.logits(tested)
     taught = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1))
     longest = max(len(a) + len(b) for a, b in pairwise(taught))
     if longest > most:
@@ -159,9 +159,9 @@ def recurrent_golden(network: RecurrentRun, most: int) -> RecurrentGolden:
         streamed.apply(network.rate_shift)
         arrays = zip((held.inputs, held.hidden), constants, strict=True)
         crcs.append([zlib.crc32(saved_bytes(array, c)[:-4]) for array, c in arrays])
-    sequences = [*heard, *taught]
+    sequences = [*tested, *taught]
     return RecurrentGolden(
-        answers=len(heard),
+        answers=len(tested),
         updates=GOLDEN_UPDATES,
         frames_text=numbers(np.concatenate(sequences).ravel()),
         first_text=numbers(np.cumsum([0, *map(len, sequences)]), "u"),

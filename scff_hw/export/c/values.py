@@ -269,7 +269,7 @@ class RecurrentValues(CommonValues):
         averages: 1 where the readout also reads the mean over time.
         arrays: "inputs" and "hidden".
         max_steps: most steps of a batch whose sums fit the accumulators.
-        hear_scratch, learn_scratch: bytes of scratch of a step.
+        step_scratch, learn_scratch: bytes of scratch of a step.
     """
 
     features: int
@@ -279,7 +279,7 @@ class RecurrentValues(CommonValues):
     arrays: dict[str, ArrayValues]
     rate_shift: int
     max_steps: int
-    hear_scratch: int
+    step_scratch: int
     learn_scratch: int
     readout: RecurrentReadout
     golden: RecurrentGolden
