@@ -159,11 +159,11 @@ scff_status_t scff_rnn_step(const scff_rnn_t *rnn, const scff_rnn_params_t *para
         return status;
     }
     uint32_t units = rnn->hidden->units;
-    int16_t *drive = (int16_t *)scratch;
-    int16_t *v = &drive[units];
+    int16_t *u = (int16_t *)scratch;
+    int16_t *v = &u[units];
     int8_t *x = (int8_t *)&v[units];
-    drive(rnn->inputs, params->inputs.weight, frame, x, drive);
-    (void)step(rnn, params, drive, drive, sequence->positive, v, sequence->positive);
+    drive(rnn->inputs, params->inputs.weight, frame, x, u);
+    (void)step(rnn, params, u, u, sequence->positive, v, sequence->positive);
     update_state(rnn, sequence);
     return SCFF_OK;
 }
