@@ -34,7 +34,7 @@ def accuracies(name: str, seed: int) -> dict[str, float]:
     found = {}
     for scale in SCALES:
         scaled = {key: value * scale if key.endswith("hidden.weight") else value for key, value in initial.items()}
-        *_, found[f"untrained, {scale:g}"] = lab.accuracies(lab.holding(FloatBackend(), scaled))
+        *_, found[f"untrained, {scale:g}"] = lab.accuracies(lab.with_weights(FloatBackend(), scaled))
     *_, found["SCFF"] = lab.accuracies(lab.learned(FloatBackend()))
     return {what: 100 * value for what, value in found.items()}
 

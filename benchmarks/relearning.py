@@ -30,7 +30,7 @@ def changes(seed: int) -> dict[str, float]:
     recipe = dump_recipe(load_recipe("digits-100", ["data.validation_samples=400"]))
     lab, pcm = Lab({"recipe": recipe, "seed": seed}, Path(tempfile.gettempdir())), load_profile("pcm")
     learned = weights_of(lab.learned(AnalogBackend(pcm, seed)))
-    programmed = lab.holding(ProgrammedBackend(pcm, seed, compensated=True), learned)
+    programmed = lab.with_weights(ProgrammedBackend(pcm, seed, compensated=True), learned)
     kept = lab.fit(programmed)
 
     def accuracy(network: Network) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
-from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
+from scff_hw.bench.turns import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.arrays import Optimisation
 from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.core.initial import initial_weights
@@ -62,7 +62,7 @@ def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only
         UsageError: no case matches `only`.
         MissingPartError: aihwkit is not installed, or does not work.
     """
-    cases = chosen(CASES, only)
+    cases = select_cases(CASES, only)
     progress.start("bench analog", len(cases) * (repeats + 1))
     with as_in_training(threads):
         results = [_measure(case, repeats, progress) for case in cases]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import Backend, FloatBackend
-from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
+from scff_hw.bench.turns import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.random import generator
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes import Recipe, load_recipe
@@ -59,7 +59,7 @@ def bench_fixed(*, progress: Progress, repeats: int = 5, threads: int = 2, only:
     Raises:
         UsageError: no case matches `only`.
     """
-    cases = chosen(CASES, only)
+    cases = select_cases(CASES, only)
     progress.start("bench fixed", len(cases) * (repeats + WARM_UP))
     with as_in_training(threads):
         results = [_measure(case, repeats, progress) for case in cases]

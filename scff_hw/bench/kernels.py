@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw import paths
-from scff_hw.bench.turns import chosen
+from scff_hw.bench.turns import select_cases
 from scff_hw.errors import ScffError
 from scff_hw.export.c.targets import TARGETS
 from scff_hw.export.toolchain import rendered, required
@@ -68,7 +68,7 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
         MissingPartError: no cross-compiler or no emulator.
         ScffError: the emulator's clock does not follow instructions, or the two paths did not do the same.
     """
-    cases = chosen(CASES, only)
+    cases = select_cases(CASES, only)
     targets = list(dict.fromkeys(case.target for case in cases))
     progress.start("bench kernels", len(targets))
     counts: dict[str, tuple[dict[str, int], dict[str, int]]] = {}

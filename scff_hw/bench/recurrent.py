@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import FloatBackend, Optimisation
-from scff_hw.bench.turns import as_in_training, chosen, in_turn, machine, ratio
+from scff_hw.bench.turns import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.literal_recurrent import LiteralDirection, literal_recurrent_loss
 from scff_hw.core.random import generator
 from scff_hw.core.recurrent import RecurrentLayer, make_directions
@@ -63,7 +63,7 @@ def bench_recurrent(*, progress: Progress, repeats: int = 5, threads: int = 2, o
     Raises:
         UsageError: no case matches `only`.
     """
-    cases = chosen(CASES, only)
+    cases = select_cases(CASES, only)
     progress.start("bench recurrent", len(cases) * (repeats + 1))
     with as_in_training(threads):
         results = [_measure(case, repeats, progress) for case in cases]

@@ -26,7 +26,7 @@ class Named(Protocol):
 CaseType = TypeVar("CaseType", bound=Named)
 
 
-def chosen(cases: Sequence[CaseType], only: str) -> list[CaseType]:
+def select_cases(cases: Sequence[CaseType], only: str) -> list[CaseType]:
     """The cases whose name contains `only`.
 
     Raises:

@@ -8,7 +8,7 @@ from scff_hw.report._page import html
 from scff_hw.report._pairs import PairPicture, pairs_plot
 from scff_hw.report._plots import first_layer, write_accuracies, write_plots
 from scff_hw.report._run import Run, read_run
-from scff_hw.report._study import Curve, Panel, Summarised, study_html, study_plot, study_plot_png, study_table
+from scff_hw.report._study import Curve, Panel, SummaryRow, study_html, study_plot, study_plot_png, study_table
 from scff_hw.report._style import png
 from scff_hw.report._tables import backend_table, duration, spread_table, summary_table
 
@@ -17,7 +17,7 @@ __all__ = [
     "PairPicture",
     "Panel",
     "Run",
-    "Summarised",
+    "SummaryRow",
     "accuracies",
     "backend_table",
     "cost_table",

@@ -13,7 +13,7 @@ from scff_hw.report._tables import _stack, _table
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 
-def binary(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Return a number of bytes as a reader says it: "640 B", "12.5 KiB", "1.34 MiB"."""
     if count < 1024:
         return f"{count} B"
@@ -42,17 +42,17 @@ def cost_table(found: Mapping[str, Any]) -> Table:
         infer, learn = layer["inference"], layer["learning"]
         layers.add_row(
             f"layer {layer['layer']}",
-            binary(infer["flash_bytes"]),
-            binary(infer["ram_bytes"]),
-            "-" if learn is None else binary(learn["ram_bytes"]),
+            format_bytes(infer["flash_bytes"]),
+            format_bytes(infer["ram_bytes"]),
+            "-" if learn is None else format_bytes(learn["ram_bytes"]),
             with_prefix(infer["macs"]),
             "-" if learn is None else with_prefix(learn["macs"]),
         )
     bits = ", ".join(f"{name.removesuffix('_bits')} {value}" for name, value in costs["formats"].items())
-    free = f"{binary(costs['flash_available_bytes'])} of flash and {binary(costs['ram_available_bytes'])} of RAM"
+    flash, ram = (format_bytes(costs[f"{name}_available_bytes"]) for name in ("flash", "ram"))
     notes = Text(
-        f"{costs['chip']}: {free} for the network. Bits: {bits}. MACs, time and energy are those of one "
-        "sample, from the profile's cycles and energies; nothing is measured.",
+        f"{costs['chip']}: {flash} of flash and {ram} of RAM for the network. Bits: {bits}. MACs, time and energy are "
+        "those of one sample, from the profile's cycles and energies; nothing is measured.",
         style="dim",
     )
     return _stack(f"{found['recipe']} on {found['profile']}", [tasks, layers, notes])
@@ -60,13 +60,13 @@ def cost_table(found: Mapping[str, Any]) -> Table:
 
 def _cells(cost: Mapping[str, Any]) -> tuple[str, ...]:
     missing = [
-        f"{binary(cost[key])} {name}"
+        f"{format_bytes(cost[key])} {name}"
         for key, name in (("flash_missing_bytes", "flash"), ("ram_missing_bytes", "RAM"))
         if cost[key]
     ]
     return (
-        binary(cost["flash_bytes"]),
-        binary(cost["ram_bytes"]),
+        format_bytes(cost["flash_bytes"]),
+        format_bytes(cost["ram_bytes"]),
         ", ".join(missing) or "fits",
         with_prefix(cost["macs"]),
         with_prefix(cost["time_s"], "s"),

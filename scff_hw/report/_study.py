@@ -19,18 +19,18 @@ from scff_hw.report._pairs import PairPicture, pairs_plot
 from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure, percent_axis, png
 from scff_hw.report._tables import _stack, spread
 
-Summarised = dict[str, Any]
+SummaryRow = dict[str, Any]
 HEADER_WIDTH = 13
 LINE_STYLES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One method over the places of a panel.
+    """One method over the ticks of a panel.
 
     Attributes:
         role: a colour of the theme: scff, untrained, backprop, positive, negative, muted.
-        values: fractions 0..1, one a seed, at each tick; at a single place, a level that holds for all.
+        values: per tick, fractions 0..1, one per seed; a single entry is a level that applies to all ticks.
         style: number of the line's style, 0 solid.
     """
 
@@ -42,18 +42,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: accuracy over places, in order.
+    """One pair of axes: accuracy over ticks, in order.
 
     Attributes:
-        ticks: name of each place.
-        places: where they stand on the axis, None for evenly.
+        ticks: name of each tick.
+        positions: x coordinates of the ticks; None: evenly spaced.
     """
 
     title: str
     x: str
     ticks: tuple[str, ...]
     curves: tuple[Curve, ...]
-    places: tuple[float, ...] | None = None
+    positions: tuple[float, ...] | None = None
 
 
 def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
@@ -107,7 +107,7 @@ def study_html(
     title: str,
     explanation: str,
     panels: Sequence[Panel],
-    results: Sequence[Summarised],
+    results: Sequence[SummaryRow],
     command: str,
     documents: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -160,10 +160,10 @@ def _cells(panel: Panel, index: int) -> dict[str, str]:
 
 def _panel(axes: Axes, panel: Panel, look: Theme) -> None:
     dress(axes, look, x=panel.x, y="test accuracy", title=panel.title)
-    places = list(panel.places or range(len(panel.ticks)))
+    positions = list(panel.positions or range(len(panel.ticks)))
     for curve in panel.curves:
-        values = curve.values * len(places) if len(curve.values) == 1 else curve.values
-        shown = [(place, each) for place, each in zip(places, values, strict=True) if each]
+        values = curve.values * len(positions) if len(curve.values) == 1 else curve.values
+        shown = [(place, each) for place, each in zip(positions, values, strict=True) if each]
         if not shown:
             continue
         at = [place for place, _ in shown]
@@ -185,7 +185,7 @@ def _panel(axes: Axes, panel: Panel, look: Theme) -> None:
             low = [m - h for m, h in zip(mean, half, strict=True)]
             high = [m + h for m, h in zip(mean, half, strict=True)]
             axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xticks(places, panel.ticks, fontsize=SMALL_PT)
+    axes.set_xticks(positions, panel.ticks, fontsize=SMALL_PT)
     axes.margins(x=0.06)
     percent_axis(axes)
     axes.title.set_fontsize(TEXT_PT)

@@ -25,7 +25,7 @@ COMPARED = {
     "backprop_test_accuracy": "backpropagation",
 }
 # What is shown of a layer: a column's title, the key of its figure, and how a value is written.
-LAYER_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+LAYER_METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "goodness +": ("goodness_pos", "{:.3f}".format),
     "goodness \N{MINUS SIGN}": ("goodness_neg", "{:.3f}".format),
     "dead units": ("dead_units", lambda value: percent(value, 1)),
@@ -112,7 +112,7 @@ def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     are left out.
     """
     found = {}
-    for title, (key, show) in LAYER_FIGURES.items():
+    for title, (key, show) in LAYER_METRICS.items():
         if any(layer.get(key) is not None for layer in layers):
             found[title] = ["-" if layer.get(key) is None else show(layer[key]) for layer in layers]
     return found

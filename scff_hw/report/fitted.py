@@ -20,7 +20,7 @@ from scff_hw.report._style import THEMES, count_axis, dress, new_figure, png
 
 WEIGHTS = ("step", "w_min", "w_max", "write_noise")
 SHARES = ("asymmetry", "cycle_to_cycle")
-MOST_SHOWN = 3_000
+MAX_PULSES = 3_000
 """Pulses of a device on the plot."""
 
 
@@ -134,4 +134,4 @@ def plot(fit: Fit, series: Sequence[Series]) -> bytes:
 
 def _shortened(series: Series) -> Series:
     """The first pulses: a plot shows no more."""
-    return Series(series.device, series.up[:MOST_SHOWN], series.conductance[: MOST_SHOWN + 1])
+    return Series(series.device, series.up[:MAX_PULSES], series.conductance[: MAX_PULSES + 1])

@@ -92,7 +92,7 @@ class BitsStudy(Study[StudyOptions]):
             case _:
                 weights = lab.float_weights()
                 backend = _backend(lab, weights, learning=False)
-                network = lab.holding(backend, weights)
+                network = lab.with_weights(backend, weights)
                 kept = lab.fit(lab.float_network())
                 return [
                     _row(lab, backend, network, "kept", kept),

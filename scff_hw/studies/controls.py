@@ -91,16 +91,17 @@ class ControlsStudy(Study[StudyOptions]):
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
         """Accuracy over epochs; a panel for each place on the grid."""
-        found = []
+        panels = []
         for variant in request.variants:
             here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
             epochs = sorted({row["epoch"] for row in here})
             names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
             title = ", ".join(f"{name} {value}" for name, value in names.items())
-            places = [{"epoch": epoch} for epoch in epochs]
+            grid_points = [{"epoch": epoch} for epoch in epochs]
             ticks = tuple(str(epoch) for epoch in epochs)
-            found.append(Panel(title, "epoch", ticks, curves(CURVES, here, places), tuple(float(e) for e in epochs)))
-        return found
+            lines = curves(CURVES, here, grid_points)
+            panels.append(Panel(title, "epoch", ticks, lines, tuple(float(epoch) for epoch in epochs)))
+        return panels
 
     def pairs(self, request: Request) -> list[PairPicture]:
         """A positive and a negative pair of recordings, where the recipe has such (paper, figure 6a)."""

@@ -90,7 +90,7 @@ class DriftStudy(Study[DriftOptions]):
             return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
         profile, treatment = lab.profile, lab.parameters["treatment"]
         weights = _weights(lab, profile)
-        network = lab.holding(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
+        network = lab.with_weights(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
         kept, clipped = lab.fit(network), clipped_share(network)
         if treatment == "re-learned":
             time = lab.parameters["time"]
@@ -107,12 +107,13 @@ class DriftStudy(Study[DriftOptions]):
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
         """Accuracy over time, with the readout kept and refitted."""
-        found = []
+        panels = []
         ticks = tuple(TIMES_S)
         for readout in ("kept", "refitted"):
-            places = [{"readout": readout, "time": time} for time in ticks]
-            found.append(Panel(f"Readout {readout}", "time after programming", ticks, curves(CURVES, rows, places)))
-        return found
+            grid_points = [{"readout": readout, "time": time} for time in ticks]
+            lines = curves(CURVES, rows, grid_points)
+            panels.append(Panel(f"Readout {readout}", "time after programming", ticks, lines))
+        return panels
 
 
 def drift(network: Network, t_s: float) -> None:
@@ -145,11 +146,11 @@ def _weights(lab: Lab, profile: Profile) -> Weights:
         case "scff" if (run := lab.run) is not None:
             return hidden_weights(run)
         case "scff":
-            return lab.kept(f"scff on {lab.parameters['profile']}", lambda: weights_of(lab.learned(backend)))
+            return lab.cached(f"scff on {lab.parameters['profile']}", lambda: weights_of(lab.learned(backend)))
         case _:
             rate = lab.parameters["backprop_rate"]
             made = f"backprop {rate} on {lab.parameters['profile']}"
-            return lab.kept(made, lambda: weights_of(learn_backprop_on(lab, backend, rate)))
+            return lab.cached(made, lambda: weights_of(learn_backprop_on(lab, backend, rate)))
 
 
 def _point(request: Request, seed: int, method: str, what: dict[str, Any]) -> Point:

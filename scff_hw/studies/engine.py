@@ -25,7 +25,7 @@ Measure = Callable[[Point, Path], list[Row]]
 """Measures a point, given the cache folder; a module-level function: worker processes import it by its name."""
 
 
-def measured(folder: Path, point: Point) -> list[Row] | None:
+def stored_rows(folder: Path, point: Point) -> list[Row] | None:
     """The rows of a point that was measured before, None where it was not.
 
     Raises:
@@ -68,7 +68,7 @@ def run_points(
             f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES, '.')}"
         )
     # points that differ in their labels only are one measurement
-    missing = list({point.key: point for point in points if measured(folder, point) is None}.values())
+    missing = list({point.key: point for point in points if stored_rows(folder, point) is None}.values())
     total = len({point.key for point in points})
     progress.start("points", total, total - len(missing))
     cache = folder / CACHE
@@ -78,7 +78,7 @@ def run_points(
         write_document(_path(folder, point), PointResult.of(point.study, point.key, point.labels, rows, seconds))
         progress.advance(1, **({"test_accuracy": rows[-1]["test_accuracy"]} if rows else {}))
     progress.finish()
-    return [row for point in points for row in measured(folder, point) or []]
+    return [row for point in points for row in stored_rows(folder, point) or []]
 
 
 def run_point(

@@ -116,9 +116,9 @@ class FaultsStudy(Study[FaultsOptions]):
         found = []
         shares = tuple(self.options(request).shares)
         for kind in KINDS:
-            places = [{"fault": kind, "fault_rate": text} for text in shares]
+            grid_points = [{"fault": kind, "fault_rate": text} for text in shares]
             title = kind.replace("-", " ")
-            found.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, places)))
+            found.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, grid_points)))
         return found
 
 

@@ -62,7 +62,7 @@ class OnDevices(Hardware):
     ) -> Grid:
         name = DEFAULT_PROFILE if profile is None else profile
         variants: list[Variant] = []
-        for values in _places(vary, "device.response.write_noise='0 w,0.1 w'", progress):
+        for values in _grid_points(vary, "device.response.write_noise='0 w,0.1 w'", progress):
             varied = load_profile(name, [f"{key}={value}" for key, value in values.items()], option="--vary")
             variants.append(Variant(values, {"profile": varied.name} | values, {"profile": dump_profile(varied)}))
         return load_profile(name), tuple(variants)
@@ -77,7 +77,7 @@ class InFixedPoint(Hardware):
         _no_profile(study, profile, f"its hardware is the recipe's section {FIXED_POINT}")
         variants: list[Variant] = []
         text = dump_recipe(recipe)
-        for values in _places(vary, f"{FIXED_POINT}.weight_bits=8,4", progress):
+        for values in _grid_points(vary, f"{FIXED_POINT}.weight_bits=8,4", progress):
             for key in values:
                 if not key.startswith(f"{FIXED_POINT}."):
                     known = [f"{FIXED_POINT}.{name}" for name in child_names((FIXED_POINT,), None, Recipe)]
@@ -100,7 +100,7 @@ class InFloat(Hardware):
         _no_profile(study, profile, "it is in float")
         text = dump_recipe(recipe)
         variants: list[Variant] = []
-        for values in _places(vary, "layers.1.units=100,500", progress):
+        for values in _grid_points(vary, "layers.1.units=100,500", progress):
             changes = [f"{key}={value}" for key, value in values.items()]
             varied = parse_recipe(text, "the recipe of the study", changes, option="--vary")
             variants.append(Variant(values, values, {}, varied))
@@ -112,7 +112,7 @@ def _no_profile(study: str, profile: str | None, why: str) -> None:
         raise UsageError(f"The study {study} takes no --profile: {why}. Got --profile {profile} instead.")
 
 
-def _places(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
+def _grid_points(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
     """Every combination of the values of `key=v1,v2,...` texts: text by key.
 
     Each is read and checked by the caller, which takes long for many: `progress` says how many there are.

@@ -71,7 +71,7 @@ class Lab:
         """The network on `backend`, before anything was learned."""
         return build_network(frozen(self.recipe), backend, untrained_weights(self.recipe, self.seed))
 
-    def holding(self, backend: Backend, weights: Weights) -> Network:
+    def with_weights(self, backend: Backend, weights: Weights) -> Network:
         """The network on `backend` with these weights, where nothing will be learned."""
         return build_network(frozen(self.recipe), backend, weights)
 
@@ -118,15 +118,15 @@ class Lab:
 
     def float_network(self) -> Network:
         """The network learned in float."""
-        return self.holding(FloatBackend(), self.float_weights())
+        return self.with_weights(FloatBackend(), self.float_weights())
 
     def float_weights(self) -> Weights:
         """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
         if self.run is not None and backend_class(self.parameters["run"]["backend"]).ideal:
             return hidden_weights(self.run)
-        return self.kept("float", lambda: weights_of(self.learned(FloatBackend())))
+        return self.cached("float", lambda: weights_of(self.learned(FloatBackend())))
 
-    def kept(self, what: str, make: Callable[[], Weights]) -> Weights:
+    def cached(self, what: str, make: Callable[[], Weights]) -> Weights:
         """Weights that several points need, made once and kept beside the study's points.
 
         `what` and the lab's recipe and seed must say all that they depend on. A process that finds another one making

@@ -50,20 +50,20 @@ class NoiseStudy(Study[StudyOptions]):
 
     def points(self, request: Request) -> list[Point]:
         """A point for each seed in float, then one for each place on the grid, seed and method."""
-        places = [
+        grid_points = [
             request.point(seed, method, variant)
             for variant in request.variants
             for seed in request.seeds
             for method in request.methods(*METHODS)
         ]
-        return [request.point(seed, "float") for seed in request.seeds] + places
+        return [request.point(seed, "float") for seed in request.seeds] + grid_points
 
     def measure(self, lab: Lab) -> list[Row]:
         """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
         if lab.method == "float":
             return [lab.fitted_row(lab.float_network())]
         if lab.method == "programmed":
-            network = lab.holding(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
+            network = lab.with_weights(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
             kept = lab.fit(lab.float_network())
             clipped = clipped_share(network)
             return [

@@ -20,7 +20,7 @@ class Line(NamedTuple):
     Attributes:
         role: a colour of the theme, as `Curve` has it.
         style: number of the line's style, 0 solid.
-        where: columns of its rows, but for those of the places.
+        where: column values that select its rows, without those of the grid points.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Line(NamedTuple):
     where: Mapping[str, str]
 
 
-def curves(lines: Sequence[Line], rows: Sequence[Row], places: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
+def curves(lines: Sequence[Line], rows: Sequence[Row], grid_points: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
     """The lines that have values: at each place, told by its columns; float is at no place and holds for all."""
     found = []
     for name, role, style, where in lines:
-        at = [{}] if where["method"] in FLOAT else places
+        at = [{}] if where["method"] in FLOAT else grid_points
         values = tuple(tuple(values_of(rows, **where, **place)) for place in at)
         if any(values):
             found.append(Curve(name, role, values, style))
@@ -47,14 +47,14 @@ def grid_panels(request: Request, lines: Sequence[Line], rows: Sequence[Row]) ->
     for combination in dict.fromkeys(tuple(variant.values[key] for key in others) for variant in request.variants):
         fixed = dict(zip(others, combination, strict=True))
         ticks = tuple(dict.fromkeys(v.values[first] for v in request.variants)) if first else (request.hardware,)
-        places = [fixed | ({first: tick} if first else {}) for tick in ticks]
+        grid_points = [fixed | ({first: tick} if first else {}) for tick in ticks]
         title = ", ".join(f"{_short(key)} {value}" for key, value in fixed.items())
         x = _short(first) or ("profile" if request.profile else "hardware")
-        found.append(Panel(title, x, ticks, curves(lines, rows, places), numbers(ticks)))
+        found.append(Panel(title, x, ticks, curves(lines, rows, grid_points), tick_positions(ticks)))
     return found
 
 
-def numbers(ticks: Sequence[str]) -> tuple[float, ...] | None:
+def tick_positions(ticks: Sequence[str]) -> tuple[float, ...] | None:
     """Where values with one unit stand on an axis; None where some are not numbers, or have other units."""
     parts = [tick.partition(" ") for tick in ticks]
     try:

@@ -11,7 +11,7 @@ from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_docum
 from scff_hw.errors import UsageError
 from scff_hw.files import LOCK, exclusive, is_partial, remove_left
 from scff_hw.hardware.available import require_aihwkit
-from scff_hw.report import Summarised, pairs_plot, png, study_html, study_plot_png, write_atomic
+from scff_hw.report import SummaryRow, pairs_plot, png, study_html, study_plot_png, write_atomic
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import run_points
 from scff_hw.studies.options import read_options
@@ -125,7 +125,7 @@ def _measure(
     points = [replace(point, parameters=point.parameters | known) for point in study.points(request)]
     rows = run_points(points, out, measure_point, engine=engine, jobs=jobs, progress=progress)
     panels = study.panels(request, rows)
-    results: list[Summarised] = summarised(rows)
+    results: list[SummaryRow] = summarised(rows)
     write_atomic(out / RESULTS, as_csv(rows).encode())
     write_atomic(out / PLOT, study_plot_png(panels))
     pairs = study.pairs(request)

@@ -11,7 +11,7 @@ from typing import Any
 from scff_hw.studies.point import Row
 
 VALUE = "test_accuracy"
-OVER = ("seed", "note", "clipped_weights")
+NOT_GROUPED = ("seed", "note", "clipped_weights")
 """Columns that do not tell one row of a summary from another."""
 
 
@@ -26,7 +26,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def summarised(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Mean, sample standard deviation (None of one seed), number of seeds, and how many of them broke down."""
-    columns = [column for column in _columns(rows) if column not in (*OVER, VALUE)]
+    columns = [column for column in _columns(rows) if column not in (*NOT_GROUPED, VALUE)]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         groups.setdefault(_key(row, columns), []).append(row[VALUE])

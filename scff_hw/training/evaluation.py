@@ -16,7 +16,7 @@ from scff_hw.hardware import Profile
 from scff_hw.recipes import Recipe
 from scff_hw.training.build import build_network, frozen
 from scff_hw.training.features import feature_source
-from scff_hw.training.finished import FinishedRun, refusing_other_weights
+from scff_hw.training.finished import FinishedRun, checking_weights
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import RunContext, check_data
@@ -137,12 +137,12 @@ def _accuracy(
 ) -> tuple[float, Network]:
     """Accuracy of one of a run's files of weights on the context's backend, and the network that was measured."""
     recipe, tensors = context.recipe, run.tensors(name)
-    with refusing_other_weights(run.path / name):
+    with checking_weights(run.path / name):
         network = build_network(recipe, context.backend, tensors)
         if arrays is not None:
             Checkpoint(Position("done"), arrays).restore(network)
         readout = Readout(
-            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.as_inferred
+            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.readout_transform
         )
         readout.weight.copy_(tensors["readout.weight"])
         readout.bias.copy_(tensors["readout.bias"])

@@ -165,7 +165,7 @@ class FinishedRun:
             CheckpointError: the weights are not those of the recipe.
         """
         weights = self.weights
-        with refusing_other_weights(self.path / WEIGHTS):
+        with checking_weights(self.path / WEIGHTS):
             return build_network(frozen(self.recipe), FloatBackend(), weights)
 
     @cached_property
@@ -181,7 +181,7 @@ class FinishedRun:
     def trained_readout(self) -> tuple[Tensor, Tensor]:
         """The same as training left them, float; errors as in `readout`."""
         weights = self.weights
-        with refusing_other_weights(self.path / WEIGHTS):
+        with checking_weights(self.path / WEIGHTS):
             return weights["readout.weight"], weights["readout.bias"]
 
     @property
@@ -205,7 +205,7 @@ class FinishedRun:
         text = self.folder.read_text(FORMATS)
         backend = load_formats(text, self.recipe, self.seed, str(self.path / FORMATS))
         weights, state = self.weights, self.tensors(CHECKPOINT)
-        with refusing_other_weights(self.path / WEIGHTS):
+        with checking_weights(self.path / WEIGHTS):
             network = build_network(self.recipe, backend, weights)
             Checkpoint(Position("done"), state).restore(network)
         largest = float(self.trained_readout[0].abs().max())
@@ -238,7 +238,7 @@ class FinishedRun:
 
 
 @contextmanager
-def refusing_other_weights(path: Path) -> Iterator[None]:
+def checking_weights(path: Path) -> Iterator[None]:
     """While a network is built from a file of weights.
 
     Raises:

@@ -145,7 +145,7 @@ def _source(context: RunContext, pipeline: Pipeline | SequencePipeline, stage: H
     if first == 0 or len(stage.epochs) > 1 or augmentation.is_endless or not context.network.layers[first].makes_pairs:
         return _Samples(context, pipeline)
     samples = context.plain(context.recipe.data.learn_split)
-    with context.stop.acting_at_once():
+    with context.stop.stopping_immediately():
         versions = cached_versions(
             samples,
             plain_and_flipped(samples, augmentation),

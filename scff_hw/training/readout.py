@@ -14,7 +14,7 @@ from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe, ReadoutRecipe
 from scff_hw.training.features import FeatureSource
 
-Inferred = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ReadoutTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a readout's weights and biases to those that inference has, e.g. in 8 bits."""
 
 
@@ -32,7 +32,7 @@ class Readout:
     Its gradient is written down: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
 
     Args:
-        as_inferred: makes of weights and biases those that `logits` computes with, in float64; None: they are taken
+        transform: makes of weights and biases those that `logits` computes with, in float64; None: they are taken
             as they are.
     """
 
@@ -43,9 +43,9 @@ class Readout:
         recipe: ReadoutRecipe,
         seed: int,
         device: torch.device,
-        as_inferred: Inferred | None = None,
+        transform: ReadoutTransform | None = None,
     ) -> None:
-        self._as_inferred = as_inferred
+        self._transform = transform
         draw = generator(seed, "readout", "init")
         bound = 1 / math.sqrt(features)
         self.weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound).to(device)
@@ -55,9 +55,9 @@ class Readout:
 
     def logits(self, x: Tensor) -> Tensor:
         """`[B, classes]` from features `[B, F]`."""
-        if self._as_inferred is None:
+        if self._transform is None:
             return torch.addmm(self.bias, x, self.weight.T)
-        weight, bias = self._as_inferred(self.weight, self.bias)
+        weight, bias = self._transform(self.weight, self.bias)
         return torch.addmm(bias.double(), x.double(), weight.double().T)
 
     def train_epoch(self, source: FeatureSource, labels: Tensor, epoch: int) -> ReadoutEpoch:

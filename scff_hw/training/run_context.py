@@ -39,7 +39,7 @@ from scff_hw.recipes.augmentation_section import AugmentationRecipe
 from scff_hw.recipes.data_section import DataRecipe
 from scff_hw.training.features import Changes, PlainSamples
 from scff_hw.training.progress import Progress
-from scff_hw.training.readout import Inferred
+from scff_hw.training.readout import ReadoutTransform
 from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
 
 AnyDataset = Dataset | SpokenDigits
@@ -53,7 +53,7 @@ class StopRequest:
         self._nothing_to_save = False
 
     @contextmanager
-    def acting_at_once(self) -> Iterator[None]:
+    def stopping_immediately(self) -> Iterator[None]:
         """While something is computed that a resumed run computes anew: nothing is lost by stopping anywhere.
 
         Raises:
@@ -68,7 +68,7 @@ class StopRequest:
             self._nothing_to_save = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def catching_signals(self) -> Iterator[None]:
         """Listen in the main thread; elsewhere signals cannot be caught and stay as they are."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -128,7 +128,7 @@ class RunContext:
         return PlainSamples(self.pipeline(part), self.rule, self.classes)
 
     @property
-    def as_inferred(self) -> Inferred | None:
+    def readout_transform(self) -> ReadoutTransform | None:
         """A readout's weights as the backend's inference has them; None where they are taken as they are."""
         return self.backend.readout if isinstance(self.backend, OwnArithmetic) else None
 

@@ -50,7 +50,7 @@ INITIAL = "initial.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
-MADE_FROM = (RECIPE, PROFILE, FORMATS)
+RUN_DEFINITION = (RECIPE, PROFILE, FORMATS)
 """What a run is made from, written before its first checkpoint; beside it a backend's own files, `backend.*`."""
 
 
@@ -135,11 +135,11 @@ class RunFolder:
             UsageError: a file of another name.
         """
         for name in documents:
-            if not is_made_from(name):
+            if not defines_run(name):
                 raise UsageError(f"The name of a backend's file must start with 'backend.'. Got '{name}' instead.")
         self.check_free()
         self.describe(details)
-        for left in self._made_from():
+        for left in self._definition_files():
             if left not in documents:
                 (self.path / left).unlink()
         for name, text in documents.items():
@@ -205,14 +205,14 @@ class RunFolder:
         if self._identity is None and (self.path / RUN).exists():
             details = self.details()
             data = None if details.data is None else details.data.digest
-            about = [details.seed, details.backend, data, *(self.read_text(name) for name in MADE_FROM)]
-            about += [self.read_text(name) for name in self._made_from() if name not in MADE_FROM]
+            about = [details.seed, details.backend, data, *(self.read_text(name) for name in RUN_DEFINITION)]
+            about += [self.read_text(name) for name in self._definition_files() if name not in RUN_DEFINITION]
             self._identity = hashlib.blake2b(json.dumps(about).encode(), digest_size=32).hexdigest()
         return self._identity
 
-    def _made_from(self) -> list[str]:
+    def _definition_files(self) -> list[str]:
         """Files of the folder that its run is made from."""
-        return sorted(path.name for path in self.path.iterdir() if is_made_from(path.name))
+        return sorted(path.name for path in self.path.iterdir() if defines_run(path.name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
         """Write one of the run's tensor files atomically, with its digest and the run's identity."""
@@ -307,12 +307,12 @@ def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
     if not path.is_dir():
         return not path.exists()
     names = {each.name for each in path.iterdir() if each.name != LOCK and not is_partial(each) and each not in besides}
-    return not names or (RUN in names and all(name == RUN or is_made_from(name) for name in names))
+    return not names or (RUN in names and all(name == RUN or defines_run(name) for name in names))
 
 
-def is_made_from(name: str) -> bool:
+def defines_run(name: str) -> bool:
     """Whether a file of a run folder is among those that the run is made from."""
-    return name in MADE_FROM or (name.startswith("backend.") and Path(name).name == name)
+    return name in RUN_DEFINITION or (name.startswith("backend.") and Path(name).name == name)
 
 
 def versions() -> dict[str, str]:

@@ -115,7 +115,7 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
     began = time.monotonic() - details.duration_s
     status: Status = "failed"
     try:
-        with context.stop.listening(), torch.no_grad(), large_blocks_kept():
+        with context.stop.catching_signals(), torch.no_grad(), large_blocks_kept():
             summary = _run_stages(context, checkpoint)
         status = "done"
     except KeyboardInterrupt:
@@ -259,7 +259,7 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
     train_part, test_part = context.plain("train"), context.plain("test")
     augmentation = augmentation_of(recipe.data, recipe.readout.augmentation)
     stage = f"{kind} features"
-    with context.stop.acting_at_once():
+    with context.stop.stopping_immediately():
         source = feature_source(
             network,
             layers,
@@ -272,7 +272,12 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
         )
         test = feature_source(network, layers, test_part, None, context.progress, f"{stage}, test part")
     readout = Readout(
-        recipe.readout_features, context.classes, recipe.readout, context.seed, context.device, context.as_inferred
+        recipe.readout_features,
+        context.classes,
+        recipe.readout,
+        context.seed,
+        context.device,
+        context.readout_transform,
     )
     if resumed is not None and start.epoch:
         readout.load_state(resumed.group("readout"))

@@ -93,7 +93,7 @@ def test_a_closed_terminal_stops_a_command_that_does_not_ignore_it(
     try:
         result = cli("recipes", "list")
         stop = StopRequest()
-        with stop.listening():
+        with stop.catching_signals():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)

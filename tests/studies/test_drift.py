@@ -74,7 +74,7 @@ def test_workers_that_need_the_same_weights_share_them(ask: Ask, tmp_path: Path)
         "import os, sys, time, torch\nfrom pathlib import Path\nfrom scff_hw.studies.lab import Lab\n"
         "lab = Lab({'recipe': sys.stdin.read(), 'seed': 0}, Path(sys.argv[1]))\n"
         "def make():\n    time.sleep(1)\n    return {'w': torch.tensor([os.getpid()])}\n"
-        "print(int(lab.kept('a test', make)['w']))"
+        "print(int(lab.cached('a test', make)['w']))"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     with ExitStack() as running:
