@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from scff_hw.documents import MANIFEST, Manifest, write_document
 from scff_hw.errors import UsageError
-from scff_hw.export.folder import appearing, appearing_file, check_free, digests, reserved
+from scff_hw.export.folder import atomic_file, atomic_folder, check_free, digests, reserved
 from scff_hw.registry import Registry
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
@@ -64,9 +64,9 @@ class Exporter(ABC, Generic[O, M]):
         with reserved(out, as_file=self.writes_file):
             self.check(run, chosen)
             if self.writes_file:
-                with appearing_file(out) as file:
+                with atomic_file(out) as file:
                     return self.write(run, chosen, file, progress)
-            with appearing(out) as folder:
+            with atomic_folder(out) as folder:
                 manifest = self.write(run, chosen, folder, progress)
                 manifest = manifest.with_digests(digests(folder))
                 write_document(folder / MANIFEST, manifest)

@@ -12,7 +12,7 @@ import torch
 from scff_hw.backends.fixed.reference.layer import logits, quantise
 from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
-from scff_hw.export.fixed_run import Ints, fixed_part, held_by, quantised_readout, require_fixed
+from scff_hw.export.fixed_run import Ints, fixed_part, quantised_readout, reference_layer, require_fixed
 from scff_hw.recipes import Recipe
 from scff_hw.training.finished import FinishedRun
 
@@ -75,7 +75,7 @@ class RecurrentRun:
 
 def integer_recurrent(layer: FixedRecurrentLayer) -> IntegerRecurrent:
     """A recurrent layer as the reference has it, bit for bit."""
-    held = {name: held_by(array, layer.spec(array)) for name, array in layer.arrays.items()}
+    held = {name: reference_layer(array, layer.spec(array)) for name, array in layer.arrays.items()}
     directions = []
     for direction in layer.directions:
         inputs, hidden = (held[name] for name in direction.arrays)

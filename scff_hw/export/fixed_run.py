@@ -37,7 +37,7 @@ class IntegerRun:
         rate_shifts: of each layer; learning rates are `2^-shift`.
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
-        reads: layers the readout reads, from 0.
+        read_layers: layers the readout reads, from 0.
     """
 
     run: FinishedRun
@@ -47,7 +47,7 @@ class IntegerRun:
     readout_weight: Ints
     readout_bias: Ints
     readout_frac: int
-    reads: tuple[int, ...]
+    read_layers: tuple[int, ...]
 
     @classmethod
     def of(cls, run: FinishedRun) -> IntegerRun:
@@ -64,7 +64,7 @@ class IntegerRun:
         for layer in built:
             assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
             # a device learns from every position: drawing some of them is a matter of speed where there are caches
-            layers.append(held_by(layer.array, replace(layer.spec, positions=None)))
+            layers.append(reference_layer(layer.array, replace(layer.spec, positions=None)))
             rates.append(layer.array.rate_shift)
         return cls(
             run,
@@ -123,7 +123,7 @@ class IntegerRun:
         found = []
         for index, layer in enumerate(layers or self.layers):
             x = layer.forward(self.shaped(index, x))
-            if index in self.reads:
+            if index in self.read_layers:
                 found.append(layer.features(x))
         return np.concatenate(found, axis=1)
 
@@ -175,7 +175,7 @@ def fixed_part(run: FinishedRun) -> FixedPart:
     return run.fixed
 
 
-def held_by(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
+def reference_layer(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
     """An array as the reference has it, bit for bit."""
     state = array.state()
     held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)

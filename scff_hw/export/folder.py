@@ -45,7 +45,7 @@ def check_free(out: Path, *, as_file: bool = False) -> None:
 
 
 @contextmanager
-def appearing(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """A folder that takes the place of `out` at the end, and is removed where something goes wrong.
 
     Where `out` is a symbolic link, it goes where the link leads.
@@ -55,7 +55,7 @@ def appearing(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def appearing_file(out: Path) -> Iterator[Path]:
+def atomic_file(out: Path) -> Iterator[Path]:
     """The path of a file of the same name in a temporary folder, which takes the place of `out` at the end."""
     with tempfile.TemporaryDirectory(prefix="scff-hw-") as folder:
         yield (file := Path(folder) / out.name)

@@ -180,7 +180,7 @@ class CLayer:
                 value = Pool(value.kind, value.size, value.stride, value.padding, value.out_height, value.out_width)
             setattr(self.struct, name, address(self._fracs) if name == "weight_frac" else value)
         self.weight = layer.weight.astype(np.int8)
-        self.shadow = layer.held.astype(f"i{self.constants.held_bytes}")
+        self.shadow = layer.held.astype(f"i{self.constants.stored_bytes}")
         self.bias, self.states = layer.bias.astype(np.int32), layer.states.astype(np.uint32)
         self.state = State(
             address(self.weight),

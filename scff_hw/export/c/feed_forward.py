@@ -54,7 +54,7 @@ def feed_forward_values(
     if not 2 <= batch <= most:
         raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
     classes, features = network.readout_weight.shape
-    scratch = _scratch(constants, views, network.reads, classes)
+    scratch = _scratch(constants, views, network.read_layers, classes)
     shown, learned = (
         LayerConstants.of_readout(classes, features, frac, network.feature_frac, layers[0].spec.formats.rounding)
         for frac in (network.readout_frac, network.learning_frac)
@@ -64,9 +64,9 @@ def feed_forward_values(
     check_fits(to, flash, ram, batch)
     described, start = [], 0
     for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
-        reads = start if index in network.reads else None
-        start += c.features if index in network.reads else 0
-        described.append(_layer(index, layer, c, rate, reads, constants, views[index]))
+        feature_offset = start if index in network.read_layers else None
+        start += c.features if index in network.read_layers else 0
+        described.append(_layer(index, layer, c, rate, feature_offset, constants, views[index]))
         progress.advance()
     form = layers[0].spec.formats
     values = FeedForwardValues(
@@ -126,7 +126,7 @@ def feed_forward_values(
         flash_bytes=flash,
         ram_bytes=ram,
         learning_batch=batch,
-        learn_scratch_bytes=Scratch(per_sample=scratch.learn_each, beside=scratch.learn_rest),
+        learn_scratch_bytes=Scratch(per_sample=scratch.learn_per_sample, beside=scratch.learn_fixed),
         golden=GoldenCounts(answers=values.golden.samples, updates=values.golden.updates, batch=values.golden.count),
     )
     return values, manifest
@@ -161,21 +161,21 @@ def _parts(file: str, layers: int) -> tuple[SavedPart, ...]:
 
 
 def _scratch(
-    constants: Sequence[LayerConstants], views: Sequence[bool], reads: Sequence[int], classes: int
+    constants: Sequence[LayerConstants], views: Sequence[bool], read_layers: Sequence[int], classes: int
 ) -> ScratchValues:
     forward = -(-max(c.forward_scratch for c in constants) // 4) * 4
     each, rest = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
     streams = sum(c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants))
-    features = sum(constants[index].features for index in reads)
+    features = sum(constants[index].features for index in read_layers)
     classify = forward + features + sum(c.transmitted for c in constants)
     return ScratchValues(
         forward=forward,
         classify=classify,
         label=classify + 4 * classes,
-        own_each=max(each),
-        own_rest=max(rest),
-        learn_each=max(each) + streams,
-        learn_rest=max(rest),
+        layer_per_sample=max(each),
+        layer_fixed=max(rest),
+        learn_per_sample=max(each) + streams,
+        learn_fixed=max(rest),
     )
 
 
@@ -184,7 +184,7 @@ def _layer(
     layer: IntegerLayer,
     c: LayerConstants,
     rate: int,
-    reads: int | None,
+    feature_offset: int | None,
     constants: Sequence[LayerConstants],
     two_views: bool,
 ) -> LayerValues:
@@ -202,9 +202,9 @@ def _layer(
         shadow_format=f"{form.shadow.bits} bits, frac {fracs_text(form.shadow.fracs)}" if form.shadow else "",
         bias_format=f"32 bits, frac {fracs_text(form.bias.fracs)}",
         rate_shift=rate,
-        reads=reads,
-        learn_each=each,
-        learn_rest=rest,
+        feature_offset=feature_offset,
+        learn_per_sample=each,
+        learn_fixed=rest,
         passes_both=index + 1 < len(constants) and not constants[index + 1].makes_pairs,
         before_last=index + 2 == len(constants),
     )

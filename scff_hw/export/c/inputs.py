@@ -22,10 +22,10 @@ def input_values(recipe: Recipe, dataset: AnyDataset) -> InputValues:
     input. They have one value per feature, channel or coefficient.
     """
     mean, std = raw_scale(recipe.data, dataset)
-    note, each = _raw(recipe.data)
+    note, scale_axis = _raw(recipe.data)
     return InputValues(
         note=note,
-        each=each,
+        scale_axis=scale_axis,
         mean=_floats(mean),
         std=_floats(std),
         class_names=Code(", ".join(map(c_string, dataset.classes))),

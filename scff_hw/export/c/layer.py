@@ -210,7 +210,7 @@ class LayerConstants:
         return self.units * self.readout_pool.out_height * self.readout_pool.out_width
 
     @property
-    def held_bytes(self) -> int:
+    def stored_bytes(self) -> int:
         """Bytes of what an update changes of one weight."""
         return self.shadow_bits // 8 or 1
 
@@ -223,7 +223,7 @@ class LayerConstants:
     def state_bytes(self) -> dict[str, int]:
         """Of what learning changes, a buffer."""
         weights = self.units * self.fan_in
-        shadow = weights * self.held_bytes if self.shadow_bits else 0
+        shadow = weights * self.stored_bytes if self.shadow_bits else 0
         return {
             "weight": weights,
             "shadow": shadow,
@@ -234,7 +234,7 @@ class LayerConstants:
     @property
     def save_size(self) -> int:
         """`scff_save_size`."""
-        return 20 + self.units * (self.fan_in * self.held_bytes + (8 if self.stochastic else 4))
+        return 20 + self.units * (self.fan_in * self.stored_bytes + (8 if self.stochastic else 4))
 
     def rows(self, two_views: bool) -> int:
         """R / N."""
@@ -258,7 +258,7 @@ def _even(count: int) -> int:
 
 def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:
     """What `scff_save` writes of a layer or a readout."""
-    held = layer.held.astype(f"<i{constants.held_bytes}").tobytes()
+    held = layer.held.astype(f"<i{constants.stored_bytes}").tobytes()
     body = held + layer.bias.astype("<i4").tobytes()
     if isinstance(layer, IntegerLayer) and constants.stochastic:
         body += layer.states.astype("<u4").tobytes()

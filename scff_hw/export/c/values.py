@@ -40,13 +40,13 @@ class InputValues:
 
     Attributes:
         note: what raw values are.
-        each: what has a mean and a standard deviation of its own, e.g. "channel".
+        scale_axis: mean and standard deviation are one per this, e.g. "channel".
         mean, std: of raw values, as float initialisers.
         class_names: as C strings.
     """
 
     note: str
-    each: str
+    scale_axis: str
     mean: Code
     std: Code
     class_names: Code
@@ -73,8 +73,8 @@ class LayerValues(ArrayValues):
 
     Attributes:
         number: from 1.
-        reads: where the readout reads its features, from 0; None where it does not.
-        learn_each, learn_rest: bytes of scratch of learning, for each sample and besides.
+        feature_offset: index of the layer's first feature in the readout's input; None: the readout does not read it.
+        learn_per_sample, learn_fixed: bytes of scratch of learning, for each sample and besides.
         passes_both: the next layer takes its positive and its negative outputs.
         before_last: it is the last but one.
     """
@@ -84,9 +84,9 @@ class LayerValues(ArrayValues):
     shadow_format: str
     bias_format: str
     rate_shift: int
-    reads: int | None
-    learn_each: int
-    learn_rest: int
+    feature_offset: int | None
+    learn_per_sample: int
+    learn_fixed: int
     passes_both: bool
     before_last: bool
 
@@ -121,21 +121,21 @@ class ScratchValues:
     Attributes:
         forward: of the layer that needs most.
         classify, label: to classify a sample, to learn a label.
-        own_each, own_rest: of the layer that needs most to learn, for each sample and besides.
-        learn_each, learn_rest: with the streams between layers.
+        layer_per_sample, layer_fixed: of the layer that needs most to learn, for each sample and besides.
+        learn_per_sample, learn_fixed: with the streams between layers.
     """
 
     forward: int
     classify: int
     label: int
-    own_each: int
-    own_rest: int
-    learn_each: int
-    learn_rest: int
+    layer_per_sample: int
+    layer_fixed: int
+    learn_per_sample: int
+    learn_fixed: int
 
     def learn(self, batch: int) -> int:
         """To learn from `batch` samples."""
-        return self.learn_each * batch + self.learn_rest
+        return self.learn_per_sample * batch + self.learn_fixed
 
 
 @dataclass(frozen=True)

@@ -220,17 +220,17 @@ def codes(values: ArrayLike) -> tuple[NDArray[np.int16], int]:
     return found.astype(np.int16), exponent
 
 
-def error_codes(y: ArrayLike, modulations: ArrayLike, exponent: int) -> tuple[NDArray[np.int16], int]:
+def error_codes(y: ArrayLike, gains: ArrayLike, exponent: int) -> tuple[NDArray[np.int16], int]:
     """Errors from post-activations, `sum_t m_t y_t`, as codes and their exponent: what `scff_pulse_errors` does.
 
     Rules such as SCFF multiply a post-activation by one number that goodness gives: `scff_hw.core.goodness.contrast`.
 
     Args:
         y: `[T, C]`, codes of a sample's post-activations, e.g. in its positive and its negative pairs.
-        modulations: `[T]`, codes.
+        gains: `[T]`, codes.
         exponent: of a product of the two codes.
     """
-    sums = np.asarray(modulations, np.int64) @ np.asarray(y, np.int64)
+    sums = np.asarray(gains, np.int64) @ np.asarray(y, np.int64)
     shift = max(0, int(np.abs(sums).max(initial=0)).bit_length() - 15)
     size = np.minimum((np.abs(sums) + ((1 << shift) >> 1)) >> shift, CODE_TOP)
     return (np.sign(sums) * size).astype(np.int16), exponent + shift

@@ -47,7 +47,7 @@ class Planned:
     """A file to be written, and what it is held to.
 
     Attributes:
-        demand: "float", "integer", or a dialect of `CLOSE`.
+        criterion: "float", "integer", or a dialect of `CLOSE`.
         expected: the library's own answers.
         units: by which features and logits of the file are multiplied before they are compared, in steps of the
             integers expected.
@@ -56,7 +56,7 @@ class Planned:
     """
 
     model: onnx.ModelProto
-    demand: str
+    criterion: str
     expected: Expected
     units: tuple[float, float] = (1.0, 1.0)
     tolerance: float = FLOAT_TOLERANCE
@@ -156,15 +156,16 @@ def check_file(
             if not len(labels[mine]):
                 continue
             features, logits = _answers(name, read, [each[mine] for each in inputs], path)
-            answers = (features * file.units[0], logits * file.units[1]) if file.demand in CLOSE else (features, logits)
+            units = file.units if file.criterion in CLOSE else (1, 1)
+            answers = features * units[0], logits * units[1]
             if stop - start == 1 and (start, stop) == bounds[0]:
                 # one sample alone: the batch is open; what it gives is measured below
-                judge(path.name, name, file.demand, _one(answers, wanted, labels), file.tolerance)
+                check_difference(path.name, name, file.criterion, _one(answers, wanted, labels), file.tolerance)
                 continue
             found.setdefault(name, Difference()).add(answers, (wanted[0][mine], wanted[1][mine]), labels[mine])
             progress.advance(len(labels[mine]))
     for name, difference in found.items():
-        judge(path.name, name, file.demand, difference, file.tolerance)
+        check_difference(path.name, name, file.criterion, difference, file.tolerance)
     progress.finish()
     return {name: difference.to_json() for name, difference in found.items()}
 
@@ -175,8 +176,8 @@ def arrays(samples: Stream) -> list[NDArray[Any]]:
     return [x] if samples.lengths is None else [x, samples.lengths.numpy()]
 
 
-def judge(
-    file: str, reader: str, demand: str, found: Difference, tolerance: float = FLOAT_TOLERANCE
+def check_difference(
+    file: str, reader: str, criterion: str, found: Difference, tolerance: float = FLOAT_TOLERANCE
 ) -> None:
     """Refuse answers that are not good enough.
 
@@ -186,16 +187,16 @@ def judge(
     who = f"{reader} gives other answers for {file} than the library"
     if not found.finite:
         raise ExportError(f"{who}: some are not finite.")
-    if demand == "integer" and (found.features or found.logits):
+    if criterion == "integer" and (found.features or found.logits):
         raise ExportError(
             f"{who}: {found.features} of {found.of_features} features and {found.logits} of {found.of_logits} logits "
             "differ from the integer reference."
         )
-    if demand == "float" and found.relative > tolerance:
+    if criterion == "float" and found.relative > tolerance:
         raise ExportError(f"{who}: logits differ by {found.relative:.2g} of the largest, more than {tolerance:.2g}.")
-    if demand in CLOSE and found.samples > 1 and found.mean > CLOSE[demand]:
+    if criterion in CLOSE and found.samples > 1 and found.mean > CLOSE[criterion]:
         raise TooFarError(
-            f"{who}: logits differ by {found.mean:.2g} of the largest on average, more than {CLOSE[demand]:g}."
+            f"{who}: logits differ by {found.mean:.2g} of the largest on average, more than {CLOSE[criterion]:g}."
         )
 
 

@@ -111,7 +111,7 @@ def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
     return Value(name, windows.shape)
 
 
-def passed_on(graph: Graph, z: Value, transmit: str) -> Value:
+def transmitted(graph: Graph, z: Value, transmit: str) -> Value:
     """Triangle or ReLU of a pre-activation."""
     name = z.name
     if transmit == "triangle":
@@ -147,7 +147,7 @@ def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
         twice = per_channel(2 * bias.detach().cpu().float().numpy(), shape)
         scaled = graph.op("Mul", u, graph.op("Div", np.array(2, F32), std))
         z = Value(graph.op("Add", scaled, graph.constant(twice, name=f"{name}.twice_bias")), shape)
-    return pooled(graph, passed_on(graph, z, layer.transmit), layer.pool)
+    return pooled(graph, transmitted(graph, z, layer.transmit), layer.pool)
 
 
 def _centred(graph: Graph, x: Value) -> tuple[str, str]:

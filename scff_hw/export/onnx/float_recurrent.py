@@ -60,14 +60,14 @@ class FloatSequences:
     def frames(self, graph: Graph, x: str) -> str:
         return standardised(graph, Value(x, (self.features_in,))).name
 
-    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+    def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
         part, name = self._direction(direction)
         weight = named(graph, part.inputs.weight, f"{name}.inputs.weight")
         # both halves of a pair, and both biases
         twice = graph.op("Mul", graph.op("Gemm", frames, weight, transB=1), np.array(2, F32))
         return graph.op("Add", twice, named(graph, part.inputs.bias + part.hidden.bias, f"{name}.bias"))
 
-    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
         part, name = self._direction(direction)
         weight = named(graph, part.hidden.weight, f"{name}.hidden.weight")
         z = graph.op("Add", driven, graph.op("Gemm", state, weight, transB=1))
@@ -84,8 +84,8 @@ class FloatSequences:
         value = Value(graph.op("Concat", *states, axis=1), (self.units * len(states),))
         # states are standardised already, in each direction
         features = [value] if 0 in self.layers else []
-        behind = feed_forward(Network(self.network.layers[1 : max(self.layers) + 1]))
-        for index, layer in enumerate(behind, start=1):
+        dense = feed_forward(Network(self.network.layers[1 : max(self.layers) + 1]))
+        for index, layer in enumerate(dense, start=1):
             value = float_layer(graph, value, layer, f"layers.{index + 1}")
             if index in self.layers:
                 features.append(float_features(graph, value, layer.readout_pool))

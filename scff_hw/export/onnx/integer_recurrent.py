@@ -37,12 +37,12 @@ class IntegerSequences:
 
     Attributes:
         first: the reference's recurrent layer, whose `forward` and `features` the graph equals.
-        behind: its layers behind that one.
+        dense: its layers behind that one.
         layers: 0-based, those whose features the readout reads.
     """
 
     first: IntegerRecurrent
-    behind: Sequence[IntegerLayer]
+    dense: Sequence[IntegerLayer]
     layers: Sequence[int]
     readout: IntegerReadout
     about = "integers: equal to scff-hw's integer reference"
@@ -70,7 +70,7 @@ class IntegerSequences:
         raw = on_grid(graph, Value(x, (self.features_in,)), form.input)
         return standardised(graph, raw, form.standardised, form.rounding).name
 
-    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+    def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
         part, name = self._direction(direction)
         form, weight = part.inputs.spec.formats, part.inputs.weight
         read = Value(frames, (self.features_in,))
@@ -79,7 +79,7 @@ class IntegerSequences:
         bias = graph.constant(part.drive_of_bias, np.float32, f"{name}.inputs.bias")
         return graph.op("Add", graph.op("Mul", v, f32(2)), bias)
 
-    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
         part, name = self._direction(direction)
         form, weight = self._form, part.hidden.weight
         u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
@@ -94,13 +94,13 @@ class IntegerSequences:
     ) -> list[onnx.ValueInfoProto]:
         form = self._form
         shift = form.standardised.one - form.transmitted.one
-        states = [self._passed_on(graph, each, shift) for each in final]
+        states = [self._transmitted(graph, each, shift) for each in final]
         if total:
             counts = graph.op("Unsqueeze", cast(graph, steps, TensorProto.FLOAT), np.array([1], np.int64))
             largest = form.standardised.top * MOST_STEPS, 0, MOST_STEPS
             for each in total:
                 mean = divided_wide(graph, each, None, MEAN_GUARD_BITS, counts, largest)
-                states.append(self._passed_on(graph, mean, shift + MEAN_GUARD_BITS))
+                states.append(self._transmitted(graph, mean, shift + MEAN_GUARD_BITS))
         passed, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
         features = []
         if 0 in self.layers:
@@ -108,7 +108,7 @@ class IntegerSequences:
             shift = form.transmitted.one - form.feature.one
             features.append(Value(requantised(graph, passed, shift, form.feature, form.rounding), shape))
         value = Value(passed, shape)
-        for index, layer in enumerate(self.behind[: max(self.layers)], start=1):
+        for index, layer in enumerate(self.dense[: max(self.layers)], start=1):
             value = integer_layer(graph, value, layer, f"layers.{index + 1}")
             if index in self.layers:
                 features.append(integer_features(graph, value, layer))
@@ -118,7 +118,7 @@ class IntegerSequences:
             tensor(LOGITS, TensorProto.INT32, len(self.readout.bias)),
         ]
 
-    def _passed_on(self, graph: Graph, x: str, shift: int) -> str:
+    def _transmitted(self, graph: Graph, x: str, shift: int) -> str:
         return requantised(graph, x, shift, self._form.transmitted, self._form.rounding)
 
     @property

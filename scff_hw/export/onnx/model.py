@@ -73,15 +73,15 @@ class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
             try:
                 metrics = check_file(path, file, test, count, progress)
             except TooFarError as error:
-                if file.demand != "qoperator":
+                if file.criterion != "qoperator":
                     raise
                 # this network does not allow it: its products need more than 8 bits
                 left_out[name] = str(error)
                 path.unlink()
                 continue
             readers = {reader: ReaderResult(**values) for reader, values in metrics.items()}
-            files[name] = OnnxFile(bytes=path.stat().st_size, held_to=file.demand, readers=readers)
-            if file.demand == "float":
+            files[name] = OnnxFile(bytes=path.stat().st_size, held_to=file.criterion, readers=readers)
+            if file.criterion == "float":
                 files[name] = files[name].model_copy(update={"tolerance": file.tolerance})
         manifest = OnnxManifest(
             schema=SCHEMA,
@@ -169,9 +169,9 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
     from scff_hw.export.onnx.integer_recurrent import IntegerSequences
     from scff_hw.export.onnx.reference import integer_readout, integer_stack, sequence_answers
 
-    first, *behind = run.fixed.network.layers
+    first, *dense = run.fixed.network.layers
     assert isinstance(first, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
-    parts = integer_recurrent(first), integer_stack(behind), run.read_layers, integer_readout(run)
+    parts = integer_recurrent(first), integer_stack(dense), run.read_layers, integer_readout(run)
 
     def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
         return sequence_answers(*parts, x.astype(np.float64), lengths)
@@ -184,14 +184,14 @@ def _whole_and_step(
     run: FinishedRun, network: Arithmetic, names: tuple[str, str], expected: Expected, tolerance: float | None = None
 ) -> tuple[dict[str, Planned], dict[str, str]]:
     """The files of whole sequences and of one step, or why the latter is left out; held to a tolerance, or equal."""
-    demand = "integer" if tolerance is None else "float"
+    criterion = "integer" if tolerance is None else "float"
     (whole, step), allowed = names, tolerance or FLOAT_TOLERANCE
     model = whole_sequences(network, metadata(run, whole.removesuffix(".onnx")))
-    planned = {whole: Planned(model, demand, expected, tolerance=allowed)}
+    planned = {whole: Planned(model, criterion, expected, tolerance=allowed)}
     if any(network.backwards):
         return planned, {step: "The second direction starts at a sequence's end, before which it has no step."}
     model = one_step(network, metadata(run, step.removesuffix(".onnx")))
-    return planned | {step: Planned(model, demand, expected, tolerance=allowed, readers=stepwise_readers)}, {}
+    return planned | {step: Planned(model, criterion, expected, tolerance=allowed, readers=stepwise_readers)}, {}
 
 
 def _without_integers(run: FinishedRun) -> str:

@@ -192,7 +192,7 @@ def _layer(graph: Graph, dialect: Dialect, x: Value, layer: IntegerLayer, index:
     v = dialect.product(graph, read, weight, bias, forms, f"layers.{index + 1}", index)
     v = dialect.pre_activation(graph, v, form.pre_activation)
     z = Value(graph.op("Mul", v.name, np.array(2, np.float32)), v.shape) if spec.makes_pairs else v
-    y = dialect.activation(graph, onnx_float.passed_on(graph, z, spec.transmit), form.transmitted)
+    y = dialect.activation(graph, onnx_float.transmitted(graph, z, spec.transmit), form.transmitted)
     return _pooled(graph, dialect, y, spec.pool, form.transmitted)
 
 

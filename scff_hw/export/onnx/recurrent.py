@@ -57,11 +57,11 @@ class Arithmetic(Protocol):
         """Frames `[M, features_in]` as arrays read them."""
         ...
 
-    def driven(self, graph: Graph, frames: str, direction: int) -> str:
+    def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
         """What drives each step but the state, biases included, `[M, units]`."""
         ...
 
-    def moved(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
         """The standardised states `[N, units]` of the next step."""
         ...
 
@@ -108,7 +108,7 @@ def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.Mo
     sides = graph.op("Concat", graph.op("Unsqueeze", steps, first), batch, units, axis=0)
     final, total = [], []
     for direction, backwards in enumerate(network.backwards):
-        driven = graph.op("Reshape", network.driven(graph, frames, direction), sides)
+        driven = graph.op("Reshape", network.input_drive(graph, frames, direction), sides)
         if backwards:
             driven = graph.op("ReverseSequence", driven, within, batch_axis=1, time_axis=0)
         states = _scan(graph, network, direction, zeros, driven, going)
@@ -131,8 +131,8 @@ def one_step(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProt
     graph, units = Graph(), network.units
     kinds = {"state": network.state_kind, "sum": network.sum_kind}
     state = graph.op("Cast", "state", to=FLOAT)
-    driven = network.driven(graph, network.frames(graph, INPUT), 0)
-    found = {"state": network.moved(graph, state, driven, 0)}
+    driven = network.input_drive(graph, network.frames(graph, INPUT), 0)
+    found = {"state": network.next_state(graph, state, driven, 0)}
     count = graph.op("Add", "count", np.array([1], np.int64), name=CARRIED["count"]) if network.averages else ""
     if network.averages:
         found["sum"] = graph.op("Add", graph.op("Cast", "sum", to=FLOAT), found["state"])
@@ -164,7 +164,7 @@ def _scan(graph: Graph, network: Arithmetic, direction: int, zeros: str, driven:
     # weights in the body: not all readers look a name up outside of it
     body = Graph(prefix=f"{name}.")
     state, total, drive, mask = (f"{name}.{each}" for each in ("state", "sum", "driven", "going"))
-    found = network.moved(body, state, drive, direction)
+    found = network.next_state(body, state, drive, direction)
     held = [body.op("Where", mask, found, state, name=f"{name}.new_state")]
     carried = [state]
     if network.averages:

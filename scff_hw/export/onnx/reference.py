@@ -15,14 +15,14 @@ from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, logits, quantise
 from scff_hw.backends.fixed.reference.recurrent import IntegerRecurrent
 from scff_hw.backends.fixed.tensor.layer import FixedLayer
-from scff_hw.export.fixed_run import fixed_part, held_by
+from scff_hw.export.fixed_run import fixed_part, reference_layer
 from scff_hw.export.onnx.integer import IntegerReadout
 from scff_hw.training.finished import FinishedRun
 
 
 def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
     """Feed-forward layers as the reference has them, holding the run's integers bit for bit."""
-    return [held_by(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
+    return [reference_layer(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
 
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
@@ -44,7 +44,7 @@ def integer_answers(
 
 def sequence_answers(
     first: IntegerRecurrent,
-    behind: Sequence[IntegerLayer],
+    dense: Sequence[IntegerLayer],
     layers: Sequence[int],
     readout: IntegerReadout,
     x: NDArray[np.float64],
@@ -53,12 +53,12 @@ def sequence_answers(
     """The same of a recurrent network for sequences `[N, T, F]` of `lengths` `[N]`.
 
     Args:
-        behind: the layers behind the recurrent one.
+        dense: the layers behind the recurrent one.
     """
     raw = quantise(x, first.directions[0].inputs.spec.formats.input)
     value = first.forward([each[:length] for each, length in zip(raw, lengths, strict=True)])
     features = [first.features(value)] if 0 in layers else []
-    return _answers(features + _features(behind[: max(layers)], layers, value, 1), readout)
+    return _answers(features + _features(dense[: max(layers)], layers, value, 1), readout)
 
 
 def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> list[QFormat]:
