@@ -283,18 +283,18 @@ def _programs() -> Iterator[Check]:
 
 
 def _analog() -> Check:
-    from scff_hw.hardware.available import aihwkit_version, mend, try_elsewhere
+    from scff_hw.hardware.available import aihwkit_version, build_command, try_in_subprocess
 
     version = aihwkit_version()
     if version is None:
-        return Check("aihwkit", "warn", "not installed: no analog backend", mend())
-    wrong = try_elsewhere()
+        return Check("aihwkit", "warn", "not installed: no analog backend", build_command())
+    wrong = try_in_subprocess()
     if wrong is None:
         return Check("aihwkit", "ok", f"{version}, a tile keeps its weights: the analog backend works")
     import torch
 
     found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({wrong})"
-    return Check("aihwkit", "fail", found, mend())
+    return Check("aihwkit", "fail", found, build_command())
 
 
 def _memory() -> Check:

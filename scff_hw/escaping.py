@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode's categories of controls, format characters (bidirectional ones too), surrogates and line breaks."""
 
 
@@ -28,7 +28,7 @@ class Code(str):
 def visible(text: str, allowed: str = "") -> str:
     """One line of text a reader can see; characters `allowed`, e.g. line breaks, stay."""
     return "".join(
-        f"<U+{ord(letter):04X}>" if unicodedata.category(letter) in UNSEEN and letter not in allowed else letter
+        f"<U+{ord(letter):04X}>" if unicodedata.category(letter) in INVISIBLE and letter not in allowed else letter
         for letter in text
     )
 

@@ -102,10 +102,10 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
-def remove_left(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Remove the temporaries of processes that ended from a folder, and from the folders in it."""
     for left in folder.rglob(f".*{_PARTIAL}"):
-        _remove_if_left(left)
+        _remove_if_stale(left)
 
 
 def _acquired(lock: Path, place: Path, wait: bool) -> int:
@@ -132,7 +132,7 @@ def _acquired(lock: Path, place: Path, wait: bool) -> int:
 def _begin(path: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
     """A new locked temporary beside `path`, after those of processes that ended were removed."""
     for left in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
-        _remove_if_left(left)
+        _remove_if_stale(left)
     while True:
         temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
         handle = create(temporary)
@@ -150,7 +150,7 @@ def _create_folder(path: Path) -> int:
     return os.open(path, os.O_RDONLY)
 
 
-def _remove_if_left(path: Path) -> None:
+def _remove_if_stale(path: Path) -> None:
     """Remove a temporary whose maker has ended; one that is being written is locked by it."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)

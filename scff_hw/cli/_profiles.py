@@ -109,7 +109,7 @@ def fit(
     for warning in fitted.warnings:
         say(f"Warning: {warning}.", style="yellow")
     if json:
-        found = fitted.figures() | {
+        found = fitted.metrics() | {
             "intervals": fitted.intervals,
             "intervals_include": fitted.included,
             "held_out_log_likelihood": fitted.compared,
@@ -118,7 +118,7 @@ def fit(
         emit_json({"profile": str(profile), "plot": str(plot), **found})
         return
     table = _table("figure", ">value", "95 % interval")
-    for key, value in fitted.figures().items():
+    for key, value in fitted.metrics().items():
         ends = fitted.intervals.get(key)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         table.add_row(key.replace("_", " "), shown, f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")

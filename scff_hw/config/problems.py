@@ -44,7 +44,7 @@ def describe_problems(
             sentence = f"{'.'.join(path)} {context['sentence']}"
         else:
             sentence = _sentence(item, path, layer_kind(data, path), model)
-        place = find_place(places, path)
+        place = find_location(places, path)
         found.setdefault(f"{place}: {sentence}", (item["type"] == "missing", _line(place)))
     return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
 
@@ -75,7 +75,7 @@ def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
     return kind if kind in LAYER_KINDS else None
 
 
-def find_place(places: Mapping[KeyPath, str], path: KeyPath) -> str:
+def find_location(places: Mapping[KeyPath, str], path: KeyPath) -> str:
     """The place of `path`, or of the nearest value that encloses it."""
     while path and path not in places:
         path = path[:-1]

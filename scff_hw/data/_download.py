@@ -21,7 +21,7 @@ _TIMEOUT_S = 30
 _RETRIED_STATUS = (408, 429)
 
 
-def silent(name: str, done_bytes: int, total_bytes: int) -> None:
+def no_report(name: str, done_bytes: int, total_bytes: int) -> None:
     """The report that shows nothing."""
 
 
@@ -30,7 +30,7 @@ def download(
     target: Path,
     *,
     md5: str | None,
-    report: Report = silent,
+    report: Report = no_report,
     limit_bytes: int,
     attempts: int = 4,
     backoff_s: float = 1.0,

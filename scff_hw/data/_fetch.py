@@ -12,7 +12,7 @@ from pathlib import Path
 from scff_hw.data import _cifar, _digests, _fsdd, _idx, _stl
 from scff_hw.data._catalogue import info
 from scff_hw.data._datasets import verify, verify_folder
-from scff_hw.data._download import Report, checksum_matches, download, silent
+from scff_hw.data._download import Report, checksum_matches, download, no_report
 from scff_hw.data._files import data_root
 from scff_hw.data._unpack import unpack
 from scff_hw.errors import DataError, DownloadError, UsageError
@@ -81,7 +81,7 @@ SOURCES = {
 def fetch(
     name: str,
     data_dir: str | Path | None = None,
-    report: Report = silent,
+    report: Report = no_report,
     *,
     mirrors: Sequence[str] | None = None,
     attempts: int = 4,

@@ -13,7 +13,7 @@ from scff_hw.hardware.tile_trial import trial
 
 TRIAL_LIMIT_S = 120.0
 BUILD_TOOLS = "setuptools wheel scikit-build pybind11 ninja 'cmake>=4.2' mypy protobuf tqdm"
-WANTED = "1.2.0"
+VERSION = "1.2.0"
 
 
 def aihwkit_version() -> str | None:
@@ -24,7 +24,7 @@ def aihwkit_version() -> str | None:
         return None
 
 
-def mend() -> str:
+def build_command() -> str:
     """The command that builds aihwkit against the torch that is here."""
     if (Path(__file__).parents[2] / ".ci" / "setup").exists():
         return "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
@@ -32,12 +32,12 @@ def mend() -> str:
     return (
         f"{python} -m pip install {BUILD_TOOLS} && pip cache remove aihwkit; PATH={Path(python).parent}:$PATH {python} "
         "-m pip install --force-reinstall --no-deps --no-build-isolation --no-binary aihwkit "
-        f"aihwkit=={WANTED}   # needs g++ and OpenBLAS (libopenblas-dev)"
+        f"aihwkit=={VERSION}   # needs g++ and OpenBLAS (libopenblas-dev)"
     )
 
 
 @cache
-def try_elsewhere() -> str | None:
+def try_in_subprocess() -> str | None:
     """Try a tile in another process, once a process; None where it works, else what went wrong."""
     command = [sys.executable, "-W", "ignore", "-m", "scff_hw.hardware.tile_trial"]
     try:
@@ -58,7 +58,7 @@ def require_aihwkit() -> None:
         MissingPartError: it is not installed, or was built against another torch; says how to mend that.
     """
     if aihwkit_version() is None:
-        raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {mend()}")
+        raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {build_command()}")
     try:
         trial()
     except Exception as error:
@@ -67,5 +67,5 @@ def require_aihwkit() -> None:
         reason = " ".join(str(error).split())[:200]
         raise MissingPartError(
             f"The installed aihwkit {aihwkit_version()} does not work with torch {torch.__version__}, so it was built "
-            f"against another one ({type(error).__name__}: {reason}); type: {mend()}"
+            f"against another one ({type(error).__name__}: {reason}); type: {build_command()}"
         ) from None

@@ -261,7 +261,7 @@ def _preactivations(layer: LayerWork) -> int:
 
 
 def _buffers(layer: LayerWork, formats: Formats) -> int:
-    return (layer.inputs + layer.passed) * stored_bytes(formats.activation_bits) + _preactivations(layer)
+    return (layer.inputs + layer.transmitted) * stored_bytes(formats.activation_bits) + _preactivations(layer)
 
 
 def _changing(weights: int, rows: int, formats: Formats) -> int:

@@ -24,7 +24,7 @@ MOST_HIGH = 10.0
 
 
 @dataclass(frozen=True)
-class Own:
+class DeviceScale:
     """One device's units, and how far it went.
 
     Attributes:
@@ -43,7 +43,7 @@ class Own:
 def bounds(
     finals: Sequence[Estimate],
     values: Sequence[Array],
-    owns: Sequence[Own],
+    owns: Sequence[DeviceScale],
     farthest: tuple[bool, bool] = (False, False),
 ) -> tuple[float, float]:
     """Conductances of the mean device's bounds, in siemens; `values` are the parameters of each estimate's model.
@@ -74,7 +74,7 @@ def reached(finals: Sequence[Estimate]) -> tuple[bool, bool]:
     return soft or all(one.model.clipped[0] for one in finals), soft or all(one.model.clipped[1] for one in finals)
 
 
-def keys(model: PulseModel, values: Array, own: Own, low: float, high: float) -> Keys:
+def keys(model: PulseModel, values: Array, own: DeviceScale, low: float, high: float) -> Keys:
     """The response of one device on the scale where -1 w is `low` and 1 w is `high`, in siemens."""
     per_weight, middle = (high - low) / 2, (high + low) / 2
     at_zero = (middle - own.centre) / own.half

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from scff_hw.hardware.fitted_device import MOST_HIGH, Keys, Own, bounds, keys, mean_keys, reached, zero_step
+from scff_hw.hardware.fitted_device import MOST_HIGH, DeviceScale, Keys, bounds, keys, mean_keys, reached, zero_step
 from scff_hw.hardware.pulse_likelihood import Estimate
 from scff_hw.hardware.pulse_models import CONSTANT_SHARE, FLOOR_NOISE, FLOOR_READING, Array
 
@@ -27,7 +27,7 @@ class Uncertainty:
     with the bound at the farthest conductance measured and as far out as it can be (`fitted_device.bounds`).
     """
 
-    def __init__(self, finals: Sequence[Estimate], owns: Sequence[Own]):
+    def __init__(self, finals: Sequence[Estimate], owns: Sequence[DeviceScale]):
         draw = np.random.default_rng(0)
         self._finals, self._owns = finals, owns
         self._moved = [[_draw(one, draw) for one in finals] for _ in range(DRAWS)]
@@ -36,7 +36,7 @@ class Uncertainty:
         self.sides = [(False,) if there else (False, True) for there in reached(finals)]
 
     def intervals(self) -> dict[str, Interval]:
-        """By the names of `Fit.figures`; a figure that is certain has none."""
+        """By the names of `Fit.metrics`; a figure that is certain has none."""
         found: dict[str, Interval] = {}
         for farthest in itertools.product(*self.sides):
             for name, (low, high) in self._given(farthest).items():
@@ -79,7 +79,7 @@ class Uncertainty:
         for moved, ranges in zip(self._moved, self._ranges, strict=True):
             # of one device the scale is as uncertain as its bounds; of several it is that of their mean
             ends = bounds(self._finals, moved, ranges, sides) if single else mean
-            figures = shown(mean_keys(self._keys(moved, *ends)), *ends)
+            figures = mean_values(mean_keys(self._keys(moved, *ends)), *ends)
             drawn.append(figures | noises(self._finals, moved, self._owns, *ends))
         found = {name: _quantiles([one[name] for one in drawn]) for name in drawn[0]}
         if not single:
@@ -89,7 +89,7 @@ class Uncertainty:
                 if key in centre:
                     parts = [one[key] for one in each]
                     half = stats.t.ppf(0.975, len(each) - 1) * float(np.std(parts, ddof=1)) / math.sqrt(len(each))
-                    found[named(key)] = (float(centre[key] - half), float(centre[key] + half))
+                    found[name_with_unit(key)] = (float(centre[key] - half), float(centre[key] + half))
         return found
 
 
@@ -99,20 +99,20 @@ def _draw(found: Estimate, draw: np.random.Generator) -> Array:
     return np.clip(moved, [one.low for one in limits], [one.high for one in limits])
 
 
-def _range(own: Own, draw: np.random.Generator) -> Own:
+def _range(own: DeviceScale, draw: np.random.Generator) -> DeviceScale:
     low, high = draw.normal((own.lowest, own.highest), own.errors)
     return replace(own, lowest=float(low), highest=float(high))
 
 
-def shown(mean: Keys, low: float, high: float) -> dict[str, float]:
-    found = {named(key): value for key, value in mean.items()}
+def mean_values(mean: Keys, low: float, high: float) -> dict[str, float]:
+    found = {name_with_unit(key): value for key, value in mean.items()}
     at_zero = zero_step(mean)
     found |= {"g_min_siemens": low, "g_max_siemens": high}
     return found | {"step_at_zero_w": at_zero, "step_at_zero_siemens": at_zero * (high - low) / 2}
 
 
 def noises(
-    finals: Sequence[Estimate], values: Sequence[Array], owns: Sequence[Own], low: float, high: float
+    finals: Sequence[Estimate], values: Sequence[Array], owns: Sequence[DeviceScale], low: float, high: float
 ) -> dict[str, float]:
     """Root mean squares over devices: of the pulse over its mean, of the reading in w."""
     cycle, reading = [], []
@@ -154,5 +154,5 @@ def spreads(model: str, each: Sequence[Keys], drawn: Sequence[Sequence[Keys]]) -
     return found, intervals
 
 
-def named(key: str) -> str:
+def name_with_unit(key: str) -> str:
     return f"{key}_w" if key in ("step", "w_min", "w_max") else key

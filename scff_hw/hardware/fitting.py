@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from scff_hw.errors import ProfileError, nearest
-from scff_hw.hardware.fitted_device import Keys, Own, bounds, keys, mean_keys, zero_step
-from scff_hw.hardware.fitted_intervals import Interval, Uncertainty, named, noises, spreads
+from scff_hw.hardware.fitted_device import DeviceScale, Keys, bounds, keys, mean_keys, zero_step
+from scff_hw.hardware.fitted_intervals import Interval, Uncertainty, name_with_unit, noises, spreads
 from scff_hw.hardware.fitting_warnings import (
     bound_warnings,
     limit_warnings,
@@ -33,11 +33,11 @@ from scff_hw.hardware.pulse_compare import (
     MODELS,
     best,
     candidates,
-    flagged,
-    scored,
-    start_of,
-    suspicious,
+    gross_outliers,
+    initial_fit,
     thinned,
+    with_scores,
+    without_outliers,
 )
 from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate, filtered, restricted
 from scff_hw.hardware.pulse_models import CONSTANT_SHARE, Array, PulseModel
@@ -68,7 +68,7 @@ class Fit:
         constant_noise: exp-step whose noise does not follow the step: the part that is constant, in weights.
         spread: keys of `device.device_to_device`, standard deviations over devices.
         devices: how many were fitted.
-        intervals: of 95 %, by the names of `figures`; a figure at a limit has none.
+        intervals: of 95 %, by the names of `metrics`; a figure at a limit has none.
         included: what the intervals include, one sentence.
         known: (g_min, g_max), given, not fitted.
         compared: log-likelihood per held-out pulse of each model that was compared.
@@ -94,16 +94,16 @@ class Fit:
     compared: dict[str, float] = field(default_factory=dict)
     outliers: int = 0
     warnings: tuple[str, ...] = ()
-    estimates: dict[str, tuple[PulseModel, Array, Own]] = field(default_factory=dict, repr=False)
+    estimates: dict[str, tuple[PulseModel, Array, DeviceScale]] = field(default_factory=dict, repr=False)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """What a reader wants to see of it, by name."""
         at_zero = zero_step(self.parameters)
         return {
             "model": self.model,
             "g_min_siemens": self.g_min,
             "g_max_siemens": self.g_max,
-            **{named(key): value for key, value in self.parameters.items()},
+            **{name_with_unit(key): value for key, value in self.parameters.items()},
             "step_at_zero_w": at_zero,
             "step_at_zero_siemens": at_zero * self.per_weight,
             "cycle_to_cycle": self.cycle_to_cycle,
@@ -166,14 +166,14 @@ def fit_device(
     compared = [thinned(one, max(200, MOST_COMPARED // len(chosen))) for one in whole]
     starts = []
     for pulses in compared:
-        starts.append(start_of(pulses))
+        starts.append(initial_fit(pulses))
         tick()
     check(starts, owns, g_min, g_max)
     tried = candidates(asked, [clean for _, clean in starts], [start for start, _ in starts], bases, tick)
     likeliest = max(tried, key=lambda one: one.likelihood)
-    cleaned = [flagged(one.model, one, part) for one, part in zip(likeliest.estimates, compared, strict=True)]
+    cleaned = [without_outliers(one.model, one, part) for one, part in zip(likeliest.estimates, compared, strict=True)]
     if len(tried) > 1:
-        tried = [scored(one, cleaned, tick) for one in tried]
+        tried = [with_scores(one, cleaned, tick) for one in tried]
         tried = [one for one in tried if _largest_step(one.estimates, owns) <= LARGEST_STEP] or tried
     choice = best(tried) if len(tried) > 1 else tried[0]
     if _largest_step(choice.estimates, owns) > LARGEST_STEP:
@@ -211,7 +211,7 @@ def fit_device(
     )
 
 
-def _largest_step(finals: Sequence[Estimate], owns: Sequence[Own]) -> float:
+def _largest_step(finals: Sequence[Estimate], owns: Sequence[DeviceScale]) -> float:
     """`device.response.step` of the mean device, in w."""
     values = [one.values for one in finals]
     ranged = [
@@ -223,7 +223,7 @@ def _largest_step(finals: Sequence[Estimate], owns: Sequence[Own]) -> float:
     )
 
 
-def _ranged(own: Own, found: Estimate, pulses: Pulses) -> Own:
+def _ranged(own: DeviceScale, found: Estimate, pulses: Pulses) -> DeviceScale:
     """With the farthest states, and how sure they are."""
     ends = int(found.states.argmin()), int(found.states.argmax())
     variances = filtered(found.model, found.values, pulses, found.states).variances
@@ -231,11 +231,11 @@ def _ranged(own: Own, found: Estimate, pulses: Pulses) -> Own:
     return replace(own, lowest=low, highest=high, errors=(math.sqrt(variances[ends[0]]), math.sqrt(variances[ends[1]])))
 
 
-def _normalised(series: Series) -> tuple[Own, Pulses]:
+def _normalised(series: Series) -> tuple[DeviceScale, Pulses]:
     """Units in which the measured range, gross outliers left out, is -1 to 1; and the readings in them."""
-    plain = ~suspicious(series.conductance)
+    plain = ~gross_outliers(series.conductance)
     low, high = float(series.conductance[plain].min()), float(series.conductance[plain].max())
-    own = Own((low + high) / 2, (high - low) / 2, -1.0, 1.0)
+    own = DeviceScale((low + high) / 2, (high - low) / 2, -1.0, 1.0)
     reading = (series.conductance - own.centre) / own.half
     return own, Pulses(series.up, reading, plain, np.ones(len(series.up), bool))
 
@@ -271,7 +271,7 @@ def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
         found.model, pulses, found.values, pulses.reading if len(found.states) != len(pulses.reading) else found.states
     )
     for _ in range(3):
-        clean = flagged(final.model, final, pulses)
+        clean = without_outliers(final.model, final, pulses)
         again = estimate(final.model, clean, final.values, final.states)
         settled = abs(again.likelihood - final.likelihood) < 0.05
         final = again
@@ -280,7 +280,7 @@ def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
     return restricted(final, clean), clean
 
 
-def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequence[Own]) -> Fit:
+def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequence[DeviceScale]) -> Fit:
     """Means and spreads over devices, and their intervals."""
     model = finals[0].model
     values = [one.values for one in finals]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from scff_hw.hardware.fitted_device import Own, reached
+from scff_hw.hardware.fitted_device import DeviceScale, reached
 from scff_hw.hardware.measurements import Series
 from scff_hw.hardware.pulse_compare import EXTRAPOLATED, OUTLIER
 from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, filtered
@@ -118,7 +118,7 @@ def limit_warnings(found: Sequence[Estimate]) -> list[str]:
     return said
 
 
-def bound_warnings(found: Sequence[Estimate], owns: Sequence[Own], low: float, high: float) -> list[str]:
+def bound_warnings(found: Sequence[Estimate], owns: Sequence[DeviceScale], low: float, high: float) -> list[str]:
     """Bounds that the pulses did not reach."""
     least = min(own.centre - own.half for own in owns)
     most = max(own.centre + own.half for own in owns)

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.ndimage import median_filter
 
 from scff_hw.errors import ProfileError
-from scff_hw.hardware.fitted_device import Own
+from scff_hw.hardware.fitted_device import DeviceScale
 from scff_hw.hardware.pulse_compare import bounded
 from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate
 
@@ -23,14 +23,14 @@ SHORT = 0.05
 """Of the range between the bounds: steps that vanish so far before a known bound are worth a warning."""
 
 
-def normalised(own: Own, g_min: float | None, g_max: float | None) -> tuple[float | None, float | None]:
+def normalised(own: DeviceScale, g_min: float | None, g_max: float | None) -> tuple[float | None, float | None]:
     """The known bounds in a device's units."""
     low, high = (None if bound is None else (bound - own.centre) / own.half for bound in (g_min, g_max))
     return low, high
 
 
 def check(
-    starts: Sequence[tuple[Estimate, Pulses]], owns: Sequence[Own], g_min: float | None, g_max: float | None
+    starts: Sequence[tuple[Estimate, Pulses]], owns: Sequence[DeviceScale], g_min: float | None, g_max: float | None
 ) -> None:
     """Refuse bounds that readings lie beyond, or that leave no range.
 
@@ -61,7 +61,10 @@ def check(
 
 
 def disagreements(
-    finals: Sequence[Estimate], used: Sequence[Pulses], owns: Sequence[Own], known: tuple[float | None, float | None]
+    finals: Sequence[Estimate],
+    used: Sequence[Pulses],
+    owns: Sequence[DeviceScale],
+    known: tuple[float | None, float | None],
 ) -> list[str]:
     """Known bounds, in siemens, that the fitted model has elsewhere, or that its steps do not lead to."""
     if known == (None, None):

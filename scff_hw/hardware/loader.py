@@ -15,7 +15,7 @@ from scff_hw import paths
 from scff_hw.config.document import read_document
 from scff_hw.config.keys import keys_of
 from scff_hw.config.overrides import apply_overrides
-from scff_hw.config.problems import describe_problems, find_place
+from scff_hw.config.problems import describe_problems, find_location
 from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import ProfileError, RecipeError, nearest
 from scff_hw.hardware.digital import Target
@@ -152,7 +152,7 @@ def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Pro
     spec = KINDS[kind]
     _check_sources(data, known, spec)
     if (name := data.get("preset")) is not None:
-        data = _on_preset(data, name, kind, find_place(known, ("preset",)))
+        data = _on_preset(data, name, kind, find_location(known, ("preset",)))
     apply_overrides(data, known, overrides, model=spec.model, option=option, example=spec.example)
     if isinstance(data.get("sources"), dict):
         data["sources"] = {section: UNSOURCED for section in spec.sections} | data["sources"]
@@ -176,7 +176,7 @@ def _kind_of(data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> str:
     kind = data.get("kind", ANALOG)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ProfileError(
-            f"{find_place(places, ('kind',))}: kind must be one of {', '.join(KINDS)}, got {show(kind)}"
+            f"{find_location(places, ('kind',))}: kind must be one of {', '.join(KINDS)}, got {show(kind)}"
             f"{nearest(str(kind), KINDS)}"
         )
     return kind
@@ -210,7 +210,7 @@ def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str], spec:
     keys = {key.dotted for key in keys_of(spec.model)}
     for name in sources:
         if name not in keys or name.partition(".")[0] not in spec.sections:
-            place = find_place(places, ("sources", name))
+            place = find_location(places, ("sources", name))
             raise ProfileError(
                 f"{place}: sources must name sections or dotted keys below {', '.join(spec.sections)}, "
                 f"got {show(name)}{nearest(name, keys)}"
@@ -220,7 +220,7 @@ def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str], spec:
             if not any(".".join(path[:length]) in sources for length in range(1, len(path) + 1)):
                 dotted = ".".join(path)
                 raise ProfileError(
-                    f"{find_place(places, path)}: {dotted} has no source, give one under sources: "
+                    f"{find_location(places, path)}: {dotted} has no source, give one under sources: "
                     f"{section}: ... for the whole section, or {dotted}: ... for this figure"
                 )
 

@@ -46,7 +46,7 @@ class Candidate:
         return sum(estimate.likelihood for estimate in self.estimates)
 
 
-def suspicious(reading: Array) -> NDArray[np.bool_]:
+def gross_outliers(reading: Array) -> NDArray[np.bool_]:
     """Readings far from all of their neighbours, `[n]`: too far for a start of the fit to survive them."""
     off = np.abs(reading - median_filter(reading, size=5, mode="nearest"))
     usual = 10 * 1.4826 * np.median(off)
@@ -70,7 +70,7 @@ def thinned(pulses: Pulses, most: int) -> Pulses:
     )
 
 
-def start_of(pulses: Pulses) -> tuple[Estimate, Pulses]:
+def initial_fit(pulses: Pulses) -> tuple[Estimate, Pulses]:
     """Straight curves without bounds, fitted first, and the pulses without gross outliers."""
     model = PulseModel("straight")
     both = pulses.seen[1:] & pulses.seen[:-1] & pulses.linked
@@ -83,11 +83,11 @@ def start_of(pulses: Pulses) -> tuple[Estimate, Pulses]:
     cycle = math.log(min(30.0, max(0.01, noise / math.exp(float(np.mean(sizes))))))
     values = np.array([sizes[0], 0.3, sizes[1], 0.3, cycle, math.log(noise)])
     found = estimate(model, pulses, values, pulses.reading, rounds=1)
-    cleaned = flagged(model, found, pulses, 1.6 * OUTLIER)
+    cleaned = without_outliers(model, found, pulses, 1.6 * OUTLIER)
     return estimate(model, cleaned, found.values, found.states, rounds=1), cleaned
 
 
-def flagged(model: PulseModel, found: Estimate, pulses: Pulses, limit: float = OUTLIER) -> Pulses:
+def without_outliers(model: PulseModel, found: Estimate, pulses: Pulses, limit: float = OUTLIER) -> Pulses:
     """The pulses with readings, or else steps, left out that lie more than `limit` deviations off the model."""
     current = filtered(model, found.values, pulses, found.states)
     reading = math.exp(2 * found.value("reading"))
@@ -206,7 +206,7 @@ def candidates(
     return found
 
 
-def scored(candidate: Candidate, devices: Sequence[Pulses], done: Callable[[], None]) -> Candidate:
+def with_scores(candidate: Candidate, devices: Sequence[Pulses], done: Callable[[], None]) -> Candidate:
     """The candidate with the scores of held-out pulses; without hard bounds where they predict those worse."""
     scores = []
     for found, pulses in zip(candidate.estimates, devices, strict=True):

@@ -20,7 +20,7 @@ class LayerWork:
         fan_in: columns F of its weight matrix: input features, or input channels times kernel area.
         positions: P, where each row is evaluated: 1, or height times width of the map.
         inputs: n, standardised values a sample, padding included.
-        passed: m, values a sample that are passed on, after the pool.
+        transmitted: m, values per sample transmitted to the next layer, after the pool.
         features: values a sample that the readout reads of this layer.
         rows: input vectors read, and outer products made, for one sample while it learns: 1 where both halves of a
             pair share one (the sample's), 2 where two streams or two views lie side by side.
@@ -33,7 +33,7 @@ class LayerWork:
     fan_in: int
     positions: int
     inputs: int
-    passed: int
+    transmitted: int
     features: int
     rows: int
     learning_positions: int
@@ -109,7 +109,7 @@ def workload(recipe: Recipe) -> Workload:
                 fan_in=fan_in,
                 positions=positions,
                 inputs=inputs,
-                passed=prod(shapes.output),
+                transmitted=prod(shapes.output),
                 features=prod(shapes.features) if number in recipe.readout.layers else 0,
                 rows=2 if own_pairs or layer.pairs == "passed" or two_views else 1,
                 learning_positions=positions if chosen is None else min(chosen, positions),

@@ -350,13 +350,13 @@ class Recipe(Model):
         shape = self.data.input_shape
         for number, layer in enumerate(self.layers, start=1):
             if (layer.kind == "recurrent") != (self.data.has_sequences and number == 1):
-                refuse(f"layers.{number}.kind", self._kind_wanted(number, layer.kind))
+                refuse(f"layers.{number}.kind", self._kind_rule(number, layer.kind))
             try:
                 shape = layer.shapes(shape).output
             except ShapeError as error:
                 refuse(f"layers.{number}.{error.key}", str(error))
 
-    def _kind_wanted(self, number: int, found: str) -> str:
+    def _kind_rule(self, number: int, found: str) -> str:
         if not self.data.has_sequences:
             return f"must be dense or conv2d for {self.data.name}, which has no sequences, got '{found}'"
         if number == 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_document, write_document
 from scff_hw.errors import UsageError
-from scff_hw.files import LOCK, exclusive, is_partial, remove_left
+from scff_hw.files import LOCK, exclusive, is_partial, remove_stale
 from scff_hw.hardware.available import require_aihwkit
 from scff_hw.report import SummaryRow, pairs_plot, png, study_html, study_plot_png, write_atomic
 from scff_hw.studies.backprop import LEARNING_RATE
@@ -112,7 +112,7 @@ def run_study(
     _check_out(out)
     data = _data(request)
     with exclusive(out / LOCK, out):
-        remove_left(out)
+        remove_stale(out)
         _claim(out, request, data)
         return _measure(request, out, data, engine, jobs, command, progress or SilentProgress())
 

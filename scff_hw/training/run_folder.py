@@ -37,7 +37,7 @@ from scff_hw.documents import (
     write_document,
 )
 from scff_hw.errors import CheckpointError, UsageError
-from scff_hw.files import LOCK, exclusive, is_partial, remove_left, write_atomic
+from scff_hw.files import LOCK, exclusive, is_partial, remove_stale, write_atomic
 from scff_hw.tensor_file import check_finite, read_tensors, write_tensors
 
 RECIPE = "recipe.yaml"
@@ -110,7 +110,7 @@ class RunFolder:
             BusyError: another process runs in it.
         """
         with exclusive(self.path / LOCK, self.path):
-            remove_left(self.path)
+            remove_stale(self.path)
             yield
 
     def check_free(self) -> None:

@@ -110,7 +110,7 @@ def compare(kind: str, seeds: int) -> None:
     for seed in range(seeds):
         fit = fit_device([published(kind, seed)])
         wins += fit.model == kind
-        figures = fit.figures()
+        figures = fit.metrics()
         scale = {"write": ("write_noise_w", fit.per_weight)}
         for name, truth in TRUTH[kind].items():
             key, unit = scale.get(name, (name, 1.0))
@@ -304,7 +304,7 @@ def test_outliers_do_not_move_a_fit_and_are_counted() -> None:
         "2 readings or steps (0.83 %) lie more than 5 standard deviations off the model, left out of the fit",
     )
     for key in ("step_w", "asymmetry", "g_max_siemens", "cycle_to_cycle", "write_noise_w"):
-        assert second.figures()[key] == pytest.approx(first.figures()[key], rel=0.05), key
+        assert second.metrics()[key] == pytest.approx(first.metrics()[key], rel=0.05), key
 
 
 def test_few_pulses_in_one_direction_and_pulses_in_turn_are_fitted() -> None:
@@ -317,7 +317,7 @@ def test_few_pulses_in_one_direction_and_pulses_in_turn_are_fitted() -> None:
     turns = device(soft(0.03, w_max=1.1, w_min=-1.1), cycle=0.004, reading=0.005, pulses=(2, 1) * 90, start=-0.6)
     fit = fit_device([turns])
     at_zero = 0.03 * HALF
-    assert fit.figures()["step_at_zero_siemens"] == pytest.approx(at_zero, rel=0.25)
+    assert fit.metrics()["step_at_zero_siemens"] == pytest.approx(at_zero, rel=0.25)
     assert len(fit.trajectories(turns)) == 180
 
 
@@ -352,7 +352,7 @@ def test_what_is_written_is_a_valid_profile_and_a_plot(tmp_path: Path) -> None:
         assert loaded.device.model == model and loaded.source_of("device").startswith("our bench")
         assert loaded.source_of("device.response.step").startswith("fit, 95 % interval ")
         assert loaded.device.response.step == pytest.approx(fit.parameters["step"], rel=1e-3)
-        assert loaded.device.states == pytest.approx(2 / fit.figures()["step_at_zero_w"], rel=1e-3)
+        assert loaded.device.states == pytest.approx(2 / fit.metrics()["step_at_zero_w"], rel=1e-3)
         assert plot.read_bytes().startswith(b"\x89PNG")
         assert profile.read_text() == profile_text(fit, f"mine-{model}", "our bench")
         assert np.abs(np.concatenate(fit.trajectories(series))[:50] - series.conductance[:50]).max() < 3e-6

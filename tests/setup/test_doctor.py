@@ -242,7 +242,7 @@ def test_aihwkit_that_is_missing_or_of_another_torch_is_told_apart(monkeypatch: 
     assert (check.status, check.found) == ("warn", "not installed: no analog backend")
     assert check.advice.startswith("make setup")
     monkeypatch.setattr(available, "aihwkit_version", lambda: "1.2.0")
-    monkeypatch.setattr(available, "try_elsewhere", lambda: "RuntimeError: Invalid weights dimensions")
+    monkeypatch.setattr(available, "try_in_subprocess", lambda: "RuntimeError: Invalid weights dimensions")
     check = find("aihwkit")
     assert check.status == "fail"
     assert f"1.2.0 does not work with torch {torch.__version__}" in check.found
@@ -252,13 +252,13 @@ def test_aihwkit_that_is_missing_or_of_another_torch_is_told_apart(monkeypatch: 
 
 def test_the_mend_outside_a_checkout_is_a_whole_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(available, "__file__", str(tmp_path / "scff_hw" / "hardware" / "available.py"))
-    assert "--no-build-isolation --no-binary aihwkit aihwkit==1.2.0" in available.mend()
+    assert "--no-build-isolation --no-binary aihwkit aihwkit==1.2.0" in available.build_command()
 
 
 def test_a_tile_is_really_tried() -> None:
     """Wherever the tests run, the analog backend must work: nothing of it is skipped."""
-    assert available.aihwkit_version() is not None, available.mend()
-    assert available.try_elsewhere() is None
+    assert available.aihwkit_version() is not None, available.build_command()
+    assert available.try_in_subprocess() is None
     available.require_aihwkit()
 
 
