@@ -1,1 +1,1 @@
-"""What leaves the library: networks of finished runs as files that other runtimes and machines read."""
+"""Exporters: the networks of finished runs as files that other runtimes and hardware read."""

@@ -282,7 +282,7 @@ def test_a_chip_of_ones_own_is_a_target(finished: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "error", "said"),
     [
-        ("asic-int8.yaml", {}, UsageError, "must say its core: cortex-m0, .* 'asic-int8' does not"),
+        ("asic-int8.yaml", {}, UsageError, "must name its core: cortex-m0, .* 'asic-int8' does not"),
         ("nothing.yaml", {}, ProfileError, "nothing.yaml"),
         ("cortex-m4", {"overrides": ["memory.rom=1 B"]}, ProfileError, "rom"),
         ("host", {"batch": 1}, UsageError, r"The batch must be from 2 to \d+, .* Got 1 instead"),

@@ -1,1 +1,1 @@
-"""A finished run as C."""
+"""Export of a finished run as C."""

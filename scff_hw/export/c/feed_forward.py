@@ -1,4 +1,4 @@
-"""A finished run of feed-forward layers as its templates print it: constants, numbers, buffers, golden vectors."""
+"""Template values for a finished run of feed-forward layers: constants, numbers, buffers, golden vectors."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ LEARNING_BATCH = 8
 
 
 def feed_forward_values(
-    network: IntegerRun, to: Device, wanted: int | None, lesson: Lesson | None, progress: Progress
+    network: IntegerRun, to: Device, batch_size: int | None, lesson: Lesson | None, progress: Progress
 ) -> tuple[FeedForwardValues, CManifest]:
-    """What the templates print, and the manifest without what is known once files are written.
+    """The template values, and the manifest without digests and code sizes.
 
     Args:
-        wanted: samples to learn from at once; None: 8, or as many as the accumulators hold the sums of.
+        batch_size: samples per learning batch; None: 8, or fewer where the accumulators would overflow.
 
     Raises:
-        UsageError: the target is too small, or the accumulators do not hold the sums of that many samples.
+        UsageError: the target is too small, or the accumulators could overflow at this batch size.
     """
     recipe, layers = network.recipe, network.layers
     constants = [
@@ -43,30 +43,32 @@ def feed_forward_values(
     two_views = recipe.augmentation.two_views
     file = file_name(recipe.name)
     views = [two_views and index == 0 for index in range(len(layers))]
-    most = min(c.max_rows // c.rows(view) for c, view in zip(constants, views, strict=True))
-    if most < 2:
+    max_count = min(c.max_rows // c.rows(view) for c, view in zip(constants, views, strict=True))
+    if max_count < 2:
         raise UsageError(
             f"The accumulators of a run to export as C must hold the sums of 2 samples. Got "
             f"{recipe.fixed_point.accumulator_bits} bits in {network.run.path} instead; train it with more or narrower "
             "errors: --set fixed_point.accumulator_bits=32"
         )
-    batch = wanted or min(LEARNING_BATCH, most)
-    if not 2 <= batch <= most:
-        raise UsageError(f"The batch must be from 2 to {most}, whose sums fit their accumulators. Got {batch} instead.")
+    batch = batch_size or min(LEARNING_BATCH, max_count)
+    if not 2 <= batch <= max_count:
+        raise UsageError(
+            f"The batch must be from 2 to {max_count}, whose sums fit their accumulators. Got {batch} instead."
+        )
     classes, features = network.readout_weight.shape
     scratch = _scratch(constants, views, network.read_layers, classes)
-    shown, learned = (
+    exported, learning = (
         LayerConstants.of_readout(classes, features, frac, network.feature_frac, layers[0].spec.formats.rounding)
         for frac in (network.readout_frac, network.learning_frac)
     )
-    memory = _memory(constants, learned, scratch, network, batch)
+    memory = _memory(constants, learning, scratch, network, batch)
     flash, ram = (sum(row.bytes for row in memory if row.where == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, batch)
-    described, start = [], 0
+    layer_values, start = [], 0
     for index, (layer, c, rate) in enumerate(zip(layers, constants, network.rate_shifts, strict=True)):
         feature_offset = start if index in network.read_layers else None
         start += c.features if index in network.read_layers else 0
-        described.append(_layer(index, layer, c, rate, feature_offset, constants, views[index]))
+        layer_values.append(_layer(index, layer, c, rate, feature_offset, constants, views[index]))
         progress.advance()
     form = layers[0].spec.formats
     values = FeedForwardValues(
@@ -85,21 +87,21 @@ def feed_forward_values(
         input_frac=form.input.one,
         classes=classes,
         memory=memory,
-        largest_save=max(c.save_size for c in (*constants, learned)),
+        largest_save=max(c.save_size for c in (*constants, learning)),
         stochastic=form.stochastic,
         two_views=two_views,
         inputs=constants[0].inputs,
         shape=network.shapes[0],
         features=features,
         batch=batch,
-        max_count=most,
+        max_count=max_count,
         rates_text=in_line(network.rate_shifts),
         model_bytes=sum(sum(c.state_bytes.values()) for c in constants),
         learn_bytes=scratch.learn(batch),
-        layers=tuple(described),
-        readout=_readout(network, shown, learned),
+        layers=tuple(layer_values),
+        readout=_readout(network, exported, learning),
         scratch=scratch,
-        golden=golden(network, constants, learned, min(GOLDEN_BATCH, most)),
+        golden=golden(network, constants, learning, min(GOLDEN_BATCH, max_count)),
         parts=_parts(file, len(layers)),
     )
     manifest = CManifest(
@@ -132,24 +134,24 @@ def feed_forward_values(
     return values, manifest
 
 
-def _readout(network: IntegerRun, shown: LayerConstants, learned: LayerConstants) -> ReadoutValues:
-    """The readout; `shown` are the constants of the exported one, `learned` those of the one that learns."""
-    room = network.readout_frac - network.learning_frac
+def _readout(network: IntegerRun, exported: LayerConstants, learning: LayerConstants) -> ReadoutValues:
+    """The readout, with the constants of the exported readout and of the readout that learns."""
+    headroom_bits = network.readout_frac - network.learning_frac
     return ReadoutValues(
-        c=learned,
+        c=learning,
         text=numbers(network.readout_weight.ravel()),
         bias_text=numbers(network.readout_bias << BIAS_GUARD_BITS),
         frac=network.readout_frac,
         feature_frac=network.feature_frac,
-        flash_initialisers=initialisers(shown, "readout_frac"),
-        initialisers=initialisers(learned, "readout_learning_frac"),
-        shadow_factor=1 << (BIAS_GUARD_BITS - room),
-        bias_divisor=1 << room,
+        flash_initialisers=initialisers(exported, "readout_frac"),
+        initialisers=initialisers(learning, "readout_learning_frac"),
+        shadow_factor=1 << (BIAS_GUARD_BITS - headroom_bits),
+        bias_divisor=1 << headroom_bits,
     )
 
 
 def _parts(file: str, layers: int) -> tuple[SavedPart, ...]:
-    """What `learn.c` compares at the end: every layer, then the readout."""
+    """The parts that `learn.c` compares at the end: every layer, then the readout."""
     guard = f"SCFF_{file.upper()}"
     return (
         *(
@@ -164,7 +166,7 @@ def _scratch(
     constants: Sequence[LayerConstants], views: Sequence[bool], read_layers: Sequence[int], classes: int
 ) -> ScratchValues:
     forward = -(-max(c.forward_scratch for c in constants) // 4) * 4
-    each, rest = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
+    per_sample, fixed = zip(*(c.learn_scratch(view) for c, view in zip(constants, views, strict=True)), strict=True)
     streams = sum(c.transmitted * (1 if after.makes_pairs else 2) for c, after in pairwise(constants))
     features = sum(constants[index].features for index in read_layers)
     classify = forward + features + sum(c.transmitted for c in constants)
@@ -172,10 +174,10 @@ def _scratch(
         forward=forward,
         classify=classify,
         label=classify + 4 * classes,
-        layer_per_sample=max(each),
-        layer_fixed=max(rest),
-        learn_per_sample=max(each) + streams,
-        learn_fixed=max(rest),
+        layer_per_sample=max(per_sample),
+        layer_fixed=max(fixed),
+        learn_per_sample=max(per_sample) + streams,
+        learn_fixed=max(fixed),
     )
 
 
@@ -188,13 +190,13 @@ def _layer(
     constants: Sequence[LayerConstants],
     two_views: bool,
 ) -> LayerValues:
-    """What the templates print of one layer."""
+    """Template values for one layer."""
     form = layer.spec.formats
     if c.kernel:
         title = f"{c.units} kernels of {c.channels} x {c.kernel} x {c.kernel} over {c.height} x {c.width}"
     else:
         title = f"dense, {c.inputs} to {c.units}"
-    each, rest = c.learn_scratch(two_views)
+    per_sample, fixed = c.learn_scratch(two_views)
     return LayerValues(
         **vars(array_texts(layer, c, f"l{index + 1}")),
         number=index + 1,
@@ -203,8 +205,8 @@ def _layer(
         bias_format=f"32 bits, frac {fracs_text(form.bias.fracs)}",
         rate_shift=rate,
         feature_offset=feature_offset,
-        learn_per_sample=each,
-        learn_fixed=rest,
+        learn_per_sample=per_sample,
+        learn_fixed=fixed,
         passes_both=index + 1 < len(constants) and not constants[index + 1].makes_pairs,
         before_last=index + 2 == len(constants),
     )
@@ -217,7 +219,7 @@ def _memory(
     network: IntegerRun,
     batch: int,
 ) -> tuple[Buffer, ...]:
-    """Bytes of every buffer; code is not in it. One scratch serves all that a device does."""
+    """Bytes of every buffer, without code. Classifying and learning share one scratch buffer."""
     rows: list[Buffer] = []
     for number, c in enumerate(constants, start=1):
         for where, what in WHERE:

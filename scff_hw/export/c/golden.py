@@ -1,4 +1,4 @@
-"""What a selftest compares with: golden vectors of the integer reference."""
+"""Golden vectors of the integer reference, which a selftest compares with."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def golden(
 ) -> GoldenValues:
     """Golden vectors of the integer reference.
 
-    Answers, what layers hold after each of a few updates, and what the readout holds once it learned a wrong class for
-    each sample.
+    Logits and classes, the layers' state after each of a few updates, and the readout's state after it has learned a
+    wrong class for each sample.
     """
     samples = network.samples("test", GOLDEN_SAMPLES)
     answers = network.logits(samples)
@@ -35,7 +35,7 @@ def golden(
     for update in range(GOLDEN_UPDATES):
         partner = (np.arange(count) + 1 + update % (count - 1)) % count
         learn(network, layers, stream[update : update + count], partner, network.rate_shifts)
-        # without their own CRC, with which the CRC of anything would be the same
+        # drops the trailing CRC: the CRC of data followed by its own CRC is a constant
         crcs.append([zlib.crc32(saved_bytes(layer, c)[:-4]) for layer, c in zip(layers, constants, strict=True)])
     readout, labels = network.readout(), answers.argmin(axis=1)
     for features, label in zip(network.features(samples), labels, strict=True):
@@ -62,7 +62,7 @@ def learn(
     partner: NDArray[np.int64],
     rate_shifts: Sequence[int],
 ) -> None:
-    """One batch through all layers, each of which changes once: what `scff_model_<recipe>_learn` does."""
+    """Train all layers on one batch, one update per layer, as `scff_model_<recipe>_learn` does."""
     views = [x]
     for index, (layer, rate) in enumerate(zip(layers, rate_shifts, strict=True)):
         views = [network.shaped(index, view) for view in views]

@@ -1,4 +1,4 @@
-"""How a raw value becomes an input of an exported network, and what its classes are called, as C prints them."""
+"""The scaling from raw values to inputs of an exported network, and its class names, as C text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IRIS = "sepal length, sepal width, petal length and petal width, in centimetres"
 
 
 def input_values(recipe: Recipe, dataset: AnyDataset) -> InputValues:
-    """What the templates print of a run's raw values and classes.
+    """Template values for a run's raw values and classes.
 
-    Mean and standard deviation are those of raw values, as the header says what these are: `(raw - mean) / std` is the
-    input. They have one value per feature, channel or coefficient.
+    Mean and standard deviation are in the units of the raw values, which the header describes: the input is
+    `(raw - mean) / std`. There is one value of each per feature, channel or coefficient.
     """
     mean, std = raw_scale(recipe.data, dataset)
     note, scale_axis = _raw(recipe.data)
@@ -48,13 +48,13 @@ def raw_scale(data: DataRecipe, dataset: AnyDataset) -> tuple[list[float], list[
 
 
 def _raw(data: DataRecipe) -> tuple[str, str]:
-    """What a raw value is, and what has a mean and a standard deviation of its own."""
+    """A description of the raw values, and the axis with one mean and standard deviation per entry."""
     if data.has_sequences:
         frame, last = data.mfcc, data.input_shape[0]
         return (
-            f"MFCC 1 to {last} of a frame, in dB (0, the loudness, is dropped; zeros where the frame is silent), as "
+            f"MFCC 1 to {last} of a frame, in dB (MFCC 0, the loudness, is dropped; a silent frame is all zeros), as "
             f"torchaudio computes them at {frame.sample_rate_hz} Hz with {frame.mels} mel bands, windows of "
-            f"{frame.window_samples} samples and a hop of {frame.hop_samples}"
+            f"{frame.window_samples} samples and a hop of {frame.hop_samples} samples"
         ), "coefficient"
     if len(data.input_shape) == 1:
         return (IRIS if data.name == "iris" else f"features of the data set {data.name}, in its units"), "feature"

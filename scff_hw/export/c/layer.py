@@ -1,4 +1,4 @@
-"""A layer of the integer reference as the C runtime takes it: the constants of `scff_layer_t`, and saved bytes."""
+"""A layer of the integer reference in the C runtime's form: the constants of `scff_layer_t`, and saved bytes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from scff_hw.core.shapes import pool_length
 from scff_hw.documents.manifests import Where
 
 SAVE_VERSION = 1
-"""Of saved bytes; `SCFF_SAVE_VERSION` in `scff.h`."""
+"""Version of the saved bytes; `SCFF_SAVE_VERSION` in `scff.h`."""
 
 WHERE: tuple[tuple[Where, str], ...] = (("flash", "as exported"), ("RAM", "learning"))
-"""Where an array's numbers are, and which."""
+"""The memory of an array's numbers, and the label of those numbers."""
 
 POOL_KINDS = {"max": 1, "avg": 2}
 ROUNDINGS = {"half_even": 0, "half_up": 1}
@@ -29,7 +29,7 @@ ROUNDINGS = {"half_even": 0, "half_up": 1}
 
 @dataclass(frozen=True)
 class PoolConstants:
-    """`scff_pool_t`; kind 0 is none."""
+    """`scff_pool_t`; kind 0: no pooling."""
 
     kind: int = 0
     size: int = 1
@@ -40,7 +40,7 @@ class PoolConstants:
 
     @classmethod
     def of(cls, pool: PoolShape | None, height: int, width: int) -> PoolConstants:
-        """Of a pool over `height` x `width` values; none keeps them."""
+        """The constants of a pool over `height` x `width` values; None leaves the size unchanged."""
         if pool is None:
             return cls(out_height=height, out_width=width)
         rule = {"size": pool.size, "stride": pool.stride, "padding": pool.padding, "ceil": pool.ceil}
@@ -50,7 +50,7 @@ class PoolConstants:
 
 @dataclass(frozen=True)
 class LayerConstants:
-    """`scff_layer_t`, field by field in its order; what each means is said in `scff.h`."""
+    """The fields of `scff_layer_t`, in its order; `scff.h` documents each."""
 
     channels: int
     height: int
@@ -94,7 +94,7 @@ class LayerConstants:
 
     @classmethod
     def of(cls, spec: LayerSpec, units: int, shape: tuple[int, ...]) -> LayerConstants:
-        """Of a layer of `units` units on inputs `shape`: (channels, height, width), or (inputs,)."""
+        """The constants of a layer of `units` units on inputs of `shape`: (channels, height, width), or (inputs,)."""
         form = spec.formats
         if spec.kernel is None:
             channels, height, width = int(np.prod(shape)), 1, 1
@@ -109,7 +109,7 @@ class LayerConstants:
         mean_factor, mean_shift = reciprocal(units)
         root_factor, root_shift = split(1 / math.sqrt(fan_in))
         product = learned * form.error.top * form.standardised.top
-        held = {
+        identity = {
             "units": units,
             "fan_in": fan_in,
             "kernel": spec.kernel or 0,
@@ -158,14 +158,14 @@ class LayerConstants:
             root_factor=root_factor,
             root_shift=root_shift,
             max_rows=((1 << (form.accumulator_bits - 1)) - 1) // product,
-            fingerprint=zlib.crc32(json.dumps(held, sort_keys=True).encode()),
+            fingerprint=zlib.crc32(json.dumps(identity, sort_keys=True).encode()),
         )
 
     @classmethod
     def of_readout(cls, classes: int, features: int, frac: int, feature_frac: int, rounding: str) -> LayerConstants:
-        """Of a readout whose weights have `frac` fraction bits, on features that have `feature_frac`."""
-        held = {"classes": classes, "features": features, "weight_frac": frac, "feature_frac": feature_frac}
-        known = {
+        """The constants of a readout: weights of `frac` fraction bits, features of `feature_frac`."""
+        identity = {"classes": classes, "features": features, "weight_frac": frac, "feature_frac": feature_frac}
+        values = {
             "channels": features,
             "units": classes,
             "pool": PoolConstants(),
@@ -175,14 +175,14 @@ class LayerConstants:
             "shadow_bits": SHADOW_BITS,
             "standardised_frac": feature_frac,
             "weight_frac": (frac,),
-            "fingerprint": zlib.crc32(json.dumps(held, sort_keys=True).encode()),
+            "fingerprint": zlib.crc32(json.dumps(identity, sort_keys=True).encode()),
             **dict.fromkeys(["height", "width", "out_height", "out_width", "learned_positions", "weight_fracs"], 1),
         }
-        return cls(**{field.name: known.get(field.name, 0) for field in fields(cls)})
+        return cls(**{field.name: values.get(field.name, 0) for field in fields(cls)})
 
     @property
     def inputs(self) -> int:
-        """n: of a sample, without padding."""
+        """n: inputs per sample, without padding."""
         return self.channels * self.height * self.width
 
     @property
@@ -191,37 +191,37 @@ class LayerConstants:
 
     @property
     def fan_in(self) -> int:
-        """F."""
+        """F: inputs per unit."""
         return self.channels * self.kernel**2 if self.kernel else self.inputs
 
     @property
     def positions(self) -> int:
-        """P."""
+        """P: positions per channel."""
         return self.out_height * self.out_width
 
     @property
     def transmitted(self) -> int:
-        """Values passed on, a sample."""
+        """Outputs per sample."""
         return self.units * self.pool.out_height * self.pool.out_width
 
     @property
     def features(self) -> int:
-        """Values the readout reads, a sample."""
+        """Features per sample, which the readout reads."""
         return self.units * self.readout_pool.out_height * self.readout_pool.out_width
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of what an update changes of one weight."""
+        """Bytes per weight of what an update changes: the shadow weight, or the weight where there is no shadow."""
         return self.shadow_bits // 8 or 1
 
     @property
     def forward_scratch(self) -> int:
-        """`scff_forward_scratch`."""
+        """Bytes of scratch; `scff_forward_scratch`."""
         return self.positions * (4 + 2 * self.units) + _even(self.padded_inputs + (self.fan_in if self.kernel else 0))
 
     @property
     def state_bytes(self) -> dict[str, int]:
-        """Of what learning changes, a buffer."""
+        """Bytes of each buffer that learning changes."""
         weights = self.units * self.fan_in
         shadow = weights * self.stored_bytes if self.shadow_bits else 0
         return {
@@ -233,22 +233,22 @@ class LayerConstants:
 
     @property
     def save_size(self) -> int:
-        """`scff_save_size`."""
+        """Bytes of a saved layer; `scff_save_size`."""
         return 20 + self.units * (self.fan_in * self.stored_bytes + (8 if self.stochastic else 4))
 
     def rows(self, two_views: bool) -> int:
-        """R / N."""
+        """R / N: rows of the MVM per sample."""
         return 2 if two_views or not self.makes_pairs else 1
 
     def learn_scratch(self, two_views: bool) -> tuple[int, int]:
-        """`scff_learn_scratch`, or a byte more: bytes for each of N samples, and bytes beside them."""
+        """Bytes of scratch per sample, and fixed bytes; together `scff_learn_scratch`, or one byte more."""
         rows = self.rows(two_views)
         read = rows * (self.padded_inputs + 1)
-        each = 8 * self.positions + rows * 2 * self.positions * (self.units + 1) + read
-        return each, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + read % 2)
+        per_sample = 8 * self.positions + rows * 2 * self.positions * (self.units + 1) + read
+        return per_sample, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + read % 2)
 
     def initialisers(self) -> list[tuple[str, Any]]:
-        """Names and values in the order of the struct."""
+        """Names and values, in the order of the struct."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
@@ -257,9 +257,9 @@ def _even(count: int) -> int:
 
 
 def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:
-    """What `scff_save` writes of a layer or a readout."""
-    held = layer.held.astype(f"<i{constants.stored_bytes}").tobytes()
-    body = held + layer.bias.astype("<i4").tobytes()
+    """The bytes that `scff_save` writes for a layer or a readout."""
+    stored = layer.held.astype(f"<i{constants.stored_bytes}").tobytes()
+    body = stored + layer.bias.astype("<i4").tobytes()
     if isinstance(layer, IntegerLayer) and constants.stochastic:
         body += layer.states.astype("<u4").tobytes()
     head = b"SCFF" + struct.pack("<III", SAVE_VERSION, constants.fingerprint, len(body))

@@ -1,4 +1,4 @@
-"""A finished run as C that classifies and keeps learning: sources, weights, golden vectors, a selftest, a build."""
+"""Export of a finished run as C that classifies and learns: sources, weights, golden vectors, selftest, build files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class COptions:
     """Attributes:
     target: "host", a shipped digital profile with a core, or the file of one.
     overrides: dotted `key=value` assignments to that profile.
-    batch: samples that the device is to learn from at once, which its memories must hold; None: 8, or as many as its
-        accumulators hold the sums of.
+    batch: samples per learning batch, which must fit the device's memories; None: 8, or fewer where the accumulators
+        would overflow.
     lesson: the stream of samples for an image that learns; None: no such image.
     """
 
@@ -42,7 +42,7 @@ class COptions:
     lesson: Lesson | None = None
 
     def __post_init__(self) -> None:
-        _ = self.device  # refuses a target that there is not
+        _ = self.device  # raises for an unknown target
 
     @cached_property
     def device(self) -> Device:
@@ -51,7 +51,7 @@ class COptions:
 
 
 class CExporter(Exporter[COptions, CManifest]):
-    """A run of the fixed backend as C that classifies and keeps learning."""
+    """Exports a run of the fixed backend as C that classifies and learns."""
 
     name = "c"
     Options = COptions
@@ -90,7 +90,7 @@ class CExporter(Exporter[COptions, CManifest]):
         progress.start("weights and golden vectors", 1)
         values, manifest = recurrent_values(RecurrentRun.of(run), options.device, progress)
         progress.finish()
-        files = {name: made_of.format(file=values.file) for name, made_of in FILES.items()}
+        files = {template: name.format(file=values.file) for template, name in FILES.items()}
         _write(out, values, options.device, files)
         return manifest
 
@@ -106,20 +106,20 @@ def export_c(
     lesson: Lesson | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a finished run of the fixed backend as a folder of C, whole or not at all.
+    """Write a finished run of the fixed backend as a folder of C; after an error there is no folder.
 
     Args:
-        out: a folder that is not there yet, or an empty one.
+        out: a folder that does not exist, or is empty.
         target, overrides, batch, lesson: see `COptions`.
 
     Returns:
         The folder's `manifest.json`.
 
     Raises:
-        UsageError: the run, the folder or the target cannot be used, or is too small.
+        UsageError: the run, the folder or the target cannot be used, or the target is too small.
         ProfileError: the target's profile cannot be used.
         CheckpointError: not a finished run.
-        DataError: its data set, which golden vectors are made of, is not there.
+        DataError: the data set, from which golden vectors are computed, is missing.
     """
     options = COptions(target, tuple(overrides), batch, lesson)
     return CExporter().export_folder(run, out, options, data_dir=data_dir, progress=progress).as_json()
@@ -131,7 +131,7 @@ def _check_rule(run: FinishedRun) -> None:
 
 
 def _files(file: str, learns: bool) -> dict[str, str]:
-    """Names of the files by those of their templates."""
+    """File names by template name."""
     same = ["selftest.h", "selftest.c", "main.c", "Makefile", "CMakeLists.txt", "README.md"]
     return {
         "model.h": f"{file}.h",
@@ -152,7 +152,7 @@ def _write(folder: Path, values: CommonValues, to: Device, files: dict[str, str]
 
 
 def _copy_sources(source: Path, folder: Path) -> None:
-    """Copy C files and headers, not what an editor or an analyser left beside them."""
+    """Copy C files and headers, without the files that editors and analysers leave beside them."""
     folder.mkdir(parents=True)
     for path in sorted(source.glob("*.[ch]")):
         shutil.copyfile(path, folder / path.name)

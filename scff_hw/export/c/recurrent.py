@@ -1,4 +1,4 @@
-"""A finished run of a recurrent layer of one direction as C that takes one frame per step and keeps learning."""
+"""Export of a recurrent layer of one direction as C that takes one frame per step and learns."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FILES = {
     "recurrent_readme.md": "README.md",
     **{name: name for name in ("selftest.h", "main.c", "Makefile", "CMakeLists.txt")},
 }
-"""Names of a recurrent run's files by those of their templates."""
+"""File names of a recurrent run by template name."""
 
 
 def recurrent_values(
     network: RecurrentRun, to: Device, progress: Progress
 ) -> tuple[RecurrentValues, CManifest]:
-    """What the templates print, and the manifest without what is known once files are written.
+    """The template values, and the manifest without digests and code sizes.
 
     Raises:
         UsageError: the target is too small, or sums of two sequences could overflow.
@@ -47,10 +47,10 @@ def recurrent_values(
     units, features = direction.inputs.held.shape
     form = direction.hidden.spec.formats
     arrays = {name: _array(name, array) for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))}
-    most = min(arrays["inputs"].c.max_rows // 4, arrays["hidden"].c.max_rows // 2)
+    max_steps = min(arrays["inputs"].c.max_rows // 4, arrays["hidden"].c.max_rows // 2)
     file = file_name(recipe.name)
     classes, outputs = network.readout_weight.shape
-    shown = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
+    readout = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
     step, learn = 4 * units + features, 8 * units + 2 * features
     scratch = -(-learn // 4) * 4
     memory = (
@@ -70,7 +70,7 @@ def recurrent_values(
     flash, ram = (sum(row.bytes for row in memory if row.where == where) for where in ("flash", "RAM"))
     check_fits(to, flash, ram, GOLDEN_PAIRS)
     progress.advance()
-    found = recurrent_golden(network, most)
+    golden = recurrent_golden(network, max_steps)
     values = RecurrentValues(
         file=file,
         prefix=f"scff_{file}",
@@ -94,16 +94,16 @@ def recurrent_values(
         averages=int(network.layer.averages),
         arrays=arrays,
         rate_shift=network.rate_shift,
-        max_steps=most,
+        max_steps=max_steps,
         step_scratch=step,
         learn_scratch=learn,
         readout=RecurrentReadout(
             text=numbers(network.readout_weight.ravel()),
             bias_text=numbers(network.readout_bias << BIAS_GUARD_BITS),
             frac=network.readout_frac,
-            initialisers=initialisers(shown, "readout_frac"),
+            initialisers=initialisers(readout, "readout_frac"),
         ),
-        golden=found,
+        golden=golden,
     )
     manifest = CManifest(
         schema=SCHEMA,
@@ -119,49 +119,49 @@ def recurrent_values(
             name: array.spec.formats.to_json()
             for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))
         },
-        max_steps=most,
+        max_steps=max_steps,
         readout=CReadout(weight_frac=network.readout_frac, classes=classes, features=outputs),
         memory=memory,
         flash_bytes=flash,
         ram_bytes=ram,
-        golden=GoldenCounts(answers=found.answers, updates=found.updates, batch=GOLDEN_PAIRS),
+        golden=GoldenCounts(answers=golden.answers, updates=golden.updates, batch=GOLDEN_PAIRS),
     )
     return values, manifest
 
 
 def _array(name: str, array: IntegerLayer) -> ArrayValues:
-    """What the templates print of an array."""
+    """Template values for an array."""
     return array_texts(array, _constants(array), name)
 
 
-def recurrent_golden(network: RecurrentRun, most: int) -> RecurrentGolden:
-    """Answers of whole sequences, and what is held after each of a few updates from pairs, one step at a time."""
-    tested = network.sequences("test", range(GOLDEN_ANSWERS))
-    logits = network.logits(tested)
-    taught = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1))
-    longest = max(len(a) + len(b) for a, b in pairwise(taught))
-    if longest > most:
+def recurrent_golden(network: RecurrentRun, max_steps: int) -> RecurrentGolden:
+    """Golden vectors: logits of whole sequences, and CRCs of the state after each of a few updates from pairs."""
+    test = network.sequences("test", range(GOLDEN_ANSWERS))
+    logits = network.logits(test)
+    train = network.sequences("train", range(GOLDEN_UPDATES + GOLDEN_PAIRS - 1))
+    longest = max(len(a) + len(b) for a, b in pairwise(train))
+    if longest > max_steps:
         raise UsageError(
             f"The accumulators of a run to export as C must hold the sums of {longest} steps, of two sequences. They "
-            f"hold those of {most}; train it with narrower errors: --set fixed_point.error_bits=8"
+            f"hold those of {max_steps}; train it with narrower errors: --set fixed_point.error_bits=8"
         )
-    streamed = StreamingRecurrent(deepcopy(network.layer))
-    held = streamed.direction
-    constants = [_constants(array) for array in (held.inputs, held.hidden)]
+    streaming = StreamingRecurrent(deepcopy(network.layer))
+    direction = streaming.direction
+    constants = [_constants(array) for array in (direction.inputs, direction.hidden)]
     crcs = []
     for update in range(GOLDEN_UPDATES):
-        pair = taught[update : update + GOLDEN_PAIRS]
-        streamed.begin(GOLDEN_PAIRS)
+        pair = train[update : update + GOLDEN_PAIRS]
+        streaming.begin(GOLDEN_PAIRS)
         for own, other in (pair, pair[::-1]):
-            streamed.begin_pair()
+            streaming.begin_pair()
             for t, frame in enumerate(own):
-                streamed.step(frame, other[t] if t < len(other) else None)
-        streamed.apply(network.rate_shift)
-        arrays = zip((held.inputs, held.hidden), constants, strict=True)
+                streaming.step(frame, other[t] if t < len(other) else None)
+        streaming.apply(network.rate_shift)
+        arrays = zip((direction.inputs, direction.hidden), constants, strict=True)
         crcs.append([zlib.crc32(saved_bytes(array, c)[:-4]) for array, c in arrays])
-    sequences = [*tested, *taught]
+    sequences = [*test, *train]
     return RecurrentGolden(
-        answers=len(tested),
+        answers=len(test),
         updates=GOLDEN_UPDATES,
         frames_text=numbers(np.concatenate(sequences).ravel()),
         first_text=numbers(np.cumsum([0, *map(len, sequences)]), "u"),

@@ -1,4 +1,4 @@
-"""Bytes of the runtime's functions on a target, as its compiler makes them."""
+"""Code and stack bytes of the runtime's functions, as compiled for a target."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LIMIT_S = 120.0
 
 
 def function_sizes(folder: Path, to: Device) -> CodeSizes:
-    """Code and stack of each function of an exported runtime.
+    """Code and stack bytes of each function of an exported runtime.
 
-    What the compiler puts inside another function is counted there. The stack is the function's own, without that of
-    what it calls. Functions of the model's file, which hand on to these, are not in it.
+    An inlined function counts towards its caller. The stack is the function's own, without that of its callees. The
+    functions of the model's file, which are wrappers of these, are not included.
 
     Args:
         folder: an exported folder.
 
     Returns:
-        `compiler` with its flags, and `functions`: by name, `flash_bytes` and `stack_bytes`. Where the target's
-        compiler is not installed or does not say them, `left_out`: why.
+        `compiler` with its flags, and `functions`: `flash_bytes` and `stack_bytes` by name. `left_out`: the reason,
+        where the target's compiler is not installed or fails.
     """
     prefix = "" if to.profile is None else "arm-none-eabi-"
     compiler, nm = shutil.which(f"{prefix}gcc"), shutil.which(f"{prefix}nm")
@@ -34,31 +34,31 @@ def function_sizes(folder: Path, to: Device) -> CodeSizes:
     flags = ["-std=c99", OPTIMISE, *to.build.flags.split(), *(["-ffreestanding"] if to.profile else [])]
     sources = sorted((folder / "scff" / "src").absolute().glob("*.c"))
     include = (folder / "scff" / "include").absolute()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as build:
         try:
-            _run(place, compiler, *flags, "-fstack-usage", "-I", str(include), "-c", *map(str, sources))
-            version = _run(place, compiler, "--version").splitlines()[0]
-            symbols = _run(place, nm, "-S", "-t", "d", *(f"{source.stem}.o" for source in sources))
+            _run(build, compiler, *flags, "-fstack-usage", "-I", str(include), "-c", *map(str, sources))
+            version = _run(build, compiler, "--version").splitlines()[0]
+            symbols = _run(build, nm, "-S", "-t", "d", *(f"{source.stem}.o" for source in sources))
         except subprocess.CalledProcessError as error:
-            said = (error.stderr or error.stdout).strip().splitlines()
-            return CodeSizes(left_out=f"{Path(error.cmd[0]).name} failed: {said[0] if said else error.returncode}")
+            lines = (error.stderr or error.stdout).strip().splitlines()
+            return CodeSizes(left_out=f"{Path(error.cmd[0]).name} failed: {lines[0] if lines else error.returncode}")
         except subprocess.TimeoutExpired:
             return CodeSizes(left_out=f"{prefix}gcc was not done within {LIMIT_S:g} s")
         stacks = {
             line.split("\t")[0].rsplit(":", 1)[1]: int(line.split("\t")[1])
-            for path in Path(place).glob("*.su")
+            for path in Path(build).glob("*.su")
             for line in path.read_text(encoding="utf-8").splitlines()
         }
     functions = {}
     for line in symbols.splitlines():
         parts = line.split()
         if len(parts) == 4 and parts[2] in "tT":
-            # a clone such as f.isra.0 is f.isra where stacks are listed
+            # a clone such as f.isra.0 is listed as f.isra in the stack file
             name = parts[3] if parts[3] in stacks else parts[3].rpartition(".")[0]
             functions[parts[3]] = FunctionSize(flash_bytes=int(parts[1]), stack_bytes=stacks.get(name))
     return CodeSizes(compiler=version, flags=" ".join(flags), functions=dict(sorted(functions.items())))
 
 
-def _run(place: str, *command: str) -> str:
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+def _run(folder: str, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     return done.stdout

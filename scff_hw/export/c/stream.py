@@ -1,12 +1,12 @@
-"""What an image that learns is fed by its host, and what it must end with: both from the integer reference.
+"""The stream of samples that a learning image reads from its host, and the expected result of the integer reference.
 
 The stream is one file, little endian: `SCFS`, then version, inputs, layers, classes, largest batch and seed in 32 bits
-each. Records follow, each of a kind and a count in 32 bits:
+each. Records follow, each with a kind and a count in 32 bits:
 
-    1  partner shift, a rate shift a layer, [count][inputs] samples     a batch to learn from, without labels
-    2  rate shift, [count] of a label in 8 bits and a sample            the readout learns from each
-    3  [count] of a label in 8 bits and a sample                        classified, right answers are counted
-    0  right answers, a CRC a layer and that of the readout             the end: what the host predicts (count: tests)
+    1  partner shift, one rate shift per layer, [count][inputs] samples  a batch to learn from, without labels
+    2  rate shift, [count] of (8-bit label, sample)                      labelled samples; the readout learns from each
+    3  [count] of (8-bit label, sample)                                  test samples; correct answers are counted
+    0  correct answers, one CRC per layer and one of the readout         the end: expected results (count: test samples)
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from scff_hw.training.progress import Progress
 STREAM = "stream.bin"
 VERSION = 1
 LABEL_RATES = (7, 8)
-"""Rate shifts of the readout's passes over its labelled samples."""
+"""Rate shift of each of the readout's passes over its labelled samples."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a device learns, from random weights.
+    """The training of a device, from random weights.
 
     Attributes:
-        samples: of the learning split, the first ones, from which the layers learn without labels.
+        samples: number of samples, the first of the learning split, from which the layers learn without labels.
         epochs: passes over them.
-        labels: labelled training samples, the first ones, from which the readout learns afterwards.
-        tests: test samples, the first ones, classified at the end.
+        labels: number of labelled samples, the first of the training part, from which the readout then learns.
+        tests: number of test samples, the first of the test part, that are classified at the end.
         seed: of the random weights and of the partners.
     """
 
@@ -60,13 +60,13 @@ class Lesson:
 def write_stream(
     network: IntegerRun, lesson: Lesson, batch: int, path: Path, progress: Progress
 ) -> LessonResult:
-    """Write the stream of a lesson while the integer reference learns it too.
+    """Write the stream of a lesson, and train the integer reference on it.
 
     Args:
-        batch: samples that are learned from at once.
+        batch: samples per batch.
 
     Returns:
-        What the reference ends with: right answers of `tests`, and those of a readout on layers that learned nothing.
+        The reference's results: correct answers of `tests`, and those of a readout on untrained layers.
 
     Raises:
         UsageError: fewer samples than a batch.
@@ -88,10 +88,10 @@ def write_stream(
         progress.start("learning, as the device will", len(batches))
         for number, (first, partner_shift) in enumerate(batches):
             rates = _rate_shifts(network, number * batch)
-            chosen = x[first : first + batch]
-            learn(network, layers, chosen, (np.arange(batch) + partner_shift) % batch, rates)
+            samples = x[first : first + batch]
+            learn(network, layers, samples, (np.arange(batch) + partner_shift) % batch, rates)
             file.write(struct.pack(f"<III{len(rates)}i", 1, batch, partner_shift, *rates))
-            file.write(_bytes(chosen))
+            file.write(_bytes(samples))
             progress.advance()
         progress.finish()
         correct, readout = _answers(network, layers, labelled, tests, file, progress)
@@ -119,7 +119,7 @@ def write_stream(
 
 
 def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, int]]:
-    """First samples and partner shifts; a rest that does not fill a batch is left out."""
+    """The first sample and the partner shift of each batch; a last, incomplete batch is dropped."""
     state = np.array([lesson.seed or 1], np.uint32)
     for _ in range(lesson.epochs):
         for first in range(0, samples - batch + 1, batch):
@@ -128,7 +128,7 @@ def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, in
 
 
 def _rate_shifts(network: IntegerRun, first: int) -> list[int]:
-    """Of each layer, for a batch whose first sample is number `first`, from 0: those of the trainer at that sample."""
+    """The trainer's rate shift of each layer for a batch that starts at sample `first`, counted from 0."""
     recipe = network.recipe
     step = step_of(first, min(recipe.training.batch_size, len(network.dataset.part(recipe.data.learn_split))))
     return [rate_shift(learning_rate(layer.learn, step)) for layer in recipe.layers]
@@ -142,35 +142,35 @@ def _answers(
     file: BinaryIO | None,
     progress: Progress,
 ) -> tuple[int, IntegerReadout]:
-    """A readout learns on the layers' features; right answers to the tests, and the readout."""
+    """Train a readout on the layers' features; returns its correct answers on `tests`, and the readout."""
     classes, features = network.readout_weight.shape
     rounding = layers[0].spec.formats.rounding
     readout = untrained(classes, features, network.learning_frac, network.feature_frac, rounding)
     name = "untrained layers" if file is None else "readout"
     progress.start(name, len(labelled[0]) + len(tests[0]))
-    seen = _features(network, layers, labelled[0], progress)
+    rows = _features(network, layers, labelled[0], progress)
     for shift in LABEL_RATES:
         if file is not None:
-            file.write(struct.pack("<IIi", 2, len(seen), shift))
-        for k, (row, label) in enumerate(zip(seen, labelled[1], strict=True)):
+            file.write(struct.pack("<IIi", 2, len(rows), shift))
+        for k, (row, label) in enumerate(zip(rows, labelled[1], strict=True)):
             if file is not None:
                 file.write(bytes([int(label)]) + _bytes(labelled[0][k]))
             readout.learn(row, int(label), shift)
-    found = readout.logits(_features(network, layers, tests[0], progress)).argmax(axis=1)
+    predicted = readout.logits(_features(network, layers, tests[0], progress)).argmax(axis=1)
     if file is not None:
-        file.write(struct.pack("<II", 3, len(found)))
+        file.write(struct.pack("<II", 3, len(predicted)))
         for sample, label in zip(*tests, strict=True):
             file.write(bytes([int(label)]) + _bytes(sample))
     progress.finish()
-    return int((found == tests[1]).sum()), readout
+    return int((predicted == tests[1]).sum()), readout
 
 
 def _features(network: IntegerRun, layers: Sequence[IntegerLayer], x: Ints, progress: Progress) -> Ints:
-    found = []
+    chunks = []
     for first in range(0, len(x), 256):
-        found.append(network.features(x[first : first + 256], layers))
-        progress.advance(len(found[-1]))
-    return np.concatenate(found)
+        chunks.append(network.features(x[first : first + 256], layers))
+        progress.advance(len(chunks[-1]))
+    return np.concatenate(chunks)
 
 
 def _labelled(network: IntegerRun, part: str, count: int) -> tuple[Ints, Ints]:

@@ -1,4 +1,4 @@
-"""What C is exported for: a processor to compile for, and the memories of a chip that has it."""
+"""Targets of exported C: a processor to compile for, and the memories of a chip with that processor."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scff_hw.hardware import Target, load_target
 
 @dataclass(frozen=True)
 class CTarget:
-    """A processor, and the emulated board that an image for it runs on.
+    """A processor, and the emulated board that its images run on.
 
     Attributes:
-        flags: of arm-none-eabi-gcc; none on the host.
-        board: that QEMU emulates it on.
-        flash, ram: origin and length there.
+        flags: of arm-none-eabi-gcc; empty on the host.
+        board: QEMU's machine.
+        flash, ram: origin and length on that board.
     """
 
     flags: str = ""
@@ -28,7 +28,7 @@ class CTarget:
 
 
 ALIGNED = "-mno-unaligned-access"
-"""Keeps the compiler from joining accesses to bytes to one of an unaligned word, which cores may trap."""
+"""Stops the compiler from merging byte accesses into an access to an unaligned word, which cores may trap."""
 
 _MPS2 = (("0x00000000", "4M"), ("0x20000000", "4M"))
 
@@ -51,12 +51,12 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Device:
-    """What an export is made for.
+    """The device of an export.
 
     Attributes:
         name: of the target or its profile.
         processor: one of `TARGETS`.
-        profile: with the chip's memories; None on the host, whose memories are not counted.
+        profile: with the chip's memories; None on the host, whose memories are not limited.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Device:
 
     @property
     def values(self) -> TargetValues:
-        """What the templates print of it."""
+        """Template values of the device."""
         return TargetValues(
             name=self.name,
             emulated=self.profile is not None,
@@ -89,7 +89,7 @@ def device(target: str, overrides: Iterable[str] = ()) -> Device:
         overrides: dotted `key=value` assignments to the profile.
 
     Raises:
-        UsageError: no such target, or one that names no processor.
+        UsageError: an unknown target, or a profile without a `core`.
         ProfileError: the profile cannot be used.
     """
     if target == "host":
@@ -102,26 +102,26 @@ def device(target: str, overrides: Iterable[str] = ()) -> Device:
     profile = load_target(target, overrides)
     if profile.core is None:
         raise UsageError(
-            f"The profile of a target to export C for must say its core: {', '.join(list(TARGETS)[1:])}. "
+            f"The profile of a target to export C for must name its core: {', '.join(list(TARGETS)[1:])}. "
             f"'{profile.name}' does not."
         )
     return Device(profile.name, profile.core, profile)
 
 
-def check_fits(found: Device, flash: int, ram: int, batch: int) -> None:
-    """Refuse a target too small for the network.
+def check_fits(to: Device, flash: int, ram: int, batch: int) -> None:
+    """Refuse a target whose memories are too small for the network.
 
     Args:
         flash: bytes of constants.
-        ram: bytes of what learning changes, and of scratch.
-        batch: samples that it learns from at once.
+        ram: bytes of the state that learning changes, and of scratch.
+        batch: samples per learning batch.
 
     Raises:
-        UsageError: a memory is too small; says by how many bytes.
+        UsageError: a memory is too small; names the bytes that are missing.
     """
-    if found.profile is None:
+    if to.profile is None:
         return
-    memory = found.profile.memory
+    memory = to.profile.memory
     lacking = [
         f"{needed - available} bytes of {kind} more than the {available} that are left for the network"
         for kind, needed, available in (
@@ -132,7 +132,7 @@ def check_fits(found: Device, flash: int, ram: int, batch: int) -> None:
     ]
     if lacking:
         raise UsageError(
-            f"The target must hold the network while it learns from {batch} samples at once. {found.name} would need "
+            f"The target must hold the network while it learns from {batch} samples at once. {to.name} would need "
             f"{' and '.join(lacking)}; choose a smaller --batch, a run with smaller layers or without a shadow, or "
             "a chip with more memory (--profile-set memory.ram=512KiB, or a profile of your own)."
         )

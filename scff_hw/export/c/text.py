@@ -1,4 +1,4 @@
-"""Numbers and constants as C prints them."""
+"""Numbers and constants as C text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scff_hw.export.c.layer import LayerConstants, PoolConstants
 from scff_hw.export.c.values import ArrayValues, Initialisers
 
 LINE = 112
-"""Characters of a line of numbers."""
+"""Characters per line of numbers."""
 
 UNSIGNED = {
     *("channels", "height", "width", "units", "kernel", "padding", "out_height", "out_width", "weight_fracs"),
@@ -26,16 +26,15 @@ UNSIGNED = {
 
 
 def file_name(recipe: str) -> str:
-    """The name of a model's files, and after `scff_` the prefix of its names in C.
+    """File stem for a recipe, and after `scff_` the prefix of its C names.
 
-    `model_` before it keeps it apart from headers of a system, files of the runtime and of the folder, and names of the
-    runtime, whatever the recipe is called.
+    The prefix `model_` avoids system headers, the names of the runtime and its files, and the folder's other files.
     """
     return f"model_{re.sub(r'[^a-z0-9]+', '_', recipe.lower()).strip('_')}"
 
 
 def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValues:
-    """What the templates print of an array's numbers; `name` is before those of its C arrays."""
+    """Template values for an array of weights; `name` is the prefix of its C arrays."""
     form = layer.spec.formats
     return ArrayValues(
         c=c,
@@ -51,14 +50,14 @@ def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValue
 
 
 def numbers(values: ArrayLike, suffix: str = "") -> Code:
-    """Numbers as C, in lines of equally many."""
+    """Numbers as C, with the same count on each line."""
     texts = [f"{value}{suffix}," for value in np.asarray(values).tolist()]
     count = max(1, LINE // (1 + max(map(len, texts), default=1)))
     return Code("\n".join("    " + " ".join(texts[first : first + count]) for first in range(0, len(texts), count)))
 
 
 def in_line(values: Iterable[Any]) -> Code:
-    """Numbers as C, in one line."""
+    """Values as C, on one line."""
     return Code(", ".join(map(str, values)))
 
 
@@ -68,20 +67,20 @@ def rows(values: Iterable[ArrayLike], suffix: str = "") -> Code:
 
 
 def initialisers(constants: LayerConstants, weight_frac: str) -> Initialisers:
-    """Names and values of a `scff_layer_t`; `weight_frac` names the array of that field."""
+    """Field names and values of a `scff_layer_t`; `weight_frac` is the name of that field's array."""
     return [(name, _initialiser(name, value, weight_frac)) for name, value in constants.initialisers()]
 
 
 def fracs_text(fracs: Sequence[int]) -> str:
-    """Fraction bits in words."""
-    return str(fracs[0]) if len(fracs) == 1 else f"{min(fracs)} to {max(fracs)}, one a unit"
+    """Fraction bits as text."""
+    return str(fracs[0]) if len(fracs) == 1 else f"{min(fracs)} to {max(fracs)}, one per unit"
 
 
 def _initialiser(name: str, value: Any, weight_frac: str) -> str:
     if isinstance(value, PoolConstants):
         kind = ("SCFF_NO_POOL", "SCFF_MAX_POOL", "SCFF_AVERAGE_POOL")[value.kind]
-        rest = (value.size, value.stride, value.padding, value.out_height, value.out_width)
-        return f"{{{kind}, {', '.join(f'{number}u' for number in rest)}}}"
+        sizes = (value.size, value.stride, value.padding, value.out_height, value.out_width)
+        return f"{{{kind}, {', '.join(f'{size}u' for size in sizes)}}}"
     if name == "weight_frac":
         return weight_frac
     if name == "rounding":

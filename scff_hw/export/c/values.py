@@ -1,4 +1,4 @@
-"""What the templates of exported C print. Templates know the fields of one object by name; a name it lacks fails."""
+"""Values of the templates of exported C. A template reads the fields of one object; an unknown name is an error."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scff_hw.export.c.layer import LayerConstants
 from scff_hw.hardware.digital import Memory
 
 Initialisers = list[tuple[str, str]]
-"""Names and values of the fields of a `scff_layer_t`."""
+"""Field names and values of a `scff_layer_t`."""
 
 
 @dataclass(frozen=True)
 class TargetValues:
-    """What C is exported for.
+    """The target of exported C.
 
     Attributes:
         name: of the target or its profile.
-        emulated: it is a chip, which QEMU runs; False on the host.
+        emulated: True for a chip, which QEMU emulates; False for the host.
         flags: of arm-none-eabi-gcc.
-        board: that QEMU emulates; `flash`, `ram`: origin and length there.
+        board: QEMU's machine; `flash`, `ram`: origin and length on it.
         limits: the chip's memories; None on the host.
     """
 
@@ -36,11 +36,11 @@ class TargetValues:
 
 @dataclass(frozen=True)
 class InputValues:
-    """From a raw value to an input, `(raw - mean) / std`, and from an output to a class.
+    """The scaling of raw values to inputs, `(raw - mean) / std`, and the class names.
 
     Attributes:
-        note: what raw values are.
-        scale_axis: mean and standard deviation are one per this, e.g. "channel".
+        note: description of the raw values.
+        scale_axis: the axis with one mean and one standard deviation per entry, e.g. "channel".
         mean, std: of raw values, as float initialisers.
         class_names: as C strings.
     """
@@ -54,7 +54,7 @@ class InputValues:
 
 @dataclass(frozen=True)
 class ArrayValues:
-    """One array of weights: its constants, and its numbers as C."""
+    """One array of weights: its constants, and its numbers as C text."""
 
     c: LayerConstants
     weights: int
@@ -74,9 +74,9 @@ class LayerValues(ArrayValues):
     Attributes:
         number: from 1.
         feature_offset: index of the layer's first feature in the readout's input; None: the readout does not read it.
-        learn_per_sample, learn_fixed: bytes of scratch of learning, for each sample and besides.
-        passes_both: the next layer takes its positive and its negative outputs.
-        before_last: it is the last but one.
+        learn_per_sample, learn_fixed: bytes of scratch for learning: per sample, and fixed.
+        passes_both: the next layer takes both the positive and the negative output stream.
+        before_last: the layer is the last but one.
     """
 
     number: int
@@ -93,14 +93,14 @@ class LayerValues(ArrayValues):
 
 @dataclass(frozen=True)
 class ReadoutValues:
-    """The readout as exported, and as one that learns, with fewer fraction bits.
+    """The exported readout, and the readout that learns, which has fewer fraction bits.
 
     Attributes:
-        c: constants of the one that learns.
+        c: constants of the readout that learns.
         text, bias_text, frac: weights, biases and fraction bits as exported.
         feature_frac: fraction bits of features.
-        flash_initialisers, initialisers: of the exported one, and of the one that learns.
-        shadow_factor, bias_divisor: from the exported one's weights and biases to the other's.
+        flash_initialisers, initialisers: of the exported readout, and of the readout that learns.
+        shadow_factor, bias_divisor: convert exported weights to shadow weights, and exported biases to learning ones.
     """
 
     c: LayerConstants
@@ -119,10 +119,10 @@ class ScratchValues:
     """Bytes of scratch of a whole feed-forward network.
 
     Attributes:
-        forward: of the layer that needs most.
+        forward: a forward pass, largest of all layers.
         classify, label: to classify a sample, to learn a label.
-        layer_per_sample, layer_fixed: of the layer that needs most to learn, for each sample and besides.
-        learn_per_sample, learn_fixed: with the streams between layers.
+        layer_per_sample, layer_fixed: to train one layer, largest of all layers: per sample, and fixed.
+        learn_per_sample, learn_fixed: to train all layers, with the streams between them.
     """
 
     forward: int
@@ -134,7 +134,7 @@ class ScratchValues:
     learn_fixed: int
 
     def learn(self, batch: int) -> int:
-        """To learn from `batch` samples."""
+        """Bytes to learn from `batch` samples."""
         return self.learn_per_sample * batch + self.learn_fixed
 
 
@@ -143,10 +143,10 @@ class GoldenValues:
     """Golden vectors of a feed-forward network.
 
     Attributes:
-        samples, updates, count: numbers of samples classified, of updates, of samples per update.
-        label_shift: rate shift of the readout's learning; `labels_text`: the labels it learns.
-        crcs_text: CRC-32 of each layer's saved bytes after each update, without their own CRC; `readout_crc`: of the
-            readout's, at the end.
+        samples, updates, count: numbers of classified samples, of updates, and of samples per update.
+        label_shift: rate shift of the readout's learning; `labels_text`: the labels that it learns.
+        crcs_text: CRC-32 of each layer's saved bytes after each update, without their trailing CRC; `readout_crc`: of
+            the readout's saved bytes, at the end.
     """
 
     samples: int
@@ -164,7 +164,7 @@ class GoldenValues:
 
 @dataclass(frozen=True)
 class SavedPart:
-    """What `learn.c` saves and compares: a layer or the readout, by its names in C."""
+    """A layer or the readout, which `learn.c` saves and compares, with its C names."""
 
     name: str
     short: str
@@ -174,12 +174,12 @@ class SavedPart:
 
 @dataclass(frozen=True)
 class CommonValues:
-    """What templates of every network print.
+    """Template values of every network.
 
     Attributes:
-        file: stem of the model's files; `prefix`, `guard`: before its names and its macros in C.
+        file: stem of the model's files; `prefix`, `guard`: prefixes of its C names and macros.
         run: name of the run's folder.
-        learns: there is an image that learns from a stream.
+        learns: the folder has an image that learns from a stream.
         input_frac: fraction bits of inputs.
         largest_save: bytes of the largest saved part.
     """
@@ -207,11 +207,11 @@ class FeedForwardValues(CommonValues):
     """A feed-forward network.
 
     Attributes:
-        inputs, features: values of a sample, and values that the readout reads.
+        inputs, features: values per sample, and features per sample that the readout reads.
         shape: of a sample.
-        batch: samples that memory is counted for; `max_count`: most samples whose sums fit the accumulators.
-        rates_text: rate shifts of the layers.
-        model_bytes, learn_bytes: of what learning changes, and of its scratch at `batch`.
+        batch: learning batch of the memory table; `max_count`: largest batch whose sums fit the accumulators.
+        rates_text: rate shift of each layer.
+        model_bytes, learn_bytes: bytes of the state that learning changes, and of scratch at `batch`.
     """
 
     stochastic: bool
@@ -246,9 +246,9 @@ class RecurrentGolden:
     """Golden vectors of a recurrent layer.
 
     Attributes:
-        answers, updates: numbers of sequences classified, and of updates.
-        first_text: where each sequence begins in `frames_text`, and the last ends.
-        crcs_text: CRC-32 of each array's saved bytes after each update, without their own CRC.
+        answers, updates: numbers of classified sequences, and of updates.
+        first_text: index of each sequence's first frame in `frames_text`, then the end of the last.
+        crcs_text: CRC-32 of each array's saved bytes after each update, without their trailing CRC.
     """
 
     answers: int
@@ -265,11 +265,11 @@ class RecurrentValues(CommonValues):
     """A recurrent layer of one direction.
 
     Attributes:
-        features: values of a frame; `units`: of the layer; `outputs`: values that the readout reads.
-        averages: 1 where the readout also reads the mean over time.
+        features: values per frame; `units`: of the layer; `outputs`: values that the readout reads.
+        averages: 1 if the readout also reads the mean state over time.
         arrays: "inputs" and "hidden".
-        max_steps: most steps of a batch whose sums fit the accumulators.
-        step_scratch, learn_scratch: bytes of scratch of a step.
+        max_steps: largest number of steps per batch whose sums fit the accumulators.
+        step_scratch, learn_scratch: bytes of scratch of a forward step, and of a learning step.
     """
 
     features: int
