@@ -1,1 +1,1 @@
-"""Self-Contrastive Forward-Forward learning, written for the hardware that will run it."""
+"""Self-Contrastive Forward-Forward learning, for the hardware that runs it."""

@@ -1,6 +1,6 @@
-"""The errors scff-hw raises on purpose, and the exit code each one becomes on the command line.
+"""The errors that scff-hw raises, and the exit code of each on the command line.
 
-Every message is one sentence that names the place, the value found and what is allowed there.
+Every message is one sentence: where the error is, the value found, and what is allowed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 class ScffError(Exception):
-    """Something went wrong that is not the user's input: exit code 1."""
+    """A failure that is not caused by the user's input: exit code 1."""
 
     exit_code = 1
 
@@ -25,11 +25,11 @@ class RecipeError(UsageError):
 
 
 class ProfileError(UsageError):
-    """A hardware profile that does not validate, or measurements that give none."""
+    """A hardware profile that does not validate, or measurements that no profile can be fitted to."""
 
 
 class MissingPartError(UsageError):
-    """An optional part of the installation that is not there or does not work; the message says how to get it."""
+    """An optional dependency is missing or does not work; the message names the command that installs it."""
 
 
 class DataError(UsageError):
@@ -37,7 +37,7 @@ class DataError(UsageError):
 
 
 class CheckpointError(UsageError):
-    """A run or checkpoint that cannot be used here."""
+    """A run or checkpoint that cannot be read or does not match."""
 
 
 class BusyError(ScffError):
@@ -49,7 +49,7 @@ class DownloadError(ScffError):
 
 
 class DivergenceError(ScffError):
-    """Learning produced a value that is not finite, or outgrew its bounds."""
+    """Learning produced a value that is not finite or exceeds its bounds."""
 
 
 class WidthError(ScffError):
@@ -57,15 +57,15 @@ class WidthError(ScffError):
 
 
 class ExportError(ScffError):
-    """A file that was written is not what it should be: nothing is exported."""
+    """An exported file failed its check; nothing is exported."""
 
 
 LONGEST_NAME = 100
-"""Characters; comparing takes a time that grows with their square, and no name is longer."""
+"""Characters. Comparing takes quadratic time, and no valid name is longer."""
 
 
 def nearest(name: object, allowed: Iterable[object], otherwise: str = "") -> str:
-    """Return `"; did you mean 'x'?"` for the closest of `allowed` as text, or `otherwise`."""
+    """Return `"; did you mean 'x'?"` for the closest of `allowed`, or `otherwise` if none is close."""
     from difflib import get_close_matches
 
     text = str(name)

@@ -1,7 +1,7 @@
-"""Text from outside in generated files: one function per language, and templates that apply it by themselves.
+"""Escaping of user text in generated files: one function per language, applied by the templates.
 
-A description, the name of a run's folder or of a class may hold anything. Each function here returns text that its
-language takes for text alone. Characters that are invisible, or that reorder the line, are written as `<U+202E>`.
+A description or the name of a run folder or class may contain any character. Each function returns text that its
+language reads as plain text. Invisible characters and those that reorder a line are written as `<U+202E>`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode's categories of controls, format characters (bidirectional ones too), surrogates and line breaks."""
+"""Unicode categories: controls, format characters (also bidirectional), surrogates, line breaks."""
 
 
 class Code(str):
-    """Text that is in the language of its file already, which a template prints as it is."""
+    """Text already in the language of its file; templates print it unchanged."""
 
     __slots__ = ()
 
 
 def visible(text: str, allowed: str = "") -> str:
-    """One line of text a reader can see; characters `allowed`, e.g. line breaks, stay."""
+    """Return `text` with invisible characters escaped, except those in `allowed`, e.g. line breaks."""
     return "".join(
         f"<U+{ord(letter):04X}>" if unicodedata.category(letter) in INVISIBLE and letter not in allowed else letter
         for letter in text
@@ -34,7 +34,7 @@ def visible(text: str, allowed: str = "") -> str:
 
 
 def c_comment(text: str) -> Code:
-    """For a block comment of C, which it neither ends nor opens; no trigraph, no line joined to the next."""
+    """Text inside a C block comment: it cannot end or open a comment, form a trigraph or join lines."""
     text = visible(text).replace("*/", "* /").replace("/*", "/ *")
     text = re.sub(r"\?(?=\?)", "? ", text)
     text = re.sub(r"([*/])$", r"\1 ", re.sub("^/", " /", text))
@@ -42,7 +42,7 @@ def c_comment(text: str) -> Code:
 
 
 def c_string(text: str) -> Code:
-    """A string of C, with its quotes: UTF-8 in ASCII."""
+    """A C string literal with its quotes; UTF-8 bytes as ASCII escapes."""
     plain = {ord(letter): chr(ord(letter)) for letter in map(chr, range(0x20, 0x7F)) if letter not in '"\\?'}
     escaped = {ord(letter): f"\\{letter}" for letter in '"\\?'}
     known = plain | escaped
@@ -50,34 +50,34 @@ def c_string(text: str) -> Code:
 
 
 def c(text: str) -> Code:
-    """Anywhere in C: in a comment, or between the quotes of a string."""
+    """Text valid in a C comment and inside a C string literal."""
     return Code(c_comment(text).replace("\\", "<U+005C>").replace('"', "<U+0022>"))
 
 
 def linker(text: str) -> Code:
-    """Anywhere in a linker script, whose strings have no escapes."""
+    """Text valid anywhere in a linker script, whose strings have no escapes."""
     return c(text)
 
 
 def make(text: str) -> Code:
-    """For a comment or the value of a variable of Make."""
+    """Text in a Make comment or variable value."""
     return Code(visible(text).replace("\\", "<U+005C>").replace("$", "$$").replace("#", r"\#"))
 
 
 def cmake(text: str) -> Code:
-    """For a comment or a quoted argument of CMake."""
+    """Text in a CMake comment or quoted argument."""
     return Code(re.sub(r'([\\"$])', r"\\\1", visible(text)))
 
 
 def markdown(text: str) -> Code:
-    """For text of Markdown: no mark-up, no HTML, and no block where it begins a line."""
+    """Markdown text: no mark-up, no HTML, and no block at the start of a line."""
     text = visible(text).strip()
-    text = re.sub(r"([\\`*\[\]<>&|~$!])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", lambda found: f"\\{found[0]}", text)
-    return Code(re.sub(r"^(\d*)([#+=.)-])", lambda found: f"{found[1]}\\{found[2]}", text))
+    text = re.sub(r"([\\`*\[\]<>&|~$!])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", lambda match: f"\\{match[0]}", text)
+    return Code(re.sub(r"^(\d*)([#+=.)-])", lambda match: f"{match[1]}\\{match[2]}", text))
 
 
 def markdown_code(text: str) -> Code:
-    """A code span of Markdown, with its backticks; `|` is escaped as tables want it."""
+    """A Markdown code span with its backticks; `|` is escaped, as tables require."""
     text = visible(text).strip().replace("|", r"\|")
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text or not text else ""
@@ -85,12 +85,12 @@ def markdown_code(text: str) -> Code:
 
 
 def html(text: str) -> Markup:
-    """For the text or a quoted attribute of HTML; line breaks and tabs stay."""
+    """HTML text or quoted attribute; line breaks and tabs are unchanged."""
     return text if isinstance(text, Markup) else Markup.escape(visible(text, "\n\t"))
 
 
 def spice(text: str) -> Code:
-    """For a comment or the title of a SPICE netlist, in ASCII."""
+    """Text in the title or a comment of a SPICE netlist, in ASCII."""
     return Code("".join(letter if letter.isascii() else f"<U+{ord(letter):04X}>" for letter in visible(text)))
 
 
@@ -102,13 +102,13 @@ LANGUAGES: dict[str, Callable[[str], Code]] = {
     "CMakeLists.txt": cmake,
     "Makefile": make,
 }
-"""What a template applies to the texts that it prints, by the name or the end of the name of what it makes."""
+"""Escaping function per generated file, keyed by file name or suffix."""
 
 
 def template(folder: Path, name: str) -> Template:
-    """The template of the file `name`: what it prints is escaped for its language, and a name it lacks is an error.
+    """Return the template of the file `name`. Values are escaped for its language; an undefined name is an error.
 
-    Numbers and `Code` are printed as they are. Filters: `comment` and `string` of C, `code` of Markdown.
+    Numbers and `Code` are printed unchanged. Filters: `comment` and `string` of C, `code` of Markdown.
     """
     escape = LANGUAGES[name if name in LANGUAGES else Path(name).suffix]
 

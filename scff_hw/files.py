@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there, and folders that one process uses at a time.
+"""Atomic writes of files and folders, and folders locked by one process at a time.
 
-Every lock here is an advisory `flock` of an open file: the system releases it when its process ends, however that ends,
-so nothing a killed process leaves behind keeps the next one out.
+Every lock is an advisory `flock` of an open file. The system releases it when its process ends, even by a kill, so
+a lock file that remains does not block the next process.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 from scff_hw.errors import BusyError
 
 LOCK = ".lock"
-"""Name of a folder's lock file, for a folder that is locked from inside."""
+"""Name of the lock file inside a folder."""
 _PARTIAL = ".partial"
 
 
 def write_atomic(path: Path, content: bytes) -> Path:
     """Write `content` to `path` through a temporary file beside it, and return `path`.
 
-    A reader sees the old file or the new one, never half of one. Parent folders are made; permissions follow the umask.
-    Raises OSError where the disk refuses; the temporary file is then removed.
+    A reader gets the old file or the new one, never a partial one. Parent folders are created; permissions follow
+    the umask. Raises OSError if writing fails; the temporary file is then removed.
     """
     with partial_file(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
@@ -36,9 +36,9 @@ def write_atomic(path: Path, content: bytes) -> Path:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """An empty file beside `path` that takes its name, synced to disk, when the block ends without an exception.
+    """Yield an empty file beside `path`; it is synced and renamed to `path` when the block ends without an exception.
 
-    It is removed where the block raises. What an earlier process left of the same file when it was killed is removed.
+    It is removed if the block raises. Temporary files of killed processes for the same `path` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = _begin(path, _create_file)
@@ -56,9 +56,9 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that takes its name when the block ends without an exception.
+    """Yield an empty folder beside `path`; it is renamed to `path` when the block ends without an exception.
 
-    `path` must not exist by then, or be an empty folder. As `partial_file` otherwise.
+    `path` must then be absent or an empty folder. Otherwise as `partial_file`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = _begin(path, _create_folder)
@@ -73,66 +73,66 @@ def partial_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(lock: Path, place: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `lock` while the block runs; the file exists only while it is held.
+def exclusive(lock: Path, protected: Path, *, wait: bool = False) -> Iterator[None]:
+    """Lock the file `lock` while the block runs; the file exists only during that time.
 
-    Its folder is made where it is missing, and removed again if nothing was put into it.
+    A missing folder is created, and removed again if it is still empty.
 
     Args:
-        place: what it protects, for the message.
-        wait: until it is free, instead of raising.
+        protected: path that the lock protects, for the message.
+        wait: wait until the lock is free instead of raising.
 
     Raises:
-        BusyError: another process holds it; the message names the process and its command.
+        BusyError: another process has the lock; the message names the process and its command.
     """
-    made = not lock.parent.exists()
-    handle = _acquired(lock, place, wait)
+    created = not lock.parent.exists()
+    handle = _acquired(lock, protected, wait)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
-        if made:
+        if created:
             with suppress(OSError):
                 lock.parent.rmdir()
         os.close(handle)
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a path is named as a temporary file or folder of `partial_file` and `partial_folder`."""
+    """Whether `path` is named as a temporary file or folder of `partial_file` or `partial_folder`."""
     return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the temporaries of processes that ended from a folder, and from the folders in it."""
-    for left in folder.rglob(f".*{_PARTIAL}"):
-        _remove_if_stale(left)
+    """Remove temporary files and folders of ended processes from `folder`, recursively."""
+    for stale in folder.rglob(f".*{_PARTIAL}"):
+        _remove_if_stale(stale)
 
 
-def _acquired(lock: Path, place: Path, wait: bool) -> int:
+def _acquired(lock: Path, protected: Path, wait: bool) -> int:
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # its last holder removed the folder between the two calls
+        except FileNotFoundError:  # its last owner removed the folder between the two calls
             continue
         if _locked(handle):
             if _is(handle, lock):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"process {os.getpid()} ({_command()})".encode(), 0)
                 return handle
-            os.close(handle)  # its last holder removed it between the two calls
+            os.close(handle)  # its last owner removed it between the two calls
             continue
-        holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another process"
+        owner = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another process"
         os.close(handle)
         if not wait:
-            raise BusyError(f"{place} is in use by {holder}; wait until it ends, or choose another place.")
+            raise BusyError(f"{protected} is in use by {owner}; wait until it ends, or choose another place.")
         time.sleep(0.1)
 
 
 def _begin(path: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new locked temporary beside `path`, after those of processes that ended were removed."""
-    for left in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
-        _remove_if_stale(left)
+    """Create a locked temporary beside `path`, after removing those of ended processes."""
+    for stale in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
+        _remove_if_stale(stale)
     while True:
         temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
         handle = create(temporary)
@@ -151,7 +151,7 @@ def _create_folder(path: Path) -> int:
 
 
 def _remove_if_stale(path: Path) -> None:
-    """Remove a temporary whose maker has ended; one that is being written is locked by it."""
+    """Remove a temporary whose process has ended; a running process keeps it locked."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

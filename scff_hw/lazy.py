@@ -1,6 +1,6 @@
-"""Public names of a package that are imported at their first use (PEP 562).
+"""Public names of a package, imported at first use (PEP 562).
 
-So importing one module of a package does not import the others:
+Importing one module of a package then does not import the others:
 
     if TYPE_CHECKING:
         from scff_hw.core.network import Network
@@ -18,19 +18,19 @@ from typing import Any
 
 
 def lazy(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """Return the `__getattr__` of a package.
 
     Args:
-        package: its full name.
-        modules: public names by the module that has them. No name may be that of a module of the package.
+        package: full name of the package.
+        modules: public names per module. No public name may equal the name of a module of the package.
     """
-    homes = {name: module for module, names in modules.items() for name in names}
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def __getattr__(name: str) -> Any:
-        if name not in homes:
+        if name not in module_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        found = getattr(import_module(homes[name]), name)
-        setattr(sys.modules[package], name, found)
-        return found
+        value = getattr(import_module(module_of[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
     return __getattr__

@@ -1,6 +1,6 @@
-"""Where the folders that are not Python live: the one module that knows.
+"""Paths of the folders outside the Python package.
 
-In a checkout `hardware_profiles/` and `export/` stand beside the package; a wheel carries them inside it,
+In a checkout `hardware_profiles/` and `export/` are beside the package; a wheel has them inside it,
 under `scff_hw/_shipped/` (see `pyproject.toml`).
 """
 
@@ -24,11 +24,11 @@ def export() -> Path:
 
 
 def _folder(name: str) -> Path:
-    places = (_PACKAGE / "_shipped" / name, _PACKAGE.parent / name)
-    for place in places:
-        if place.is_dir():
-            return place
-    tried = " nor ".join(str(place) for place in places)
+    candidates = (_PACKAGE / "_shipped" / name, _PACKAGE.parent / name)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    tried = " nor ".join(str(candidate) for candidate in candidates)
     raise ScffError(
         f"The folder '{name}' of scff-hw is neither {tried}; "
         "install the package again from its source folder: pip install --force-reinstall --no-deps ."

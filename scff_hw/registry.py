@@ -9,7 +9,7 @@
     [project.entry-points."scff_hw.rules"]                       # or in a package's pyproject.toml
     mine = "my_rules:Mine"
 
-`RULES.get("mine")` imports the package at the first call. Names and entry points are listed without importing anything.
+`RULES.get("mine")` imports the package at the first call. Listing names imports nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from scff_hw.errors import ScffError, UsageError, nearest
 T = TypeVar("T")
 
 _PLUGINS: dict[str, str] = {}
-"""By the package, or the module outside packages, of its code, what a plug-in is: "the rule 'mine'"."""
+"""Descriptions such as "the rule 'mine'", keyed by the plug-in's package, or its module outside packages."""
 
 
 class PluginError(ScffError):
-    """A part of another package that cannot be loaded, or is not what its entry point says."""
+    """A plug-in that cannot be loaded, or that does not match its entry point."""
 
 
 class Registry(Generic[T]):
@@ -37,8 +37,8 @@ class Registry(Generic[T]):
 
     Args:
         kind: singular noun for messages, e.g. "rule".
-        check: returns its argument as a `T`, or raises UsageError with what is expected.
-        built_in: objects of scff-hw by name, as "module:attribute"; imported at their first `get`.
+        check: returns its argument as a `T`, or raises UsageError that names the expected type.
+        built_in: "module:attribute" of the objects of scff-hw by name; imported at the first `get`.
         group: group of entry points; `scff_hw.{kind}s` by default.
     """
 
@@ -52,19 +52,19 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def __contains__(self, name: object) -> bool:
-        # the loaded and the built-in first: entry points are looked up in all installed packages
+        # loaded and built-in names first: looking up entry points reads all installed packages
         return name in self._items or name in self._built_in or name in plugin_names(self.kind, self.group)
 
     def names(self) -> list[str]:
-        """Built-in names in their order, then all others, sorted; nothing is imported."""
+        """Built-in names in order, then all other names, sorted. Nothing is imported."""
         others = {*self._items, *plugin_names(self.kind, self.group)} - self._built_in.keys()
         return [*self._built_in, *sorted(others)]
 
     def get(self, name: str) -> T:
-        """The object of that name; imports it at the first call. Names of scff-hw take precedence over entry points.
+        """Return the object with that name, imported at the first call; names of scff-hw precede entry points.
 
         Raises:
-            UsageError: no such name, or its entry point gives something else.
+            UsageError: unknown name, or the entry point refers to an object of another kind.
             PluginError: the package of the entry point cannot be imported.
         """
         if name not in self._items:
@@ -82,10 +82,10 @@ class Registry(Generic[T]):
         return self._items[name]
 
     def register(self, item: T, name: str | None = None) -> T:
-        """Make `item` known by `name`, or by its attribute `name`, and return it; usable as a decorator.
+        """Register `item` under `name`, or under its attribute `name`, and return it; usable as a decorator.
 
         Raises:
-            UsageError: not an object of this kind, or its name belongs to another one.
+            UsageError: not an object of this kind, or the name is taken.
         """
         item = self._check(item)
         key = getattr(item, "name", None) if name is None else name
@@ -109,17 +109,17 @@ class Registry(Generic[T]):
 
 
 def plugin_names(kind: str, group: str = "") -> list[str]:
-    """Names of the entry points in the group (`scff_hw.{kind}s` by default), of all installed packages."""
-    return [point.name for point in _points(kind, group)]
+    """Names of the entry points in the group (default: `scff_hw.{kind}s`) of all installed packages."""
+    return [point.name for point in _entry_points(kind, group)]
 
 
 def load_plugin(kind: str, name: str, group: str = "") -> Any:
-    """The object that the entry point `name` of the group (`scff_hw.{kind}s` by default) refers to; None without one.
+    """Load the object of the entry point `name` in the group (default: `scff_hw.{kind}s`); None if there is none.
 
     Raises:
-        PluginError: the code it refers to cannot be imported, for whatever reason.
+        PluginError: the import fails, for any reason.
     """
-    for point in _points(kind, group):
+    for point in _entry_points(kind, group):
         if point.name == name:
             try:
                 loaded = point.load()
@@ -135,21 +135,21 @@ def load_plugin(kind: str, name: str, group: str = "") -> Any:
 
 
 def remember_plugin(kind: str, name: str, module: str) -> None:
-    """Note that the code of `module` and of what lies beside it is a plug-in's; nothing for modules of scff-hw."""
+    """Record that `module` and its package belong to a plug-in; modules of scff-hw are ignored."""
     if module.partition(".")[0] != "scff_hw":
         _PLUGINS[module.rpartition(".")[0] or module] = f"the {kind} '{name}'"
 
 
 def failed_plugin(error: BaseException) -> str | None:
-    """The plug-in whose code `error` passed through, e.g. "the rule 'mine' of the package my-rules", or None."""
+    """The plug-in in the traceback of `error`, e.g. "the rule 'mine' of the package my-rules", or None."""
     for frame, _ in reversed(list(walk_tb(error.__traceback__))):
         module = str(frame.f_globals.get("__name__", ""))
-        for place, plugin in _PLUGINS.items():
-            if f"{module}.".startswith(f"{place}."):
-                top = place.partition(".")[0]
+        for prefix, plugin in _PLUGINS.items():
+            if f"{module}.".startswith(f"{prefix}."):
+                top = prefix.partition(".")[0]
                 return f"{plugin} of the package {', '.join(packages_distributions().get(top, (top,)))}"
     return None
 
 
-def _points(kind: str, group: str) -> tuple[EntryPoint, ...]:
+def _entry_points(kind: str, group: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group or f"scff_hw.{kind}s"))

@@ -1,8 +1,8 @@
-"""Safetensors files that carry a digest of themselves, checked at every read.
+"""Safetensors files with a digest of their own content, checked at every read.
 
-The metadata holds one entry, `scff_hw`: a JSON object with `schema`, `digest`, and whatever the file's writer adds. The
-digest is BLAKE2b, 32 bytes in hexadecimal, of the whole file with 64 zeros in place of the digest. It therefore covers
-the header as well as the tensors.
+The metadata holds one entry, `scff_hw`: a JSON object with `schema`, `digest`, and entries of the caller. The
+digest is BLAKE2b, 32 bytes in hexadecimal, of the whole file with 64 zeros in place of the digest, so it covers the
+header as well as the tensors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], details: Mapping[st
     """Write a safetensors file atomically, with its digest.
 
     Args:
-        details: JSON values that are read back with the tensors.
+        details: JSON values stored with the tensors.
     """
     entry = json.dumps({"schema": SCHEMA, "digest": _BLANK} | dict(details or {}))
     content = bytearray(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {ENTRY: entry}))
@@ -44,10 +44,10 @@ def read_tensors(path: Path, *, before_digests: bool = False) -> tuple[dict[str,
     """Read a safetensors file and check its digest.
 
     Args:
-        before_digests: accept a file without one, as versions of before schema 1 wrote.
+        before_digests: accept a file without a digest, as written before schema 1.
 
     Returns:
-        Its tensors, and the details it was written with.
+        The tensors and the details.
 
     Raises:
         CheckpointError: missing, truncated, not a safetensors file, or changed since it was written.
@@ -73,7 +73,7 @@ def read_tensors(path: Path, *, before_digests: bool = False) -> tuple[dict[str,
             "not written by this version of scff-hw."
         )
     try:
-        tensors = dict(sorted(load(content).items()))  # load gives them in no fixed order
+        tensors = dict(sorted(load(content).items()))  # the order of load is not fixed
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"The file {path} is not a readable safetensors file ({error}).") from None
     rest = {key: value for key, value in json.loads(str(entry)).items() if key not in ("schema", "digest")}
@@ -81,10 +81,10 @@ def read_tensors(path: Path, *, before_digests: bool = False) -> tuple[dict[str,
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse tensors that hold NaN or infinity.
+    """Refuse tensors with NaN or infinite values.
 
     Raises:
-        CheckpointError: names the tensor, and how many of its values.
+        CheckpointError: names the tensor and the number of such values.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool((finite := torch.isfinite(tensor)).all()):
@@ -97,11 +97,11 @@ def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def _check(content: bytes, length: int, digest: str, path: Path) -> None:
     start = content.find(digest.encode(), 8, 8 + length)
-    found = hashlib.blake2b(content[:start], digest_size=32)
-    found.update(_BLANK.encode())
-    found.update(memoryview(content)[start + len(digest) :])
-    if start < 0 or found.hexdigest() != digest:
+    computed = hashlib.blake2b(content[:start], digest_size=32)
+    computed.update(_BLANK.encode())
+    computed.update(memoryview(content)[start + len(digest) :])
+    if start < 0 or computed.hexdigest() != digest:
         raise CheckpointError(
             f"The file {path} is not as it was written: its digest must be {digest[:12]}. Got "
-            f"{found.hexdigest()[:12]} instead."
+            f"{computed.hexdigest()[:12]} instead."
         )

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, which end with the process that started them."""
+"""Local worker processes that end with their parent process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _POLL_S = 0.5
 
 
 def unordered(calls: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """The results of `calls` (of `joblib.delayed`) in the order in which `jobs` worker processes finish them.
+    """Run `calls` (of `joblib.delayed`) in `jobs` worker processes and yield the results as they finish.
 
-    The workers end when this process ends, however that ends: killed, or with its terminal.
+    The workers end when this process ends, also if it is killed or its terminal closes.
     """
     from joblib import Parallel
 
@@ -30,7 +30,7 @@ def unordered(calls: Iterable[Any], jobs: int) -> Iterator[Any]:
 
 
 def _end_with(parent: int) -> None:
-    """End this process soon after `parent`, whose child it is then no more; a thread watches for that."""
+    """End this process soon after `parent` ends; a thread polls the parent's process number."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,1 +1,1 @@
-"""YAML documents of recipes and hardware profiles: keys, overrides, sentences about what is wrong."""
+"""YAML documents of recipes and hardware profiles: keys, overrides, error sentences."""

@@ -1,4 +1,4 @@
-"""What every model of a recipe or a profile is made of."""
+"""Base model and types of recipes and profiles."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Line = Annotated[
 
 
 def refuse(key: str, sentence: str) -> NoReturn:
-    """Refuse a value for a reason that spans several keys; `key` is dotted and relative to the model."""
+    """Raise a validation error that involves several keys; `key` is dotted and relative to the model."""
     raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
 
 
 class Model(BaseModel):
-    """Frozen; refuses unknown keys, wrong types and values that are not finite."""
+    """Frozen model that refuses unknown keys, wrong types and values that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""The text of a YAML document that is named, or given as a file: recipes and hardware profiles."""
+"""Reads the text of a recipe or hardware profile, by shipped name or from a file."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from scff_hw.config.yamltext import show
 from scff_hw.errors import RecipeError, nearest
 
 MAX_BYTES = 200_000
-"""Largest document read, in bytes."""
+"""Largest document that is read, in bytes."""
 
 
 def read_document(name_or_path: str | Path, noun: str, shipped: Mapping[str, Traversable]) -> tuple[str, str]:
-    """Read a shipped document by its name, or a file.
+    """Read a shipped document by name, or a file.
 
     Args:
-        name_or_path: a name in `shipped`, or a path; text with a separator or ending in .yaml is a path.
-        noun: what errors call the document, e.g. "recipe".
+        name_or_path: a key of `shipped`, or a path; text that contains a separator or ends in .yaml is a path.
+        noun: name of the document type in errors, e.g. "recipe".
 
     Returns:
-        Its text, and what to call it in errors.
+        The text, and the name of the document in errors.
 
     Raises:
-        RecipeError: no such name, or a file that cannot be read, is too large or is not UTF-8.
+        RecipeError: unknown name, or a file that cannot be read, is too large or is not UTF-8.
     """
     name = str(name_or_path)
     if name in shipped:
         return shipped[name].read_text("utf-8"), f"{name}.yaml"
-    given_as_path = isinstance(name_or_path, Path) or os.sep in name or name.endswith((".yaml", ".yml"))
-    if not given_as_path and not Path(name).exists():
+    is_path = isinstance(name_or_path, Path) or os.sep in name or name.endswith((".yaml", ".yml"))
+    if not is_path and not Path(name).exists():
         raise RecipeError(
             f"unknown {noun} {show(name)}, allowed: {', '.join(shipped)}, or the path of a YAML file"
             f"{nearest(name, shipped)}"

@@ -13,37 +13,46 @@ from scff_hw.config.base import Model, refuse
 class FixedPoint(Model):
     """Widths and choices of the fixed backend; other backends ignore them."""
 
-    weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, sign included")
+    weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, including the sign")
     activation_bits: int = Field(
-        default=8, ge=4, le=8, description="bit; of standardised inputs, outputs and what is passed on"
+        default=8, ge=4, le=8, description="bit; of standardised inputs, outputs and transmitted values"
     )
     shadow_bits: Literal[0, 8, 16, 32] = Field(
-        default=16, description="bit; of the copy that updates are summed in; 0: they go straight into the weights"
+        default=16,
+        description="bit; of the shadow weights that accumulate updates; 0: none, updates change the weights directly",
     )
     error_bits: int = Field(default=8, ge=4, le=16, description="bit; of an error at a pre-activation")
-    accumulator_bits: int = Field(default=32, ge=16, le=32, description="bit; of the sums of the MVM and the update")
+    accumulator_bits: int = Field(
+        default=32, ge=16, le=32, description="bit; of the accumulators of the MVM and the update"
+    )
     rounding: Literal["half_even", "half_up"] = Field(
-        default="half_even", description="of halves wherever a value is requantised; CMSIS-NN rounds half_up"
+        default="half_even", description="rounding of halves in every requantisation; CMSIS-NN uses half_up"
     )
     update_rounding: Literal["nearest", "stochastic"] | None = Field(
-        default=None, description="of an update; null: nearest into a shadow, stochastic without one"
+        default=None, description="rounding of an update; null: nearest with shadow weights, stochastic without"
     )
     weight_scales: Literal["tensor", "channel"] = Field(
-        default="tensor", description="one power of two for all weights of a layer, or one an output channel"
+        default="tensor", description="one power of two per layer (tensor) or per output channel (channel)"
     )
     weight_scale: float | None = Field(
-        default=None, gt=0, le=1, description="of one step of a weight, a power of two; null: by weight_headroom"
+        default=None,
+        gt=0,
+        le=1,
+        description="weight of one quantisation step, a power of two; null: from weight_headroom",
     )
     weight_headroom: float = Field(
-        default=4.0, ge=1, le=256, description="largest weight that a layer can hold, over its largest initial one"
+        default=4.0,
+        ge=1,
+        le=256,
+        description="largest representable weight of a layer, divided by its largest initial weight",
     )
     calibration_batches: int = Field(
-        default=4, ge=1, le=1000, description="unlabelled batches that scales are chosen by"
+        default=4, ge=1, le=1000, description="number of unlabelled batches that scales are chosen from"
     )
 
     @property
     def stochastic(self) -> bool:
-        """Whether updates are rounded with probability."""
+        """Whether updates are rounded stochastically."""
         return self.update_rounding == "stochastic" or (self.update_rounding is None and not self.shadow_bits)
 
     @model_validator(mode="after")

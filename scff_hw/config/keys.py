@@ -1,4 +1,4 @@
-"""Every key a recipe or another document can hold, read off its pydantic schema: for errors, `--set`, key tables."""
+"""All keys of a recipe or profile, from its pydantic schema, for errors, `--set` and key tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 ANY = "*"
-"""Stands for every layer number in a dotted key."""
+"""Wildcard for the layer number in a dotted key."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Key:
     """One key: `layers.*.learn.epochs`.
 
     Attributes:
-        path: the key's parts; layer numbers are `*`.
-        layer_kind: the kind of layer it belongs to, or None outside layers.
-        allowed: what the value may be, as a noun phrase.
-        choices: the allowed words, where there are only some.
-        default: YAML text of the default, or None where the key must be given.
+        path: parts of the dotted key; layer numbers are `*`.
+        layer_kind: kind of layer that has the key; None outside layers.
+        allowed: allowed values, as a noun phrase.
+        choices: the allowed words; empty if the values are not words.
+        default: YAML text of the default; None for a required key.
         description: unit, meaning and source.
     """
 
@@ -35,20 +35,20 @@ class Key:
 
     @property
     def dotted(self) -> str:
-        """The key as a user writes it, with `*` for a layer's number."""
+        """The key as a user writes it, with `*` for the layer number."""
         return ".".join(self.path)
 
 
 @cache
 def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
-    """Every key of a document, in the order of the schema; a key of several layer kinds occurs once a kind."""
+    """All keys of a document in schema order; a key of several layer kinds occurs once per kind."""
     schema = model.model_json_schema()
-    return tuple(_walk(schema, schema.get("$defs", {}), (), None))
+    return tuple(_keys(schema, schema.get("$defs", {}), (), None))
 
 
 @cache
 def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]) -> Key | None:
-    """The key at `path` (`*` for a layer's number), or None."""
+    """The key at `path` (`*` for the layer number), or None."""
     for key in keys_of(model):
         if key.path == path and key.layer_kind in (None, layer_kind):
             return key
@@ -59,7 +59,7 @@ def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseMode
 def child_names(
     path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]
 ) -> tuple[str, ...]:
-    """Names allowed directly below `path`: empty for a value and for a free mapping."""
+    """Names allowed directly below `path`; empty for a value and for a free mapping."""
     return tuple(
         key.path[-1]
         for key in keys_of(model)
@@ -67,15 +67,15 @@ def child_names(
     )
 
 
-def _walk(
+def _keys(
     node: Mapping[str, Any], definitions: Mapping[str, Any], path: tuple[str, ...], layer_kind: str | None
 ) -> Iterator[Key]:
     required = node.get("required", ())
     for name, entry in node.get("properties", {}).items():
-        here = (*path, name)
+        inner_path = (*path, name)
         core, nullable = _core(entry, definitions)
         yield Key(
-            path=here,
+            path=inner_path,
             layer_kind=layer_kind,
             allowed=_allowed(core, definitions) + (" or null" if nullable else ""),
             choices=_choices(core),
@@ -84,8 +84,8 @@ def _walk(
         )
         items = core.get("items", {})
         for kind, reference in items.get("discriminator", {}).get("mapping", {}).items():
-            yield from _walk(_resolve({"$ref": reference}, definitions), definitions, (*here, ANY), kind)
-        yield from _walk(core, definitions, here, layer_kind)
+            yield from _keys(_resolve({"$ref": reference}, definitions), definitions, (*inner_path, ANY), kind)
+        yield from _keys(core, definitions, inner_path, layer_kind)
 
 
 def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,7 +93,7 @@ def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping
 
 
 def _core(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The schema of a value that is not null, and whether null is allowed too."""
+    """The schema of the value without null, and whether null is allowed."""
     options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         return _resolve(options[0], definitions), True
@@ -105,7 +105,7 @@ def _choices(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def with_unit(value: float, core: Mapping[str, Any]) -> str:
-    """A figure as a document writes it, from the number that Python keeps and the schema of its key."""
+    """A quantity as written in a document, from its value in Python and the schema of its key."""
     return f"{value / core['unit']['size']:.12g} {core['unit']['name']}"
 
 
@@ -149,11 +149,11 @@ def _plural(allowed: str) -> str:
 def _lengths(node: Mapping[str, Any]) -> str:
     least = "at least one" if node.get("minItems") == 1 else ""
     most = f"at most {node['maxItems']}" if "maxItems" in node else ""
-    found = " and ".join(filter(None, (least, most)))
-    return f", {found}" if found else ""
+    limits = " and ".join(filter(None, (least, most)))
+    return f", {limits}" if limits else ""
 
 
 def _bounds(node: Mapping[str, Any]) -> str:
     words = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
-    found = [f"{sign} {node[word]:.12g}" for word, sign in words if word in node]
-    return " " + " and ".join(found) if found else ""
+    limits = [f"{sign} {node[word]:.12g}" for word, sign in words if word in node]
+    return " " + " and ".join(limits) if limits else ""

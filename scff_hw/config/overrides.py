@@ -1,4 +1,4 @@
-"""`--set key=value`: any key of a recipe, changed before it is validated."""
+"""`--set key=value`: changes any key of a recipe before validation."""
 
 from __future__ import annotations
 
@@ -18,79 +18,79 @@ _FREE_MAPPINGS = (("training", "rule", "options"), ("sources",))
 
 def apply_overrides(
     data: dict[str, Any],
-    places: dict[KeyPath, str],
+    locations: dict[KeyPath, str],
     overrides: Iterable[str],
     *,
     model: type[BaseModel],
     option: str = "--set",
     example: str = "layers.1.learn.epochs=3",
 ) -> None:
-    """Apply `key=value` texts to the plain values of a document that `model` validates, in order, in place.
+    """Apply `key=value` texts in order to the plain values of a document, in place; `model` has the allowed keys.
 
-    A key is dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or for every layer
-    `layers.*.learn.epochs`. A value is YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.
-    `places` is brought up to date, so that a later error names the option.
+    Keys are dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or `layers.*.learn.epochs`
+    for every layer. Values are YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.
+    `locations` is updated, so that later errors name the option.
 
     Raises:
-        RecipeError: no `=`, a key that does not exist (the nearest one is named), a value that is not YAML.
+        RecipeError: no `=`, an unknown key (the nearest key is named), or a value that is not YAML.
     """
     for text in overrides:
         dotted, equals, value_text = text.partition("=")
         path = tuple(dotted.strip().split("."))
         if not equals or not all(path) or not dotted.isprintable() or len(dotted) > LONGEST_NAME:
             raise RecipeError(f"{option} must be key=value, such as {example}, got {show(text)}")
-        place = f"{option} {'.'.join(path)}"
-        value, _ = parse_yaml(value_text, place, numbered=False)
-        for concrete in _expand(data, path, place):
-            _check_key(data, concrete, place, model)
-            _put(data, places, concrete, deepcopy(value), place)
+        location = f"{option} {'.'.join(path)}"
+        value, _ = parse_yaml(value_text, location, numbered=False)
+        for concrete in _expand(data, path, location):
+            _check_key(data, concrete, location, model)
+            _put(data, locations, concrete, deepcopy(value), location)
 
 
-def _expand(data: dict[str, Any], path: KeyPath, place: str) -> list[KeyPath]:
-    """`path` once a layer it names."""
+def _expand(data: dict[str, Any], path: KeyPath, location: str) -> list[KeyPath]:
+    """`path`, once per layer that it names."""
     if path[0] != "layers" or len(path) == 1:
         return [path]
     layers = data.get("layers")
     if not isinstance(layers, list) or not layers:
-        raise RecipeError(f"{place}: layers must be a list of layers, got {show(layers)}")
+        raise RecipeError(f"{location}: layers must be a list of layers, got {show(layers)}")
     if path[1] == ANY:
         return [("layers", str(number), *path[2:]) for number in range(1, len(layers) + 1)]
     number = path[1].lstrip("0")
     if number not in map(str, range(1, len(layers) + 1)):
-        raise RecipeError(f"{place}: a layer must be * or a number from 1 to {len(layers)}, got '{path[1]}'")
+        raise RecipeError(f"{location}: a layer must be * or a number from 1 to {len(layers)}, got '{path[1]}'")
     return [("layers", number, *path[2:])]
 
 
-def _check_key(data: dict[str, Any], path: KeyPath, place: str, model: type[BaseModel]) -> None:
-    """Refuse a key that the schema does not have; a layer of unknown kind is left to validation."""
+def _check_key(data: dict[str, Any], path: KeyPath, location: str, model: type[BaseModel]) -> None:
+    """Refuse a key that is not in the schema; validation reports a layer of unknown kind."""
     kind = layer_kind(data, path)
     if kind is None and path[0] == "layers":
         return
     for length in range(1, len(path) + 1):
-        here = path[:length]
-        if here[:-1] == ("layers",) or here[:-1] in _FREE_MAPPINGS:
+        prefix = path[:length]
+        if prefix[:-1] == ("layers",) or prefix[:-1] in _FREE_MAPPINGS:
             continue
-        if here[-1] not in child_names(as_pattern(here[:-1]), kind, model):
-            sentence = unknown_key(here, kind, model)
+        if prefix[-1] not in child_names(as_pattern(prefix[:-1]), kind, model):
+            sentence = unknown_key(prefix, kind, model)
             if "did you mean" not in sentence:
                 sentence += nearest(".".join(as_pattern(path)), [key.dotted for key in keys_of(model)])
-            raise RecipeError(f"{place}: {sentence}")
+            raise RecipeError(f"{location}: {sentence}")
 
 
-def _put(data: dict[str, Any], places: dict[KeyPath, str], path: KeyPath, value: Any, place: str) -> None:
-    """Store `value` at `path`, making the mappings on the way where they are null or missing."""
+def _put(data: dict[str, Any], locations: dict[KeyPath, str], path: KeyPath, value: Any, location: str) -> None:
+    """Store `value` at `path`; creates parent mappings that are null or missing."""
     node: Any = data
     for depth, part in enumerate(path[:-1], start=1):
         inner = node[int(part) - 1] if isinstance(node, list) else node.get(part)
         if inner is None and isinstance(node, dict):
             inner = node[part] = {}
-            places[path[:depth]] = place
+            locations[path[:depth]] = location
         if not isinstance(inner, dict | list):
-            raise RecipeError(f"{place}: {'.'.join(path[:depth])} must be a mapping, got {show(inner)}")
+            raise RecipeError(f"{location}: {'.'.join(path[:depth])} must be a mapping, got {show(inner)}")
         node = inner
-    for known in [known for known in places if known[: len(path)] == path]:
-        del places[known]
-    places[path] = place
+    for known in [known for known in locations if known[: len(path)] == path]:
+        del locations[known]
+    locations[path] = location
     if isinstance(node, list):
         node[int(path[-1]) - 1] = value
     else:

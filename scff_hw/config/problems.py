@@ -1,4 +1,4 @@
-"""A pydantic validation error as sentences: place, key, value found, what is allowed, the nearest match."""
+"""A pydantic validation error as sentences: location, key, value found, allowed values, nearest match."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LAYER_KINDS = ("dense", "conv2d", "recurrent")
 def describe_problems(
     error: ValidationError,
     data: Mapping[str, Any],
-    places: Mapping[KeyPath, str],
+    locations: Mapping[KeyPath, str],
     model: type[BaseModel],
 ) -> str:
-    """One sentence a line for every problem: what is wrong in the file's order, then what is missing.
+    """One sentence per line and problem: wrong values in file order, then missing keys.
 
     Args:
-        error: what validating `data` raised.
+        error: the validation error of `data`.
         data: the plain values that were validated.
-        places: `file:line` or the command-line option every value came from.
-        model: what it was validated as.
+        locations: `file:line` or the command-line option of every value.
+        model: the model that validated `data`.
     """
-    found: dict[str, tuple[bool, int]] = {}
+    order: dict[str, tuple[bool, int]] = {}
     items = error.errors(include_url=False)
     for item in items:
         if item["type"] == "too_short" and any(_is_below(other["loc"], item["loc"]) for other in items):
-            continue  # pydantic counts valid entries only; those that are not have a sentence of their own
+            continue  # pydantic counts valid entries only; invalid entries have their own sentence
         path = _path(item["loc"])
         if item["type"].startswith("union_tag_"):
             path = (*path, "kind")
@@ -44,13 +44,13 @@ def describe_problems(
             sentence = f"{'.'.join(path)} {context['sentence']}"
         else:
             sentence = _sentence(item, path, layer_kind(data, path), model)
-        place = find_location(places, path)
-        found.setdefault(f"{place}: {sentence}", (item["type"] == "missing", _line(place)))
-    return "\n".join(sorted(found, key=lambda sentence: found[sentence]))
+        location = find_location(locations, path)
+        order.setdefault(f"{location}: {sentence}", (item["type"] == "missing", _line(location)))
+    return "\n".join(sorted(order, key=lambda sentence: order[sentence]))
 
 
 def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
-    """The sentence for a key that does not exist: `path` is dotted with real layer numbers."""
+    """The sentence for an unknown key; `path` has real layer numbers."""
     parent = path[:-1]
     allowed = child_names(as_pattern(parent), kind, model)
     dotted = ".".join(path)
@@ -61,12 +61,12 @@ def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
 
 
 def as_pattern(path: KeyPath) -> KeyPath:
-    """`path` with `*` in place of the layer's number."""
+    """`path` with `*` in place of the layer number."""
     return (path[0], ANY, *path[2:]) if len(path) > 1 and path[0] == "layers" else path
 
 
 def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
-    """Kind of the layer that `path` lies in, or None outside layers and where it is not a known one."""
+    """Kind of the layer that contains `path`; None outside layers and for an unknown kind."""
     layers = data.get("layers")
     if path[:1] != ("layers",) or len(path) < 2 or not isinstance(layers, list):
         return None
@@ -75,16 +75,16 @@ def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
     return kind if kind in LAYER_KINDS else None
 
 
-def find_location(places: Mapping[KeyPath, str], path: KeyPath) -> str:
-    """The place of `path`, or of the nearest value that encloses it."""
-    while path and path not in places:
+def find_location(locations: Mapping[KeyPath, str], path: KeyPath) -> str:
+    """Location of `path`, or of the nearest enclosing value."""
+    while path and path not in locations:
         path = path[:-1]
-    return places[path]
+    return locations[path]
 
 
-def _path(location: tuple[int | str, ...]) -> KeyPath:
-    """pydantic's location as a key path: the layer's union tag and the types of a free value left out."""
-    parts = [str(part + 1) if isinstance(part, int) else part for part in location]
+def _path(loc: tuple[int | str, ...]) -> KeyPath:
+    """pydantic's location as a key path, without the layer's union tag and the types of a free value."""
+    parts = [str(part + 1) if isinstance(part, int) else part for part in loc]
     if parts[:1] == ["layers"] and len(parts) > 2 and parts[2] in LAYER_KINDS:
         del parts[2]
     if parts[:3] == ["training", "rule", "options"]:
@@ -96,9 +96,9 @@ def _is_below(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> boo
     return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
-def _line(place: str) -> int:
-    found = re.search(r":(\d+)$", place)
-    return int(found[1]) if found else 0
+def _line(location: str) -> int:
+    match = re.search(r":(\d+)$", location)
+    return int(match[1]) if match else 0
 
 
 def _sentence(item: ErrorDetails, path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
@@ -108,9 +108,9 @@ def _sentence(item: ErrorDetails, path: KeyPath, kind: str | None, model: type[B
     if problem == "union_tag_not_found":
         return f"{'.'.join(path)} is missing, it must be one of {', '.join(LAYER_KINDS)}"
     if problem == "union_tag_invalid":
-        found = value["kind"]
-        hint = nearest(found, LAYER_KINDS)
-        return f"{'.'.join(path)} must be one of {', '.join(LAYER_KINDS)}, got {show(found)}{hint}"
+        kind_name = value["kind"]
+        hint = nearest(kind_name, LAYER_KINDS)
+        return f"{'.'.join(path)} must be one of {', '.join(LAYER_KINDS)}, got {show(kind_name)}{hint}"
     key, rest = _enclosing_key(path, kind, model)
     if key is None:
         return f"{'.'.join(path) or f'the {model.__name__.lower()}'} must be a mapping, got {show(value)}"
@@ -123,7 +123,7 @@ def _sentence(item: ErrorDetails, path: KeyPath, kind: str | None, model: type[B
 
 
 def _enclosing_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> tuple[Key | None, KeyPath]:
-    """The key at `path`, or the nearest above it, and the parts of `path` below that key."""
+    """The key at `path` or its nearest ancestor, and the parts of `path` below that key."""
     if len(path) == 2 and path[0] == "layers":
         return None, ()
     for length in range(len(path), 0, -1):

@@ -1,7 +1,7 @@
-"""YAML text to plain Python values, and the line every value came from.
+"""Parses YAML text into plain Python values and the line of every value.
 
-ruamel.yaml's round-trip loader keeps line numbers and refuses duplicate keys. YAML 1.2, where `1e-3` is a
-number and `yes` is text. Tags, endless aliases and anything beyond mappings, lists and scalars are refused.
+ruamel.yaml's round-trip loader keeps line numbers and refuses duplicate keys. The text is YAML 1.2: `1e-3` is a
+number and `yes` is text. Tags, endless aliases and anything except mappings, lists and scalars are refused.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from scff_hw.errors import RecipeError
 
 KeyPath = tuple[str, ...]
-"""Parts of a dotted key; places in a list are counted from 1."""
+"""Parts of a dotted key; list entries are numbered from 1."""
 
 MAX_VALUES = 10_000
-"""Values one document may hold, aliases expanded: far above any recipe, and a bound on memory."""
+"""Largest number of values in a document, aliases expanded: far above any recipe; bounds the memory."""
 
 MAX_DIGITS = 250
-"""Characters of an integer, in any base: every one up to there is in the range of a float."""
+"""Largest number of characters of an integer, in any base: every such integer is in the range of a float."""
 
 TOO_MANY = f"must hold at most {MAX_VALUES} values, aliases expanded, 100 levels deep"
 KINDS = "a mapping, a list, a number, text, true, false or null"
@@ -34,7 +34,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Refused(Exception):
-    """A value or key that recipes do not use: what is wrong with it, and its line, 0 for the whole document."""
+    """An unsupported value or key: the problem and its line, 0 for the whole document."""
 
     def __init__(self, sentence: str, line: int = 0) -> None:
         super().__init__(sentence)
@@ -42,7 +42,7 @@ class _Refused(Exception):
 
 
 class _Composer(Composer):
-    """Stops at more nodes than MAX_VALUES keys and values have, so that reading takes seconds at most."""
+    """Stops at more nodes than MAX_VALUES keys and values have, so that parsing takes seconds at most."""
 
     nodes = 0
 
@@ -54,9 +54,9 @@ class _Composer(Composer):
 
 
 class _Constructor(RoundTripConstructor):
-    """Makes values of a document whose tags, keys and integers were checked first.
+    """Constructs values after checking tags, keys and integers.
 
-    The constructors of ruamel.yaml trust them: `!!float ''` or `{[[1]]}` would end in an IndexError or a TypeError.
+    ruamel.yaml does not check them: `!!float ''` or `{[[1]]}` would raise an IndexError or a TypeError.
     """
 
     def construct_document(self, node: Node) -> Any:
@@ -69,14 +69,14 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
 
     Args:
         text: the document.
-        source: what to call it in errors, such as a file's name.
-        numbered: whether errors in the syntax name the line as well.
+        source: name of the document in errors, such as a file name.
+        numbered: whether syntax errors name the line.
 
     Returns:
-        The value, of dict, list, str, int, float, bool and None; and `source:line` of all below the root.
+        The value, built of dict, list, str, int, float, bool and None; and `source:line` per key path below the root.
 
     Raises:
-        RecipeError: not YAML 1.2, a duplicate key, or a kind of value recipes do not use.
+        RecipeError: not YAML 1.2, a duplicate key, or an unsupported type of value.
     """
     if text.startswith("%YAML") and not text.startswith("%YAML 1.2"):
         raise RecipeError(f"{source}:1: the YAML version must be 1.2, got {show(text.splitlines()[0])}")
@@ -90,23 +90,23 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
         raise RecipeError(f"{f'{source}:{refused.line}' if numbered and refused.line else source}: {refused}") from None
     except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
         raise RecipeError(_syntax_sentence(error, text, source, numbered)) from None
-    places: dict[KeyPath, str] = {}
-    return _plain(root, (), places, source), places
+    locations: dict[KeyPath, str] = {}
+    return _plain(root, (), locations, source), locations
 
 
 def show(value: Any) -> str:
-    """A value as an error shows it: YAML's words, shortened."""
+    """A value as YAML text for error messages, shortened to 60 characters."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
-        shown = f"[{', '.join(show(item) for item in value)}]"
+        text = f"[{', '.join(show(item) for item in value)}]"
     elif isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        shown = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[str(value)]
+        text = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[str(value)]
     else:
-        shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+        text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _syntax_sentence(error: Exception, text: str, source: str, numbered: bool) -> str:
@@ -122,28 +122,28 @@ def _syntax_sentence(error: Exception, text: str, source: str, numbered: bool) -
         line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
     )
     hint = "; indent with spaces, not tabs" if tabbed else ""
-    place = f"{source}:{line}" if numbered else source
-    return f"{place}: must be valid YAML, but {problem}{hint}"
+    location = f"{source}:{line}" if numbered else source
+    return f"{location}: must be valid YAML, but {problem}{hint}"
 
 
-def _plain(node: Any, path: KeyPath, places: dict[KeyPath, str], source: str) -> Any:
-    if len(places) > MAX_VALUES or len(path) > 100:
+def _plain(node: Any, path: KeyPath, locations: dict[KeyPath, str], source: str) -> Any:
+    if len(locations) > MAX_VALUES or len(path) > 100:
         raise RecipeError(f"{source}: {TOO_MANY}")
     if isinstance(node, CommentedMap):
         result: dict[str, Any] = {}
         for key, value in node.items():
-            here = (*path, str(key))
+            inner_path = (*path, str(key))
             line = _line(node, key)
-            places[here] = f"{source}:{line}" if line else places.get(path, source)
-            result[str(key)] = _plain(value, here, places, source)
+            locations[inner_path] = f"{source}:{line}" if line else locations.get(path, source)
+            result[str(key)] = _plain(value, inner_path, locations, source)
         return result
     if isinstance(node, CommentedSeq):
         items: list[Any] = []
         for index, value in enumerate(node):
-            here = (*path, str(index + 1))
+            inner_path = (*path, str(index + 1))
             line = _line(node, index)
-            places[here] = f"{source}:{line}" if line else places.get(path, source)
-            items.append(_plain(value, here, places, source))
+            locations[inner_path] = f"{source}:{line}" if line else locations.get(path, source)
+            items.append(_plain(value, inner_path, locations, source))
         return items
     if isinstance(node, ScalarBoolean):
         return bool(node)
@@ -155,20 +155,20 @@ def _plain(node: Any, path: KeyPath, places: dict[KeyPath, str], source: str) ->
 
 
 def _check(node: Node, path: KeyPath, resolver: Any, known: set[int]) -> None:
-    """Refuse tags, dates, keys that are not text and endless integers; `known` holds the nodes seen, by id."""
+    """Refuse tags, dates, keys that are not text and endless integers; `known` has the ids of visited nodes."""
     if id(node) in known:
         return  # an alias
     known.add(id(node))
-    name, found = ".".join(path) or "the value", str(node.ctag).removeprefix(_TAG)
+    name, tag = ".".join(path) or "the value", str(node.ctag).removeprefix(_TAG)
     scalar = isinstance(node, ScalarNode)
     quoted = scalar and node.style is not None
     implied = resolver.resolve(type(node), node.value if scalar else None, (not quoted, quoted))
-    if found == "timestamp":
+    if tag == "timestamp":
         _refuse(f"{name} must be {KINDS}, got a date; quote it to make it text", node)
-    if node.ctag != implied or found not in ("map", "seq", "str", "int", "float", "bool", "null"):
+    if node.ctag != implied or tag not in ("map", "seq", "str", "int", "float", "bool", "null"):
         _refuse(f"{name} must be {KINDS}, got a value with a tag", node)
     if scalar:
-        if found == "int" and len(node.value) > MAX_DIGITS:
+        if tag == "int" and len(node.value) > MAX_DIGITS:
             _refuse(f"{name} must be a number of at most {MAX_DIGITS} digits, got one of {len(node.value)}", node)
         return
     if not isinstance(node, MappingNode):
@@ -180,8 +180,8 @@ def _check(node: Node, path: KeyPath, resolver: Any, known: set[int]) -> None:
         if not merge:
             if not isinstance(key, ScalarNode) or str(key.ctag) != f"{_TAG}str":
                 kind = "a mapping" if isinstance(key, MappingNode) else "a list"
-                shown = (key.value[:57] or "null") if isinstance(key, ScalarNode) else kind
-                _refuse(f"a key must be text, got {shown}", key)
+                key_text = (key.value[:57] or "null") if isinstance(key, ScalarNode) else kind
+                _refuse(f"a key must be text, got {key_text}", key)
             _check(key, path, resolver, known)
         _check(value, path if merge else (*path, key.value), resolver, known)
 
@@ -191,6 +191,6 @@ def _refuse(sentence: str, node: Node) -> NoReturn:
 
 
 def _line(node: CommentedMap | CommentedSeq, key: Any) -> int | None:
-    """Line of an entry, counted from 1, or None for one that a merge brought in."""
+    """Line of an entry, counted from 1; None for an entry of a merge."""
     position = (node.lc.data or {}).get(key)
     return position[0] + 1 if position else None

@@ -44,7 +44,7 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
 
     Otherwise as `load_recipe`.
     """
-    data, places = parse_yaml(text, source)
+    data, locations = parse_yaml(text, source)
     if data is None:
         raise RecipeError(
             f"{source}: a recipe must be a mapping with name, data, layers, ...; the text is empty"
@@ -53,7 +53,7 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
         raise RecipeError(
             f"{source}: a recipe must be a mapping with name, data, layers, ..., got {show(data)}"
         )
-    known: dict[KeyPath, str] = {(): source, **places}
+    known: dict[KeyPath, str] = {(): source, **locations}
     apply_overrides(data, known, overrides, model=Recipe, option=option)
     try:
         return Recipe.model_validate(data)
