@@ -1,4 +1,4 @@
-"""Exporters: one class per format, given an opened run, its own options, and an empty folder to write."""
+"""Exporters: one class per format, which takes an opened run, its own options, and an empty folder to write."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ class Exporter(ABC, Generic[O, M]):
           ├─ SHA-256 of every file, manifest.json
           └─ the hidden folder becomes `out`
 
-    Where `check` or `write` raises, `out` is as it was. An exporter has no state: one object may export many runs.
+    If `check` or `write` raises, `out` is unchanged. An exporter has no state: one object may export many runs.
 
-    A subclass becomes known by its name with `EXPORTERS.register`, or by an entry point of the group
-    `scff_hw.exporters`.
+    A subclass is registered by name with `EXPORTERS.register`, or by an entry point of the group `scff_hw.exporters`.
 
     Attributes:
         name: in `EXPORTERS`.
-        Options: dataclass or model of the exporter's own options; it refuses values that suit no run.
-        writes_file: `out` is one file, not a folder: `write` is given its path in a temporary folder, and the manifest
-            is returned but not written.
+        Options: dataclass or model of the exporter's own options; it refuses values that are invalid for every run.
+        writes_file: `out` is one file, not a folder: `write` gets its path in a temporary folder, and the manifest is
+            returned but not written.
     """
 
     name: ClassVar[str]
@@ -48,16 +47,16 @@ class Exporter(ABC, Generic[O, M]):
     writes_file: ClassVar[bool] = False
 
     def export(self, run: FinishedRun, out: Path, options: O | None = None, progress: Progress | None = None) -> M:
-        """Export a run to `out`, whole or not at all.
+        """Export a run to `out`; after an error nothing is written.
 
         Args:
-            out: a folder that does not exist or is empty; a file that does not exist where `writes_file`.
+            out: a folder that does not exist or is empty; with `writes_file`, a file that does not exist.
             options: an object of `Options`; None: its defaults.
 
         Raises:
             UsageError: `out` is not free, or `check` refuses.
-            BusyError: another process exports to it.
-            ScffError: as `write` says.
+            BusyError: another process exports to `out`.
+            ScffError: as `write`.
         """
         chosen: O = self.Options() if options is None else options
         progress = progress or SilentProgress()
@@ -88,17 +87,17 @@ class Exporter(ABC, Generic[O, M]):
 
         Raises:
             CheckpointError: not a finished run.
-            ScffError: as `export` says.
+            ScffError: as `export`.
         """
         check_free(out, as_file=self.writes_file)
         return self.export(FinishedRun.open(path, data_dir, purpose="exported"), out, options, progress)
 
     @abstractmethod
     def check(self, run: FinishedRun, options: O) -> None:
-        """Refuse a run or options that this format cannot take.
+        """Refuse a run or options that this format does not support.
 
         Raises:
-            UsageError: one sentence: what must hold, and what was found.
+            UsageError: one sentence: the requirement, and the value that was got.
             MissingPartError: a program or package that the export needs is not installed.
         """
 
@@ -107,22 +106,22 @@ class Exporter(ABC, Generic[O, M]):
         """Write the run.
 
         Args:
-            out: an empty folder, or the path of the file to write where `writes_file`.
+            out: an empty folder; with `writes_file`, the path of the file to write.
 
         Returns:
             The manifest, without digests.
 
         Raises:
             CheckpointError: the run's files do not belong together.
-            DataError: the run's data set is needed and is not there.
-            ExportError: what was written, read back, does not answer as the library does.
+            DataError: the run's data set is needed and is missing.
+            ExportError: the written files, read back, do not give the library's results.
         """
 
 
-def _checked(found: object) -> type[Exporter[Any, Any]]:
-    if not (isinstance(found, type) and issubclass(found, Exporter)) or inspect.isabstract(found):
-        raise UsageError(f"An exporter must be a subclass of Exporter with check and write. Got {found!r} instead.")
-    return found
+def _checked(entry: object) -> type[Exporter[Any, Any]]:
+    if not (isinstance(entry, type) and issubclass(entry, Exporter)) or inspect.isabstract(entry):
+        raise UsageError(f"An exporter must be a subclass of Exporter with check and write. Got {entry!r} instead.")
+    return entry
 
 
 EXPORTERS: Registry[type[Exporter[Any, Any]]] = Registry(
@@ -135,4 +134,4 @@ EXPORTERS: Registry[type[Exporter[Any, Any]]] = Registry(
         "onnx": "scff_hw.export.onnx.model:OnnxExporter",
     },
 )
-"""Exporters by name: those of scff-hw, those registered, and those of entry points in the group scff_hw.exporters."""
+"""Exporters by name: built in, registered, and from entry points of the group `scff_hw.exporters`."""

@@ -1,4 +1,4 @@
-"""The integers of a finished run of a recurrent layer of one direction."""
+"""The integers of a finished fixed-point run of one recurrent layer with one direction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scff_hw.training.finished import FinishedRun
 
 @dataclass(frozen=True)
 class RecurrentRun:
-    """A recurrent layer and its readout in integers, and the run that they are of.
+    """A recurrent layer and its readout in integers, with their run.
 
     Attributes:
         rate_shift: the learning rate is `2^-rate_shift`.
@@ -39,7 +39,7 @@ class RecurrentRun:
         """The integers of a run on the fixed backend whose recipe `has_one_direction`.
 
         Raises:
-            CheckpointError: its files do not belong together.
+            CheckpointError: the run's files do not belong together.
             UsageError: a run on another backend.
         """
         require_fixed(run)
@@ -62,23 +62,23 @@ class RecurrentRun:
         return self.layer.directions[0]
 
     def sequences(self, part: str, numbers: Sequence[int]) -> list[Ints]:
-        """Sequences of a part of the run's data by their numbers, in the input's format, `[T, F]` each."""
+        """The sequences of a part of the run's data with these numbers, in the input's format, `[T, F]` each."""
         stream = self.run.samples(part).batch(torch.tensor(numbers))
         assert stream.lengths is not None, "sequences were read as samples of one shape"
         x = quantise(stream.positive.numpy().astype(np.float64), self.direction.inputs.spec.formats.input)
-        return [each[:length] for each, length in zip(x, stream.lengths.tolist(), strict=True)]
+        return [sequence[:length] for sequence, length in zip(x, stream.lengths.tolist(), strict=True)]
 
     def logits(self, sequences: Sequence[Ints]) -> Ints:
-        """Of whole sequences, `[N, classes]`."""
+        """Logits `[N, classes]` of whole sequences."""
         return logits(self.layer.features(self.layer.forward(sequences)), self.readout_weight, self.readout_bias)
 
 
 def integer_recurrent(layer: FixedRecurrentLayer) -> IntegerRecurrent:
-    """A recurrent layer as the reference has it, bit for bit."""
-    held = {name: reference_layer(array, layer.spec(array)) for name, array in layer.arrays.items()}
+    """A recurrent layer as one of the integer reference, bit for bit."""
+    arrays = {name: reference_layer(array, layer.spec(array)) for name, array in layer.arrays.items()}
     directions = []
     for direction in layer.directions:
-        inputs, hidden = (held[name] for name in direction.arrays)
+        inputs, hidden = (arrays[name] for name in direction.arrays)
         directions.append(IntegerDirection(inputs, hidden, direction.backwards))
     return IntegerRecurrent(directions, layer.averages)
 

@@ -1,4 +1,4 @@
-"""The integers of a finished run in fixed point: what every exporter of it starts from."""
+"""The integers of a finished fixed-point run, the common input of its exporters."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from scff_hw.training.finished import FinishedRun, FixedPart
 
 READOUT_BITS = 8
 LEARNING_FRAC = 7
-"""Most fraction bits of the weights of a readout that learns: weights of logistic units reach 1."""
+"""Largest number of fraction bits of a learning readout's weights: weights of logistic units reach 1."""
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class IntegerRun:
-    """A network in integers, and the run that it is of.
+    """A feed-forward network in integers, with its run.
 
     Attributes:
         shapes: of each layer's input, (channels, height, width) or (inputs,).
         rate_shifts: of each layer; learning rates are `2^-shift`.
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
-        read_layers: layers the readout reads, from 0.
+        read_layers: indices of the layers that the readout reads, from 0.
     """
 
     run: FinishedRun
@@ -54,7 +54,7 @@ class IntegerRun:
         """The integers of a run of the fixed backend.
 
         Raises:
-            CheckpointError: its files do not belong together.
+            CheckpointError: the run's files do not belong together.
             UsageError: a run on another backend, or of a recurrent layer.
         """
         require_fixed(run)
@@ -63,7 +63,7 @@ class IntegerRun:
         built: Sequence[Any] = fixed_part(run).network.layers
         for layer in built:
             assert isinstance(layer, FixedLayer), "a run of the fixed backend was built of other layers"
-            # a device learns from every position: drawing some of them is a matter of speed where there are caches
+            # a device learns from every position: drawing some of them only saves time where there are caches
             layers.append(reference_layer(layer.array, replace(layer.spec, positions=None)))
             rates.append(layer.array.rate_shift)
         return cls(
@@ -92,20 +92,20 @@ class IntegerRun:
         """The run's data set.
 
         Raises:
-            DataError: it is not there, damaged, or another.
+            DataError: the data set is missing, damaged, or not the run's.
         """
-        found = self.run.dataset
-        assert isinstance(found, Dataset), "a run on sequences was read as one on images"
-        return found
+        dataset = self.run.dataset
+        assert isinstance(dataset, Dataset), "a run on sequences was read as one on images"
+        return dataset
 
     def samples(self, part: str, count: int) -> Ints:
         """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
-        found = self.run.samples(part)
-        x = found.batch(torch.arange(min(count, len(found)))).positive.numpy().astype(np.float64)
+        samples = self.run.samples(part)
+        x = samples.batch(torch.arange(min(count, len(samples)))).positive.numpy().astype(np.float64)
         return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
 
     def shaped(self, index: int, x: Ints) -> Ints:
-        """Samples as layer `index` takes them."""
+        """Samples in the shape of layer `index`'s input."""
         return x.reshape(len(x), *(self.shapes[index] if self.layers[index].spec.kernel else (-1,)))
 
     @property
@@ -115,24 +115,24 @@ class IntegerRun:
 
     @property
     def learning_frac(self) -> int:
-        """Fraction bits of the readout's weights where it learns: fewer, so that weights have room to grow."""
+        """Fraction bits of a learning readout's weights: fewer, so that weights can grow."""
         return max(self.readout_frac - BIAS_GUARD_BITS, min(self.readout_frac - 1, LEARNING_FRAC))
 
     def features(self, x: Ints, layers: Sequence[IntegerLayer] | None = None) -> Ints:
-        """What the readout reads of samples `[N, ...]`, `[N, features]`; of other layers' weights where given."""
-        found = []
+        """The readout's input `[N, features]` for samples `[N, ...]`; `layers` replaces the run's own layers."""
+        features = []
         for index, layer in enumerate(layers or self.layers):
             x = layer.forward(self.shaped(index, x))
             if index in self.read_layers:
-                found.append(layer.features(x))
-        return np.concatenate(found, axis=1)
+                features.append(layer.features(x))
+        return np.concatenate(features, axis=1)
 
     def logits(self, x: Ints) -> Ints:
-        """Of samples `[N, ...]`, `[N, classes]`."""
+        """Logits `[N, classes]` of samples `[N, ...]`."""
         return logits(self.features(x), self.readout_weight, self.readout_bias)
 
     def readout(self) -> IntegerReadout:
-        """The run's readout as one that goes on learning."""
+        """The run's readout in the format that continues learning."""
         shift = BIAS_GUARD_BITS - (self.readout_frac - self.learning_frac)
         return IntegerReadout(
             self.readout_weight << shift,
@@ -160,33 +160,33 @@ def require_feed_forward(run: FinishedRun) -> None:
     """Refuse a run of a recurrent layer.
 
     Raises:
-        UsageError: names what is exported of recurrent layers.
+        UsageError: names the recurrent layers that can be exported.
     """
     if run.recipe.data.has_sequences:
         raise UsageError(
-            f"C is exported of feed-forward layers. Got the recurrent layer of {run.path} instead. A recurrent layer "
-            "must be alone and have one direction: train it with --set layers.1.directions=1."
+            f"The layers to export as C must be feed-forward. Got the recurrent layer of {run.path} instead. A "
+            "recurrent layer must be alone and have one direction: train it with --set layers.1.directions=1."
         )
 
 
 def fixed_part(run: FinishedRun) -> FixedPart:
-    """What a run on the fixed backend has besides; errors as in `FinishedRun.fixed`."""
-    assert run.fixed is not None, "a run that is not in fixed point was asked for its integers"
+    """The fixed-point part of a run on the fixed backend; errors as in `FinishedRun.fixed`."""
+    assert run.fixed is not None, "a run that is not in fixed point has no integers"
     return run.fixed
 
 
 def reference_layer(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
-    """An array as the reference has it, bit for bit."""
+    """An array as a layer of the integer reference, bit for bit."""
     state = array.state()
-    held = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
-    held.held = state["held"].flatten(1).to(torch.int64).numpy()
-    held.bias = state["bias"].to(torch.int64).numpy()
-    held.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
-    return held
+    layer = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
+    layer.held = state["held"].flatten(1).to(torch.int64).numpy()
+    layer.bias = state["bias"].to(torch.int64).numpy()
+    layer.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
+    return layer
 
 
 def quantised_readout(run: FinishedRun, feature_frac: int) -> tuple[Ints, Ints, int]:
-    """A readout's weights in 8 bits, biases at the scale of its products, and the weights' fraction bits."""
+    """A readout's weights in 8 bits, its biases at the scale of the products, and the weights' fraction bits."""
     weight, bias = run.trained_readout
     form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
     bias_form = form.plus(feature_frac, 32)

@@ -1,4 +1,4 @@
-"""What an exporter writes: whole or not there, by one process at a time, with a digest of every file in it."""
+"""Output folders of exporters: written atomically, by one process at a time, with a digest of every file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from scff_hw.files import exclusive, partial_folder, write_atomic
 
 @contextmanager
 def reserved(out: Path, *, as_file: bool = False) -> Iterator[None]:
-    """While the block runs, `out` is free and nobody else exports to it.
+    """Lock `out`, which must be free, while the block runs.
 
     Args:
-        as_file: `out` is to become a file, not a folder.
+        as_file: `out` is a file to write, not a folder.
 
     Raises:
-        UsageError: a folder that is not empty, or a file.
-        BusyError: another process exports to it.
+        UsageError: `out` is a folder that is not empty, or a file.
+        BusyError: another process exports to `out`.
     """
     check_free(out, as_file=as_file)
-    place = _real(out)
-    with exclusive(place.parent / f".{place.name}.lock", out):
+    path = _real(out)
+    with exclusive(path.parent / f".{path.name}.lock", out):
         check_free(out, as_file=as_file)
         yield
 
 
 def check_free(out: Path, *, as_file: bool = False) -> None:
-    """Refuse what `reserved` refuses.
+    """Refuse an `out` that is not free.
 
     Raises:
-        UsageError: a folder that is not empty, or a file.
+        UsageError: `out` is a folder that is not empty, or a file.
     """
     if as_file and out.exists():
         raise UsageError(f"The file to export to must not exist yet. Got {out} instead.")
@@ -46,9 +46,9 @@ def check_free(out: Path, *, as_file: bool = False) -> None:
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of `out` at the end, and is removed where something goes wrong.
+    """A temporary folder that is renamed to `out` at the end of the block, and removed after an error.
 
-    Where `out` is a symbolic link, it goes where the link leads.
+    If `out` is a symbolic link, its target is written.
     """
     with partial_folder(_real(out)) as folder:
         yield folder
@@ -56,7 +56,7 @@ def atomic_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(out: Path) -> Iterator[Path]:
-    """The path of a file of the same name in a temporary folder, which takes the place of `out` at the end."""
+    """A path with the name of `out` in a temporary folder; the file is copied to `out` at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="scff-hw-") as folder:
         yield (file := Path(folder) / out.name)
         write_atomic(out, file.read_bytes())
@@ -65,12 +65,12 @@ def atomic_file(out: Path) -> Iterator[Path]:
 def _real(out: Path) -> Path:
     try:
         return out.resolve()
-    except (OSError, RuntimeError):  # links that lead to each other
+    except (OSError, RuntimeError):  # a cycle of links
         raise UsageError(f"The folder to export to must be a folder; {out} is a link that leads nowhere.") from None
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file in a folder, in hexadecimal, by its path there."""
+    """The SHA-256 of every file in a folder, in hexadecimal, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -78,6 +78,6 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What exports are made of and checked with: templates, and programs of other packages."""
+"""Tools of exporters: templates, and programs of other packages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PACKAGES = {
     "ngspice": "ngspice",
     "qemu-system-arm": "qemu-system-arm",
 }
-"""Packages of Debian and Ubuntu, by the program that is looked for."""
+"""Packages of Debian and Ubuntu, by program."""
 
 
 def required(program: str) -> str:
     """The path of a program of `PACKAGES`.
 
     Raises:
-        MissingPartError: it is not installed.
+        MissingPartError: the program is not installed.
     """
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise MissingPartError(f"{program} is not installed; type: sudo apt-get install {PACKAGES[program]}")
-    return found
+    return path
 
 
 def rendered(folder: str, name: str, values: dict[str, Any]) -> str:
-    """The template of the file `name` in a folder of `export/`, filled in; see `escaping.template`."""
+    """The rendered template of the file `name`, in a folder of `export/`; see `escaping.template`."""
     return template(paths.export() / folder / "templates", name).render(values)

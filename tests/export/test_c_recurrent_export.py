@@ -148,7 +148,7 @@ def test_two_directions_are_refused(recurrent: Any, spoken: Path, tmp_path: Path
     run = recurrent("layers.1.directions=2", "readout.epochs=1")
     assert main(["export", "c", str(run), "--data-dir", str(spoken), "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
-    assert "C is exported of feed-forward layers. Got the recurrent layer of" in message
+    assert "The layers to export as C must be feed-forward. Got the recurrent layer of" in message
     assert "have one direction: train it with --set layers.1.directions=1" in message.replace("\n", " ")
     assert not (tmp_path / "out").exists()
 

@@ -252,10 +252,10 @@ def test_a_network_that_amplifies_roundings_is_allowed_as_much_and_no_more(
 @pytest.mark.parametrize(
     ("kind", "backend", "sentence"),
     [
-        ("nir", "float", "NIR files are of feed-forward layers. Got the recurrent layer of {run} instead."),
-        ("nir", "fixed", "NIR files are of feed-forward layers. Got the recurrent layer of {run} instead."),
-        ("c", "fixed", "C is exported of feed-forward layers. Got the recurrent layer of {run} instead."),
-        ("crossbar", "float", "Crossbar programs are of feed-forward layers. Got the recurrent layer of"),
+        ("nir", "float", "The layers to export as NIR must be feed-forward. Got the recurrent layer of {run} instead."),
+        ("nir", "fixed", "The layers to export as NIR must be feed-forward. Got the recurrent layer of {run} instead."),
+        ("c", "fixed", "The layers to export as C must be feed-forward. Got the recurrent layer of {run} instead."),
+        ("crossbar", "float", "The layers of a crossbar program must be feed-forward. Got the recurrent layer of"),
     ],
 )
 def test_what_is_of_feed_forward_layers_is_refused(

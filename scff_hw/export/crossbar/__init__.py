@@ -1,1 +1,1 @@
-"""A finished run as a program for an in-memory chip."""
+"""Export of a finished run as a program for an in-memory chip."""

@@ -1,4 +1,4 @@
-"""The C side of a crossbar program: the kernel, one constant a tile, golden vectors, a selftest."""
+"""The C files of a crossbar program: the kernel, one constant per tile, golden vectors, a selftest."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from scff_hw.export.toolchain import rendered, required
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SOURCES = ("scff_pulses.c", "scff_tiles.c", "selftest.c")
 GOLDEN_UPDATES = 2
-"""Updates in a row of each golden vector."""
+"""Consecutive updates per golden vector."""
 
 GOLDEN_STEPS = (0.01, 0.4, 4.0)
-"""Of the longest train: about the steps that the largest input and error of a golden vector ask for."""
+"""Approximate steps of the largest input and error of each golden vector, as a share of the longest train."""
 
 GOLDEN_X_EXPONENT = -12
 LIMIT_S = 600.0
@@ -34,13 +34,13 @@ LIMIT_S = 600.0
 
 @dataclass(frozen=True)
 class TileProgram:
-    """One tile's pulses, as constants.
+    """The constants of one tile's pulses.
 
     Attributes:
         name: of the tile, e.g. `layers.1.tile.0.0`.
-        rows, columns: how many.
+        rows, columns: number of lines.
         gain, scale: see `TilePulses`.
-        seed: 32 bits, of its lines' generators.
+        seed: of the generators of its lines, 32 bits.
     """
 
     name: str
@@ -52,20 +52,20 @@ class TileProgram:
     seed: int
 
     def pulses(self) -> TilePulses:
-        """Its trains, from the start."""
+        """The tile's pulse trains, with the generators at their start."""
         return TilePulses(self.scheme, self.rows, self.columns, self.gain, self.seed, self.scale)
 
     @property
     def constant(self) -> str:
-        """Its name in C, e.g. `SCFF_LAYER_1_TILE_0_0`."""
+        """The tile's C name, e.g. `SCFF_LAYER_1_TILE_0_0`."""
         return "SCFF_" + self.name.replace("layers.", "layer.").replace(".", "_").upper()
 
     def golden(self) -> dict[str, Any]:
-        """What the selftest repeats: CRC-32 of all trains and signs, and pulses of devices, over a few updates."""
+        """The selftest's golden vectors: CRC-32 of all trains and signs, and device pulses, over a few updates."""
         pulses, crc, total, slots, exponents = self.pulses(), 0, 0, [], []
         for number, share in enumerate(GOLDEN_STEPS):
-            wanted = math.log2(share * self.scheme.max_pulses / self.gain) - 30 - GOLDEN_X_EXPONENT
-            exponents.append(max(-EXPONENTS, min(EXPONENTS, round(wanted))))
+            exponent = math.log2(share * self.scheme.max_pulses / self.gain) - 30 - GOLDEN_X_EXPONENT
+            exponents.append(max(-EXPONENTS, min(EXPONENTS, round(exponent))))
             line = golden_codes(self.seed + 1 + number, self.rows + self.columns)
             for _ in range(GOLDEN_UPDATES):
                 x, d = line[: self.rows], line[self.rows :]
@@ -79,10 +79,10 @@ class TileProgram:
 
 
 def golden_codes(seed: int, lines: int) -> NDArray[np.int16]:
-    """Codes of lines for golden vectors: a quarter are 0, others of any size and sign; the selftest draws the same."""
+    """Random codes of lines for golden vectors, a quarter of them 0; the C selftest draws the same codes."""
     h = first_states(seed, lines).astype(np.int64)
-    found = np.where(h & 0x8000, -(h & CODE_TOP), h & CODE_TOP)
-    return np.where((h >> 16) & 3, found, 0).astype(np.int16)
+    signed = np.where(h & 0x8000, -(h & CODE_TOP), h & CODE_TOP)
+    return np.where((h >> 16) & 3, signed, 0).astype(np.int16)
 
 
 def write_c(folder: Path, tiles: list[TileProgram], goldens: list[dict[str, Any]], values: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def selftest(folder: Path) -> str:
 
     Raises:
         MissingPartError: gcc is not installed.
-        ScffError: it does not compile, or does not pass.
+        ScffError: the selftest does not compile, or fails.
     """
     compiler = required("gcc")
     with tempfile.TemporaryDirectory(prefix="scff-hw-selftest-") as build:

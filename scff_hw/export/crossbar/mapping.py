@@ -1,4 +1,4 @@
-"""Weights as target conductances of differential pairs, tile by tile, as the analog backend programs them."""
+"""Maps weights to target conductances of differential pairs, tile by tile, as the analog backend programs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scff_hw.hardware.conductances import conductances as assumed_conductances
 from scff_hw.hardware.schema import Device, Profile
 
 PLUS, MINUS = 0, 1
-"""The two devices of a pair, as programming orders number them."""
+"""Numbers of the two devices of a pair in programming orders."""
 
 CELLS = ("single", "one-sided-pair")
 
@@ -27,11 +27,11 @@ class Tile:
 
     Attributes:
         name: of its arrays, e.g. `layers.1.tile.0.0` (outputs, inputs).
-        rows, columns: the inputs and outputs of the layer that it holds, from and up to.
-        scale: what a weight of 1 on the crossbar stands for.
+        rows, columns: the layer's inputs and outputs on this tile, `[start, stop)`.
+        scale: weight of the layer per weight of 1 on the crossbar.
         plus, minus: float64 `[rows, columns]`, siemens.
-        clipped: weights cut at a device's bound.
-        order: int32 `[devices, 3]`: device (0 plus, 1 minus), row, column, in the order they are programmed.
+        clipped: number of weights clipped at a device's bound.
+        order: int32 `[devices, 3]`: device (0 plus, 1 minus), row, column, in programming order.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Tile:
 
 
 def conductances(profile: Profile) -> Conductances:
-    """What a profile's devices make of weights.
+    """The mapping from weights to conductances of a profile's devices.
 
     Raises:
-        UsageError: it has no pulsed devices, no conductances, a cell without a differential pair, or bounds without 0.
+        UsageError: no pulsed devices, no conductances, a cell without a differential pair, or bounds that exclude 0.
     """
     device, response = profile.device, profile.device.response
     if device.model == "exact":
@@ -59,15 +59,15 @@ def conductances(profile: Profile) -> Conductances:
     if profile.array.cell not in CELLS:
         raise UsageError(
             f"The array.cell of a profile to export for must be {' or '.join(CELLS)}. Got '{profile.array.cell}' in "
-            f"'{profile.name}' instead, whose weight is no difference of two conductances."
+            f"'{profile.name}' instead, whose weight is not the difference of two conductances."
         )
-    given = {"device.g_min": device.g_min, "device.g_max": device.g_max}
-    if missing := [key for key, value in given.items() if value is None]:
+    bounds = {"device.g_min": device.g_min, "device.g_max": device.g_max}
+    if missing := [key for key, value in bounds.items() if value is None]:
         examples = {"device.g_min": "1 uS", "device.g_max": "25 uS"}
         options = " ".join(f"--profile-set '{key}={examples[key]}'" for key in missing)
         raise UsageError(
-            f"The profile '{profile.name}' must give {' and '.join(missing)}, which target conductances follow from; "
-            f"add what your devices have to the file, or type, e.g.: {options}"
+            f"The profile '{profile.name}' must give {' and '.join(missing)}, which determine target conductances; "
+            f"add the values of your devices to the file, or type, e.g.: {options}"
         )
     if not response.w_min <= 0 <= response.w_max:
         raise UsageError(
@@ -78,9 +78,9 @@ def conductances(profile: Profile) -> Conductances:
 
 
 def granularity(device: Device) -> float:
-    """The change of a mean device's pulse at weight 0, which lengths of trains follow from, in weights on the crossbar.
+    """The weight change per pulse of a mean device at weight 0, in weights on the crossbar; it sets train lengths.
 
-    As aihwkit 1.2.0 has it, whose exponential steps go by those down (ExpStepRPUDeviceMetaParameter).
+    As in aihwkit 1.2.0, which uses the step down for exponential steps (ExpStepRPUDeviceMetaParameter).
     """
     response = device.response
     larger = response.step * (1 + abs(response.asymmetry))
@@ -92,7 +92,7 @@ def granularity(device: Device) -> float:
 
 
 def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
-    """The tiles of a layer, outputs by inputs, scaled as `full_range_scale` has it.
+    """The tiles of a layer, outputs first, then inputs, scaled by `full_range_scale`.
 
     Args:
         name: of the layer, e.g. `layers.1`.
@@ -101,7 +101,7 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
     Raises:
         UsageError: a weight is not finite, or as `conductances`.
     """
-    held = conductances(profile)
+    mapping = conductances(profile)
     if not np.isfinite(weight).all():
         raise UsageError(f"The weights of {name} must be finite numbers to be exported.")
     outputs, inputs = weight.shape
@@ -109,13 +109,13 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
         for i, rows in enumerate(_parts(inputs, profile.array.rows)):
             part = weight[slice(*columns), slice(*rows)].astype(np.float32).T.astype(np.float64)
             scale = full_range_scale(part, profile)
-            plus, minus, clipped = held.pair(part / scale)
-            order = _order(plus, minus, held.g_min)
+            plus, minus, clipped = mapping.pair(part / scale)
+            order = _order(plus, minus, mapping.g_min)
             yield Tile(f"{name}.tile.{o}.{i}", rows, columns, scale, plus, minus, clipped, order)
 
 
 def _parts(count: int, most: float | None) -> list[tuple[int, int]]:
-    """`count` lines over as few tiles of `most` as hold them, as evenly as goes: from and up to."""
+    """`[start, stop)` of each part of `count` lines, split evenly over the fewest tiles of at most `most` lines."""
     number = 1 if most is None else -(-count // int(most))
     sizes = [count // number + (index < count % number) for index in range(number)]
     ends = np.cumsum(sizes).tolist()
@@ -123,7 +123,7 @@ def _parts(count: int, most: float | None) -> list[tuple[int, int]]:
 
 
 def _order(plus: NDArray[np.float64], minus: NDArray[np.float64], g_min: float) -> NDArray[np.int32]:
-    """Devices above `g_min`, where a reset leaves them: row after row, in a row by column, plus before minus."""
+    """Devices whose target is above `g_min`, the reset state, sorted by row, then column, then plus before minus."""
     above = np.stack([plus, minus], axis=2) > g_min
     row, column, device = np.nonzero(above)
     return np.stack([device, row, column], axis=1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""A finished run for an in-memory chip: tile map, target conductances, converters, and updates as pulse programs."""
+"""Export for an in-memory chip: tile map, target conductances, converters, and updates as pulse programs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VERSION: Literal[1] = 1
 PROGRAM, ARRAYS, NETLIST = "program.json", "tiles.npz", "tile.cir"
 
 READ_VOLT = 0.2
-"""Voltage of a full input unless asked otherwise: no profile gives one, and this is low for most devices."""
+"""Default voltage of a full-scale input: no profile gives one, and this is low for most devices."""
 
 UNITS = {
     "siemens": "S, of the mean device",
@@ -71,8 +71,8 @@ class CrossbarOptions:
     """Attributes:
     profile: of devices with `device.g_min` and `device.g_max`.
     learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
-    read_volt: of a full input.
-    check: also compile the kernel and repeat its golden vectors, and solve the netlist with ngspice.
+    read_volt: voltage of a full-scale input.
+    check: also compile the kernel and run its golden vectors, and solve the netlist with ngspice.
     """
 
     profile: Profile
@@ -89,7 +89,7 @@ class CrossbarOptions:
 
 
 class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
-    """A run of any backend as a program for crossbars of a profile's devices."""
+    """Exports a run of any backend as a program for crossbars of a profile's devices."""
 
     name = "crossbar"
     Options = CrossbarOptions
@@ -104,7 +104,7 @@ class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
 
     def write(self, run: FinishedRun, options: CrossbarOptions, out: Path, progress: Progress) -> CrossbarManifest:
         profile, read_volt = options.profile, options.read_volt
-        held = conductances(profile)
+        mapping = conductances(profile)
         mapped = _mapped(run, profile, _rates(run, options), progress)
         part = netlist_part(mapped.first, profile, read_volt)
         program = {
@@ -112,9 +112,9 @@ class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
             "version": VERSION,
             "units": UNITS,
             "cell": profile.array.cell,
-            "conductance": conductance_range(held, profile),
-            "converters": converters(profile.periphery, read_volt, held.per_weight),
-            "pulses": pulse_scheme(profile, held.per_weight),
+            "conductance": conductance_range(mapping, profile),
+            "converters": converters(profile.periphery, read_volt, mapping.per_weight),
+            "pulses": pulse_scheme(profile, mapping.per_weight),
             "netlist": part,
             "layers": mapped.layers,
         }
@@ -150,7 +150,7 @@ def export_crossbar(
     check: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a finished run of any backend as a crossbar program; `out` holds all of it, or is not there.
+    """Write a finished run of any backend as a crossbar program; after an error `out` does not exist.
 
     Args:
         out: a folder that does not exist, or is empty.
@@ -170,7 +170,7 @@ def export_crossbar(
 
 
 def _manifest(run: FinishedRun, profile: Profile, entries: list[dict[str, Any]]) -> CrossbarManifest:
-    """The manifest of a program whose tiles have these entries."""
+    """The manifest of a program with these tile entries."""
     return CrossbarManifest(
         schema=SCHEMA,
         format=FORMAT,
@@ -189,7 +189,7 @@ def _manifest(run: FinishedRun, profile: Profile, entries: list[dict[str, Any]])
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """An .npz file whose bytes follow from the arrays alone: numpy's own function puts the time into it."""
+    """Write a reproducible .npz file: `np.savez` would store the time in it."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy")
@@ -199,10 +199,10 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _check_run(run: FinishedRun) -> None:
-    """Refuse a run whose weights cannot be put on tiles."""
+    """Refuse a run whose weights cannot be mapped to tiles."""
     if run.recipe.data.has_sequences:
         raise UsageError(
-            f"Crossbar programs are of feed-forward layers. Got the recurrent layer of {run.path} instead."
+            f"The layers of a crossbar program must be feed-forward. Got the recurrent layer of {run.path} instead."
         )
     for layer, geometry in geometries(run.recipe).items():
         name = f"{layer}.weight"
@@ -214,16 +214,16 @@ def _check_run(run: FinishedRun) -> None:
             )
 
 
-def _rate(run: FinishedRun, number: int, profile: Profile, asked: float | None) -> float:
+def _rate(run: FinishedRun, number: int, profile: Profile, override: float | None) -> float:
     """The learning rate of a layer's pulses."""
     learn = run.recipe.layers[number - 1].learn
-    if asked is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
+    if override is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
         raise UsageError(
             f"The optimiser of layers.{number} in {run.path} must be plain sgd for its learning rate to be one of "
             f"pulses, which keep no moments. Got '{learn.optimiser}' with momentum {learn.momentum:g} and weight decay "
             f"{learn.weight_decay:g} instead; give a rate for pulses: --learning-rate 0.1"
         )
-    return asked if asked is not None else learn.learning_rate * profile.learning.learning_rate_factor
+    return override if override is not None else learn.learning_rate * profile.learning.learning_rate_factor
 
 
 def _rates(run: FinishedRun, options: CrossbarOptions) -> list[float]:
@@ -237,40 +237,40 @@ def _mapped(run: FinishedRun, profile: Profile, rates: list[float], progress: Pr
     weights = {name: tensor.double().numpy() for name, tensor in run.weights.items()}
     layers: list[dict[str, Any]] = []
     programs: list[TileProgram] = []
-    made: list[Tile] = []
+    mapped_tiles: list[Tile] = []
     for number, ((name, geometry), rate) in enumerate(zip(geometries(run.recipe).items(), rates, strict=True), start=1):
         layer, weight = layer_entry(number, geometry, run.recipe, rate), weights[f"{name}.weight"]
         for tile in tiles(name, weight.reshape(len(weight), -1), profile):
-            made.append(tile)
+            mapped_tiles.append(tile)
             programs.append(tile_program(tile, profile, rate, run.seed))
             layer["tiles"].append(tile_entry(tile, programs[-1]))
         layers.append(layer)
         progress.advance()
     progress.finish()
-    arrays = {f"{tile.name}.{key}": getattr(tile, key) for tile in made for key in ("plus", "minus", "order")}
+    arrays = {f"{tile.name}.{key}": getattr(tile, key) for tile in mapped_tiles for key in ("plus", "minus", "order")}
     arrays |= {name: value for name, value in weights.items() if name.startswith("readout.") or "bias" in name}
-    return _Mapped(layers, programs, arrays, made[0])
+    return _Mapped(layers, programs, arrays, mapped_tiles[0])
 
 
 def _checks(
     folder: Path, text: str, plus: NDArray[Any], minus: NDArray[Any], part: dict[str, Any], progress: Progress
 ) -> CrossbarChecks:
     progress.start("checking the kernel and the netlist", 3)
-    said = selftest(folder)
+    verdict = selftest(folder)
     progress.advance()
     volts = np.array(part["volts"])
-    wanted = volts @ (plus - minus)
+    expected = volts @ (plus - minus)
     ideal = simulate(netlist(plus, minus, volts, 0.0, 0.0), plus.shape[1])
     progress.advance()
     wired = simulate(text, plus.shape[1]) if part["wire_ohm"] else ideal
     progress.advance()
     progress.finish()
     total = float((np.abs(volts) @ (plus + minus)).max()) or 1.0
-    if (worst := float(np.abs(ideal - wanted).max()) / total) > 1e-6:
+    if (worst := float(np.abs(ideal - expected).max()) / total) > 1e-6:
         raise ScffError(f"The netlist must give the product of the digital reference, but is {worst:.1e} of it off.")
-    largest = float(np.abs(wanted).max()) or 1.0
+    largest = float(np.abs(expected).max()) or 1.0
     return CrossbarChecks(
-        selftest=said,
+        selftest=verdict,
         netlist_without_wires=worst,
-        ir_drop_of_largest_output=float(np.abs(wired - wanted).max()) / largest,
+        ir_drop_of_largest_output=float(np.abs(wired - expected).max()) / largest,
     )

@@ -1,17 +1,17 @@
-"""An update of a crossbar tile as pulse trains, in integers: what `scff_pulses.c` does, bit for bit.
+"""An update of a crossbar tile as pulse trains, in integers; `scff_pulses.c` gives the same bits.
 
 One sample changes every weight of a tile by `-rate x_j d_i`. Rows (inputs) and columns (outputs) are pulsed in slots; a
 device moves by one step where both lines are pulsed in the same slot. Numbers of slots and probabilities are those of
 aihwkit 1.2.0 (PulsedUpdateMetaParameter: update management and update BL management), after Gokmen and Vlasov, Front.
-Neurosci. 2016 (doi 10.3389/fnins.2016.00333). With `k` the steps that the largest |x| and |d| ask for, and L the slots:
+Neurosci. 2016 (doi 10.3389/fnins.2016.00333). `k` is the number of steps of the largest |x| and |d|, L that of slots:
 
     L    = max_pulses, or with pulse management min(ceil(k), max_pulses)
     p_j  = sqrt(min(k, max_pulses) / L) |x_j| / max |x|
     p_i  = sqrt(min(k, max_pulses) / L) max(1, k / max_pulses) |d_i| / max |d|, at most 1
 
-and without update management `p_j = |x_j| sqrt(g s / L)`, `p_i = |d_i| sqrt(g / (s L))`, both at most 1, with `g` the
-steps that an input and an error of 1 ask for, and `s` the scale of the tile, which aihwkit divides errors by.
-Probabilities are multiples of 2^-16; where k is below 2^-32 nothing is pulsed.
+Without update management: `p_j = |x_j| sqrt(g s / L)`, `p_i = |d_i| sqrt(g / (s L))`, both at most 1, where `g` is the
+number of steps for an input and an error of 1, and `s` the scale of the tile, by which aihwkit divides errors.
+Probabilities are multiples of 2^-16; there are no pulses if k is below 2^-32.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CODE_TOP = 32767
 """Codes of inputs and errors are 16-bit integers, -32767 to 32767."""
 
 EXPONENTS = 1000
-"""Exponents of codes lie between minus and plus this."""
+"""Largest magnitude of an exponent of codes."""
 
 CERTAIN = 1 << 16
 """A probability of 1."""
@@ -42,14 +42,14 @@ Kind = Literal["stochastic", "mean-count"]
 
 @dataclass(frozen=True)
 class PulseScheme:
-    """How trains are made.
+    """The scheme of pulse trains.
 
     Attributes:
         kind: stochastic: every slot of every line is drawn. mean-count: a line has `round(L p)` pulses, rows in the
-            first slots, columns spread evenly, so that `round(rows columns / L)` coincide: what aihwkit's MeanCount
-            gives without trains, but for halves, which go up here and to even there.
+            first slots, columns spread evenly, so that `round(rows columns / L)` coincide. aihwkit's MeanCount gives
+            the same number without trains, but rounds halves to even, not up.
         max_pulses: slots of the longest train, 1..10000.
-        update_management: probabilities from the largest input and error; see the module.
+        update_management: probabilities depend on the largest input and error; see the module.
         pulse_management: trains as short as the update allows; needs update management.
     """
 
@@ -60,7 +60,7 @@ class PulseScheme:
 
     @property
     def words(self) -> int:
-        """32-bit words of a line's train."""
+        """32-bit words per train."""
         return -(-self.max_pulses // 32)
 
 
@@ -73,7 +73,7 @@ class Scaled:
 
     @classmethod
     def of(cls, value: float) -> Scaled:
-        """The nearest to `value > 0`; its relative error is at most 2^-16."""
+        """The nearest number to `value > 0`, with a relative error of at most 2^-16."""
         fraction, exponent = math.frexp(value)
         mantissa, shift = round(fraction * (1 << 16)), 16 - exponent
         return cls(mantissa, shift) if mantissa < 1 << 16 else cls(1 << 15, shift - 1)
@@ -84,12 +84,12 @@ class Scaled:
 
 @dataclass(frozen=True)
 class PulseTrains:
-    """What is driven for one sample.
+    """The pulse trains of one sample.
 
     Attributes:
-        rows, columns: bool `[R, L]`, `[C, L]`: which line is pulsed in which slot; L may be 0.
-        row_sign, column_sign: int8 `[R]`, `[C]`: polarity of a line's pulses, 0 where it has none. A device goes up
-            where their product is 1, down where it is -1.
+        rows, columns: bool `[R, L]`, `[C, L]`: True where a line is pulsed in a slot; L may be 0.
+        row_sign, column_sign: int8 `[R]`, `[C]`: polarity of a line's pulses, 0 for a line without pulses. A device
+            steps up if their product is 1, down if it is -1.
     """
 
     rows: NDArray[np.bool_]
@@ -103,30 +103,30 @@ class PulseTrains:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Pulses that devices get, `[R, C]`: up positive, down negative."""
+        """Pulses per device, `[R, C]`: positive up, negative down."""
         rows = self.rows * self.row_sign[:, None].astype(np.int64)
         return rows @ (self.columns * self.column_sign[:, None].astype(np.int64)).T
 
     def packed(self, words: int) -> NDArray[np.uint32]:
         """Trains as `scff_pulses` writes them, `[R + C, words]`, rows first: slot k is bit k % 32 of word k / 32."""
         bits = np.concatenate([self.rows, self.columns])
-        whole = np.zeros((len(bits), 32 * words), np.uint8)
-        whole[:, : bits.shape[1]] = bits
-        return np.packbits(whole, axis=1, bitorder="little").view("<u4").astype(np.uint32)
+        padded = np.zeros((len(bits), 32 * words), np.uint8)
+        padded[:, : bits.shape[1]] = bits
+        return np.packbits(padded, axis=1, bitorder="little").view("<u4").astype(np.uint32)
 
     @property
     def signs(self) -> NDArray[np.int8]:
-        """Rows and then columns, `[R + C]`."""
+        """Polarities of rows, then of columns, `[R + C]`."""
         return np.concatenate([self.row_sign, self.column_sign])
 
 
 class TilePulses:
-    """Makes the trains of one tile, and keeps the state of its lines' generators.
+    """Generates the trains of one tile, and stores the states of its lines' random generators.
 
     Attributes:
-        gain: steps that an input of 1 and an error of 1 ask for: learning rate / (scale of the tile, step of a device).
+        gain: steps for an input of 1 and an error of 1: learning rate / (scale of the tile * step of a device).
         row_root, column_root: `sqrt(gain scale / max_pulses)`, `sqrt(gain / (scale max_pulses))`, for trains without
-            update management; `scale` is what a weight of 1 on the tile stands for.
+            update management; `scale` is the layer's weight per weight of 1 on the tile.
         states: uint32 `[R + C]`, rows first.
     """
 
@@ -143,7 +143,7 @@ class TilePulses:
         self._split = rows
 
     def update(self, x: ArrayLike, x_exponent: int, d: ArrayLike, d_exponent: int) -> PulseTrains:
-        """The trains of one sample; the generators go on where any line is pulsed.
+        """The trains of one sample; the generators advance if any line is pulsed.
 
         Args:
             x, d: codes of inputs `[R]` and errors `[C]`, see `codes`; an input is `x 2^x_exponent`.
@@ -168,7 +168,7 @@ class TilePulses:
 def probabilities(
     tile: TilePulses, x: NDArray[np.int64], x_exponent: int, d: NDArray[np.int64], d_exponent: int
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
-    """Slots, and the probability of a pulse a slot of each row and of each column, times 2^16.
+    """The number of slots, and the pulse probability per slot of each row and of each column, times 2^16.
 
     Raises:
         UsageError: a code or an exponent out of range.
@@ -182,33 +182,37 @@ def probabilities(
             raise UsageError(f"The exponent of {name} must lie between -1000 and 1000. Got {exponent} instead.")
     rows, columns = np.abs(x), np.abs(d)
     x_max, d_max = int(rows.max(initial=0)), int(columns.max(initial=0))
-    longest = tile.scheme.max_pulses
+    max_pulses = tile.scheme.max_pulses
     none = 0, np.zeros_like(rows), np.zeros_like(columns)
     if not x_max or not d_max:
         return none
     if not tile.scheme.update_management:
         return (
-            longest,
+            max_pulses,
             _times_root(rows, tile.row_root, x_exponent),
             _times_root(columns, tile.column_root, d_exponent),
         )
     steps = _shifted(x_max * d_max * tile.gain.mantissa, _STEP_BITS - tile.gain.shift + x_exponent + d_exponent)
     if not steps:
         return none
-    most = longest << _STEP_BITS
-    length = longest
-    if tile.scheme.pulse_management and steps < most:
+    most_steps = max_pulses << _STEP_BITS
+    length = max_pulses
+    if tile.scheme.pulse_management and steps < most_steps:
         length = -(-steps >> _STEP_BITS)
-    root = math.isqrt((min(steps, most) << 16) // length)
+    root = math.isqrt((min(steps, most_steps) << 16) // length)
     p_rows = (rows * root + (x_max << 7)) // (x_max << 8)
-    if steps <= most:
+    if steps <= most_steps:
         return length, p_rows, (columns * root + (d_max << 7)) // (d_max << 8)
-    excess = (steps >> 16) // longest
+    excess = (steps >> 16) // max_pulses
     return length, p_rows, np.minimum((columns * excess + d_max // 2) // d_max, CERTAIN)
 
 
 def codes(values: ArrayLike) -> tuple[NDArray[np.int16], int]:
-    """Numbers as 16-bit codes and one exponent, `code 2^exponent`: as large as the largest allows."""
+    """Numbers as 16-bit codes with one common exponent, `code 2^exponent`, scaled to the largest number.
+
+    Raises:
+        UsageError: a number is not finite.
+    """
     v = np.asarray(values, np.float64)
     largest = float(np.abs(v).max(initial=0.0))
     if not math.isfinite(largest):
@@ -216,19 +220,19 @@ def codes(values: ArrayLike) -> tuple[NDArray[np.int16], int]:
     if not largest:
         return np.zeros(v.shape, np.int16), 0
     exponent = max(math.frexp(largest)[1] - 15, -EXPONENTS)
-    found = np.clip(np.rint(np.ldexp(v, -exponent)), -CODE_TOP, CODE_TOP)
-    return found.astype(np.int16), exponent
+    rounded = np.clip(np.rint(np.ldexp(v, -exponent)), -CODE_TOP, CODE_TOP)
+    return rounded.astype(np.int16), exponent
 
 
 def error_codes(y: ArrayLike, gains: ArrayLike, exponent: int) -> tuple[NDArray[np.int16], int]:
-    """Errors from post-activations, `sum_t m_t y_t`, as codes and their exponent: what `scff_pulse_errors` does.
+    """Errors from post-activations, `sum_t gain_t y_t`, as codes and their exponent; as `scff_pulse_errors` in C.
 
-    Rules such as SCFF multiply a post-activation by one number that goodness gives: `scff_hw.core.goodness.contrast`.
+    Rules such as SCFF multiply a post-activation by one gain, a function of goodness: `scff_hw.core.goodness.contrast`.
 
     Args:
         y: `[T, C]`, codes of a sample's post-activations, e.g. in its positive and its negative pairs.
         gains: `[T]`, codes.
-        exponent: of a product of the two codes.
+        exponent: of the product of a code of `y` and a code of `gains`.
     """
     sums = np.asarray(gains, np.int64) @ np.asarray(y, np.int64)
     shift = max(0, int(np.abs(sums).max(initial=0)).bit_length() - 15)

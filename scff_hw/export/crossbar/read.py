@@ -1,4 +1,4 @@
-"""Reads an exported crossbar program, and refuses one that is of another version or was changed."""
+"""Reads an exported crossbar program; refuses another version and changed files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scff_hw.export.folder import digest
 
 @dataclass(frozen=True)
 class CrossbarProgram:
-    """What `load_crossbar` read.
+    """A crossbar program as `load_crossbar` returns it.
 
     Attributes:
         manifest, program: the documents manifest.json and program.json.
@@ -37,14 +37,14 @@ class CrossbarProgram:
         return next(tile for layer in self.program["layers"] for tile in layer["tiles"] if tile["name"] == name)
 
     def weight(self, name: str) -> NDArray[np.float64]:
-        """The layer's weights that a tile's conductances stand for, `[outputs, inputs]`."""
+        """The layer's weights that a tile's conductances represent, `[outputs, inputs]`."""
         difference = self.arrays[f"{name}.plus"] - self.arrays[f"{name}.minus"]
         return difference.T / self.program["conductance"]["siemens_per_w"] * self.tile(name)["scale"]
 
     def pulses(self, name: str) -> TilePulses:
-        """A tile's pulse trains, from the start of its generators."""
-        told, tile = self.program["pulses"], self.tile(name)
-        scheme = PulseScheme(told["kind"], told["max_pulses"], told["update_management"], told["pulse_management"])
+        """A tile's pulse trains, with the generators at their start."""
+        keys, tile = self.program["pulses"], self.tile(name)
+        scheme = PulseScheme(keys["kind"], keys["max_pulses"], keys["update_management"], keys["pulse_management"])
         rows, columns = self.arrays[f"{name}.plus"].shape
         return TilePulses(scheme, rows, columns, tile["gain"], tile["seed"], tile["scale"])
 
@@ -53,27 +53,27 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
     """Read a folder that `scff-hw export crossbar` wrote.
 
     Raises:
-        CheckpointError: it is none, is of another version, or a file is missing or was changed.
+        CheckpointError: not a crossbar program, another version, or a file is missing or was changed.
     """
-    found = _json(folder / MANIFEST)
-    if found.get("format") != FORMAT:
+    document = _json(folder / MANIFEST)
+    if document.get("format") != FORMAT:
         raise CheckpointError(f"The folder {folder} holds no crossbar program: its {MANIFEST} is of another kind.")
-    if found.get("version") != VERSION:
+    if document.get("version") != VERSION:
         raise CheckpointError(
-            f"The crossbar program in {folder} must be of version {VERSION}. Got {found.get('version')} instead; "
+            f"The crossbar program in {folder} must be of version {VERSION}. Got {document.get('version')} instead; "
             "export its run again: scff-hw export crossbar RUN --profile PROFILE --out NEW"
         )
-    files = found.get("files")
+    files = document.get("files")
     if not isinstance(files, dict) or not {PROGRAM, ARRAYS} <= files.keys():
         raise CheckpointError(f"The file {folder / MANIFEST} must list {PROGRAM} and {ARRAYS} under files.")
     manifest = read_document(folder / MANIFEST, CrossbarManifest)
-    for name, wanted in manifest.files.items():
+    for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"The crossbar program in {folder} is not whole: {name} is missing.")
-        if (got := digest(path)) != wanted:
+        if (got := digest(path)) != expected:
             raise CheckpointError(
-                f"The file {path} is not the one that was exported: its SHA-256 must be {wanted}. Got {got} instead."
+                f"The file {path} is not the one that was exported: its SHA-256 must be {expected}. Got {got} instead."
             )
     try:
         with np.load(folder / ARRAYS, allow_pickle=False) as archive:
@@ -85,11 +85,11 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"The file {path} of a crossbar program cannot be read ({error.strerror}).") from None
     except ValueError as error:
         raise CheckpointError(f"The file {path} is not JSON ({error}).") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise CheckpointError(f"The file {path} must hold a JSON object.")
-    return found
+    return document

@@ -1,8 +1,8 @@
-"""One tile as a SPICE netlist with the resistance of its wires, and what ngspice makes of it.
+"""One tile as a SPICE netlist with wire resistance, and its solution by ngspice.
 
-Every row is a wire that its input drives at the first column. Every output has two column wires, of its positive and
-its negative devices, next to each other, and both end in an ideal current sense beside the first row. A segment of wire
-lies between neighbouring cells, between a driver and its first cell, and between a sense and its first cell.
+Every row is a wire, driven by its input at the first column. Every output has two adjacent column wires, one for its
+positive and one for its negative devices; both end in an ideal current sense at the first row. A segment of wire lies
+between neighbouring cells, between a driver and its first cell, and between a sense and its first cell.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Floats = NDArray[np.float64]
 def netlist(
     plus: Floats, minus: Floats, volts: Floats, row_ohm: float, column_ohm: float, title: str = "one crossbar tile"
 ) -> str:
-    """A netlist that prints the current of each column wire, in ampere, `i(vs0)` the first output's positive one.
+    """A netlist that prints the current of each column wire in ampere; `i(vs0)` is the first output's positive wire.
 
     Args:
         plus, minus: `[rows, columns]`, siemens; a cell of 0 is left out.
         volts: `[rows]`.
-        row_ohm, column_ohm: of a segment of a row's and of a column's wire; 0 leaves those wires out.
+        row_ohm, column_ohm: resistance per segment of a row's and of a column's wire; 0 omits those wires.
         title: any text.
 
     Raises:
-        UsageError: shapes that do not fit, or a resistance below 0.
+        UsageError: shapes that do not match, or a resistance below 0.
     """
     if plus.shape != minus.shape or plus.ndim != 2 or volts.shape != plus.shape[:1]:
         raise UsageError(
@@ -52,7 +52,7 @@ def netlist(
     rows, lines = cells.shape
     text = [
         f"scff-hw: {spice(title)}",
-        f"* {rows} rows, {lines // 2} pairs of columns; ohm a segment: {row_ohm:g} of rows, {column_ohm:g} of columns",
+        f"* {rows} rows, {lines // 2} pairs of columns; {row_ohm:g} ohm per segment of rows, {column_ohm:g} of columns",
     ]
     text += [f"V{i} in{i} 0 DC {v:.17g}" for i, v in enumerate(volts.tolist())]
     text += [f"Vs{c} s{c} 0 DC 0" for c in range(lines)]
@@ -72,11 +72,11 @@ def netlist(
 
 
 def simulate(text: str, outputs: int) -> Floats:
-    """The currents of a netlist's outputs, positive column minus negative, `[outputs]`, ampere, by ngspice.
+    """Solve a netlist with ngspice; returns the output currents, positive minus negative column, `[outputs]`, ampere.
 
     Raises:
         MissingPartError: ngspice is not installed.
-        ScffError: it does not solve the netlist.
+        ScffError: ngspice does not solve the netlist.
     """
     program = required("ngspice")
     with tempfile.TemporaryDirectory(prefix="scff-hw-spice-") as folder:
@@ -88,14 +88,14 @@ def simulate(text: str, outputs: int) -> Floats:
             )
         except subprocess.TimeoutExpired:
             raise ScffError(f"ngspice did not solve the netlist within {LIMIT_S:.0f} s.") from None
-    found = {int(number): float(value) for number, value in _CURRENT.findall(done.stdout)}
-    if len(found) != 2 * outputs or not np.isfinite(list(found.values())).all():
-        said = [
+    printed = {int(number): float(value) for number, value in _CURRENT.findall(done.stdout)}
+    if len(printed) != 2 * outputs or not np.isfinite(list(printed.values())).all():
+        errors = [
             line.strip() for line in (done.stderr + done.stdout).splitlines() if "rror" in line or "ingular" in line
         ]
         raise ScffError(
-            f"ngspice must print {2 * outputs} currents of the netlist, but printed {len(found)} "
-            f"({said[0] if said else f'exit code {done.returncode}'})."
+            f"ngspice must print {2 * outputs} currents of the netlist, but printed {len(printed)} "
+            f"({errors[0] if errors else f'exit code {done.returncode}'})."
         )
-    currents = np.array([found[number] for number in range(2 * outputs)])
+    currents = np.array([printed[number] for number in range(2 * outputs)])
     return currents[0::2] - currents[1::2]

@@ -1,1 +1,1 @@
-"""A finished run as a NIR graph."""
+"""Export of a finished run as a NIR graph."""

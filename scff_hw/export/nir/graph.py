@@ -1,8 +1,8 @@
-"""A network as NIR holds it: its linear parts as nodes, each with an input and an output of its own, and steps between.
+"""A network in NIR: its linear parts as nodes, each with its own input and output, and the steps between them.
 
 NIR 1.0 has no node that rectifies, divides a sample by its standard deviation, takes a maximum or pads by reflection,
-so no SCFF network is one connected graph. Here every linear part is a path Input - node - Output that nothing connects
-to the next one, so that no reader can run them one after the other as if nothing were between; the steps say what is.
+so no SCFF network is one connected graph. Here every linear part is an unconnected path Input - node - Output, so that
+no reader can run the nodes in sequence without the operations between them; the steps describe these operations.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from scff_hw.core.network import Network, feed_forward
 from scff_hw.export.nir.parts import nir
 
 X, FEATURES, LOGITS = "x", "features", "logits"
-"""Names of values: the sample, what the readout sees, its answer."""
+"""Names of values: the sample, the readout's input, the readout's output."""
 
 FLAT = FLAT_ROUNDINGS * float(np.finfo(np.float32).eps)
-"""A sample is constant where its values span no more than this share of the largest magnitude."""
+"""A sample is constant if its values span at most this share of the largest magnitude."""
 
 
 @dataclass
 class Parts:
-    """Nodes and edges, and the steps that use them, as they grow.
+    """Nodes and edges under construction, and the steps that use them.
 
     Attributes:
-        steps: in order, each `{"op", "from", "to", ...}`; what each does is said in `export/README.md`.
+        steps: in order, each `{"op", "from", "to", ...}`; documented in `export/README.md`.
     """
 
     nodes: dict[str, Any] = field(default_factory=dict)
@@ -41,13 +41,13 @@ class Parts:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     def step(self, op: str, start: str | list[str], to: str | None = None, **settings: Any) -> str:
-        """One more step; the name of the value it gives."""
+        """Append a step; returns the name of its result."""
         to = to or f"v{len(self.steps) + 1}"
         self.steps.append({"op": op, "from": start, "to": to, **settings})
         return to
 
     def path(self, name: str, node: Any, start: str, shapes: tuple[tuple[int, ...], ...], to: str | None = None) -> str:
-        """A node between an input and an output of its own, and the step that takes a value through it."""
+        """Add a node with its own input and output, and the step that applies it to a value."""
         before, after = (np.array(shape) for shape in shapes)
         self.nodes[f"{name}_in"] = nir.Input(input_type={"input": before})
         self.nodes[name] = node
@@ -60,19 +60,19 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
     """The network and its readout.
 
     Args:
-        layers: 0-based, those whose features the readout reads.
+        layers: 0-based indices of the layers whose features the readout reads.
         weight, bias: of the readout, `[classes, F]` and `[classes]`.
         shape: of one input sample.
     """
     parts = Parts()
-    value, here, read = X, tuple(shape), []
+    value, size, read = X, tuple(shape), []
     for index, layer in enumerate(feed_forward(network)[: max(layers) + 1]):
         name = f"layer{index + 1}"
-        value, here = _layer(parts, layer, name, value, here)
+        value, size = _layer(parts, layer, name, value, size)
         if index in layers:
-            seen, after = _pooled(parts, layer.readout_pool, f"{name}_readout_pool", value, here)
-            seen = parts.step("flatten", seen)
-            read.append(parts.step("standardise", seen, divisor=max(_size(after) - 1, 1), flat=FLAT))
+            pooled, after = _pooled(parts, layer.readout_pool, f"{name}_readout_pool", value, size)
+            pooled = parts.step("flatten", pooled)
+            read.append(parts.step("standardise", pooled, divisor=max(_size(after) - 1, 1), flat=FLAT))
     features = parts.step("concatenate", read, FEATURES)
     node = nir.Affine(weight=_float32(weight), bias=_float32(bias))
     parts.path("readout", node, features, ((weight.shape[1],), (weight.shape[0],)), LOGITS)
@@ -82,7 +82,7 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
 def _layer(
     parts: Parts, layer: PairLayer, name: str, value: str, shape: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...]]:
-    """One layer, whose plain sample is read as a pair with itself where it makes its pairs."""
+    """One layer; a layer that makes its pairs reads a sample as a pair with itself."""
     geometry = layer.array.geometry
     make = geometry.by_kind("a layer in NIR", dense=_affine, conv2d=_convolution)
     if geometry.flattens and len(shape) > 1:
@@ -94,14 +94,14 @@ def _layer(
     if layer.padding and not geometry.flattens:
         value = parts.step("pad_reflect", value, amount=layer.padding)
     if layer.makes_pairs:
-        # twice the energy over twice the values; both halves are read with the same weights
+        # twice the energy over twice the values; both halves have the same weights
         value = parts.step("standardise", value, divisor=_size(padded) - 0.5, flat=FLAT)
         scale = 2.0
     else:
         value = parts.step("standardise", value, divisor=max(_size(padded) - 1, 1), flat=FLAT)
     weight, bias = (scale * part.detach().cpu().double() for part in (layer.array.weight, layer.array.bias))
     if layer.transmit == "triangle":
-        # the mean over units is linear: subtracted from weights and biases instead
+        # the mean over units is linear, so it is subtracted from weights and biases instead
         weight, bias = weight - weight.mean(dim=0, keepdim=True), bias - bias.mean()
     after = geometry.output_shape(tuple(padded))
     value = parts.path(name, make(padded, weight, bias), value, (tuple(padded), after))
@@ -127,7 +127,7 @@ def _convolution(shape: Sequence[int], weight: Tensor, bias: Tensor) -> nir.Conv
 def _pooled(
     parts: Parts, pool: Pool | None, name: str, value: str, shape: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...]]:
-    """Pooling: a node where it averages whole windows without padding, which is all that NIR says the meaning of."""
+    """Pooling: a node for averages of whole windows without padding, the only pools that NIR defines, else a step."""
     if pool is None:
         return value, shape
     after = tuple(pool(torch.zeros(1, *shape)).shape[1:])

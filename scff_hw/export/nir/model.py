@@ -1,4 +1,4 @@
-"""A finished run as one NIR file, read back and compared with the library before it appears."""
+"""Export of a finished run as one NIR file, which is read back and compared with the library."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
 
 SAMPLES = 300
-"""Test samples that the file is checked on, unless asked otherwise."""
+"""Default number of test samples that the file is checked on."""
 
 BATCH = 100
 TOLERANCE = 1e-5
-"""Largest difference of features and of logits from the library's, as a share of the largest of them."""
+"""Largest difference of features and of logits from the library's, relative to the largest of them."""
 
 MEANING = (
     "The nodes are a network's linear parts. They are not connected: between them a sample is standardised and "
-    "rectified, for which NIR has no nodes. 'steps' says how, in order, as JSON; value 'x' is the sample, as 'input' "
-    "describes it. A simulator that runs the nodes alone does not run the network."
+    "rectified, for which NIR has no nodes. 'steps' lists all operations, in order, as JSON; the value 'x' is the "
+    "sample, described by 'input'. A simulator that runs the nodes alone does not run the network."
 )
 
 
 @dataclass(frozen=True)
 class NirOptions:
     """Attributes:
-    samples: of the run's test data that the file is checked on; at most as many as there are.
+    samples: number of test samples that the file is checked on, at most all of them.
     """
 
     samples: int = SAMPLES
@@ -51,7 +51,7 @@ class NirOptions:
 
 
 class NirExporter(Exporter[NirOptions, NirManifest]):
-    """A run's linear parts as one NIR file, with the steps between them as metadata, in float32."""
+    """Exports a run's linear parts as one NIR file in float32, with the steps between them as metadata."""
 
     name = "nir"
     Options = NirOptions
@@ -59,7 +59,9 @@ class NirExporter(Exporter[NirOptions, NirManifest]):
 
     def check(self, run: FinishedRun, options: NirOptions) -> None:
         if run.recipe.data.has_sequences:
-            raise UsageError(f"NIR files are of feed-forward layers. Got the recurrent layer of {run.path} instead.")
+            raise UsageError(
+                f"The layers to export as NIR must be feed-forward. Got the recurrent layer of {run.path} instead."
+            )
 
     def write(self, run: FinishedRun, options: NirOptions, out: Path, progress: Progress) -> NirManifest:
         parts = nir_parts(run.network, run.read_layers, *run.readout, run.recipe.data.input_shape)
@@ -75,27 +77,27 @@ class NirExporter(Exporter[NirOptions, NirManifest]):
 
 
 def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path | None = None) -> dict[str, Any]:
-    """Write a finished run as a NIR file: `out` is whole and checked, or not there.
+    """Write a finished run as a NIR file; after an error, or a failed check, `out` does not exist.
 
     Args:
         out: a file that does not exist.
-        samples: of the run's test data that the file is checked on; at most as many as there are.
+        samples: number of test samples that the file is checked on, at most all of them.
 
     Returns:
-        The nodes by name, the steps, and how far the file's answers are from the library's, as `--json` prints them.
+        The nodes by name, the steps, and the file's differences from the library, as `--json` prints them.
 
     Raises:
         UsageError: `out` exists, `samples` is not positive, or a layer is recurrent.
         CheckpointError: not a finished run.
-        DataError: the run's data set, on which the file is checked, is not there.
-        ExportError: the file, read back, does not answer as the library does.
+        DataError: the run's data set, on which the file is checked, is missing.
+        ExportError: the file, read back, does not give the library's results.
     """
     manifest = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
     return {"file": str(out)} | manifest.as_json()
 
 
 def answers(graph: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Features and logits of samples `[N, ...]` in float32, by steps and nodes of a graph as `nir.read` gives it."""
+    """Features and logits of samples `[N, ...]` in float32, from the steps and nodes of a graph of `nir.read`."""
     values = {X: x}
     following = dict(graph.edges)
     for step in json.loads(graph.metadata["steps"]):
@@ -143,14 +145,14 @@ def _check(path: Path, run: FinishedRun, count: int) -> dict[str, Any]:
     for start in range(0, count, BATCH):
         index = torch.arange(start, min(start + BATCH, count))
         x = test.batch(index).positive.float()
-        found, expected = answers(graph, x), float_answers(run, x)
-        for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+        results, expected = answers(graph, x), float_answers(run, x)
+        for k, (a, b) in enumerate(zip(results, expected, strict=True)):
             if a.shape != b.shape or not bool(torch.isfinite(a).all()):
                 raise ExportError(f"The file {name} must give finite numbers {tuple(b.shape)}. Got {tuple(a.shape)}.")
             gap[k] = max(gap[k], float((a - b).abs().max()))
             scale[k] = max(scale[k], float(b.abs().max()))
-        correct += int((found[1].argmax(dim=1) == test.labels[index]).sum())
-    largest = [each / (of or 1.0) for each, of in zip(gap, scale, strict=True)]
+        correct += int((results[1].argmax(dim=1) == test.labels[index]).sum())
+    largest = [difference / (size or 1.0) for difference, size in zip(gap, scale, strict=True)]
     if max(largest) > TOLERANCE:
         raise ExportError(
             f"The answers of {name} must be within {TOLERANCE:.0e} of the library's. Got {max(largest):.1e} instead."

@@ -1,4 +1,4 @@
-"""nir, imported in one place, so that what is missing is said in one way."""
+"""The only import of nir, so that there is one message where it is missing."""
 
 from __future__ import annotations
 
