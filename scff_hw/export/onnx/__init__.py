@@ -1,1 +1,1 @@
-"""A finished run as ONNX graphs."""
+"""Export of a finished run as ONNX graphs."""

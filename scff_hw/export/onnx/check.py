@@ -1,4 +1,4 @@
-"""What an exported graph is held to, sample by sample, and the figures of how well it does."""
+"""Checks of an exported graph against the library, sample by sample, and the metrics of the comparison."""
 
 from __future__ import annotations
 
@@ -27,32 +27,31 @@ from scff_hw.training.features import PlainSamples
 from scff_hw.training.progress import Progress
 
 CHUNK = 100
-"""Samples at a time: the integer reference unfolds a convolution's inputs, in 64 bits each."""
+"""Samples per batch: the integer reference unfolds a convolution's inputs, 64 bits each."""
 
 FLOAT_TOLERANCE = 1e-5
-"""Largest difference of a float graph's logits from the library's, over the largest of those."""
+"""Largest difference of a float graph's logits from the library's, relative to the largest logit."""
 
 CLOSE = {"qdq": 0.1, "qonnx": 0.1, "qoperator": 0.2}
-"""Mean difference of a quantised graph's logits from the integer reference's, over the largest of those: beyond,
-something is wrong with the graph. Of trained networks at most 0.02 was seen; the model card has what was measured."""
+"""Largest mean difference of a quantised graph's logits from the integer reference's, relative to the largest logit; a
+graph with more is wrong. Trained networks had at most 0.02; the model card lists the measured differences."""
 
 Expected = Callable[..., Answers]
-"""The library's own answers for the inputs of a `Reader`."""
+"""The library's features and logits for the inputs of a `Reader`."""
 
 Readers = Callable[[Path, onnx.ModelProto], dict[str, Reader]]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A file to be written, and what it is held to.
+    """A file to write, and the criterion of its check.
 
     Attributes:
         criterion: "float", "integer", or a dialect of `CLOSE`.
-        expected: the library's own answers.
-        units: by which features and logits of the file are multiplied before they are compared, in steps of the
-            integers expected.
+        expected: the library's features and logits.
+        units: factors that convert the file's features and logits to the integers that are expected.
         tolerance: of a float graph.
-        readers: makes the readers of the file.
+        readers: creates the readers of the file.
     """
 
     model: onnx.ModelProto
@@ -65,16 +64,16 @@ class Planned:
 
 @dataclass
 class Difference:
-    """How far a reader's answers are from those expected, over all samples.
+    """Differences of a reader's features and logits from the expected ones, over all samples.
 
     Attributes:
-        features, logits: numbers that differ.
-        of_features, of_logits: numbers compared.
-        largest: difference of two logits.
-        total: of the differences of logits.
-        scale: the largest logit.
-        classes: samples whose class differs.
-        correct: samples whose class is that of their label.
+        features, logits: counts of values that differ.
+        of_features, of_logits: counts of compared values.
+        largest: largest difference of two logits.
+        total: sum of the differences of logits.
+        scale: largest logit.
+        classes: count of samples whose class differs.
+        correct: count of samples whose class equals their label.
     """
 
     samples: int = 0
@@ -89,9 +88,9 @@ class Difference:
     correct: int = 0
     finite: bool = field(default=True)
 
-    def add(self, found: Answers, expected: Answers, labels: NDArray[np.int64]) -> None:
-        """Compare one batch more."""
-        (f, z), (f_expected, z_expected) = found, expected
+    def add(self, answers: Answers, expected: Answers, labels: NDArray[np.int64]) -> None:
+        """Compare another batch."""
+        (f, z), (f_expected, z_expected) = answers, expected
         if f.shape != f_expected.shape or z.shape != z_expected.shape:
             raise ExportError(f"Logits must have the shape {z_expected.shape}. Got {z.shape} instead.")
         gap = np.abs(z.astype(np.float64) - z_expected)
@@ -117,7 +116,7 @@ class Difference:
         return self.total / self.of_logits / self.scale if self.scale else self.total
 
     def to_json(self) -> dict[str, Any]:
-        """Figures for people and programs."""
+        """The metrics, as values of `manifest.json`."""
         return {
             "samples": self.samples,
             "accuracy": self.correct / self.samples,
@@ -132,17 +131,17 @@ class Difference:
 def check_file(
     path: Path, file: Planned, samples: PlainSamples, count: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Read a written file with every reader, on the first `count` samples and on one alone; figures by reader.
+    """Run a written file in every reader, on the first `count` samples and on one sample alone; metrics by reader.
 
-    ONNX's reference evaluator, which is slow at pools, reads fewer where there are large ones.
+    ONNX's reference evaluator is slow at pooling, so it runs fewer samples of models with large pools.
 
     Raises:
-        ExportError: the file is not valid ONNX, a reader cannot compute it, or its answers are not good enough.
+        ExportError: the file is not valid ONNX, a reader cannot compute it, or its results differ too much.
     """
     model = checked_model(path)
-    found: dict[str, Difference] = {}
-    reading = file.readers(path, model)
-    limits = dict.fromkeys(reading, count) | {EVALUATOR: min(count, evaluator_samples(model))}
+    differences: dict[str, Difference] = {}
+    file_readers = file.readers(path, model)
+    limits = dict.fromkeys(file_readers, count) | {EVALUATOR: min(count, evaluator_samples(model))}
     progress.start(f"checking {path.name}", sum(limits.values()))
     assert samples.labels is not None
     bounds = [(0, 1), *((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))]
@@ -150,64 +149,65 @@ def check_file(
         indices = torch.arange(start, stop)
         inputs = arrays(samples.batch(indices))
         labels = samples.labels[indices].numpy()
-        wanted = file.expected(*inputs)
-        for name, read in reading.items():
-            mine = slice(0, max(limits[name] - start, 0))
-            if not len(labels[mine]):
+        expected = file.expected(*inputs)
+        for name, read in file_readers.items():
+            part = slice(0, max(limits[name] - start, 0))
+            if not len(labels[part]):
                 continue
-            features, logits = _answers(name, read, [each[mine] for each in inputs], path)
+            features, logits = _answers(name, read, [array[part] for array in inputs], path)
             units = file.units if file.criterion in CLOSE else (1, 1)
             answers = features * units[0], logits * units[1]
             if stop - start == 1 and (start, stop) == bounds[0]:
-                # one sample alone: the batch is open; what it gives is measured below
-                check_difference(path.name, name, file.criterion, _one(answers, wanted, labels), file.tolerance)
+                # one sample alone checks the open batch; it is measured again below
+                check_difference(path.name, name, file.criterion, _one(answers, expected, labels), file.tolerance)
                 continue
-            found.setdefault(name, Difference()).add(answers, (wanted[0][mine], wanted[1][mine]), labels[mine])
-            progress.advance(len(labels[mine]))
-    for name, difference in found.items():
+            difference = differences.setdefault(name, Difference())
+            difference.add(answers, (expected[0][part], expected[1][part]), labels[part])
+            progress.advance(len(labels[part]))
+    for name, difference in differences.items():
         check_difference(path.name, name, file.criterion, difference, file.tolerance)
     progress.finish()
-    return {name: difference.to_json() for name, difference in found.items()}
+    return {name: difference.to_json() for name, difference in differences.items()}
 
 
 def arrays(samples: Stream) -> list[NDArray[Any]]:
-    """Samples as the inputs of a graph: `x`, and of sequences their lengths."""
+    """The inputs of a graph: `x`, and for sequences their lengths."""
     x = samples.positive.numpy()
     return [x] if samples.lengths is None else [x, samples.lengths.numpy()]
 
 
 def check_difference(
-    file: str, reader: str, criterion: str, found: Difference, tolerance: float = FLOAT_TOLERANCE
+    file: str, reader: str, criterion: str, d: Difference, tolerance: float = FLOAT_TOLERANCE
 ) -> None:
-    """Refuse answers that are not good enough.
+    """Refuse results that differ too much from the library's.
 
     Raises:
-        ExportError: names the file, the reader, and by how much it is off.
+        ExportError: names the file, the reader, and the difference.
     """
-    who = f"{reader} gives other answers for {file} than the library"
-    if not found.finite:
-        raise ExportError(f"{who}: some are not finite.")
-    if criterion == "integer" and (found.features or found.logits):
+    subject = f"{reader} gives other results for {file} than the library"
+    if not d.finite:
+        raise ExportError(f"{subject}: some are not finite.")
+    if criterion == "integer" and (d.features or d.logits):
         raise ExportError(
-            f"{who}: {found.features} of {found.of_features} features and {found.logits} of {found.of_logits} logits "
+            f"{subject}: {d.features} of {d.of_features} features and {d.logits} of {d.of_logits} logits "
             "differ from the integer reference."
         )
-    if criterion == "float" and found.relative > tolerance:
-        raise ExportError(f"{who}: logits differ by {found.relative:.2g} of the largest, more than {tolerance:.2g}.")
-    if criterion in CLOSE and found.samples > 1 and found.mean > CLOSE[criterion]:
+    if criterion == "float" and d.relative > tolerance:
+        raise ExportError(f"{subject}: logits differ by {d.relative:.2g} of the largest, more than {tolerance:.2g}.")
+    if criterion in CLOSE and d.samples > 1 and d.mean > CLOSE[criterion]:
         raise TooFarError(
-            f"{who}: logits differ by {found.mean:.2g} of the largest on average, more than {CLOSE[criterion]:g}."
+            f"{subject}: logits differ by {d.mean:.2g} of the largest on average, more than {CLOSE[criterion]:g}."
         )
 
 
 def _answers(name: str, read: Reader, inputs: Sequence[NDArray[Any]], path: Path) -> Answers:
     try:
         return read(*inputs)
-    except Exception as error:  # each runtime raises errors of its own
+    except Exception as error:  # each runtime raises its own errors
         raise ExportError(f"{name} cannot compute {path.name} ({' '.join(str(error).split())[:300]}).") from error
 
 
-def _one(answers: Answers, wanted: Answers, labels: NDArray[np.int64]) -> Difference:
-    found = Difference()
-    found.add(answers, wanted, labels)
-    return found
+def _one(answers: Answers, expected: Answers, labels: NDArray[np.int64]) -> Difference:
+    difference = Difference()
+    difference.add(answers, expected, labels)
+    return difference

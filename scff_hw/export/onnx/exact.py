@@ -1,9 +1,9 @@
-"""Whole numbers in float32, exactly: rounding shifts, divisions, and numbers of up to 66 bits in digits of 11.
+"""Exact integers in float32: rounding shifts, divisions, and numbers of up to 66 bits in digits of 11 bits.
 
-Many runtimes compute in float32 whatever a graph says: they narrow float64 and int64 to 32 bits, and multiply int32 as
-float32. Whole numbers below 2^24 are exact in float32, in sums of any order, so everything here stays below, which is
-asserted as a graph is made. Quotients and roots, which runtimes round as they like, are corrected by their remainders.
-ONNX's Round is not used: some runtimes take its halves away from zero.
+Many runtimes compute in float32 whatever a graph specifies: they narrow float64 and int64 to 32 bits, and multiply
+int32 as float32. Integers below 2^24 are exact in float32, in sums of any order, so all values here stay below 2^24;
+this is asserted while a graph is built. Quotients and roots, which runtimes round differently, are corrected by their
+remainders. ONNX's Round is not used: some runtimes round halves away from zero.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from scff_hw.export.onnx.graph import Graph
 from scff_hw.export.onnx.parts import TensorProto
 
 EXACT = 1 << 24
-"""Whole numbers up to here are exact in float32."""
+"""Integers up to this are exact in float32."""
 
 DIGIT_BITS = 11
-"""Of a digit: four products of digits can be added."""
+"""Bits per digit: a sum of four products of digits is exact."""
 
 BASE = 1 << DIGIT_BITS
 
@@ -35,26 +35,26 @@ def f32(value: object) -> NDArray[np.float32]:
 
 
 def greater(graph: Graph, a: str | NDArray[np.float32], b: str | NDArray[np.float32]) -> str:
-    """1 where a is above b, else 0, float32. ONNX's Less is not used: MNN 3.6 errs below -0.5."""
+    """1 where a > b, else 0, float32. ONNX's Less is not used: MNN 3.6 computes it wrongly below -0.5."""
     return graph.op("Cast", graph.op("Greater", a, b), to=TensorProto.FLOAT)
 
 
 def floor_of(graph: Graph, x: str, factor: NDArray[np.float32] | float) -> str:
-    """`floor(x * factor)`; exact where the factor is a power of two."""
+    """`floor(x * factor)`; exact if the factor is a power of two."""
     return graph.op("Floor", graph.op("Mul", x, f32(factor)))
 
 
 def split(graph: Graph, x: str, bits: int) -> tuple[str, str]:
-    """`floor(x / 2^bits)` of whole numbers, and what is left, from 0 up to `2^bits - 1`."""
+    """`floor(x / 2^bits)` of integers, and the remainder, from 0 to `2^bits - 1`."""
     high = floor_of(graph, x, 2.0**-bits)
     return high, graph.op("Sub", x, graph.op("Mul", high, f32(2**bits)))
 
 
 def rounded(graph: Graph, x: str, rounding: Rounding) -> str:
-    """Whole numbers next to `x`, which is below 2^23; halves to even or up."""
+    """The nearest integers to `x`, which is below 2^23; halves to even or up."""
     if rounding == "half_up":
         return graph.op("Ceil", graph.op("Mul", floor_of(graph, x, 2), f32(0.5)))
-    # the next even number is at most 1 away, and wins where two whole numbers are as near
+    # the nearest even integer is at most 1 away, and is the result at a tie
     half = graph.op("Add", graph.op("Mul", x, f32(0.5)), f32(0.5))
     even = graph.op("Mul", graph.op("Floor", half), f32(2))
     beyond = graph.op("Sub", x, even)
@@ -63,26 +63,26 @@ def rounded(graph: Graph, x: str, rounding: Rounding) -> str:
 
 
 def saturated(graph: Graph, x: str, top: int) -> str:
-    """Within the symmetric range."""
+    """`x` clipped to -top..top."""
     return graph.op("Clip", x, f32(-top), f32(top))
 
 
 def scaled(graph: Graph, x: str, factor: str | NDArray[np.float32], form: QFormat, rounding: Rounding) -> str:
-    """`x * factor` rounded and saturated; `factor` is a power of two, or several."""
+    """`x * factor`, saturated and rounded; `factor` is one or several powers of two."""
     return rounded(graph, saturated(graph, graph.op("Mul", x, factor), form.top), rounding)
 
 
 def requantised(graph: Graph, x: str, shift: int | NDArray[np.int64], form: QFormat, rounding: Rounding) -> str:
-    """Whole numbers in another format: a rounding shift, of a channel each where there are several, saturated."""
+    """Integers in another format: a rounding shift, saturated; `shift` is one number, or one per channel."""
     return scaled(graph, x, f32(np.exp2(-np.asarray(shift, dtype=np.float64))), form, rounding)
 
 
 def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int) -> str:
-    """`floor((2 x + n) / (2 n))` of whole numbers.
+    """`floor((2 x + n) / (2 n))` of integers.
 
     Args:
         n: a value of the graph, or constants.
-        largest: bound of `|x| + n`.
+        largest: upper bound of `|x| + n`.
     """
     assert largest < EXACT, f"a dividend of up to {largest} is not exact in float32"
     if isinstance(n, str):
@@ -90,10 +90,10 @@ def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int
     else:
         quotient, divisor, half = graph.op("Mul", x, f32(1 / np.asarray(n))), f32(n), f32(np.asarray(n) / 2)
     # the result, or one less
-    found = graph.op("Floor", graph.op("Add", quotient, f32(0.25)))
-    left = graph.op("Sub", x, graph.op("Mul", found, divisor))
-    reached = graph.op("Cast", graph.op("GreaterOrEqual", left, half), to=TensorProto.FLOAT)
-    return graph.op("Add", found, reached)
+    near = graph.op("Floor", graph.op("Add", quotient, f32(0.25)))
+    left = graph.op("Sub", x, graph.op("Mul", near, divisor))
+    correction = graph.op("Cast", graph.op("GreaterOrEqual", left, half), to=TensorProto.FLOAT)
+    return graph.op("Add", near, correction)
 
 
 def divided_wide(
@@ -103,7 +103,7 @@ def divided_wide(
 
     Args:
         low: None for 0.
-        largest: bounds of `|high|`, `|low|` and `n`.
+        largest: upper bounds of `|high|`, `|low|` and `n`.
     """
     top, bottom, most = largest
     assert top + most < EXACT, f"a dividend of up to {top} is not exact in float32"
@@ -113,13 +113,13 @@ def divided_wide(
     rest = graph.op("Mul", left, f32(2**bits))
     if low is not None:
         rest = graph.op("Add", rest, low)
-    found = divided(graph, rest, n, (most << bits) + bottom + most)
-    return graph.op("Add", graph.op("Mul", near, f32(2**bits)), found)
+    low_quotient = divided(graph, rest, n, (most << bits) + bottom + most)
+    return graph.op("Add", graph.op("Mul", near, f32(2**bits)), low_quotient)
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Whole numbers `[N, L]` as digits of base 2^11, the least first; digits may be negative, or beyond the base.
+    """Integers as digits `[N, L]` of base 2^11, the least significant first; a digit may be negative or above the base.
 
     Attributes:
         low, high: bounds of each digit, `[L]`.
@@ -138,20 +138,19 @@ class Digits:
 
 
 def digits_of(value: int, length: int) -> Bounds:
-    """Of a constant `>= 0`."""
-    found = np.array([value >> DIGIT_BITS * k & BASE - 1 for k in range(length)], dtype=np.int64)
+    """The digits of a constant `>= 0`."""
     assert value >> DIGIT_BITS * length == 0, f"{value} has more than {length} digits"
-    return found
+    return np.array([value >> DIGIT_BITS * k & BASE - 1 for k in range(length)], dtype=np.int64)
 
 
 def times(value: int, rows: int, length: int) -> NDArray[np.int64]:
-    """The matrix `[rows, length]` by which digits are multiplied by a constant."""
+    """The matrix `[rows, length]` that multiplies digits by a constant."""
     digits = digits_of(value, length)
     return np.stack([np.concatenate([np.zeros(k, np.int64), digits])[:length] for k in range(rows)])
 
 
 def linear(graph: Graph, x: Digits, matrix: NDArray[np.int64]) -> Digits:
-    """Digits times a matrix of whole numbers `[L, K]`."""
+    """Digits times an integer matrix `[L, K]`."""
     assert (x.largest @ np.abs(matrix)).max() < EXACT, "a sum of digits is not exact in float32"
     up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
     return Digits(graph.op("MatMul", x.name, f32(matrix)), x.low @ up + x.high @ down, x.high @ up + x.low @ down)
@@ -163,43 +162,43 @@ def difference(graph: Graph, a: Digits, b: Digits) -> Digits:
 
 
 def normalised(graph: Graph, x: Digits) -> Digits:
-    """The same number with all digits but the last, which takes the rest and the sign, from 0 up to the base."""
+    """The same number with all digits from 0 to the base, except the last, which has the rest and the sign."""
     length = len(x.low)
     carries = np.eye(length, k=1) - BASE * np.eye(length)
     carries[-1] = 0
     name, low, high = x.name, x.low, x.high
-    # a carry settles one digit more, for all numbers
+    # each carry normalises one more digit, for all numbers
     for _ in range(length - 1):
         name = graph.op("Add", name, graph.op("MatMul", floor_of(graph, name, 1 / BASE), f32(carries)))
-        into_low, into_high = (np.concatenate([[0], (each >> DIGIT_BITS)[:-1]]) for each in (low, high))
+        low_carry, high_carry = (np.concatenate([[0], (bound >> DIGIT_BITS)[:-1]]) for bound in (low, high))
         within = np.arange(length) < length - 1
-        low = np.where(within, 0, low) + into_low
-        high = np.where(within, BASE - 1, high) + into_high
+        low = np.where(within, 0, low) + low_carry
+        high = np.where(within, BASE - 1, high) + high_carry
         assert max(-low.min(), high.max()) < EXACT, "a carried digit is not exact in float32"
-    settled = np.arange(length) < length - 1
-    return Digits(name, np.where(settled, 0, low), np.where(settled, BASE - 1, high))
+    within = np.arange(length) < length - 1
+    return Digits(name, np.where(within, 0, low), np.where(within, BASE - 1, high))
 
 
 def digits(graph: Graph, x: str, largest: int) -> Digits:
-    """Of one whole number `[N, 1]`, from 0 up to `largest`."""
+    """The digits of integers `[N, 1]` from 0 to `largest`."""
     assert largest < EXACT, f"a number of up to {largest} is not exact in float32"
     length = max(-(-largest.bit_length() // DIGIT_BITS), 1)
     powers = np.exp2(-DIGIT_BITS * np.arange(length + 1))
-    here, next_ones = floor_of(graph, x, powers[None, :-1]), floor_of(graph, x, powers[None, 1:])
-    name = graph.op("Sub", here, graph.op("Mul", next_ones, f32(BASE)))
+    quotients, higher = floor_of(graph, x, powers[None, :-1]), floor_of(graph, x, powers[None, 1:])
+    name = graph.op("Sub", quotients, graph.op("Mul", higher, f32(BASE)))
     high = np.full(length, BASE - 1)
     high[-1] = largest >> DIGIT_BITS * (length - 1)
     return Digits(name, np.zeros(length, np.int64), high)
 
 
 def joined(graph: Graph, *parts: Digits) -> Digits:
-    """Side by side, as the rows of a matrix take them."""
+    """Digits concatenated along their axis."""
     name = graph.op("Concat", *(part.name for part in parts), axis=1)
     return Digits(name, np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts]))
 
 
 def products(graph: Graph, a: Digits, b: Digits) -> Digits:
-    """Each digit of a times each of b, `[N, La * Lb]`; both are not negative."""
+    """Each digit of a times each digit of b, `[N, La * Lb]`; both are not negative."""
     rows = graph.op("Unsqueeze", a.name, np.array([2], np.int64))
     columns = graph.op("Unsqueeze", b.name, np.array([1], np.int64))
     high = np.outer(a.high, b.high).ravel()
@@ -208,15 +207,15 @@ def products(graph: Graph, a: Digits, b: Digits) -> Digits:
 
 
 def scattered(la: int, lb: int, length: int, entry: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
-    """The matrix `[la * lb, length]` that adds products of digits up.
+    """The matrix `[la * lb, length]` that sums products of digits.
 
     Args:
-        entry: of a product of digits i and j, the digit it belongs to and its factor; beyond the length it is dropped.
+        entry: for the product of digits i and j, its digit in the sum and its factor; a digit past `length` is dropped.
     """
     matrix = np.zeros((la, lb, length), np.int64)
     for i in range(la):
         for j in range(lb):
-            place, factor = entry(i, j)
-            if place < length:
-                matrix[i, j, place] = factor
+            digit, factor = entry(i, j)
+            if digit < length:
+                matrix[i, j, digit] = factor
     return matrix.reshape(-1, length)

@@ -1,6 +1,6 @@
-"""The float graph of a network: `scff_hw.core` at inference, operation by operation, in float32.
+"""The float graph of a network: the operations of `scff_hw.core` at inference, in float32.
 
-The sources of each operation are named in `scff_hw.core.functional` and `scff_hw.core.streams`.
+`scff_hw.core.functional` and `scff_hw.core.streams` cite the source of each operation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def float_model(
 
     Args:
         network: of feed-forward layers.
-        layers: 0-based, those whose features the readout reads.
+        layers: 0-based indices of the layers whose features the readout reads.
         weight, bias: of the readout, `[classes, F]` and `[classes]`.
         shape: of one input sample.
     """
@@ -59,17 +59,17 @@ def float_model(
 
 
 def read_out(graph: Graph, features: Sequence[Value], weight: Tensor, bias: Tensor) -> int:
-    """Add the outputs: features side by side, and the logits of them; how many features there are."""
-    read = graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1)
+    """Add the outputs: the concatenated features, and their logits. Returns the number of features."""
+    read = graph.op("Concat", *(value.name for value in features), name=FEATURES, axis=1)
     readout = named(graph, weight, "readout.weight"), named(graph, bias, "readout.bias")
     graph.op("Gemm", read, *readout, name=LOGITS, transB=1)
-    return sum(each.size for each in features)
+    return sum(value.size for value in features)
 
 
 def standardised(graph: Graph, x: Value) -> Value:
-    """Zero mean and unit unbiased standard deviation for every sample, zeros where it is constant.
+    """Zero mean and unit unbiased standard deviation per sample; zeros for a constant sample.
 
-    The operations of `scff_hw.core.functional.standardise`, where their reasons are.
+    The operations are those of `scff_hw.core.functional.standardise`, which explains them.
     """
     ends = (graph.op(kind, x.name, axes=x.axes, keepdims=1) for kind in ("ReduceMax", "ReduceMin"))
     high, low = ends
@@ -87,12 +87,12 @@ def standardised(graph: Graph, x: Value) -> Value:
 
 
 def _deviation(graph: Graph, variance: str, constant: str) -> str:
-    """The square root of a variance, infinite where `constant`, so that what it divides becomes 0."""
+    """The square root of a variance; infinite where `constant`, so that quotients are 0."""
     return graph.op("Sqrt", graph.op("Where", constant, np.array(np.inf, F32), variance))
 
 
 def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
-    """Pooling of a float32 map as PyTorch does it."""
+    """Pooling of a float32 map, as in PyTorch."""
     if pool is None:
         return x
     if pool.kind == "max":
@@ -112,7 +112,7 @@ def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
 
 
 def transmitted(graph: Graph, z: Value, transmit: str) -> Value:
-    """Triangle or ReLU of a pre-activation."""
+    """A layer's output before pooling: triangle or ReLU of a pre-activation."""
     name = z.name
     if transmit == "triangle":
         name = graph.op("Sub", name, graph.op("ReduceMean", name, axes=[1], keepdims=1))
@@ -120,12 +120,12 @@ def transmitted(graph: Graph, z: Value, transmit: str) -> Value:
 
 
 def float_features(graph: Graph, output: Value, pool: Pool | None) -> Value:
-    """The readout's view of a layer's output."""
+    """A layer's output as features of the readout: pooled, flattened and standardised."""
     return standardised(graph, flat(graph, pooled(graph, output, pool)))
 
 
 def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
-    """What a layer passes on; its arrays are named after `name`."""
+    """A layer's output; `name` is the prefix of its arrays."""
     geometry = layer.array.geometry
     product = geometry.by_kind("a layer in ONNX", dense="Gemm", conv2d="Conv")
     options: dict[str, Any] = {"transB": 1} if product == "Gemm" else {}
@@ -139,7 +139,7 @@ def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
     else:
         x = reflected(graph, standardised(graph, x), layer.padding)
         centred, energy = _centred(graph, x)
-        # a sample paired with itself: twice its energy over twice its values
+        # a sample paired with itself has twice the energy over twice the values
         variance = graph.op("Mul", energy, np.array(2 / (2 * x.size - 1), F32))
         std = _deviation(graph, variance, graph.op("Equal", variance, np.array(0, F32)))
         u = graph.op(product, centred, weight, **options)
@@ -158,5 +158,5 @@ def _centred(graph: Graph, x: Value) -> tuple[str, str]:
 
 
 def named(graph: Graph, values: Tensor, name: str) -> str:
-    """The name of an initialiser that holds float32 `values`."""
+    """The name of an initialiser with these values, in float32."""
     return graph.constant(values.detach().cpu().float().numpy(), name=name)

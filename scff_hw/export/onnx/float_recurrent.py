@@ -1,4 +1,4 @@
-"""A recurrent network in float32, as `scff_hw.core.recurrent` computes it, for the graphs of `onnx_sequences`."""
+"""A recurrent network in float32, as `scff_hw.core.recurrent` computes it, for the graphs of `recurrent.py`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def recurrent_first(network: Network) -> RecurrentLayer:
 
 @dataclass(frozen=True)
 class FloatSequences:
-    """An `Arithmetic`.
+    """An `Arithmetic` in float32.
 
     Attributes:
-        network: a recurrent layer first, then dense ones.
-        layers: 0-based, those whose features the readout reads.
+        network: a recurrent layer, followed by dense layers.
+        layers: 0-based indices of the layers whose features the readout reads.
         weight, bias: of the readout, `[classes, F]` and `[classes]`.
     """
 
@@ -63,14 +63,14 @@ class FloatSequences:
     def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
         part, name = self._direction(direction)
         weight = named(graph, part.inputs.weight, f"{name}.inputs.weight")
-        # both halves of a pair, and both biases
+        # both halves of a pair, plus both biases
         twice = graph.op("Mul", graph.op("Gemm", frames, weight, transB=1), np.array(2, F32))
         return graph.op("Add", twice, named(graph, part.inputs.bias + part.hidden.bias, f"{name}.bias"))
 
-    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, drive: str, direction: int) -> str:
         part, name = self._direction(direction)
         weight = named(graph, part.hidden.weight, f"{name}.hidden.weight")
-        z = graph.op("Add", driven, graph.op("Gemm", state, weight, transB=1))
+        z = graph.op("Add", drive, graph.op("Gemm", state, weight, transB=1))
         return standardised(graph, Value(graph.op("Relu", z), (self.units,))).name
 
     def read_out(
@@ -80,9 +80,9 @@ class FloatSequences:
         if total:
             counts = graph.op("Cast", steps, to=TensorProto.FLOAT)
             divisor = graph.op("Unsqueeze", counts, np.array([1], np.int64))
-            states += [graph.op("Div", each, divisor) for each in total]
+            states += [graph.op("Div", state_sum, divisor) for state_sum in total]
         value = Value(graph.op("Concat", *states, axis=1), (self.units * len(states),))
-        # states are standardised already, in each direction
+        # the states of each direction are already standardised
         features = [value] if 0 in self.layers else []
         dense = feed_forward(Network(self.network.layers[1 : max(self.layers) + 1]))
         for index, layer in enumerate(dense, start=1):
@@ -93,5 +93,5 @@ class FloatSequences:
         return [tensor(FEATURES, TensorProto.FLOAT, width), tensor(LOGITS, TensorProto.FLOAT, len(self.bias))]
 
     def _direction(self, number: int) -> tuple[Direction, str]:
-        found = recurrent_first(self.network).directions[number]
-        return found, direction_name(found.backwards)
+        direction = recurrent_first(self.network).directions[number]
+        return direction, direction_name(direction.backwards)

@@ -1,7 +1,7 @@
-"""A graph under construction: nodes, initialisers and the shapes of values, for the exporters of this package.
+"""A graph under construction: nodes, initialisers and the shapes of values.
 
-Everything is opset 13 and IR version 8, which runtimes have read since 2020. The batch, and the steps of sequences,
-stay open; every other size is a constant of the graph.
+All graphs are opset 13 and IR version 8, which runtimes have read since 2020. The batch and the steps of sequences are
+dynamic dimensions; every other size is a constant of the graph.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Value:
 
     @property
     def axes(self) -> list[int]:
-        """All dimensions but the batch."""
+        """All dimensions except the batch."""
         return list(range(1, len(self.shape) + 1))
 
 
@@ -51,7 +51,7 @@ class Graph:
     """Collects nodes and initialisers; equal constants are stored once.
 
     Args:
-        domains: versions of operator sets besides ONNX's own.
+        domains: versions of further operator sets, besides ONNX's own.
         prefix: of numbered names, which must differ between a graph and the bodies of its nodes.
     """
 
@@ -65,7 +65,7 @@ class Graph:
         self._domains = {"": OPSET} | dict(domains or {})
 
     def constant(self, value: Any, dtype: Any = None, name: str = "") -> str:
-        """The name of an initialiser that holds `value`."""
+        """The name of an initialiser with this value."""
         array = np.asarray(value, dtype=dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -78,9 +78,9 @@ class Graph:
 
         Args:
             inputs: names, or arrays that become initialisers.
-            name: of the output; numbered where empty.
+            name: of the output; empty: a numbered name.
         """
-        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
+        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         if not name:
             self._count += 1
             name = f"{self._prefix}{kind.lower()}{self._count}"
@@ -88,7 +88,7 @@ class Graph:
         return name
 
     def declare(self, name: str, shape: Sequence[int], *, batch: bool = True) -> None:
-        """Note the shape of a float32 value that shape inference cannot know, since no schema describes its node."""
+        """Declare the shape of a float32 value that shape inference cannot infer, since its node has no schema."""
         sizes = [BATCH, *shape] if batch else list(shape)
         self.declared.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
 
@@ -100,17 +100,15 @@ class Graph:
         metadata: Mapping[str, str],
         description: str,
     ) -> onnx.ModelProto:
-        """The finished model: float32 input `x` `[N, *input_shape]`.
+        """The finished model, with the float32 input `x` `[N, *input_shape]`.
 
         Args:
-            outputs: by name, their width and their element type; each is `[N, width]`.
-            metadata: text by key, kept in the model.
+            outputs: width and element type by name; each output is `[N, width]`.
+            metadata: text by key, stored in the model.
         """
         x = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [BATCH, *input_shape])
-        found = [
-            helper.make_tensor_value_info(each, kind, [BATCH, width]) for each, (width, kind) in outputs.items()
-        ]
-        return self.whole(name, [x], found, metadata, description)
+        infos = [helper.make_tensor_value_info(key, kind, [BATCH, width]) for key, (width, kind) in outputs.items()]
+        return self.whole(name, [x], infos, metadata, description)
 
     def whole(
         self,
@@ -120,7 +118,7 @@ class Graph:
         metadata: Mapping[str, str],
         description: str,
     ) -> onnx.ModelProto:
-        """The finished model, of any inputs and outputs."""
+        """The finished model, with any inputs and outputs."""
         graph = helper.make_graph(
             self.nodes,
             name,
@@ -144,13 +142,13 @@ class Graph:
 
 @dataclass(frozen=True)
 class Windows:
-    """Pooling windows as ONNX writes them: explicit pads and no ceil mode, on which runtimes differ.
+    """Pooling windows with explicit pads and without ceil mode, on which runtimes differ.
 
     Attributes:
         pads: rows and columns added before, then after.
         shape: of the pooled map, channels first.
-        counts: how many positions an average divides by, `[1, 1, H', W']`: padded zeros count, what a last window has
-            beyond them does not.
+        counts: divisors of averages, `[1, 1, H', W']`: padded zeros count, positions of a last window past the padding
+            do not.
     """
 
     pads: list[int]
@@ -159,29 +157,29 @@ class Windows:
 
     @classmethod
     def of(cls, pool: Pool, shape: Sequence[int]) -> Windows:
-        """The windows of a pool on maps `(channels, height, width)`, where PyTorch has them."""
+        """The windows of a pool on maps `(channels, height, width)`, at PyTorch's positions."""
         channels, *sides = shape
-        after, lengths, covered = [], [], []
+        pads_after, lengths, covered = [], [], []
         for length in sides:
             reach = length + 2 * pool.padding - pool.size
             count = (-(-reach // pool.stride) if pool.ceil else reach // pool.stride) + 1
             count -= pool.ceil and (count - 1) * pool.stride >= length + pool.padding
             starts = np.arange(count) * pool.stride - pool.padding
             ends = np.minimum(starts + pool.size, length + pool.padding)
-            after.append(max(int(starts[-1]) + pool.size - length, 0))
+            pads_after.append(max(int(starts[-1]) + pool.size - length, 0))
             lengths.append(int(count))
             covered.append((ends - starts).astype(np.int64))
         counts = np.outer(covered[0], covered[1])[None, None]
-        return cls([pool.padding, pool.padding, *after], (channels, lengths[0], lengths[1]), counts)
+        return cls([pool.padding, pool.padding, *pads_after], (channels, lengths[0], lengths[1]), counts)
 
 
 def flat(graph: Graph, x: Value) -> Value:
-    """`[N, size]` of a value."""
+    """A value flattened to `[N, size]`."""
     return x if len(x.shape) == 1 else Value(graph.op("Flatten", x.name, axis=1), (x.size,))
 
 
 def reflected(graph: Graph, x: Value, padding: int) -> Value:
-    """Height and width padded by reflection."""
+    """A value with height and width padded by reflection."""
     if not padding:
         return x
     channels, height, width = x.shape
@@ -191,7 +189,7 @@ def reflected(graph: Graph, x: Value, padding: int) -> Value:
 
 
 def max_pooled(graph: Graph, x: Value, pool: Pool) -> Value:
-    """Greatest values of the windows of a float32 map."""
+    """Maxima of the windows of a float32 map."""
     windows = Windows.of(pool, x.shape)
     name = graph.op(
         "MaxPool", x.name, kernel_shape=[pool.size] * 2, strides=[pool.stride] * 2, pads=windows.pads
@@ -200,5 +198,5 @@ def max_pooled(graph: Graph, x: Value, pool: Pool) -> Value:
 
 
 def per_channel(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """`[C]`, or one value, so that it broadcasts over `[N, C, ...]` of that shape without the batch."""
+    """`[C]` values, or one value, reshaped to broadcast over `[N, C, ...]`; `shape` is without the batch."""
     return np.reshape(values, (1, -1, *(1,) * (len(shape) - 1)))

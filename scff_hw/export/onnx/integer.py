@@ -1,13 +1,13 @@
-"""The integer graph of a run in fixed point: the specification's integers, in operations that every runtime has.
+"""The integer graph of a fixed-point run: the integers of the specification, in operations that every runtime has.
 
-`scff_hw/backends/fixed/README.md` is the specification, and `reference.py` beside it what this must equal. Integers
-are held as
+The specification is `scff_hw/backends/fixed/README.md`; the graph must equal its implementation, `reference/`. Integers
+are stored as
 
 - int8 in the file (weights), cast where they are used;
-- float32 everywhere else, below 2^24, where they are exact: see `onnx_exact`. A longer sum is split. ONNX's own integer
-  products were not taken: ConvInteger knows no int8 in onnxruntime, and 8-bit products saturate there on some
+- float32 everywhere else, below 2^24, where they are exact: see `exact.py`. A larger sum is split. ONNX's own integer
+  products are not used: onnxruntime's ConvInteger does not support int8, and its 8-bit products saturate on some
   processors;
-- int32 in logits that can leave 2^24.
+- int32 in logits that can exceed 2^24.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ from scff_hw.export.onnx.standardise import TOP, standardised
 I64 = np.int64
 
 CUT_BITS = 8
-"""By which sums that can leave 2^24 are split."""
+"""Low bits that are split off a sum that can exceed 2^24."""
 
 WHOLE_BITS = 31
-"""Of the largest sum of products and bias, without its sign."""
+"""Bits of the largest sum of products and bias, without the sign."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Products of weights and activations, in float32 parts that are exact.
+    """A matrix product of weights and activations, as a sum of float32 parts that are exact.
 
     Attributes:
-        parts: values of the graph, whose sum it is.
-        bounds: of the magnitude of each part, `[channels]` each.
+        parts: values of the graph; the product is their sum.
+        bounds: upper bound of each part's magnitude, `[channels]` each.
         shape: of one sample.
     """
 
@@ -78,7 +78,7 @@ class IntegerReadout:
     """The readout's integers.
 
     Attributes:
-        weight: `[classes, F]`, of 8 bits.
+        weight: `[classes, F]`, 8 bits.
         bias: `[classes]`, at the products' scale.
         frac: fraction bits of the logits.
     """
@@ -99,10 +99,11 @@ def integer_model(
 
     Args:
         stack: the reference's layers, whose `forward`, `features` and `logits` the graph equals.
-        layers: 0-based, those whose features the readout reads.
+        layers: 0-based indices of the layers whose features the readout reads.
         shape: of one input sample.
+
     Returns:
-        A model whose input is float32 as the float graph's; features (int8) and logits (int32) are integers.
+        A model with the float graph's float32 input, and integer features (int8) and logits (int32).
     """
     graph = Graph()
     value, features = on_grid(graph, Value(INPUT, tuple(shape)), stack[0].spec.formats.input), []
@@ -117,13 +118,13 @@ def integer_model(
 
 
 def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, top: int) -> int:
-    """Add the outputs: features, float32 up to `top`, side by side, and logits of them; how many features there are."""
-    width = sum(each.size for each in features)
-    read = Value(graph.op("Concat", *(each.name for each in features), axis=1), (width,))
+    """Add the outputs: the concatenated features, float32 up to `top`, and their logits. Returns the feature count."""
+    width = sum(value.size for value in features)
+    read = Value(graph.op("Concat", *(value.name for value in features), axis=1), (width,))
     graph.op("Cast", read.name, name=FEATURES, to=TensorProto.INT8)
-    found = product(graph, read, readout.weight, None, top, "readout.weight")
-    kind = TensorProto.FLOAT if found.fits(readout.bias) else TensorProto.INT32
-    parts = list(found.parts) if kind == TensorProto.FLOAT else [cast(graph, each, kind) for each in found.parts]
+    u = product(graph, read, readout.weight, None, top, "readout.weight")
+    kind = TensorProto.FLOAT if u.fits(readout.bias) else TensorProto.INT32
+    parts = list(u.parts) if kind == TensorProto.FLOAT else [cast(graph, part, kind) for part in u.parts]
     total = graph.constant(readout.bias, np.float32 if kind == TensorProto.FLOAT else np.int32, "readout.bias")
     for part in parts:
         total = graph.op("Add", part, total)
@@ -132,14 +133,14 @@ def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, t
 
 
 def integer_features(graph: Graph, output: Value, layer: IntegerLayer) -> Value:
-    """The readout's view of a layer's output."""
+    """A layer's output as features of the readout: pooled, flattened and standardised."""
     form = layer.spec.formats
     x = flat(graph, pooled(graph, output, layer.spec.readout_pool))
     return standardised(graph, x, form.feature, form.rounding)
 
 
 def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, name: str) -> Sums:
-    """`W x` of whole numbers up to `top`, by as many float32 products as keep their sums exact.
+    """`W x` of integers up to `top`, in as many float32 products as exact sums need.
 
     Args:
         weight: `[C, fan_in]`; rows of a convolution are `[channels, kernel, kernel]`.
@@ -157,17 +158,18 @@ def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, 
     parts = []
     for start, stop in ends:
         part = by_channel[:, start:stop]
-        held = graph.constant(
+        stored = graph.constant(
             part.reshape(len(part), -1) if kernel is None else part.reshape(len(part), -1, kernel, kernel),
             np.int8,
             name if len(ends) == 1 else f"{name}.{start}",
         )
-        unit = cast(graph, held, TensorProto.FLOAT)
+        kernels = cast(graph, stored, TensorProto.FLOAT)
         values = x.name
         if len(ends) > 1:
-            bounds = (np.array([each], dtype=I64) for each in (start, stop, 1))
+            bounds = (np.array([index], dtype=I64) for index in (start, stop, 1))
             values = graph.op("Slice", values, *bounds)
-        parts.append(graph.op("Gemm", values, unit, transB=1) if kernel is None else graph.op("Conv", values, unit))
+        operands = values, kernels
+        parts.append(graph.op("Gemm", *operands, transB=1) if kernel is None else graph.op("Conv", *operands))
     sides = () if kernel is None else (side - kernel + 1 for side in x.shape[1:])
     return Sums(tuple(parts), tuple(sums[:, a:b].sum(axis=1) for a, b in ends), (len(weight), *sides))
 
@@ -176,7 +178,7 @@ def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: s
     """The sum of products and bias at the scale of pre-activations: a rounding shift, saturated.
 
     Args:
-        bias: `[channels]`, whole numbers at the products' scale, or None.
+        bias: `[channels]`, integers at the products' scale, or None.
         name: of the bias.
     """
     shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
@@ -191,10 +193,10 @@ def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: s
 
 
 def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
-    """What a sum beyond 2^24 can be replaced by before it is shifted, rounded and saturated, in float32.
+    """A float32 number that shifts, rounds and saturates to the same result as a sum that can exceed 2^24.
 
-    Where the shift is larger than 8 bits, only whether the last 8 are 0 can matter; where it is not, a sum beyond 2^24
-    saturates whatever its last bits.
+    If the shift is larger than 8 bits, the last 8 bits matter only in whether they are all 0; otherwise a sum above
+    2^24 saturates whatever its last bits.
     """
     assert (sum(u.bounds) + np.abs(bias)).max() < 1 << WHOLE_BITS, "a sum has more than 32 bits"
     high = _constant(graph, bias >> CUT_BITS, u.shape, f"{name}.high")
@@ -211,19 +213,19 @@ def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
 
 
 def _constant(graph: Graph, values: Ints, shape: Sequence[int], name: str) -> str:
-    """Whole numbers `[channels]`, float32, that broadcast over samples of that shape."""
+    """Integers `[channels]` as float32 that broadcast over samples of `shape`."""
     return graph.constant(per_channel(values, shape), np.float32, name)
 
 
 def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
-    """Step 9's pooling of float32 integers."""
+    """Step 9 of the specification: pooling of float32 integers."""
     if pool is None:
         return x
     shape = Pool("max" if pool.kind == "max" else "avg", pool.size, pool.stride, pool.padding, pool.ceil)
     if shape.kind == "max":
         return max_pooled(graph, x, shape)
     windows = Windows.of(shape, x.shape)
-    # one map at a time: a sum is the same filter for every channel
+    # channels become samples, so that one filter sums every map
     maps = graph.op("Reshape", x.name, np.array([-1, 1, *x.shape[1:]], dtype=I64))
     ones = np.ones((1, 1, shape.size, shape.size), np.float32)
     sums = graph.op("Conv", maps, ones, strides=[shape.stride] * 2, pads=windows.pads)
@@ -232,7 +234,7 @@ def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
 
 
 def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
-    """Step 1: data on the grid of `form`."""
+    """Step 1: data quantised to `form`."""
     return Value(scaled(graph, x.name, f32(2.0**form.one), form, "half_even"), x.shape)
 
 
@@ -254,20 +256,20 @@ def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Val
 
 
 def pre_activations(graph: Graph, u: Sums, bias: Ints, form: LayerFormats, name: str) -> str:
-    """Step 3's pre-activations of one sample each, bias included."""
+    """Step 3: the pre-activations of single samples, bias included."""
     return summed(graph, u, shift_right(bias, BIAS_GUARD_BITS, form.rounding), form, f"{name}.bias")
 
 
 def _mean_of_channels(graph: Graph, z: str, channels: int, top: int) -> str:
-    """The rounded mean over channels of whole numbers up to `top`."""
+    """The rounded mean over channels of integers up to `top`."""
     axis = np.array([1], dtype=I64)
     if (top + 1) * channels < EXACT:
         return divided(graph, graph.op("ReduceSum", z, axis, keepdims=1), channels, (top + 1) * channels)
-    high, low = (graph.op("ReduceSum", each, axis, keepdims=1) for each in split(graph, z, CUT_BITS))
+    high, low = (graph.op("ReduceSum", part, axis, keepdims=1) for part in split(graph, z, CUT_BITS))
     largest = ((top >> CUT_BITS) + 1) * channels, ((1 << CUT_BITS) - 1) * channels, channels
     return divided_wide(graph, high, low, CUT_BITS, channels, largest)
 
 
 def cast(graph: Graph, x: str, kind: int) -> str:
-    """In another element type."""
+    """A value cast to another element type."""
     return graph.op("Cast", x, to=kind)

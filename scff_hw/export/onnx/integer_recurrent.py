@@ -1,4 +1,4 @@
-"""A recurrent network in integers, as `recurrent_reference` has them, for the graphs of `onnx_sequences`."""
+"""A recurrent network in the integers of the reference, for the graphs of `recurrent.py`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from scff_hw.export.onnx.recurrent import direction_name, tensor
 from scff_hw.export.onnx.standardise import standardised
 
 MOST_STEPS = 1 << 16
-"""Of a sequence, as the specification has it."""
+"""Largest number of steps per sequence in the specification."""
 
 
 @dataclass(frozen=True)
 class IntegerSequences:
-    """An `Arithmetic`.
+    """An `Arithmetic` in integers.
 
     Attributes:
         first: the reference's recurrent layer, whose `forward` and `features` the graph equals.
-        dense: its layers behind that one.
-        layers: 0-based, those whose features the readout reads.
+        dense: the reference's dense layers after it.
+        layers: 0-based indices of the layers whose features the readout reads.
     """
 
     first: IntegerRecurrent
@@ -79,12 +79,12 @@ class IntegerSequences:
         bias = graph.constant(part.drive_of_bias, np.float32, f"{name}.inputs.bias")
         return graph.op("Add", graph.op("Mul", v, f32(2)), bias)
 
-    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, drive: str, direction: int) -> str:
         part, name = self._direction(direction)
         form, weight = self._form, part.hidden.weight
         u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
         v = pre_activations(graph, u, part.hidden.bias, form, f"{name}.hidden")
-        z = graph.op("Relu", graph.op("Add", driven, v))
+        z = graph.op("Relu", graph.op("Add", drive, v))
         shift = form.pre_activation.one - form.output.one
         y = Value(requantised(graph, z, shift, form.output, form.rounding), (self.units,))
         return standardised(graph, y, form.standardised, form.rounding).name
@@ -94,20 +94,20 @@ class IntegerSequences:
     ) -> list[onnx.ValueInfoProto]:
         form = self._form
         shift = form.standardised.one - form.transmitted.one
-        states = [self._transmitted(graph, each, shift) for each in final]
+        states = [self._transmitted(graph, state, shift) for state in final]
         if total:
             counts = graph.op("Unsqueeze", cast(graph, steps, TensorProto.FLOAT), np.array([1], np.int64))
             largest = form.standardised.top * MOST_STEPS, 0, MOST_STEPS
-            for each in total:
-                mean = divided_wide(graph, each, None, MEAN_GUARD_BITS, counts, largest)
+            for state_sum in total:
+                mean = divided_wide(graph, state_sum, None, MEAN_GUARD_BITS, counts, largest)
                 states.append(self._transmitted(graph, mean, shift + MEAN_GUARD_BITS))
-        passed, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
+        output, shape = graph.op("Concat", *states, axis=1), (self.units * len(states),)
         features = []
         if 0 in self.layers:
-            # states are standardised already, in each direction
+            # the states of each direction are already standardised
             shift = form.transmitted.one - form.feature.one
-            features.append(Value(requantised(graph, passed, shift, form.feature, form.rounding), shape))
-        value = Value(passed, shape)
+            features.append(Value(requantised(graph, output, shift, form.feature, form.rounding), shape))
+        value = Value(output, shape)
         for index, layer in enumerate(self.dense[: max(self.layers)], start=1):
             value = integer_layer(graph, value, layer, f"layers.{index + 1}")
             if index in self.layers:
@@ -126,5 +126,5 @@ class IntegerSequences:
         return self.first.spec.formats
 
     def _direction(self, number: int) -> tuple[IntegerDirection, str]:
-        found = self.first.directions[number]
-        return found, direction_name(found.backwards)
+        direction = self.first.directions[number]
+        return direction, direction_name(direction.backwards)

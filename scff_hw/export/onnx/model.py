@@ -1,4 +1,4 @@
-"""A finished run as a folder of ONNX files with a model card, each file checked before the folder appears."""
+"""Export of a finished run as a folder of ONNX files, each checked against the library, with a model card."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
 
 SAMPLES = 200
-"""Test samples that every file is checked on, unless asked otherwise."""
+"""Default number of test samples that every file is checked on."""
 
 SCALE_SAMPLES = 64
-"""Samples, of those that hidden layers learned from, that the 8-bit products of QOperator get their scale by."""
+"""Number of samples, from the hidden layers' training data, that set the scales of QOperator's 8-bit products."""
 
 ROUNDINGS, MOST_TOLERANCE = 10, 1e-3
-"""A recurrent layer can amplify roundings from step to step, so its graphs may be as many times as far from the library
-as float32 is from float64 there; but no further than this, of the largest logit."""
+"""Tolerance of recurrent graphs, in which rounding errors can grow over steps: ROUNDINGS times the library's own
+difference between float32 and float64, but at most MOST_TOLERANCE, relative to the largest logit."""
 
 INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", "qonnx.onnx")
 
@@ -43,7 +43,7 @@ INTEGER_FILES: tuple[str, ...] = ("integer.onnx", "qdq.onnx", "qoperator.onnx", 
 @dataclass(frozen=True)
 class OnnxOptions:
     """Attributes:
-    samples: of the run's test data that every file is checked on; at most as many as there are.
+    samples: number of test samples that every file is checked on, at most all of them.
     """
 
     samples: int = SAMPLES
@@ -54,7 +54,7 @@ class OnnxOptions:
 
 
 class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
-    """A run as ONNX files with a model card, each file checked against the library before the folder appears."""
+    """Exports a run as ONNX files with a model card; each file is checked against the library."""
 
     name = "onnx"
     Options = OnnxOptions
@@ -75,7 +75,7 @@ class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
             except TooFarError as error:
                 if file.criterion != "qoperator":
                     raise
-                # this network does not allow it: its products need more than 8 bits
+                # the products of this network need more than 8 bits
                 left_out[name] = str(error)
                 path.unlink()
                 continue
@@ -111,11 +111,11 @@ def export_onnx(
     data_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write and check the ONNX files of a finished run: `out` holds them all, or is not there.
+    """Write and check the ONNX files of a finished run; after an error `out` does not exist.
 
     Args:
         out: a folder that does not exist, or is empty.
-        samples: of the run's test data that every file is checked on; at most as many as there are.
+        samples: number of test samples that every file is checked on, at most all of them.
 
     Returns:
         The folder's `manifest.json`, and `out`, as `scff-hw export onnx --json` prints them.
@@ -123,7 +123,7 @@ def export_onnx(
     Raises:
         UsageError: `out` is not empty, or `samples` is not positive.
         CheckpointError: not a finished run.
-        DataError: the run's data set, on which files are checked, is not there.
+        DataError: the run's data set, on which files are checked, is missing.
         ExportError: a file failed a check.
     """
     options = OnnxOptions(samples)
@@ -132,7 +132,7 @@ def export_onnx(
 
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
-    """The files of a run, and why others are left out, both by name."""
+    """The files of a run, and the reasons why others are left out, both by name."""
     if run.recipe.data.has_sequences:
         return _plan_sequences(run)
     shape = run.recipe.data.input_shape
@@ -145,8 +145,8 @@ def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     planned = {"float.onnx": Planned(model, "float", as_float)}
     if run.fixed is None:
         return planned, dict.fromkeys(INTEGER_FILES, _without_integers(run))
-    more, left_out = _plan_fixed(run)
-    return planned | more, left_out
+    integer_files, left_out = _plan_fixed(run)
+    return planned | integer_files, left_out
 
 
 def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
@@ -155,13 +155,13 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
         return features.numpy(), logits.numpy()
 
     test = run.samples("test")
-    few = test.batch(torch.arange(min(SAMPLES, len(test))))
-    allowed = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, few)), MOST_TOLERANCE)
+    samples = test.batch(torch.arange(min(SAMPLES, len(test))))
+    tolerance = min(max(FLOAT_TOLERANCE, ROUNDINGS * rounding_of_float32(run, samples)), MOST_TOLERANCE)
     network = FloatSequences(run.network, run.read_layers, *run.readout)
-    planned, left_out = _whole_and_step(run, network, ("float.onnx", "step.onnx"), as_float, allowed)
+    planned, left_out = _whole_and_step(run, network, ("float.onnx", "step.onnx"), as_float, tolerance)
     integers, *quantised = INTEGER_FILES
     names = integers, "integer-step.onnx"
-    left_out |= dict.fromkeys(quantised, f"Of recurrent networks {integers} is the only one in integers.")
+    left_out |= dict.fromkeys(quantised, f"A recurrent network has only {integers} in integers.")
     if run.fixed is None:
         return planned, left_out | dict.fromkeys(names, _without_integers(run))
     from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
@@ -176,22 +176,26 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
     def as_integers(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
         return sequence_answers(*parts, x.astype(np.float64), lengths)
 
-    more, missing = _whole_and_step(run, IntegerSequences(*parts), names, as_integers)
-    return planned | more, left_out | missing
+    integer_files, missing = _whole_and_step(run, IntegerSequences(*parts), names, as_integers)
+    return planned | integer_files, left_out | missing
 
 
 def _whole_and_step(
     run: FinishedRun, network: Arithmetic, names: tuple[str, str], expected: Expected, tolerance: float | None = None
 ) -> tuple[dict[str, Planned], dict[str, str]]:
-    """The files of whole sequences and of one step, or why the latter is left out; held to a tolerance, or equal."""
+    """The files of whole sequences and of one step, or the reason why the latter is left out.
+
+    Args:
+        tolerance: of the check; None: equality.
+    """
     criterion = "integer" if tolerance is None else "float"
-    (whole, step), allowed = names, tolerance or FLOAT_TOLERANCE
+    (whole, step), limit = names, tolerance or FLOAT_TOLERANCE
     model = whole_sequences(network, metadata(run, whole.removesuffix(".onnx")))
-    planned = {whole: Planned(model, criterion, expected, tolerance=allowed)}
+    planned = {whole: Planned(model, criterion, expected, tolerance=limit)}
     if any(network.backwards):
-        return planned, {step: "The second direction starts at a sequence's end, before which it has no step."}
+        return planned, {step: "The second direction starts at a sequence's end, so it cannot run step by step."}
     model = one_step(network, metadata(run, step.removesuffix(".onnx")))
-    return planned | {step: Planned(model, criterion, expected, tolerance=allowed, readers=stepwise_readers)}, {}
+    return planned | {step: Planned(model, criterion, expected, tolerance=limit, readers=stepwise_readers)}, {}
 
 
 def _without_integers(run: FinishedRun) -> str:
@@ -199,7 +203,7 @@ def _without_integers(run: FinishedRun) -> str:
 
 
 def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
-    # the fixed backend needs brevitas, which other runs do without
+    # imported here since the fixed backend needs brevitas, and other runs do not
     from scff_hw.export.onnx.integer import integer_model
     from scff_hw.export.onnx.quantised import Dialect, Qdq, QOnnx, QOperator, quantised_model
     from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack, product_formats
@@ -220,7 +224,7 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
         x = learned.batch(torch.arange(min(SCALE_SAMPLES, len(learned)))).positive.double().numpy()
         dialects["qoperator"] = QOperator(product_formats(stack, x))
     else:
-        left_out["qoperator.onnx"] = "The run has a weight scale a channel; QLinearMatMul is written with one a layer."
+        left_out["qoperator.onnx"] = "The run has one weight scale per channel; QLinearMatMul here has one per layer."
     units = 2.0 ** stack[0].spec.formats.feature.one, 2.0**readout.frac
     for name, dialect in dialects.items():
         model = quantised_model(dialect, stack, run.read_layers, readout, shape, metadata(run, name), name)
@@ -229,8 +233,8 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
 
 
 def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
-    """What every file says of itself."""
-    found = {
+    """The metadata of every file."""
+    entries = {
         "kind": kind,
         "recipe": run.recipe.name,
         "description": run.recipe.description,
@@ -243,15 +247,15 @@ def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
         "measured_on": run.summary.measured_on,
     }
     if run.details.profile is not None:
-        found["profile"] = run.details.profile
+        entries["profile"] = run.details.profile
     if run.fixed is not None:
         formats = run.fixed.backend.formats
         feature = next(iter(formats.values())).feature.one
-        found |= {
+        entries |= {
             "formats": json.dumps({name: form.to_json() for name, form in formats.items()}),
             "rounding": next(iter(formats.values())).rounding,
             "features_frac": str(feature),
             "readout_weight_frac": str(run.fixed.readout_frac),
             "logits_frac": str(run.fixed.readout_frac + feature),
         }
-    return found
+    return entries

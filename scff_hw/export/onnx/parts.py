@@ -1,4 +1,4 @@
-"""onnx and onnxruntime, imported in one place, so that what is missing is said in one way."""
+"""The only imports of onnx and onnxruntime, so that there is one message where they are missing."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Quantised graphs of a run in fixed point, in three dialects that runtimes and hardware tools read.
+"""Quantised graphs of a fixed-point run, in three dialects that runtimes and hardware tools read.
 
 `qdq` puts QuantizeLinear and DequantizeLinear around float products, `qoperator` multiplies in QLinearMatMul and
-QLinearConv, `qonnx` uses the Quant operator of QONNX. Weights, scales and the grids of activations are the run's;
-averages and the means of standardisations are rounded as the reference rounds them. What else lies between two grids
-is computed in float32, so that a value beside a rounding boundary can land on its other side: close to the integer
-reference, but not equal.
+QLinearConv, `qonnx` uses the Quant operator of QONNX. Weights, scales and the formats of activations are the run's;
+averages and the means of standardisations are rounded as in the reference. All other operations between two
+quantisations are in float32, so a value close to a rounding boundary can round to the other side: the results are close
+to the integer reference, but not equal.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ ZERO = np.array(0, np.int8)
 
 
 class Dialect(Protocol):
-    """How a graph writes numbers on grids, and their products."""
+    """The operators of a graph for quantised numbers and their products."""
 
     def activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
-        """Float32 numbers put on the grid of `form`."""
+        """Float32 numbers quantised to `form`."""
         ...
 
     def product(
         self, graph: Graph, x: Value, weight: Ints, bias: Ints, forms: tuple[QFormat, QFormat], name: str, index: int
     ) -> Value:
-        """`W x + b` in float32, of `x` that `activation` gave.
+        """`W x + b` in float32, where `x` is a result of `activation`.
 
         Args:
             weight: `[C, F]` or `[C, channels, kernel, kernel]`.
@@ -48,7 +48,7 @@ class Dialect(Protocol):
         ...
 
     def pre_activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
-        """What the dialect can do of the 16-bit grid of a pre-activation."""
+        """A pre-activation quantised to `form`, 16 bits, as far as the dialect supports it."""
         ...
 
 
@@ -58,31 +58,31 @@ class Qdq:
     def activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
         scale, name = _scale(form), x.name
         if form.bits < 8:
-            ends = (np.array(sign * form.top * 2.0**-form.one, np.float32) for sign in (-1, 1))
-            name = graph.op("Clip", name, *ends)
-        held = graph.op("QuantizeLinear", name, scale, ZERO)
-        return Value(graph.op("DequantizeLinear", held, scale, ZERO), x.shape)
+            limits = (np.array(sign * form.top * 2.0**-form.one, np.float32) for sign in (-1, 1))
+            name = graph.op("Clip", name, *limits)
+        integers = graph.op("QuantizeLinear", name, scale, ZERO)
+        return Value(graph.op("DequantizeLinear", integers, scale, ZERO), x.shape)
 
     def product(
         self, graph: Graph, x: Value, weight: Ints, bias: Ints, forms: tuple[QFormat, QFormat], name: str, index: int
     ) -> Value:
         read, form = forms
-        held = graph.constant(weight, np.int8, f"{name}.weight")
+        integers = graph.constant(weight, np.int8, f"{name}.weight")
         unit = _scale(form)
         parts = [
             x.name,
-            graph.op("DequantizeLinear", held, unit, np.zeros(unit.shape, np.int8), axis=0),
+            graph.op("DequantizeLinear", integers, unit, np.zeros(unit.shape, np.int8), axis=0),
             _bias(graph, bias, unit * _scale(read), name),
         ]
-        found = graph.op("Gemm", *parts, transB=1) if weight.ndim == 2 else graph.op("Conv", *parts)
-        return Value(found, _shape(x, weight))
+        u = graph.op("Gemm", *parts, transB=1) if weight.ndim == 2 else graph.op("Conv", *parts)
+        return Value(u, _shape(x, weight))
 
     def pre_activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
         return x
 
 
 class QOperator(Qdq):
-    """QLinearMatMul and QLinearConv: their outputs have 8 bits, so hidden pre-activations lose 8 of their 16.
+    """QLinearMatMul and QLinearConv: their outputs have 8 bits, so hidden pre-activations lose 8 of 16 bits.
 
     Args:
         outputs: the 8-bit format of each hidden layer's product.
@@ -96,26 +96,26 @@ class QOperator(Qdq):
     ) -> Value:
         read, form = forms
         scale, unit = _scale(read), _scale(form)
-        held = graph.op("QuantizeLinear", x.name, scale, ZERO)
+        integers = graph.op("QuantizeLinear", x.name, scale, ZERO)
         if index < 0:
             rows = graph.constant(weight.T, np.int8, f"{name}.weight")
-            total = graph.op("MatMulInteger", held, rows, ZERO[None], ZERO[None])
+            total = graph.op("MatMulInteger", integers, rows, ZERO[None], ZERO[None])
             total = graph.op("Add", total, graph.constant(bias, np.int32, f"{name}.bias"))
             return Value(graph.op("DequantizeLinear", total, unit * scale), _shape(x, weight))
         to = _scale(self._outputs[index])
         if weight.ndim == 2:
             rows = graph.constant(weight.T, np.int8, f"{name}.weight")
-            found = graph.op("QLinearMatMul", held, scale, ZERO, rows, unit, ZERO, to, ZERO)
-            u = graph.op("DequantizeLinear", found, to, ZERO)
+            product = graph.op("QLinearMatMul", integers, scale, ZERO, rows, unit, ZERO, to, ZERO)
+            u = graph.op("DequantizeLinear", product, to, ZERO)
             return Value(graph.op("Add", u, _bias(graph, bias, unit * scale, name)), _shape(x, weight))
         kernels = graph.constant(weight, np.int8, f"{name}.weight")
         sums = graph.constant(bias, np.int32, f"{name}.bias")
-        found = graph.op("QLinearConv", held, scale, ZERO, kernels, unit, ZERO, to, ZERO, sums)
-        return Value(graph.op("DequantizeLinear", found, to, ZERO), _shape(x, weight))
+        product = graph.op("QLinearConv", integers, scale, ZERO, kernels, unit, ZERO, to, ZERO, sums)
+        return Value(graph.op("DequantizeLinear", product, to, ZERO), _shape(x, weight))
 
 
 class QOnnx:
-    """QONNX's Quant, which holds any width: pre-activations keep their 16 bits."""
+    """QONNX's Quant, which supports any width: pre-activations have 16 bits."""
 
     def activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
         return Value(self._quant(graph, x.name, form, x.shape), x.shape)
@@ -126,11 +126,11 @@ class QOnnx:
         read, form = forms
         units = np.exp2(-np.asarray(form.fracs, np.float64))
         numbers = weight * units.reshape(-1, *(1,) * (weight.ndim - 1))
-        held = self._quant(graph, graph.constant(numbers, np.float32, f"{name}.weight"), form, weight.shape, False)
+        quantised = self._quant(graph, graph.constant(numbers, np.float32, f"{name}.weight"), form, weight.shape, False)
         added = graph.constant(bias * units * 2.0**-read.one, np.float32, f"{name}.bias")
-        parts = (x.name, held, added)
-        found = graph.op("Gemm", *parts, transB=1) if weight.ndim == 2 else graph.op("Conv", *parts)
-        return Value(found, _shape(x, weight))
+        parts = (x.name, quantised, added)
+        u = graph.op("Gemm", *parts, transB=1) if weight.ndim == 2 else graph.op("Conv", *parts)
+        return Value(u, _shape(x, weight))
 
     def pre_activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
         return self.activation(graph, x, form)
@@ -139,9 +139,9 @@ class QOnnx:
         scale = np.exp2(-np.asarray(form.fracs, np.float64)).astype(np.float32)
         scale = scale.reshape(-1, *(1,) * (len(shape) - 1)) if scale.size > 1 else scale.reshape(())
         parts = (scale, np.array(0, np.float32), np.array(form.bits, np.float32))
-        found = graph.op("Quant", x, *parts, domain=QONNX, signed=1, narrow=1, rounding_mode="ROUND")
-        graph.declare(found, shape, batch=batch)
-        return found
+        name = graph.op("Quant", x, *parts, domain=QONNX, signed=1, narrow=1, rounding_mode="ROUND")
+        graph.declare(name, shape, batch=batch)
+        return name
 
 
 def quantised_model(
@@ -153,11 +153,11 @@ def quantised_model(
     metadata: Mapping[str, str],
     name: str,
 ) -> onnx.ModelProto:
-    """A network in one of the dialects; float32 in, float32 features and logits out.
+    """A network in one of the dialects, with float32 input, features and logits.
 
     Args:
-        stack: the reference's layers, whose integers the graph holds.
-        layers: 0-based, those whose features the readout reads.
+        stack: the reference's layers, whose integers the graph contains.
+        layers: 0-based indices of the layers whose features the readout reads.
         shape: of one input sample.
     """
     graph = Graph({QONNX: 1} if isinstance(dialect, QOnnx) else None)
@@ -169,12 +169,12 @@ def quantised_model(
             form = layer.spec.formats
             x = flat(graph, _pooled(graph, dialect, value, layer.spec.readout_pool, form.transmitted))
             features.append(dialect.activation(graph, _standardised(graph, x, form.transmitted), form.feature))
-    width = sum(each.size for each in features)
-    read = Value(graph.op("Concat", *(each.name for each in features), name=FEATURES, axis=1), (width,))
+    width = sum(value.size for value in features)
+    read = Value(graph.op("Concat", *(value.name for value in features), name=FEATURES, axis=1), (width,))
     feature = stack[0].spec.formats.feature
     forms = feature, QFormat(8, readout.frac - feature.one)
-    found = dialect.product(graph, read, readout.weight, readout.bias, forms, "readout", -1)
-    graph.op("Identity", found.name, name=LOGITS)
+    logits = dialect.product(graph, read, readout.weight, readout.bias, forms, "readout", -1)
+    graph.op("Identity", logits.name, name=LOGITS)
     outputs = {FEATURES: (width, TensorProto.FLOAT), LOGITS: (len(readout.bias), TensorProto.FLOAT)}
     description = f"SCFF network and linear readout, {name}"
     return graph.model(f"scff_{name}", shape, outputs, metadata, description)
@@ -197,17 +197,17 @@ def _layer(graph: Graph, dialect: Dialect, x: Value, layer: IntegerLayer, index:
 
 
 def _standardised(graph: Graph, x: Value, form: QFormat) -> Value:
-    """Zero mean and unit unbiased standard deviation of numbers on the grid of `form`, zeros where they are equal.
+    """Zero mean and unit unbiased standard deviation of numbers in `form`; zeros where all numbers are equal.
 
-    The mean is rounded as the reference rounds it, so that equal numbers are equal to it.
+    The mean is rounded as in the reference, so that it equals numbers that are all equal.
     """
     n, step, guarded = x.size, 2.0**-form.one, 2.0 ** -(form.one + MEAN_GUARD_BITS)
     mean = graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1)
-    # a node that reads a value twice breaks QONNX's cleanup
+    # QONNX's cleanup fails on a node that reads a value twice
     squares = graph.op("Pow", graph.op("Sub", x.name, mean), np.array(2, np.float32))
     energy = graph.op("ReduceSum", squares, np.array(x.axes, np.int64), keepdims=1)
     variance = graph.op("Mul", energy, np.array(1 / max(n - 1, 1), np.float32))
-    # n numbers that are not equal have twice as much
+    # n numbers that are not all equal have at least twice this variance
     std = graph.op("Sqrt", graph.op("Max", variance, np.array(step**2 / (2 * n), np.float32)))
     lifted = graph.op("Add", graph.op("Mul", mean, np.array(1 / guarded, np.float32)), np.array(0.5, np.float32))
     rounded = graph.op("Mul", graph.op("Floor", lifted), np.array(guarded, np.float32))
@@ -215,17 +215,17 @@ def _standardised(graph: Graph, x: Value, form: QFormat) -> Value:
 
 
 def _pooled(graph: Graph, dialect: Dialect, x: Value, pool: PoolShape | None, form: QFormat) -> Value:
-    """Pooled numbers on the grid of `form`; an average is put back on it, halves up as the reference does it."""
+    """Pooled numbers in `form`; averages are requantised, halves up as in the reference."""
     if pool is None:
         return x
     shape = Pool("max" if pool.kind == "max" else "avg", pool.size, pool.stride, pool.padding, pool.ceil)
-    found = onnx_float.pooled(graph, x, shape)
+    pooled = onnx_float.pooled(graph, x, shape)
     if shape.kind == "max":
-        return found
-    # averages of n are n-ths of a step: a quarter of one lifts halves over the boundary, and nothing else
+        return pooled
+    # averages of n are multiples of 1/n step: adding 1/(4 n) step rounds halves up and changes no other rounding
     counts = Windows.of(shape, x.shape).counts
     lift = 2.0**-form.one / (4 * (counts if (counts != counts.flat[0]).any() else counts.flat[0]))
-    lifted = Value(graph.op("Add", found.name, np.asarray(lift, np.float32)), found.shape)
+    lifted = Value(graph.op("Add", pooled.name, np.asarray(lift, np.float32)), pooled.shape)
     return dialect.activation(graph, lifted, form)
 
 

@@ -1,9 +1,9 @@
 """The graphs of a recurrent network: whole sequences at once, and one frame at a time.
 
-Both hold a recurrent layer at inference, each frame paired with itself, and what follows it, in numbers of one kind
-(`Arithmetic`). Whole sequences go through ONNX's Scan, one node a direction, whose body is one step. The second
-direction is driven by what ReverseSequence has turned, each sequence within its own length, so that in both directions
-a sequence fills the first steps. Beyond them zeros are read, whatever was there, and states stay as they are.
+Both contain a recurrent layer at inference, each frame paired with itself, and the layers after it, in numbers of one
+kind (`Arithmetic`). Whole sequences run in ONNX's Scan, one node per direction, whose body is one step. The input drive
+of the second direction is reversed by ReverseSequence, each sequence within its own length, so that in both directions
+a sequence fills the first steps. In later steps the input is replaced by zeros, and states do not change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scff_hw.export.onnx.graph import BATCH, INPUT, LENGTHS, STEPS, Graph
 from scff_hw.export.onnx.parts import TensorProto, helper, onnx
 
 CARRIED = {"state": "new_state", "sum": "new_sum", "count": "new_count"}
-"""Inputs of a step, zeros before a sequence, and the outputs that are those of its next step."""
+"""State inputs of a step, zeros before a sequence, and the outputs that are the next step's inputs."""
 
 F32 = np.float32
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -27,15 +27,15 @@ FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 class Arithmetic(Protocol):
     """A recurrent network and its readout in numbers of one kind, as nodes of a graph.
 
-    What goes from one method to another is float32; integers are held in it.
+    Values between the methods are float32, also for integers.
 
     Attributes:
-        about: the kind of its numbers.
-        features_in: values a frame.
-        units: of each direction.
-        backwards: for each direction, whether it reads sequences from their ends.
-        averages: the means of the states over time are passed on too, behind the last ones.
-        state_kind, sum_kind: element types in which one step hands on states and their sums.
+        about: description of the kind of numbers.
+        features_in: values per frame.
+        units: per direction.
+        backwards: for each direction, whether it reads sequences from the end.
+        averages: the output also contains the mean states over time, after the last states.
+        state_kind, sum_kind: element types of the states and their sums between steps.
     """
 
     @property
@@ -54,53 +54,53 @@ class Arithmetic(Protocol):
     def sum_kind(self) -> int: ...
 
     def frames(self, graph: Graph, x: str) -> str:
-        """Frames `[M, features_in]` as arrays read them."""
+        """Frames `[M, features_in]`, standardised for the arrays."""
         ...
 
     def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
-        """What drives each step but the state, biases included, `[M, units]`."""
+        """The input drive of each step, all biases included, without the recurrent part, `[M, units]`."""
         ...
 
-    def next_state(self, graph: Graph, state: str, driven: str, direction: int) -> str:
+    def next_state(self, graph: Graph, state: str, drive: str, direction: int) -> str:
         """The standardised states `[N, units]` of the next step."""
         ...
 
     def read_out(
         self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
     ) -> list[onnx.ValueInfoProto]:
-        """Add the layers behind and the readout; the outputs, features and logits.
+        """Add the dense layers and the readout; returns the outputs, features and logits.
 
         Args:
             final: the last states of each direction, `[N, units]`.
-            total: with `averages` their sums over time.
-            steps: int64 `[N]`, how many these are of.
+            total: with `averages`, the sums of the states over time.
+            steps: int64 `[N]`, the number of steps in these sums.
         """
         ...
 
 
 def direction_name(backwards: bool) -> str:
-    """What the arrays of a direction are named after."""
+    """The name prefix of a direction's arrays."""
     return f"layers.1.{WAYS[backwards]}"
 
 
 def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """A recurrent network and its readout on sequences `x` `[N, T, F]`, float32, with `lengths` `[N]`, int64.
 
-    T is at least 1. A length beyond T counts as T; one of 0, or below, is a sequence of nothing, whose states are those
-    before the first frame, zeros.
+    T is at least 1. A length above T counts as T; a length of 0 or below is an empty sequence, whose states are the
+    initial zeros.
     """
     graph = Graph()
-    one, nothing, first = np.array(1, np.int64), np.array(0, np.int64), np.array([0], np.int64)
+    one, zero, first = np.array(1, np.int64), np.array(0, np.int64), np.array([0], np.int64)
     units = np.array([network.units], np.int64)
     sizes = graph.op("Shape", INPUT)
     count, steps = (graph.op("Gather", sizes, np.array(k, np.int64), axis=0) for k in (0, 1))
     within = graph.op("Max", graph.op("Min", LENGTHS, steps), one)
-    going = graph.op(
+    active = graph.op(
         "Less",
-        graph.op("Unsqueeze", graph.op("Range", nothing, steps, one), np.array([1, 2], np.int64)),
+        graph.op("Unsqueeze", graph.op("Range", zero, steps, one), np.array([1, 2], np.int64)),
         graph.op("Unsqueeze", LENGTHS, np.array([0, 2], np.int64)),
     )
-    by_step = graph.op("Where", going, graph.op("Transpose", INPUT, perm=[1, 0, 2]), np.array(0, F32))
+    by_step = graph.op("Where", active, graph.op("Transpose", INPUT, perm=[1, 0, 2]), np.array(0, F32))
     rows = graph.op("Reshape", by_step, np.array([-1, network.features_in], np.int64))
     frames = network.frames(graph, rows)
     batch = graph.op("Unsqueeze", count, first)
@@ -108,10 +108,10 @@ def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.Mo
     sides = graph.op("Concat", graph.op("Unsqueeze", steps, first), batch, units, axis=0)
     final, total = [], []
     for direction, backwards in enumerate(network.backwards):
-        driven = graph.op("Reshape", network.input_drive(graph, frames, direction), sides)
+        drive = graph.op("Reshape", network.input_drive(graph, frames, direction), sides)
         if backwards:
-            driven = graph.op("ReverseSequence", driven, within, batch_axis=1, time_axis=0)
-        states = _scan(graph, network, direction, zeros, driven, going)
+            drive = graph.op("ReverseSequence", drive, within, batch_axis=1, time_axis=0)
+        states = _scan(graph, network, direction, zeros, drive, active)
         final.append(states[0])
         total += states[1:]
     outputs = network.read_out(graph, final, total, within)
@@ -121,24 +121,24 @@ def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.Mo
 
 
 def one_step(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """A recurrent network of one direction and its readout, on one frame `x` `[N, F]` and what is carried.
+    """A recurrent network of one direction and its readout, on one frame `x` `[N, F]` and the state of the sequence.
 
-    `state` `[N, units]` and, where means over time are read, `sum` `[N, units]` and `count` `[N]`, int64, go in as the
-    last step's `new_state`, `new_sum` and `new_count` came out; before a sequence they are zeros. Features and logits
-    are those of the sequence up to this frame.
+    The inputs `state` `[N, units]` and, with `averages`, `sum` `[N, units]` and `count` `[N]`, int64, are the outputs
+    `new_state`, `new_sum` and `new_count` of the last step; before a sequence they are zeros. Features and logits are
+    those of the sequence up to this frame.
     """
     assert network.backwards == (False,), "a direction that reads from the end was exported step by step"
     graph, units = Graph(), network.units
     kinds = {"state": network.state_kind, "sum": network.sum_kind}
     state = graph.op("Cast", "state", to=FLOAT)
-    driven = network.input_drive(graph, network.frames(graph, INPUT), 0)
-    found = {"state": network.next_state(graph, state, driven, 0)}
+    drive = network.input_drive(graph, network.frames(graph, INPUT), 0)
+    new = {"state": network.next_state(graph, state, drive, 0)}
     count = graph.op("Add", "count", np.array([1], np.int64), name=CARRIED["count"]) if network.averages else ""
     if network.averages:
-        found["sum"] = graph.op("Add", graph.op("Cast", "sum", to=FLOAT), found["state"])
-    outputs = network.read_out(graph, [found["state"]], [found["sum"]] if count else [], count)
+        new["sum"] = graph.op("Add", graph.op("Cast", "sum", to=FLOAT), new["state"])
+    outputs = network.read_out(graph, [new["state"]], [new["sum"]] if count else [], count)
     inputs = [tensor(INPUT, FLOAT, network.features_in)]
-    for name, value in found.items():
+    for name, value in new.items():
         inputs.append(tensor(name, kinds[name], units))
         outputs.append(tensor(graph.op("Cast", value, name=CARRIED[name], to=kinds[name]), kinds[name], units))
     if count:
@@ -153,38 +153,38 @@ def tensor(name: str, kind: int, *sizes: int | str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, [BATCH, *sizes])
 
 
-def _scan(graph: Graph, network: Arithmetic, direction: int, zeros: str, driven: str, going: str) -> list[str]:
+def _scan(graph: Graph, network: Arithmetic, direction: int, zeros: str, drive: str, active: str) -> list[str]:
     """The last states of a direction, and with `averages` their sums over time, each `[N, units]`.
 
     Args:
-        driven: `[T, N, units]`.
-        going: bool `[T, N, 1]`, which sequences have not ended.
+        drive: input drive, `[T, N, units]`.
+        active: bool `[T, N, 1]`, True while a sequence has not ended.
     """
     units, name = network.units, direction_name(network.backwards[direction])
-    # weights in the body: not all readers look a name up outside of it
+    # weights are in the body: not all readers look up names outside of it
     body = Graph(prefix=f"{name}.")
-    state, total, drive, mask = (f"{name}.{each}" for each in ("state", "sum", "driven", "going"))
-    found = network.next_state(body, state, drive, direction)
-    held = [body.op("Where", mask, found, state, name=f"{name}.new_state")]
+    state, total, step_drive, mask = (f"{name}.{suffix}" for suffix in ("state", "sum", "driven", "going"))
+    new_state = network.next_state(body, state, step_drive, direction)
+    new = [body.op("Where", mask, new_state, state, name=f"{name}.new_state")]
     carried = [state]
     if network.averages:
-        held.append(body.op("Where", mask, body.op("Add", total, found), total, name=f"{name}.new_sum"))
+        new.append(body.op("Where", mask, body.op("Add", total, new_state), total, name=f"{name}.new_sum"))
         carried.append(total)
     step = helper.make_graph(
         body.nodes,
         f"{name}.step",
         [
-            *(tensor(each, FLOAT, units) for each in (*carried, drive)),
+            *(tensor(value, FLOAT, units) for value in (*carried, step_drive)),
             tensor(mask, TensorProto.BOOL, 1),
         ],
-        [tensor(each, FLOAT, units) for each in held],
+        [tensor(value, FLOAT, units) for value in new],
         list(body.initialisers.values()),
     )
-    outputs = [f"{name}.final", f"{name}.total"][: len(held)]
+    outputs = [f"{name}.final", f"{name}.total"][: len(new)]
     graph.nodes.append(
         helper.make_node(
             "Scan",
-            [*[zeros] * len(held), driven, going],
+            [*[zeros] * len(new), drive, active],
             outputs,
             name=f"{name}.scan",
             body=step,

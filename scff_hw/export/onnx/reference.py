@@ -1,4 +1,4 @@
-"""The integer reference of a run in fixed point, and what it answers: what integer graphs are held to."""
+"""The integer reference of a fixed-point run, and its features and logits, which integer graphs must equal."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from scff_hw.training.finished import FinishedRun
 
 
 def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
-    """Feed-forward layers as the reference has them, holding the run's integers bit for bit."""
+    """Feed-forward layers as layers of the reference, with the run's integers bit for bit."""
     return [reference_layer(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
 
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
-    """The readout's integers; its numbers are on their grids already."""
+    """The readout's integers; the run's readout is already quantised."""
     fixed = fixed_part(run)
     feature, frac = next(iter(fixed.backend.formats.values())).feature, fixed.readout_frac
     weight, bias = (tensor.double().numpy() for tensor in run.readout)
-    whole = QFormat(8, frac), QFormat(32, frac + feature.one)
-    return IntegerReadout(quantise(weight, whole[0]), quantise(bias, whole[1]), whole[1].one)
+    weight_form, bias_form = QFormat(8, frac), QFormat(32, frac + feature.one)
+    return IntegerReadout(quantise(weight, weight_form), quantise(bias, bias_form), bias_form.one)
 
 
 def integer_answers(
@@ -50,23 +50,23 @@ def sequence_answers(
     x: NDArray[np.float64],
     lengths: NDArray[np.int64],
 ) -> tuple[Ints, Ints]:
-    """The same of a recurrent network for sequences `[N, T, F]` of `lengths` `[N]`.
+    """The same for a recurrent network and sequences `[N, T, F]` of `lengths` `[N]`.
 
     Args:
-        dense: the layers behind the recurrent one.
+        dense: the layers after the recurrent one.
     """
     raw = quantise(x, first.directions[0].inputs.spec.formats.input)
-    value = first.forward([each[:length] for each, length in zip(raw, lengths, strict=True)])
+    value = first.forward([sequence[:length] for sequence, length in zip(raw, lengths, strict=True)])
     features = [first.features(value)] if 0 in layers else []
     return _answers(features + _features(dense[: max(layers)], layers, value, 1), readout)
 
 
 def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> list[QFormat]:
-    """For each layer, the 8-bit format with the least squared error on what its products give for samples `[N, ...]`.
+    """For each layer, the 8-bit format with the least squared error on its products for samples `[N, ...]`.
 
     A convolution's products include the bias, as in QLinearConv; a dense layer's do not, as in QLinearMatMul.
     """
-    value, found = quantise(x, stack[0].spec.formats.input), []
+    value, formats = quantise(x, stack[0].spec.formats.input), []
     for layer in stack:
         form = layer.spec.formats
         if layer.spec.kernel is None:
@@ -75,21 +75,21 @@ def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> li
         if layer.spec.kernel is not None:
             u = u + shift_right(layer.bias, BIAS_GUARD_BITS, form.rounding)
         numbers = u * np.exp2(-np.asarray(form.accumulator.fracs, np.float64))
-        found.append(best_format(torch.from_numpy(numbers), 8))
+        formats.append(best_format(torch.from_numpy(numbers), 8))
         value = layer.forward(value)
-    return found
+    return formats
 
 
 def _features(stack: Sequence[IntegerLayer], layers: Sequence[int], value: Ints, start: int) -> list[Ints]:
-    """Features of those layers of a stack that are read, the first of which has the number `start`."""
-    found = []
+    """Features of the layers of a stack that the readout reads; `start` is the index of the first layer."""
+    features = []
     for index, layer in enumerate(stack, start):
         if layer.spec.kernel is None:
             value = value.reshape(len(value), -1)
         value = layer.forward(value)
         if index in layers:
-            found.append(layer.features(value))
-    return found
+            features.append(layer.features(value))
+    return features
 
 
 def _answers(features: Sequence[Ints], readout: IntegerReadout) -> tuple[Ints, Ints]:

@@ -1,4 +1,4 @@
-"""What the library itself answers for a finished run: what exported graphs are compared with."""
+"""The library's features and logits of a finished run, which exported graphs are compared with."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from scff_hw.training.finished import FinishedRun
 
 
 def needs_label(recipe: Recipe) -> bool:
-    """Whether the network reads a label beside the sample; at inference a neutral one."""
+    """Whether the network's input contains a label, which is neutral at inference."""
     return rule_class(recipe.training.rule.name).needs_labels
 
 
 def float_answers(run: FinishedRun, x: Tensor | Stream) -> tuple[Tensor, Tensor]:
-    """What the library itself gives in float32 for samples `[N, ...]`, or sequences as a stream.
+    """The library's results in float32 for samples `[N, ...]`, or for sequences as a stream.
 
     Returns:
         Features `[N, F]` and logits `[N, classes]`.
@@ -33,7 +33,7 @@ def float_answers(run: FinishedRun, x: Tensor | Stream) -> tuple[Tensor, Tensor]
 
 
 def rounding_of_float32(run: FinishedRun, x: Stream) -> float:
-    """How far the library's logits in float32 are from those in float64, over the largest of these."""
+    """Largest difference of the library's logits in float32 from those in float64, relative to the largest logit."""
     network = build_network(frozen(run.recipe), FloatBackend("float64"), weights_of(run.network))
     weight, bias = run.readout
     with torch.no_grad():

@@ -24,14 +24,14 @@ Run = Callable[[Sequence[str], dict[str, NDArray[Any]]], list[Any]]
 """From names of outputs, and inputs by name, to these outputs."""
 
 EVALUATOR_POOLED, EVALUATOR_LEAST = 60_000, 10
-"""Pooled values that the evaluator is asked for, since it takes some 10 to 50 microseconds for each; and samples that
-it reads however many these are."""
+"""Largest number of pooled values that the evaluator computes, at some 10 to 50 microseconds each; and the smallest
+number of samples that it computes in any case."""
 
 EVALUATOR, OPTIMISED, PLAIN = "ONNX reference evaluator", "onnxruntime", "onnxruntime, optimisations off"
 
 
 class TooFarError(ExportError):
-    """A quantised file whose answers have little to do with the run's."""
+    """A quantised file whose results differ too much from the run's."""
 
 
 class Quant(OpRun):
@@ -45,7 +45,7 @@ class Quant(OpRun):
 
 
 class DequantizeLinear(OpRun):
-    """With zero point 0. The evaluator has this operator from opset 19 on only; it computes the same before."""
+    """With zero point 0. The evaluator has this operator only from opset 19 on; earlier opsets compute the same."""
 
     op_domain = ""
 
@@ -58,10 +58,10 @@ class DequantizeLinear(OpRun):
 
 
 def checked_model(path: Path) -> onnx.ModelProto:
-    """The model in a file, once the checker and strict shape inference agree with it.
+    """The model in a file, after ONNX's checker and strict shape inference have accepted it.
 
     Raises:
-        ExportError: they do not; names the file and what was found.
+        ExportError: one of them refuses the file; names the file and the reason.
     """
     model = onnx.load(str(path))
     try:
@@ -69,7 +69,7 @@ def checked_model(path: Path) -> onnx.ModelProto:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"The file {path.name} is not valid ONNX ({' '.join(str(error).split())}).") from None
-    shapes = {each.name: _dims(each) for each in (*inferred.graph.value_info, *inferred.graph.output)}
+    shapes = {value.name: _dims(value) for value in (*inferred.graph.value_info, *inferred.graph.output)}
     for node in model.graph.node:
         for name in node.output:
             if name not in shapes:
@@ -81,9 +81,9 @@ def checked_model(path: Path) -> onnx.ModelProto:
 
 
 def evaluator_samples(model: onnx.ModelProto) -> int:
-    """How many samples of a model ONNX's reference evaluator computes in seconds."""
+    """The number of samples of a model that ONNX's reference evaluator computes in seconds."""
     inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {each.name: _dims(each) for each in inferred.graph.value_info}
+    shapes = {value.name: _dims(value) for value in inferred.graph.value_info}
     pooled = 0
     for node in model.graph.node:
         if node.op_type in ("MaxPool", "AveragePool"):
@@ -92,30 +92,30 @@ def evaluator_samples(model: onnx.ModelProto) -> int:
 
 
 def readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
-    """Whatever can compute the file, by name; a graph with operators of others' only the evaluator.
+    """The readers that can compute the file, by name; only the evaluator has operators of other domains.
 
-    Each takes the inputs of the graph, in its order.
+    Each reader takes the inputs of the graph, in its order.
     """
-    names = [each.name for each in model.graph.input]
+    names = [value.name for value in model.graph.input]
     return {name: _reader(run, names) for name, run in _runs(path, model).items()}
 
 
 def stepwise_readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
-    """The same of a file of one step, which each sequence goes through frame by frame, to its end."""
-    carried = {each.name: each for each in model.graph.input if each.name in CARRIED}
+    """Readers of whole sequences for a file of one step, which is run once per frame."""
+    carried = {value.name: value for value in model.graph.input if value.name in CARRIED}
     return {name: _stepwise(run, carried) for name, run in _runs(path, model).items()}
 
 
 def _runs(path: Path, model: onnx.ModelProto) -> dict[str, Run]:
     evaluator = ReferenceEvaluator(model, new_ops=[Quant, DequantizeLinear])
-    found: dict[str, Run] = {EVALUATOR: lambda outputs, inputs: list(evaluator.run(list(outputs), inputs))}
-    if all(not each.domain for each in model.opset_import):
+    runs: dict[str, Run] = {EVALUATOR: lambda outputs, inputs: list(evaluator.run(list(outputs), inputs))}
+    if all(not opset.domain for opset in model.opset_import):
         for name, level in (
             (OPTIMISED, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL),
             (PLAIN, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL),
         ):
-            found[name] = _session(path, level)
-    return found
+            runs[name] = _session(path, level)
+    return runs
 
 
 def _session(path: Path, level: Any) -> Run:
@@ -137,15 +137,15 @@ def _reader(run: Run, names: Sequence[str]) -> Reader:
 
 def _stepwise(run: Run, carried: dict[str, onnx.ValueInfoProto]) -> Reader:
     def read(x: NDArray[np.float32], lengths: NDArray[np.int64]) -> Answers:
-        held = {name: _zeros(each, len(x)) for name, each in carried.items()}
+        state = {name: _zeros(value, len(x)) for name, value in carried.items()}
         answers: list[NDArray[Any]] = []
         for step in range(int(lengths.max())):
-            going = lengths > step
-            inputs = {INPUT: x[going, step]} | {name: value[going] for name, value in held.items()}
-            found = run([FEATURES, LOGITS, *(CARRIED[name] for name in carried)], inputs)
-            answers = answers or [np.zeros((len(x), *each.shape[1:]), each.dtype) for each in found[:2]]
-            for value, new in zip([*answers, *held.values()], found, strict=True):
-                value[going] = new
+            active = lengths > step
+            inputs = {INPUT: x[active, step]} | {name: value[active] for name, value in state.items()}
+            outputs = run([FEATURES, LOGITS, *(CARRIED[name] for name in carried)], inputs)
+            answers = answers or [np.zeros((len(x), *value.shape[1:]), value.dtype) for value in outputs[:2]]
+            for value, new in zip([*answers, *state.values()], outputs, strict=True):
+                value[active] = new
         return answers[0], answers[1]
 
     return read
@@ -153,8 +153,8 @@ def _stepwise(run: Run, carried: dict[str, onnx.ValueInfoProto]) -> Reader:
 
 def _zeros(value: onnx.ValueInfoProto, rows: int) -> NDArray[Any]:
     kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    return np.zeros((rows, *(int(each) for each in _dims(value)[1:])), kind)
+    return np.zeros((rows, *(int(size) for size in _dims(value)[1:])), kind)
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
-    return [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

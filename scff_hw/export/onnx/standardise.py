@@ -1,7 +1,7 @@
 """Step 2 of the fixed-point specification in float32: a sample's standardisation, equal to the reference's integers.
 
-The sums of a sample have up to 62 bits there; here they are `onnx_exact.Digits`, of which there are a few a sample.
-Values themselves stay below 2^24.
+The sums of a sample have up to 62 bits in the reference; here they are `exact.Digits`, a few per sample. The values
+themselves stay below 2^24.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from scff_hw.export.onnx.exact import (
 from scff_hw.export.onnx.graph import Graph, Value, flat
 
 TOP = 127
-"""Of the values that are standardised."""
+"""Largest magnitude of the values that are standardised."""
 
 VARIATION_DIGITS, SCALED_DIGITS = 5, 6
-"""Of V, below 2^46, and of V 4^e, below 2^62."""
+"""Digits of V, below 2^46, and of V 4^e, below 2^62."""
 
 SQUARE_BITS = 7
-"""By which squares are split before they are summed."""
+"""Low bits that are split off squares before they are summed."""
 
 ROOT_BITS = 16
 FACTOR_BITS = 8
-"""By which the reciprocal is split: what is cut off of a product then decides no more than whether it is a half."""
+"""Low bits that are split off the reciprocal: the bits that a product then loses only decide whether it is a half."""
 
 MOST_FRACTION = 9
-"""Fraction bits of a format; a format of more holds no number of unit deviation."""
+"""Largest number of fraction bits of a format; a format with more cannot represent unit deviation."""
 
 
 def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> Value:
-    """Whole numbers of 8 bits to whole numbers of `form`, both in float32."""
+    """Standardise 8-bit integers to integers of `form`, both in float32."""
     assert form.one <= MOST_FRACTION, f"standardised numbers with {form.one} fraction bits are not exact in float32"
     n = x.size
     d = n * max(n - 1, 1)
@@ -56,13 +56,13 @@ def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> V
     axis = np.array([1], np.int64)
     s1 = graph.op("ReduceSum", values, axis, keepdims=1)
     high, low = split(graph, graph.op("Mul", values, values), SQUARE_BITS)
-    squares = [graph.op("ReduceSum", each, axis, keepdims=1) for each in (low, high)]
+    squares = [graph.op("ReduceSum", part, axis, keepdims=1) for part in (low, high)]
     v = _variation(graph, s1, squares, n)
     exponents, chosen = _exponents(graph, v, n, d)
     q = _scaled(graph, v, chosen, exponents)
     r = _reciprocal(graph, _root(graph, q, d))
     mean = divided_wide(graph, s1, None, MEAN_GUARD_BITS, n, (TOP * n, 0, n))
-    # where all values are equal they are equal to their mean, and r does not matter
+    # if all values are equal they equal their mean, and r does not matter
     centred = graph.op("Sub", graph.op("Mul", values, f32(1 << MEAN_GUARD_BITS)), mean)
     coarse, fine = split(graph, r, FACTOR_BITS)
     carried, rest = split(graph, graph.op("Mul", centred, fine), FACTOR_BITS)
@@ -70,16 +70,16 @@ def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> V
     product = graph.op("Add", product, graph.op("Min", rest, f32(0.5)))
     shifts = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - exponents - FACTOR_BITS
     factor = graph.op("MatMul", chosen, f32(np.exp2(-shifts.astype(np.float64)))[:, None])
-    found = scaled(graph, product, factor, form, rounding)
+    result = scaled(graph, product, factor, form, rounding)
     if len(x.shape) > 1:
-        found = graph.op("Reshape", found, np.array([-1, *x.shape], np.int64))
-    return Value(found, x.shape)
+        result = graph.op("Reshape", result, np.array([-1, *x.shape], np.int64))
+    return Value(result, x.shape)
 
 
 def _variation(graph: Graph, s1: str, squares: list[str], n: int) -> Digits:
     """V = n s2 - s1^2, from the sums of the lower and upper parts of squares."""
     root = digits(graph, graph.op("Abs", s1), TOP * n)
-    low, high = (digits(graph, each, ((1 << SQUARE_BITS) - 1) * n) for each in squares)
+    low, high = (digits(graph, part, ((1 << SQUARE_BITS) - 1) * n) for part in squares)
     length, count = VARIATION_DIGITS, len(root.low)
     matrix = np.concatenate(
         [
@@ -88,27 +88,27 @@ def _variation(graph: Graph, s1: str, squares: list[str], n: int) -> Digits:
             -scattered(count, count, length, lambda i, j: (i + j, 1)),
         ]
     )
-    found = normalised(graph, linear(graph, joined(graph, low, high, products(graph, root, root)), matrix))
-    return Digits(found.name, np.zeros(length, np.int64), np.full(length, BASE - 1))
+    v = normalised(graph, linear(graph, joined(graph, low, high, products(graph, root, root)), matrix))
+    return Digits(v.name, np.zeros(length, np.int64), np.full(length, BASE - 1))
 
 
 def _exponents(graph: Graph, v: Digits, n: int, d: int) -> tuple[np.ndarray, str]:
-    """The values e can have, `[E]`, and which of them it has, `[N, E]`, one 1 and zeros."""
+    """The possible values of e, `[E]`, and the one-hot choice per sample, `[N, E]`."""
     bits = RECIPROCAL_BITS + d.bit_length()
     most = ((TOP * n) ** 2).bit_length()
     exponents = np.arange((bits - most) >> 1, ((bits - 1) >> 1) + 1)
-    # the highest digit, at its place, has as many bits as the whole number
+    # the highest digit that is not 0, times its power, has as many bits as the number
     weights = np.exp2(DIGIT_BITS * np.arange(len(v.low)))[None]
     highest = graph.op("ReduceMax", graph.op("Mul", v.name, f32(weights)), axes=[1], keepdims=1)
     ends = np.exp2(bits - 2.0 * np.append(exponents, exponents[-1] + 1))[None]
-    # e is its greatest where V is 1, or 0
+    # e is largest where V is 1 or 0
     ends[0, -1] = 0
-    within = [greater(graph, f32(each), highest) for each in (ends[:, :-1], ends[:, 1:])]
+    within = [greater(graph, f32(end), highest) for end in (ends[:, :-1], ends[:, 1:])]
     return exponents, graph.op("Sub", *within)
 
 
 def _scaled(graph: Graph, v: Digits, chosen: str, exponents: np.ndarray) -> Digits:
-    """V 4^e."""
+    """V 4^e, for the chosen e."""
     count = len(exponents)
     choices = Digits(chosen, np.zeros(count, np.int64), np.ones(count, np.int64))
     places, bits = np.divmod(2 * exponents, DIGIT_BITS)
@@ -116,13 +116,13 @@ def _scaled(graph: Graph, v: Digits, chosen: str, exponents: np.ndarray) -> Digi
         count, len(v.low), SCALED_DIGITS, lambda i, j: (j + int(places[i]), 1 << int(bits[i]))
     )
     pairs = products(graph, choices, v)
-    # of all exponents one is chosen
+    # exactly one exponent is chosen
     high = np.full(SCALED_DIGITS, (BASE - 1) << int(bits.max()))
     return Digits(graph.op("MatMul", pairs.name, f32(matrix)), np.zeros_like(high), high)
 
 
 def _root(graph: Graph, q: Digits, d: int) -> str:
-    """`isqrt(floor(q / d))`, at least 1: the largest t for which t^2 d is not above q."""
+    """`isqrt(floor(q / d))`, at least 1: the largest t with t^2 d <= q."""
     weights = np.exp2(DIGIT_BITS * np.arange(len(q.low)))[None] / d
     quotient = graph.op("ReduceSum", graph.op("Mul", q.name, f32(weights)), np.array([1], np.int64), keepdims=1)
     # the root, or one more
@@ -132,7 +132,7 @@ def _root(graph: Graph, q: Digits, d: int) -> str:
     squared = normalised(graph, linear(graph, products(graph, digit, digit), square))
     squared = Digits(squared.name, np.zeros(3, np.int64), np.full(3, BASE - 1))
     left = normalised(graph, difference(graph, q, linear(graph, squared, times(d, 3, len(q.low)))))
-    ends = (np.array([each], np.int64) for each in (len(q.low) - 1, len(q.low), 1))
+    ends = (np.array([index], np.int64) for index in (len(q.low) - 1, len(q.low), 1))
     above = greater(graph, f32(0), graph.op("Slice", left.name, *ends))
     return graph.op("Max", graph.op("Sub", near, above), f32(1))
 
