@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 SHORT = ["--set", "readout.epochs=2"]
 
@@ -51,7 +52,8 @@ def test_a_study_of_another_package_runs_as_one_of_scff_hw_does(
     cli: Any, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: str
 ) -> None:
     site = install(STUDY, studies={"width": "Width"})
-    monkeypatch.setenv("PYTHONPATH", str(site))  # of worker processes
+    monkeypatch.setenv("PYTHONPATH", str(site))  # of worker processes, which an earlier test may have left running
+    get_reusable_executor().shutdown(wait=True)
     out = tmp_path / "study"
     arguments = ["study", "width", "iris-mlp", *SHORT, "--seeds", "1", "--out", str(out), "--jobs", jobs]
     assert cli(*arguments, "--tries", "3").code == 0
