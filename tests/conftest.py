@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,28 @@ settings.load_profile("scff-hw")
 # the suite may itself run below make, whose flags and level its own calls of make would take over
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compile each source of the C runtime once per set of flags, where ccache is installed: exports share them."""
+    ccache = shutil.which("ccache")
+    if ccache is None:
+        yield
+        return
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    links = base / "compilers"
+    links.mkdir()
+    for name in ("gcc", "arm-none-eabi-gcc", "avr-gcc"):
+        if shutil.which(name):
+            (links / name).symlink_to(ccache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(links), prepend=os.pathsep)
+        patch.setenv("CCACHE_DIR", str(folder / "ccache"))
+        patch.setenv("CCACHE_BASEDIR", "/")
+        patch.setenv("CCACHE_NOHASHDIR", "1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,6 @@ from scff_hw import paths
 from scff_hw.backends.fixed.reference.layer import IntegerLayer
 from scff_hw.core import compiling
 from scff_hw.export.c.layer import LayerConstants, PoolConstants
-from scff_hw.export.c.sizes import function_sizes
-from scff_hw.export.c.targets import Device
 from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 
@@ -289,24 +287,6 @@ def c_layer(library: ctypes.CDLL) -> Callable[[IntegerLayer, tuple[int, ...]], C
 def structs() -> Any:
     """The runtime's structs by name."""
     return SimpleNamespace(Layer=Layer, Params=Params, State=State, Batch=Batch)
-
-
-@pytest.fixture(scope="session")
-def known_sizes() -> dict[Any, Any]:
-    """Sizes of the runtime's functions, by target."""
-    return {}
-
-
-@pytest.fixture
-def sizes_counted_once(known_sizes: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runtime is the same in every export, so it is compiled for the manifest once per target."""
-
-    def counted(folder: Path, to: Device) -> Any:
-        if to.build not in known_sizes:
-            known_sizes[to.build] = function_sizes(folder, to)
-        return known_sizes[to.build]
-
-    monkeypatch.setattr("scff_hw.export.c.model.function_sizes", counted)
 
 
 SHORT = {

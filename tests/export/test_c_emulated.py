@@ -12,8 +12,6 @@ import pytest
 from scff_hw.export.c.model import export_c
 from scff_hw.export.c.targets import TARGETS
 
-pytestmark = pytest.mark.usefixtures("sizes_counted_once")
-
 CORES = [target for target in TARGETS if target != "host"]
 SIMD = {"cortex-m4": "smlad", "cortex-m7": "smlad", "cortex-m33": "smlad", "cortex-m55": "vmladava"}
 RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.weight_bits=4", "fixed_point.rounding=half_up")

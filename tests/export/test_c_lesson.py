@@ -27,8 +27,6 @@ from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 from scff_hw.training.finished import FinishedRun
 
-pytestmark = pytest.mark.usefixtures("sizes_counted_once")
-
 LESSON = Lesson(samples=200, labels=150, tests=100)
 THOUSAND = Lesson(samples=1000, labels=100, tests=50, epochs=2)
 CORES = [target for target in TARGETS if target != "host"]

@@ -21,8 +21,6 @@ from scff_hw.recipes import load_recipe
 from scff_hw.training import train
 from scff_hw.training.finished import FinishedRun
 
-pytestmark = pytest.mark.usefixtures("sizes_counted_once")
-
 SMALL = [
     *("layers.1.directions=1", "layers.1.units=21", "layers.1.learn.epochs=1", "layers.1.learn.learning_rate=0.03125"),
     *("layers.1.learn.optimiser=sgd", "layers.1.learn.weight_decay=0", "layers.1.learn.momentum=0"),
