@@ -4,11 +4,11 @@
 #define STEP_BITS 32
 #define LIMIT ((uint64_t)1 << 62)
 
-/* How a line's probability follows from its magnitude: min((magnitude * factor + half) / below, CERTAIN). */
+/* The probability of a line as a function of its magnitude: min((magnitude * factor + half) / divisor, CERTAIN). */
 typedef struct {
     uint64_t factor;
     uint64_t half;
-    uint64_t below;
+    uint64_t divisor;
 } ratio_t;
 
 static uint64_t magnitude(int16_t code)
@@ -19,12 +19,12 @@ static uint64_t magnitude(int16_t code)
 
 static uint64_t largest(const int16_t *codes, uint32_t count)
 {
-    uint64_t found = 0;
+    uint64_t result = 0;
     for (uint32_t line = 0; line < count; line++) {
-        uint64_t here = magnitude(codes[line]);
-        found = (here > found) ? here : found;
+        uint64_t size = magnitude(codes[line]);
+        result = (size > result) ? size : result;
     }
-    return found;
+    return result;
 }
 
 static uint64_t isqrt(uint64_t x)
@@ -61,18 +61,18 @@ static uint64_t shifted(uint64_t value, int32_t left)
 /* magnitude * mantissa 2^(exponent - shift), as a ratio. */
 static ratio_t times_root(uint32_t mantissa, int32_t shift, int32_t exponent)
 {
-    ratio_t found = { mantissa, 0u, 1u };
+    ratio_t ratio = { mantissa, 0u, 1u };
     int32_t left = 16 - shift + exponent;
     if (left >= 0) {
-        found.factor <<= (uint32_t)((left > 20) ? 20 : left);
+        ratio.factor <<= (uint32_t)((left > 20) ? 20 : left);
     } else {
-        found.below = (uint64_t)1 << (uint32_t)((left < -40) ? 40 : -left);
-        found.half = found.below >> 1;
+        ratio.divisor = (uint64_t)1 << (uint32_t)((left < -40) ? 40 : -left);
+        ratio.half = ratio.divisor >> 1;
     }
-    return found;
+    return ratio;
 }
 
-/* Slots of this update, and how probabilities follow from magnitudes. */
+/* The number of slots of this update, and the ratios of probabilities to magnitudes. */
 static uint32_t plan(const scff_pulse_tile_t *tile, uint64_t x_max, int32_t x_exponent, uint64_t d_max,
                      int32_t d_exponent, ratio_t *rows, ratio_t *columns)
 {
@@ -88,16 +88,16 @@ static uint32_t plan(const scff_pulse_tile_t *tile, uint64_t x_max, int32_t x_ex
     if (steps == 0u) {
         return 0;
     }
-    uint64_t most = (uint64_t)tile->max_pulses << STEP_BITS;
-    uint64_t within = (steps < most) ? steps : most;
+    uint64_t max_steps = (uint64_t)tile->max_pulses << STEP_BITS;
+    uint64_t limited = (steps < max_steps) ? steps : max_steps;
     uint32_t slots = tile->max_pulses;
-    if ((tile->pulse_management != 0u) && (steps < most)) {
+    if ((tile->pulse_management != 0u) && (steps < max_steps)) {
         slots = (uint32_t)((steps + (((uint64_t)1 << STEP_BITS) - 1u)) >> STEP_BITS);
     }
-    uint64_t root = isqrt((within << 16) / slots); /* 24 fraction bits, at most 1 */
+    uint64_t root = isqrt((limited << 16) / slots); /* 24 fraction bits, at most 1 */
     *rows = (ratio_t){ root, x_max << 7, x_max << 8 };
     *columns = (ratio_t){ root, d_max << 7, d_max << 8 };
-    if (steps > most) { /* the root is 1; errors too large for a whole train are cut */
+    if (steps > max_steps) { /* the root is 1; errors above those of a full train saturate */
         *columns = (ratio_t){ (steps >> 16) / tile->max_pulses, d_max / 2u, d_max };
     }
     return slots;
@@ -105,8 +105,8 @@ static uint32_t plan(const scff_pulse_tile_t *tile, uint64_t x_max, int32_t x_ex
 
 static uint64_t probability(ratio_t ratio, int16_t code)
 {
-    uint64_t found = ((magnitude(code) * ratio.factor) + ratio.half) / ratio.below;
-    return (found < CERTAIN) ? found : CERTAIN;
+    uint64_t p = ((magnitude(code) * ratio.factor) + ratio.half) / ratio.divisor;
+    return (p < CERTAIN) ? p : CERTAIN;
 }
 
 static void set_slot(uint32_t *train, uint32_t slot)
@@ -114,7 +114,7 @@ static void set_slot(uint32_t *train, uint32_t slot)
     train[slot / 32u] |= (uint32_t)1 << (slot % 32u);
 }
 
-/* Each new state of xorshift32 (13, 17, 5) serves two slots, its lower half the first. */
+/* Draw a train. Each new state of xorshift32 (13, 17, 5) gives two slots: its lower half the first, its upper the second. */
 static uint32_t draw_train(uint32_t state, uint64_t p, uint32_t slots, uint32_t *train)
 {
     for (uint32_t slot = 0; slot < slots; slot++) {
@@ -155,29 +155,29 @@ void scff_pulses_init(const scff_pulse_tile_t *tile, uint32_t *states)
     }
 }
 
-static int64_t modulated(const int16_t *y, const int16_t *m, uint32_t terms, uint32_t columns, uint32_t column)
+static int64_t weighted_sum(const int16_t *y, const int16_t *gains, uint32_t terms, uint32_t columns, uint32_t column)
 {
     int64_t sum = 0;
     for (uint32_t term = 0; term < terms; term++) {
-        sum += (int64_t)m[term] * y[(term * columns) + column];
+        sum += (int64_t)gains[term] * y[(term * columns) + column];
     }
     return sum;
 }
 
-int32_t scff_pulse_errors(const int16_t *y, const int16_t *m, uint32_t terms, uint32_t columns, int16_t *codes)
+int32_t scff_pulse_errors(const int16_t *y, const int16_t *gains, uint32_t terms, uint32_t columns, int16_t *codes)
 {
-    uint64_t most = 0;
+    uint64_t max_size = 0;
     for (uint32_t column = 0; column < columns; column++) {
-        int64_t sum = modulated(y, m, terms, columns, column);
+        int64_t sum = weighted_sum(y, gains, terms, columns, column);
         uint64_t size = (uint64_t)((sum < 0) ? -sum : sum);
-        most = (size > most) ? size : most;
+        max_size = (size > max_size) ? size : max_size;
     }
     uint32_t shift = 0;
-    while ((most >> shift) > 32767u) {
+    while ((max_size >> shift) > 32767u) {
         shift += 1u;
     }
     for (uint32_t column = 0; column < columns; column++) {
-        int64_t sum = modulated(y, m, terms, columns, column);
+        int64_t sum = weighted_sum(y, gains, terms, columns, column);
         uint64_t size = (uint64_t)((sum < 0) ? -sum : sum);
         size = (size + (((uint64_t)1 << shift) >> 1)) >> shift;
         size = (size > 32767u) ? 32767u : size;
@@ -204,7 +204,7 @@ uint32_t scff_pulses(const scff_pulse_tile_t *tile, uint32_t *states, const int1
         if (slots == 0u) {
             continue;
         }
-        if (code != 0) { /* the update descends: a column's polarity is that of minus its error */
+        if (code != 0) { /* gradient descent: a column's polarity is that of minus its error */
             signs[line] = ((code > 0) == (column == 0u)) ? 1 : -1;
         }
         uint64_t p = probability((column == 0u) ? rows : columns, code);

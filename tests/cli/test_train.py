@@ -399,7 +399,7 @@ def test_demo_without_the_simulator_exports_its_run_in_integers_and_checks_the_f
     assert {each["found"] for each in exports if each["folder"] == "onnx/integer.onnx"} == {"100.00 % of logits equal"}
     said = [each["found"] for each in exports if each["folder"] == "c-host"]
     assert said[0] == "8 answers and 3 updates as in the integer reference"
-    assert re.fullmatch(r"(\d+) of 30 right, the reference \1; weights are the same", said[1])
+    assert re.fullmatch(r"(\d+) of 30 correct, the reference \1; weights are the same", said[1])
     (tmp_path / "make").write_text("#!/bin/sh\necho FAIL; exit 1\n")
     (tmp_path / "make").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

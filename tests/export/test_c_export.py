@@ -100,7 +100,7 @@ def test_a_wrong_golden_vector_fails_the_selftest(finished: Any, tmp_path: Path,
     at = text.index("l1_shadow[")
     number = text[text.index("{", at) + 1 :].split(",")[0].strip()
     source.write_text(text[:at] + text[at:].replace(f" {number},", f" {int(number) + 1},", 1))
-    with pytest.raises(AssertionError, match="FAIL model_digits_100: what was learned"):
+    with pytest.raises(AssertionError, match="FAIL model_digits_100: learned weights"):
         call(tool("make"), "run", cwd=tmp_path / "out")
 
 

@@ -138,7 +138,7 @@ def test_a_device_ends_a_thousand_updates_with_the_weights_of_the_reference(
     for flags in ["", "-DSCFF_SCALAR"] if target in SIMD and not formats else [""]:
         call(tool("make"), "clean", cwd=out)
         said = call(tool("make"), "learn", f"CFLAGS={flags}", cwd=out)
-        answer = f"{taught['correct']} of {taught['tests']} right, the reference {taught['correct']}"
+        answer = f"{taught['correct']} of {taught['tests']} correct, the reference {taught['correct']}"
         assert f"PASS model_digits_mlp: {answer}; weights are the same" in said
 
 
@@ -210,7 +210,8 @@ def test_mnist_is_learned_on_a_cortex_m4(
     tool("qemu-system-arm")
     said = call(tool("make"), "learn", cwd=tmp_path / "out", timeout=7200)
     taught = manifest["lesson"]
-    assert f"PASS model_{recipe.replace('-', '_')}: {taught['correct']} of {lesson.tests} right, the reference" in said
+    answer = f"{taught['correct']} of {lesson.tests} correct, the reference"
+    assert f"PASS model_{recipe.replace('-', '_')}: {answer}" in said
     assert taught["correct"] > taught["correct_untrained"] > 0.6 * lesson.tests
     text, _, bss = call(tool("arm-none-eabi-size"), tmp_path / "out" / "lesson.elf").splitlines()[1].split()[:3]
     assert manifest["ram_bytes"] - 64 <= int(bss) <= (ram_kib - 2) * 1024 and int(text) <= 2**20

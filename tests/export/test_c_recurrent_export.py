@@ -103,7 +103,7 @@ def exported(recurrent: Any, spoken: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize(
     ("table", "said"),
-    [("logits", "answers from flash"), ("crcs", "what was learned"), ("classes", "answers from flash")],
+    [("logits", "answers from flash"), ("crcs", "learned weights"), ("classes", "answers from flash")],
 )
 def test_a_selftest_that_finds_another_number_fails(
     table: str, said: str, exported: Path, tmp_path: Path, tool: Any

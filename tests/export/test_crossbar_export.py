@@ -107,7 +107,7 @@ def append(path: Path) -> None:
     [
         (lambda f: append(f / "tiles.npz"), r"tiles.npz is not the one that was exported: its SHA-256 must be "),
         (lambda f: append(f / "scff_tiles.c"), r"scff_tiles.c is not the one that was exported"),
-        (lambda f: (f / "tile.cir").unlink(), r"is not whole: tile.cir is missing"),
+        (lambda f: (f / "tile.cir").unlink(), r"is incomplete: tile.cir is missing"),
         (lambda f: change_manifest(f, version=0), r"must be of version 1. Got 0 instead; export its run again: "),
         (lambda f: change_manifest(f, version=2), r"must be of version 1. Got 2 instead"),
         (lambda f: change_manifest(f, format="scff-hw run"), r"holds no crossbar program: its manifest.json"),

@@ -44,7 +44,7 @@ int32_t semihosting_open(const char *name)
 int semihosting_read(int32_t file, void *to, uint32_t size)
 {
     const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)to, size};
-    return request(SYS_READ, block) == 0u; /* the bytes that did not come */
+    return request(SYS_READ, block) == 0u; /* the result is the number of bytes that were not read */
 }
 
 void semihosting_exit(int code)
@@ -68,7 +68,7 @@ void reset_handler(void)
     __asm__ volatile("dsb\n isb" : : : "memory");
 #endif
 #if !defined(__ARM_ARCH_6M__) && !defined(SCFF_UNALIGNED)
-    CCR |= UNALIGN_TRP; /* an image that never reads a word from another address than a multiple of 4 runs everywhere */
+    CCR |= UNALIGN_TRP; /* trap unaligned words: an image without unaligned accesses runs on every core */
     __asm__ volatile("dsb\n isb" : : : "memory");
 #endif
     const uint32_t *from = link_data_from;

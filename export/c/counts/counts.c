@@ -1,6 +1,6 @@
 /*
  * counts.c - executed instructions of one dense layer, counted by SysTick in an emulator whose clock advances by a fixed
- * time an instruction (QEMU's -icount). A count of instructions, not of cycles: it says nothing of stalls and memory.
+ * time per instruction (QEMU's -icount). Instructions are not cycles: stalls and memory latency are not included.
  * `scff-hw bench kernels` builds and runs it.
  */
 #include "scff_kernels.h"
@@ -8,15 +8,15 @@
 #include "semihosting.h"
 
 #if !defined(INPUTS) || !defined(UNITS)
-#error "INPUTS and UNITS say the layer's size"
+#error "INPUTS and UNITS must define the layer's size"
 #endif
 #define BATCH 8u
-#define COUNTED 1000000u /* turns of the loops whose instructions are counted by hand */
+#define COUNTED 1000000u /* iterations of the calibration loops, whose instructions are known */
 
 #define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
 #define SYST_RVR (*(volatile uint32_t *)0xE000E014u)
 #define SYST_CVR (*(volatile uint32_t *)0xE000E018u)
-#define WHOLE 0xFFFFFFu /* 24 bits, counting down */
+#define FULL_COUNT 0xFFFFFFu /* 24 bits, counting down */
 
 static int8_t weight[UNITS * INPUTS];
 static int16_t shadow[UNITS * INPUTS];
@@ -27,7 +27,7 @@ static int32_t sums[UNITS];
 static uint32_t scratch[(BATCH * (UNITS + 4u + INPUTS)) + (2u * INPUTS)];
 static const int8_t weight_frac[1] = {10};
 
-/* As a run of `mnist-500` has it, but for the size. */
+/* The layer of a run of `mnist-500`, except for its size. */
 static const scff_layer_t layer = {
     .channels = INPUTS,
     .height = 1u,
@@ -64,7 +64,7 @@ static const scff_layer_t layer = {
     .max_rows = 1000u,
 };
 
-static void say(const char *name, uint32_t value)
+static void print(const char *name, uint32_t value)
 {
     char text[12];
     char *at = &text[sizeof text - 1u];
@@ -84,12 +84,12 @@ static void say(const char *name, uint32_t value)
 static void start(void)
 {
     SYST_CSR = 0;
-    SYST_RVR = WHOLE;
+    SYST_RVR = FULL_COUNT;
     SYST_CVR = 0;
     SYST_CSR = 5; /* the core's clock, no interrupt */
 }
 
-/* Ticks since `start`; a count that wrapped is none. */
+/* Print the ticks since `start`; exits with 1 if the counter has wrapped. */
 static void stop(const char *name)
 {
     uint32_t left = SYST_CVR;
@@ -99,17 +99,17 @@ static void stop(const char *name)
         semihosting_write("\n");
         semihosting_exit(1);
     }
-    say(name, WHOLE - left);
+    print(name, FULL_COUNT - left);
 }
 
-/* Two instructions a turn. */
-static void two_a_turn(uint32_t turns)
+/* Two instructions per iteration. */
+static void loop_of_two(uint32_t turns)
 {
     __asm__ volatile(".syntax unified\n1: subs %0, %0, #1\n bne 1b" : "+l"(turns) : : "cc");
 }
 
-/* Five instructions a turn, of other kinds. */
-static void five_a_turn(uint32_t turns)
+/* Five instructions per iteration, of other kinds. */
+static void loop_of_five(uint32_t turns)
 {
     uint32_t value = 3;
     __asm__ volatile(".syntax unified\n1: ldr %1, [%2]\n muls %1, %0, %1\n eors %1, %0\n subs %0, %0, #1\n bne 1b"
@@ -134,10 +134,10 @@ int main(void)
         samples[i] = (int8_t)((int32_t)(random % 255u) - 127);
     }
     start();
-    two_a_turn(COUNTED);
+    loop_of_two(COUNTED);
     stop("two");
     start();
-    five_a_turn(COUNTED);
+    loop_of_five(COUNTED);
     stop("five");
 
     start();
@@ -159,6 +159,6 @@ int main(void)
     }
     crc = scff_crc32(crc, (const uint8_t *)weight, sizeof weight);
     crc = scff_crc32(crc, (const uint8_t *)shadow, sizeof shadow);
-    say("crc", scff_crc32(crc, (const uint8_t *)bias, sizeof bias));
+    print("crc", scff_crc32(crc, (const uint8_t *)bias, sizeof bias));
     return 0;
 }

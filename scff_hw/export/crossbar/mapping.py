@@ -114,9 +114,9 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
             yield Tile(f"{name}.tile.{o}.{i}", rows, columns, scale, plus, minus, clipped, order)
 
 
-def _parts(count: int, most: float | None) -> list[tuple[int, int]]:
-    """`[start, stop)` of each part of `count` lines, split evenly over the fewest tiles of at most `most` lines."""
-    number = 1 if most is None else -(-count // int(most))
+def _parts(count: int, max_lines: float | None) -> list[tuple[int, int]]:
+    """`[start, stop)` of each part of `count` lines, split evenly over the fewest tiles of `max_lines` lines."""
+    number = 1 if max_lines is None else -(-count // int(max_lines))
     sizes = [count // number + (index < count % number) for index in range(number)]
     ends = np.cumsum(sizes).tolist()
     return [(end - size, end) for end, size in zip(ends, sizes, strict=True)]

@@ -70,7 +70,7 @@ def load_crossbar(folder: Path) -> CrossbarProgram:
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"The crossbar program in {folder} is not whole: {name} is missing.")
+            raise CheckpointError(f"The crossbar program in {folder} is incomplete: {name} is missing.")
         if (got := digest(path)) != expected:
             raise CheckpointError(
                 f"The file {path} is not the one that was exported: its SHA-256 must be {expected}. Got {got} instead."

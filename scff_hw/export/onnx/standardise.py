@@ -95,8 +95,8 @@ def _variation(graph: Graph, s1: str, squares: list[str], n: int) -> Digits:
 def _exponents(graph: Graph, v: Digits, n: int, d: int) -> tuple[np.ndarray, str]:
     """The possible values of e, `[E]`, and the one-hot choice per sample, `[N, E]`."""
     bits = RECIPROCAL_BITS + d.bit_length()
-    most = ((TOP * n) ** 2).bit_length()
-    exponents = np.arange((bits - most) >> 1, ((bits - 1) >> 1) + 1)
+    max_bits = ((TOP * n) ** 2).bit_length()
+    exponents = np.arange((bits - max_bits) >> 1, ((bits - 1) >> 1) + 1)
     # the highest digit that is not 0, times its power, has as many bits as the number
     weights = np.exp2(DIGIT_BITS * np.arange(len(v.low)))[None]
     highest = graph.op("ReduceMax", graph.op("Mul", v.name, f32(weights)), axes=[1], keepdims=1)
@@ -111,9 +111,9 @@ def _scaled(graph: Graph, v: Digits, chosen: str, exponents: np.ndarray) -> Digi
     """V 4^e, for the chosen e."""
     count = len(exponents)
     choices = Digits(chosen, np.zeros(count, np.int64), np.ones(count, np.int64))
-    places, bits = np.divmod(2 * exponents, DIGIT_BITS)
+    digit_shifts, bits = np.divmod(2 * exponents, DIGIT_BITS)
     matrix = scattered(
-        count, len(v.low), SCALED_DIGITS, lambda i, j: (j + int(places[i]), 1 << int(bits[i]))
+        count, len(v.low), SCALED_DIGITS, lambda i, j: (j + int(digit_shifts[i]), 1 << int(bits[i]))
     )
     pairs = products(graph, choices, v)
     # exactly one exponent is chosen
