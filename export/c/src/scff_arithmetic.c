@@ -35,11 +35,11 @@ int64_t scff_shift_right_at_random(int64_t x, int32_t shift, uint32_t drawn)
         return shift_left(x, (uint32_t)(-shift));
     }
     if (shift <= (int32_t)DRAW_BITS) {
-        uint32_t kept = drawn >> (DRAW_BITS - (uint32_t)shift);
-        return scff_asr(x + (int64_t)kept, (uint32_t)shift);
+        uint32_t dither = drawn >> (DRAW_BITS - (uint32_t)shift);
+        return scff_asr(x + (int64_t)dither, (uint32_t)shift);
     }
     if (shift > 61) {
-        /* |x| < 2^61 is less than any step: what is added decides alone */
+        /* |x| < 2^61 is less than one step: only the dither decides */
         shift = 61;
     }
     uint32_t beyond = (uint32_t)shift - DRAW_BITS;

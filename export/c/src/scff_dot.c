@@ -1,10 +1,10 @@
 /*
- * The inner loops. The compiler's target chooses the path; -DSCFF_SCALAR takes the plainest one everywhere.
- * Sums are exact on each, so all give the same integers.
+ * The inner loops. The compiler's target selects the path; -DSCFF_SCALAR selects the plain loop everywhere.
+ * Sums are exact on every path, so all paths give the same integers.
  *
- * SMLAD reads words of four values. Where an array or its rows do not begin at a multiple of 4 bytes, e.g. at an odd fan-in,
- * the portable loop is taken. -DSCFF_UNALIGNED takes words from any address: for cores that do not trap that, which is a
- * setting of theirs (CCR.UNALIGN_TRP).
+ * SMLAD reads words of four values. If an array or its rows do not begin at a multiple of 4 bytes, e.g. at an odd fan-in,
+ * the portable loop is used. -DSCFF_UNALIGNED reads words from any address, for cores that do not trap unaligned words
+ * (CCR.UNALIGN_TRP).
  */
 #include "scff_kernels.h"
 
@@ -15,7 +15,7 @@
 #define IN_VECTORS
 #elif defined(__ARM_FEATURE_SIMD32)
 #include <arm_acle.h>
-#define IN_PAIRS 4u /* values that one step takes */
+#define IN_PAIRS 4u /* values per iteration */
 #else
 /* portable */
 #endif
@@ -46,7 +46,7 @@ void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t uni
         int32_t d = 0;
         for (uint32_t i = 0; i < count; i += 16u) {
             mve_pred16_t used = vctp8q(count - i);
-            int8x16_t y = vldrbq_z_s8(&x[i], used); /* zeros where there is no value: products of them add nothing */
+            int8x16_t y = vldrbq_z_s8(&x[i], used); /* zeros past the end, whose products are 0 */
             a = vmladavaq_s8(a, vldrbq_z_s8(&first[i], used), y);
             b = vmladavaq_s8(b, vldrbq_z_s8(&second[i], used), y);
             c = vmladavaq_s8(c, vldrbq_z_s8(&third[i], used), y);
@@ -101,7 +101,7 @@ void scff_add_scaled_pair(int32_t *sum, int32_t a, const int8_t *x, int32_t b, c
 #define ADDRESS_STEP 4u
 #endif
 
-/* Four bytes: one LDR, at multiples of ADDRESS_STEP. The built-in, as -ffreestanding makes memcpy a call. */
+/* Read four bytes with one LDR, at a multiple of ADDRESS_STEP. With -ffreestanding, memcpy itself would be a call. */
 static uint32_t four(const void *from)
 {
     uint32_t word;
@@ -109,7 +109,7 @@ static uint32_t four(const void *from)
     return word;
 }
 
-/* How many of `count` values words may be read of: all but a rest where both addresses allow it, else none. */
+/* The number of values, of `count`, that can be read as words: all but a remainder if both addresses allow it, else 0. */
 static uint32_t in_words(const void *a, const void *b, uint32_t count)
 {
     if ((((uintptr_t)a | (uintptr_t)b) % ADDRESS_STEP) != 0u) {
@@ -124,7 +124,7 @@ static uint32_t even(uint32_t word)
     return (uint32_t)__sxtb16((int8x4_t)word);
 }
 
-/* Bytes 1 and 3: one SXTB16 that rotates first, for which <arm_acle.h> has no name. */
+/* Bytes 1 and 3: one SXTB16 with rotation, for which <arm_acle.h> has no intrinsic. */
 static uint32_t odd(uint32_t word)
 {
     uint32_t widened;
@@ -165,12 +165,12 @@ static int32_t dot_in_pairs(const int8_t *a, const int8_t *b, uint32_t count)
     return sum;
 }
 
-/* Keeps the compiler from loading what follows early: it has no registers left for that. */
+/* Stops the compiler from moving later loads up: no registers are left for their values. */
 #define LOAD_LATER() __asm__ volatile("" : : : "memory")
 
 /*
- * Four rows at once: what x is widened to serves all of them. Not inlined, and two pointers for four rows, as the loop
- * then gets by with the registers there are.
+ * Four rows at once, which share the widened x. Not inlined, and with two pointers for four rows, so that the registers
+ * are enough for the loop.
  */
 static __attribute__((noinline)) void four_dots_in_pairs(const int8_t *first, const int8_t *x, size_t stride,
                                                          uint32_t count, int32_t *sums)
@@ -233,7 +233,7 @@ static void add_pair_in_pairs(int32_t *sum, int32_t a, const int8_t *x, int32_t 
 #endif
 
 /*
- * Portable, and the rest of what pairs leave over.
+ * Portable, also for the remainder after pairs.
  */
 int32_t scff_dot(const int8_t *a, const int8_t *b, uint32_t count)
 {
@@ -253,7 +253,7 @@ void scff_dots(const int8_t *rows, const int8_t *x, uint32_t count, uint32_t uni
 {
     uint32_t unit = 0;
 #if defined(IN_PAIRS)
-    /* every row must begin where words may be read */
+    /* every row must begin at an address from which words can be read */
     uint32_t whole = ((count % ADDRESS_STEP) == 0u) ? in_words(rows, x, count) : 0u;
     for (; (whole != 0u) && ((unit + 4u) <= units); unit += 4u) {
         const int8_t *first = &rows[(size_t)unit * count];

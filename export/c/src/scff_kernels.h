@@ -64,7 +64,7 @@ void scff_pre_activations(const scff_layer_t *layer, scff_params_t params, const
 typedef struct {
     const int16_t *a; /* [P][C], pre-activations */
     const int16_t *b; /* likewise; NULL where pairs are passed */
-    int32_t weight_a; /* SCFF_WHOLE_HALF, or another where one half is constant; a and b weigh twice that together */
+    int32_t weight_a; /* of a; b has 2 SCFF_WHOLE_HALF - weight_a. SCFF_WHOLE_HALF unless one half is constant */
 } scff_pair_t;
 
 /* A pair's pre-activation, of 18 bits. */

@@ -3,7 +3,7 @@
 #define COEFFICIENT_BITS 15
 #define COEFFICIENT_WIDTH 16u
 #define GOODNESS_BITS 5
-/* With SCFF_HALF_BITS fraction bits: sqrt(2), which a half weighs beside a constant one, and what is left of 2. */
+/* With SCFF_HALF_BITS fraction bits: sqrt(2), the weight of a half whose partner is constant, and 2 - sqrt(2). */
 #define HALF_BESIDE_BLANK 181
 #define BLANK_HALF 75
 
@@ -16,7 +16,7 @@ typedef struct {
     uint32_t partner; /* sample k is paired with k + partner */
     size_t row_size;  /* P C */
     const int16_t *v; /* [R][P][C] */
-    const uint8_t *blank; /* [R], 1 where all that the MVM reads is 0 */
+    const uint8_t *blank; /* [R], 1 if all inputs of the MVM are 0 */
 } scff_pass_t;
 
 static const int16_t *row_of(const scff_pass_t *pass, uint32_t row)
@@ -36,7 +36,7 @@ static uint32_t partnered_by(const scff_pass_t *pass, uint32_t k)
     return (k >= pass->partner) ? (k - pass->partner) : (k + pass->count - pass->partner);
 }
 
-/* Two rows as a pair: beside a constant half the other weighs sqrt(2), as in the pair's joint standardisation. */
+/* Two rows as a pair: if one half is constant the other's weight is sqrt(2), as in the pair's joint standardisation. */
 static scff_pair_t pair_of(const scff_pass_t *pass, uint32_t first, uint32_t second)
 {
     scff_pair_t pair = {row_of(pass, first), row_of(pass, second), SCFF_WHOLE_HALF};
@@ -162,7 +162,7 @@ static void unit_errors(const scff_pass_t *pass, const scff_batch_t *batch, cons
             int32_t at_first = pulls.at_a;
             int32_t at_second = pushes.at_a;
             if (layer->makes_pairs != 0u) {
-                /* the negative pair that this sample is the second half of */
+                /* the negative pair with this sample as its second half */
                 scff_shares_t others = pushes_of(pass, negative, partnered_by(pass, k), p, unit);
                 at_first = pulls.at_a + pushes.at_a;
                 at_second = pulls.at_b + others.at_b;
@@ -244,7 +244,7 @@ static scff_status_t check(const scff_layer_t *layer, const scff_state_t *state,
     } else if (batch->second == NULL) {
         return SCFF_BAD_ARGUMENT;
     } else {
-        /* a pair is passed: both its streams are there */
+        /* a passed pair has both streams */
     }
     if ((batch->rate_shift != SCFF_FROZEN) && ((batch->rate_shift < -16) || (batch->rate_shift > 40))) {
         return SCFF_BAD_ARGUMENT;

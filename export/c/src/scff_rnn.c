@@ -7,7 +7,7 @@
 #define MEAN_GUARD_BITS 6
 #define MEAN_GUARD 64 /* 2^MEAN_GUARD_BITS */
 #define MOST_SEQUENCES 1000000u
-#define LARGEST_FACTOR 32767 /* that products go two by two with */
+#define LARGEST_FACTOR 32767 /* largest factor of products that are added in pairs */
 
 uint32_t scff_rnn_outputs(const scff_rnn_t *rnn)
 {
@@ -29,7 +29,7 @@ size_t scff_rnn_learn_scratch(const scff_rnn_t *rnn)
 
 uint32_t scff_rnn_max_steps(const scff_rnn_t *rnn)
 {
-    /* a weight of W gets an error of each pair's own frame thrice and of the other once, one of U two */
+    /* per step, a weight of W has three errors at the pair's own frame and one at the other; a weight of U has two */
     uint32_t inputs = rnn->inputs->max_rows / 4u;
     uint32_t hidden = rnn->hidden->max_rows / 2u;
     return (inputs < hidden) ? inputs : hidden;
@@ -227,7 +227,7 @@ scff_status_t scff_rnn_begin(const scff_rnn_t *rnn, scff_rnn_sums_t *sums, uint3
     return SCFF_OK;
 }
 
-/* sum[i] += a x[i] + b y[i]; factors of 0, of which rectified outputs leave many, cost nothing */
+/* sum[i] += a x[i] + b y[i]; factors of 0, which are common after rectification, are skipped */
 static void add_both(int32_t *sum, int32_t a, const int8_t *x, int32_t b, const int8_t *y, uint32_t count)
 {
     if ((a != 0) && (b != 0) && (a <= LARGEST_FACTOR) && (a >= -LARGEST_FACTOR)) {

@@ -5,7 +5,7 @@
  *   8   the layer's fingerprint
  *   12  number of bytes that follow, without the CRC
  *   16  stored weights [C][F], 1, 2 or 4 bytes each; biases [C], 4 bytes; generators [C], 4 bytes, if stochastic
- *   end CRC-32 of all before it
+ *   end CRC-32 of all preceding bytes
  */
 #include "scff_kernels.h"
 

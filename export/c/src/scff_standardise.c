@@ -39,7 +39,7 @@ void scff_standardise(int8_t *x, uint32_t count, uint32_t bits, int32_t frac, sc
     }
 }
 
-/* Where a padded index lies in `length` values, mirrored at the first and the last. */
+/* The index of a padded position in `length` values, mirrored at the first and the last. */
 static uint32_t mirrored(uint32_t index, uint32_t padding, uint32_t length)
 {
     if (index < padding) {

@@ -1,6 +1,6 @@
 #include "scff_kernels.h"
 
-#define DRAW_BITS 16 /* that a weight takes */
+#define DRAW_BITS 16 /* random bits per weight */
 #define DRAW_HALF 32768 /* 2^(DRAW_BITS - 1) */
 #define ROOT_BITS 15
 
@@ -38,13 +38,13 @@ void scff_shadow_set(const scff_layer_t *layer, const scff_state_t *state, size_
 
 int32_t scff_sub_sat(int32_t before, int64_t change, uint32_t bits)
 {
-    const int64_t most = scff_power(33u); /* moves any 32 bits to their end */
+    const int64_t most = scff_power(33u); /* saturates any 32-bit value */
     if (change > most) {
         change = most;
     } else if (change < -most) {
         change = -most;
     } else {
-        /* as it is */
+        /* unchanged */
     }
     return scff_saturate((int64_t)before - change, bits);
 }
@@ -69,7 +69,7 @@ static void change_to_nearest(const scff_layer_t *layer, const scff_state_t *sta
         }
         return;
     }
-    /* the usual case by itself, in 32 bits: a change is at most 2^30 */
+    /* the usual case, in 32 bits: a change is at most 2^30 */
     int16_t *shadow = &((int16_t *)state->shadow)[first];
     int8_t *weight = &state->weight[first];
     const uint32_t guard = (uint32_t)scff_shadow_guard(layer);
@@ -149,7 +149,7 @@ static void sum_products(const scff_layer_t *layer, const int8_t *x, const int16
         gradient[f] = 0;
     }
     if (kernel == 0u) {
-        /* rows without an error, of which rectified outputs leave many, are skipped; the others go two by two */
+        /* rows with an error of 0, which are common after rectification, are skipped; the others are added in pairs */
         const int8_t *waiting = NULL;
         int32_t factor = 0;
         for (uint32_t row = 0; row < rows; row++) {
