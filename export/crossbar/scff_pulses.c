@@ -114,7 +114,7 @@ static void set_slot(uint32_t *train, uint32_t slot)
     train[slot / 32u] |= (uint32_t)1 << (slot % 32u);
 }
 
-/* Draw a train. Each new state of xorshift32 (13, 17, 5) gives two slots: its lower half the first, its upper the second. */
+/* Draw a train. Each new state of xorshift32 (13, 17, 5) gives two slots, the first from its lower half. */
 static uint32_t draw_train(uint32_t state, uint64_t p, uint32_t slots, uint32_t *train)
 {
     for (uint32_t slot = 0; slot < slots; slot++) {

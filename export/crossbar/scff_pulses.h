@@ -3,8 +3,8 @@
  *
  * C99 without floating point. All memory is the caller's.
  *
- * Each sample changes every weight of a tile by -rate x_j d_i. Rows (inputs) and columns (outputs) are pulsed in slots; a
- * device moves by one step if both of its lines are pulsed in the same slot.
+ * Each sample changes every weight of a tile by -rate x_j d_i. Rows (inputs) and columns (outputs) are pulsed in slots;
+ * a device moves by one step if both of its lines are pulsed in the same slot.
  * Scheme: Gokmen and Vlasov, Front. Neurosci. 2016 (doi 10.3389/fnins.2016.00333), as in aihwkit 1.2.0.
  *
  * A code is an integer of -32767..32767; a number is code 2^exponent. Codes of one vector share their exponent.
@@ -49,8 +49,8 @@ typedef struct {
 void scff_pulses_init(const scff_pulse_tile_t *tile, uint32_t *states);
 
 /*
- * Compute errors from post-activations: the sum of gains[t] y[t][column] over t, as codes for scff_pulses. A rule such as
- * SCFF multiplies each post-activation by one gain, a function of goodness; there is one term per pair of the sample.
+ * Compute errors from post-activations: the sum of gains[t] y[t][column] over t, as codes for scff_pulses. A rule such
+ * as SCFF multiplies each post-activation by one gain, a function of goodness; there is one term per pair of the sample.
  * @param y     [terms][columns], codes of post-activations
  * @param gains [terms], codes
  * @param terms 1..1024
@@ -67,8 +67,8 @@ int32_t scff_pulse_errors(const int16_t *y, const int16_t *gains, uint32_t terms
  * @param d          [columns], codes of errors
  * @param d_exponent -1000..1000; decreasing it by 1 halves the learning rate
  * @param trains     out: [SCFF_PULSE_LINES][SCFF_PULSE_WORDS]; slot k is bit k % 32 of word k / 32, unused slots are 0
- * @param signs      out: [SCFF_PULSE_LINES], polarity of a line's pulses, 0 for a line without pulses. A device steps up
- *                   if the product of its row's and its column's sign is 1, down if it is -1. In a pair of one-sided
+ * @param signs      out: [SCFF_PULSE_LINES], polarity of a line's pulses, 0 for a line without pulses. A device steps
+ *                   up if the product of its row's and its column's sign is 1, down if it is -1. In a pair of one-sided
  *                   devices, up is a pulse on the positive device, down a pulse on the negative device.
  * @return number of slots, 0..max_pulses; 0: there are no pulses
  */

@@ -52,8 +52,8 @@ static inline int32_t scff_requantise(int64_t x, int32_t shift, uint32_t bits, s
 }
 
 /*
- * scff_shift_right for 32-bit values: a few instructions on a 32-bit core, instead of a hundred. The bits that are shifted
- * out are compared with a half, so that nothing overflows. shift 1..31.
+ * scff_shift_right for 32-bit values: a few instructions on a 32-bit core, instead of a hundred. The bits that are
+ * shifted out are compared with a half, so that nothing overflows. shift 1..31.
  */
 static inline int32_t scff_round_32(int32_t x, uint32_t shift, scff_rounding_t rounding)
 {

@@ -2,8 +2,8 @@
  * The inner loops. The compiler's target selects the path; -DSCFF_SCALAR selects the plain loop everywhere.
  * Sums are exact on every path, so all paths give the same integers.
  *
- * SMLAD reads words of four values. If an array or its rows do not begin at a multiple of 4 bytes, e.g. at an odd fan-in,
- * the portable loop is used. -DSCFF_UNALIGNED reads words from any address, for cores that do not trap unaligned words
+ * SMLAD reads words of four values. If an array or its rows do not begin at a multiple of 4 bytes, e.g. with an odd
+ * fan-in, the portable loop is used. -DSCFF_UNALIGNED reads words from any address, for cores that do not trap unaligned words
  * (CCR.UNALIGN_TRP).
  */
 #include "scff_kernels.h"
@@ -109,7 +109,7 @@ static uint32_t four(const void *from)
     return word;
 }
 
-/* The number of values, of `count`, that can be read as words: all but a remainder if both addresses allow it, else 0. */
+/* Number of values, of `count`, that can be read as words: all but a remainder if both addresses allow it, else 0. */
 static uint32_t in_words(const void *a, const void *b, uint32_t count)
 {
     if ((((uintptr_t)a | (uintptr_t)b) % ADDRESS_STEP) != 0u) {
