@@ -14,7 +14,7 @@ from hypothesis import settings
 from scipy.io import wavfile
 
 # shared machines stall now and then: a deadline would test the machine, not the code
-settings.register_profile("scff-hw", deadline=None, max_examples=40)
+settings.register_profile("scff-hw", deadline=None, max_examples=30)
 settings.load_profile("scff-hw")
 
 # the suite may itself run below make, whose flags and level its own calls of make would take over

@@ -111,7 +111,7 @@ VALUES = st.recursive(
 KEYS = st.sampled_from([key.dotted for key in keys_of(Recipe)])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(KEYS, VALUES)
 def test_any_value_of_any_key_loads_or_is_refused_in_one_sentence_a_line(key: str, value: str) -> None:
     try:

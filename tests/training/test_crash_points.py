@@ -26,12 +26,12 @@ RUN = "weights.safetensors,initial.safetensors,metrics.jsonl"
 
 # every n-th operation: primes, so that commands with the same operations are killed at others
 COMMANDS = {
-    "float": ([*TRAIN, "--set=controls.backprop.epochs=1"], RUN, 11),
-    "fixed": ([*TRAIN, *SGD, "--backend", "fixed"], RUN, 13),
+    "float": ([*TRAIN, "--set=controls.backprop.epochs=1"], RUN, 23),
+    "fixed": ([*TRAIN, *SGD, "--backend", "fixed"], RUN, 29),
     # devices draw from a stream that the simulator cannot restore: no tensor file is the same again
     "analog": ([*TRAIN, *SGD, "--backend", "analog", "--profile", "ideal"], "", 29),
-    "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 37),
-    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 11),
+    "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 59),
+    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 23),
 }
 
 
