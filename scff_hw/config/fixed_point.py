@@ -11,7 +11,7 @@ from scff_hw.config.base import Model, refuse
 
 
 class FixedPoint(Model):
-    """Widths and choices of the fixed backend; other backends ignore them."""
+    """Number formats of the fixed backend; other backends ignore them."""
 
     weight_bits: int = Field(default=8, ge=2, le=8, description="bit; of a weight, including the sign")
     activation_bits: int = Field(

@@ -1,4 +1,4 @@
-"""Data sets: fetch them, read the publishers' files, augment, and serve batches.
+"""Data sets: download, reading, augmentation and batches.
 
 dataset = load("mnist")                       # uint8 tensors and int64 labels
 pipeline = Pipeline(dataset, "train", mean=(0.0,), std=(1.0,))
@@ -58,7 +58,7 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
+_MODULES = {
     "Mfcc": "_audio",
     "AudioAugmentation": "_audio_augment",
     "Augmentation": "_augment",
@@ -80,12 +80,12 @@ _HOMES = {
     "Recordings": "_types",
     "Split": "_types",
 }
-"""Public names that need torch, imported at their first use: recipes read the catalogue alone."""
+"""Modules of the public names that need torch, imported at first use; recipes need only the catalogue."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "NAMES":
         return tuple(dataset_names())
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

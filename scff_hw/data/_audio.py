@@ -15,21 +15,21 @@ from scff_hw.data._torchaudio import load_torchaudio
 from scff_hw.errors import DataError, UsageError
 
 SILENT_SPREAD_DB = 1e-3
-"""A frame whose coefficients differ by less than this has no spectrum, only rounding errors."""
+"""Standard deviation over the coefficients of a frame, below which the frame is silent: rounding errors only."""
 
 _LARGEST_RATIO = 1000
 
 
 @dataclass(frozen=True)
 class Mfcc:
-    """How a recording becomes a sequence of frames; the defaults are those of the paper's authors.
+    """Parameters of the MFCC features of a recording; the defaults are those of the paper's authors.
 
-    sample_rate_hz: the recording is resampled to this rate.
-    coefficients: how many are computed; the first, the loudness, is dropped.
-    window_samples, hop_samples: length of a frame and distance between two, at that rate.
-    mels: bands of the mel filter bank.
+    sample_rate_hz: rate to which recordings are resampled.
+    coefficients: number of coefficients computed; the first, the loudness, is dropped.
+    window_samples, hop_samples: frame length and distance between frames, at that rate.
+    mels: number of bands of the mel filter bank.
 
-    Raises UsageError unless all are whole numbers, 2 <= coefficients <= mels, 2 <= window_samples, and
+    Raises UsageError unless all are integers, 2 <= coefficients <= mels, 2 <= window_samples, and
     1 <= hop_samples <= window_samples.
     """
 
@@ -57,18 +57,18 @@ class Mfcc:
 
     @property
     def features(self) -> int:
-        """Values a frame."""
+        """Number of features per frame."""
         return self.coefficients - 1
 
     def __call__(self, waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:
         """Return the features of a recording, float32 `[frames, features]`, in decibels, as torchaudio computes them.
 
-        `waveform` is `[samples]`, int16, or floating point in -1..1. A silent frame is all zeros, so a silent
-        recording is too. A clipped recording is taken as it is. One that is shorter than half a window is filled up
-        with silence. The last frame's window may reach beyond the end, where the recording is reflected.
+        `waveform` is `[samples]`, int16, or floating point in -1..1. A silent frame is all zeros. A clipped recording
+        is used unchanged. A recording shorter than half a window is padded with zeros. The window of the last frame may
+        extend beyond the end, where the recording is reflected.
 
-        Raises DataError for a recording that is empty, has several channels, is not finite or lies outside its
-        range, and for a rate that cannot be brought to `sample_rate_hz`.
+        Raises DataError for a recording that is empty, has several channels, is not finite or is out of range, and for
+        a rate that cannot be resampled to `sample_rate_hz`.
         """
         sound = _resampler(_checked_rate(rate_hz, self.sample_rate_hz), self.sample_rate_hz)(_checked(waveform))
         sound = F.pad(sound, (0, max(0, self.window_samples // 2 + 1 - len(sound))))
@@ -89,40 +89,40 @@ def _checked(waveform: torch.Tensor) -> torch.Tensor:
     if not waveform.is_floating_point():
         raise DataError(f"The samples of a recording must be int16 or floating point. Got {waveform.dtype} instead.")
     loudest = float(waveform.abs().max())
-    if not loudest <= 1:  # not a number is not either
+    if not loudest <= 1:  # also true for NaN
         raise DataError(f"The samples of a floating-point recording must be in -1..1. Got {loudest:g} instead.")
     return waveform.float()
 
 
-def _checked_rate(rate_hz: int, wanted_hz: int) -> int:
+def _checked_rate(rate_hz: int, target_hz: int) -> int:
     if isinstance(rate_hz, bool) or not isinstance(rate_hz, int) or rate_hz < 1:
         raise DataError(f"The rate of a recording must be a whole number of hertz from 1 up. Got {rate_hz!r} instead.")
-    common = math.gcd(rate_hz, wanted_hz)
-    # the resampling filter has a row a sample of the shorter period: gigabytes where the rates have little in common
-    if max(rate_hz, wanted_hz) // common > _LARGEST_RATIO:
+    common = math.gcd(rate_hz, target_hz)
+    # the resampling filter has one row per sample of the shorter period: gigabytes if the rates have no common factor
+    if max(rate_hz, target_hz) // common > _LARGEST_RATIO:
         raise DataError(
-            f"The rate of a recording must stand to {wanted_hz} Hz as numbers up to {_LARGEST_RATIO} do. "
+            f"The ratio of a recording's rate to {target_hz} Hz must be one of integers up to {_LARGEST_RATIO}. "
             f"Got {rate_hz} Hz instead."
         )
     return rate_hz
 
 
 @cache
-def _resampler(rate_hz: int, wanted_hz: int) -> Any:
-    return load_torchaudio().Resample(rate_hz, wanted_hz)
+def _resampler(rate_hz: int, target_hz: int) -> Any:
+    return load_torchaudio().Resample(rate_hz, target_hz)
 
 
 @cache
-def _transform(wanted: Mfcc) -> Any:
+def _transform(mfcc: Mfcc) -> Any:
     with warnings.catch_warnings():
-        # 128 bands are more than a window of 400 samples can tell apart; the paper's features have them all the same
+        # a window of 400 samples cannot resolve 128 bands; the paper's features use them nevertheless
         warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
         return load_torchaudio().MFCC(
-            wanted.sample_rate_hz,
-            wanted.coefficients,
+            mfcc.sample_rate_hz,
+            mfcc.coefficients,
             melkwargs={
-                "n_fft": wanted.window_samples,
-                "hop_length": wanted.hop_samples,
-                "n_mels": wanted.mels,
+                "n_fft": mfcc.window_samples,
+                "hop_length": mfcc.hop_samples,
+                "n_mels": mfcc.mels,
             },
         )

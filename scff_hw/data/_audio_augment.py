@@ -1,4 +1,4 @@
-"""Random shifts, gains and noise of one recording."""
+"""Random shift, gain and noise of one recording."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class AudioAugmentation:
-    """What is done to a recording; the default does nothing.
+    """Augmentation of a recording; the default is none.
 
-    shift_ms: moved in time by up to this much either way; what moves in is silent, what moves out is lost.
-    gain_db: made louder or softer by up to this much; what then exceeds full scale is clipped.
-    noise_db: white noise added, this far below the recording's root mean square, or None; silence stays silent.
+    shift_ms: largest shift in time, in either direction; zeros are shifted in.
+    gain_db: largest gain or attenuation; samples beyond full scale are clipped.
+    noise_db: level of added white noise below the recording's root mean square, or None; silence is unchanged.
 
     Raises UsageError for a shift not in 0..1000, a gain not in 0..60 or a noise not in -20..100.
     """
@@ -35,32 +35,32 @@ class AudioAugmentation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether recordings pass unchanged."""
+        """Whether recordings are unchanged."""
         return self == AudioAugmentation()
 
     @property
     def is_endless(self) -> bool:
-        """Whether there is more than one version of a recording."""
+        """Whether a recording has more than one augmented version."""
         return not self.is_identity
 
     def __call__(self, waveform: torch.Tensor, rate_hz: int, generator: torch.Generator) -> torch.Tensor:
-        """Return a changed recording of the same length, float32 `[samples]` in -1..1.
+        """Return the augmented recording, same length, float32 `[samples]` in -1..1.
 
-        `waveform` is `[samples]`, int16, or floating point in -1..1. The numbers are drawn from `generator`, on the
-        CPU: as many whatever the amounts are, so that one amount changes nothing of the others.
+        `waveform` is `[samples]`, int16, or floating point in -1..1. Random numbers are drawn from `generator` on the
+        CPU. Their number does not depend on the parameters, so each parameter leaves the other draws unchanged.
         """
         sound = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
-        moved, louder = (torch.rand(2, generator=generator) * 2 - 1).tolist()
+        shift, gain = (torch.rand(2, generator=generator) * 2 - 1).tolist()
         noise = torch.randn(len(sound), generator=generator)
-        sound = _moved(sound, round(moved * self.shift_ms * rate_hz / 1000))
+        sound = _shifted(sound, round(shift * self.shift_ms * rate_hz / 1000))
         if self.noise_db is not None:
-            spread = sound.square().mean().sqrt() * 10 ** (-self.noise_db / 20)
-            sound = sound + spread * noise
-        return (sound * math.pow(10, louder * self.gain_db / 20)).clamp(-1, 1)
+            sigma = sound.square().mean().sqrt() * 10 ** (-self.noise_db / 20)
+            sound = sound + sigma * noise
+        return (sound * math.pow(10, gain * self.gain_db / 20)).clamp(-1, 1)
 
 
-def _moved(sound: torch.Tensor, samples: int) -> torch.Tensor:
+def _shifted(sound: torch.Tensor, samples: int) -> torch.Tensor:
     samples = max(-len(sound), min(len(sound), samples))
     silence = sound.new_zeros(abs(samples))
-    kept = len(sound) - abs(samples)
-    return torch.cat((silence, sound[:kept])) if samples > 0 else torch.cat((sound[-samples:], silence))
+    length = len(sound) - abs(samples)
+    return torch.cat((silence, sound[:length])) if samples > 0 else torch.cat((sound[-samples:], silence))

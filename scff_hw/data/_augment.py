@@ -1,4 +1,4 @@
-"""Random rotations, stretches, translations, crops and flips of a batch of images, without a loop over its samples."""
+"""Random rotations, stretches, translations, crops and flips of a batch of images, without a loop over samples."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a batch of images, each image drawing its own amounts; the default does nothing.
+    """Augmentation of a batch of images, drawn per image; the default is none.
 
-    translate_px: translation by -t..t pixels in both axes, what moves in being zero.
-    crop_padding_px: zeros added on all sides, then a random crop back to the size.
+    translate_px: translation by -t..t pixels in both axes, zero fill.
+    crop_padding_px: zero padding on all sides, then a random crop to the original size.
     flip: horizontal mirror image with probability 1/2.
     rotate_deg: rotation about the centre by an angle of -r..r degrees.
-    stretch: each axis by a factor of its own in 1-s..1+s, about the centre.
+    stretch: scaling of each axis by its own factor in 1-s..1+s, about the centre.
 
-    Rotation and stretch are one bilinear resampling, before the others; what moves in is zero.
+    Rotation and stretch are one bilinear resampling before the others, zero fill.
 
     Raises UsageError for a negative number of pixels, an angle not in 0..180, a stretch not in 0..0.9.
     """
@@ -45,19 +45,19 @@ class Augmentation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether images pass unchanged."""
+        """Whether images are unchanged."""
         return self == Augmentation()
 
     @property
     def is_endless(self) -> bool:
-        """Whether there are more versions of an image than it and its mirror image."""
+        """Whether an image has more versions than itself and its mirror image."""
         return self != Augmentation(flip=self.flip)
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the augmented images, same shape and dtype as `images` [N, C, H, W], of any dtype.
 
-        The numbers are drawn on the generator's device, so one generator gives one result on every device.
-        Raises UsageError if `images` is not a batch of images, or a translation would leave nothing of them.
+        Random numbers are drawn on the generator's device, so the result does not depend on the device of `images`.
+        Raises UsageError if `images` is not a batch of images, or a translation can exceed the image size.
         """
         if self.is_identity:
             return images
@@ -67,7 +67,7 @@ class Augmentation:
             )
         if self.rotate_deg or self.stretch:
             images = _warp(images, self.rotate_deg, self.stretch, generator)
-        # A crop out of zero padding is a translation too.
+        # A crop from zero padding is also a translation.
         for name in ("translate_px", "crop_padding_px"):
             reach = getattr(self, name)
             if reach >= min(images.shape[2:]):
@@ -87,10 +87,10 @@ def _draw(
 
 
 def _translate(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
-    """Pad by `reach` zeros, then copy from each image a window that starts at 0..2 reach in both axes.
+    """Pad by `reach` zeros, then copy a window from each image, starting at 0..2 reach in both axes.
 
-    The rows of all possible windows are the rows of one overlapping view of the padded memory, so that the
-    whole batch is a single selection of contiguous rows.
+    The rows of all possible windows are rows of one overlapping view of the padded memory, so the whole batch is
+    one selection of contiguous rows.
     """
     count, channels, height, width = images.shape
     if count == 0:
@@ -116,7 +116,7 @@ def _warp(images: torch.Tensor, rotate_deg: float, stretch: float, generator: to
     angle = drawn[0] * math.radians(rotate_deg)
     cos, sin = angle.cos(), angle.sin()
     down, across = 1 / (1 + drawn[1:] * stretch)
-    # The grid's coordinates run from -1 to 1 along either side, so a rotation of oblong images scales them.
+    # Grid coordinates are -1 to 1 along both sides, so the rotation of a non-square image needs their ratio.
     rows = (across * cos, -across * sin * (height / width)), (down * sin * (width / height), down * cos)
     linear = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     grid = F.affine_grid(F.pad(linear, (0, 1)), list(images.shape), align_corners=False)

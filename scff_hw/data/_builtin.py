@@ -1,4 +1,4 @@
-"""The data sets of scff-hw: description, licence, source, size and shape; their readers are imported when they read."""
+"""Catalogue entries of the data sets of scff-hw; reader modules are imported at first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two data sets that come with scikit-learn: nothing to download, small enough for a demonstration."""
+"""Digits and Iris, the two small data sets bundled with scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IRIS_TEST = 30
 def load_digits() -> Dataset:
     """Read the 1797 handwritten digits: images uint8 [N, 1, 8, 8], labels int64 [N] in 0..9.
 
-    Pixels are stored as 0..16, and scaled by 255/16 and rounded here. The split is fixed: 360 test samples,
+    Stored pixels 0..16 are scaled by 255/16 and rounded. The split is fixed: 360 test samples,
     stratified, scikit-learn's train_test_split with random_state 0.
     """
     from sklearn import datasets

@@ -1,4 +1,4 @@
-"""The data sets there are: those of scff-hw, and those of other packages by entry points of `scff_hw.datasets`.
+"""Catalogue of data sets: those of scff-hw, and those of other packages by the entry point group `scff_hw.datasets`.
 
     RINGS = Info(                                            # in the package's module shop
         "rings", "points on 3 rings, 2 coordinates", "CC0", "the package shop",
@@ -8,7 +8,7 @@
     [project.entry-points."scff_hw.datasets"]                # in its pyproject.toml
     rings = "shop:RINGS"
 
-Recipes then name it under `data.name`. Nothing here imports torch, so that recipes are checked without it.
+Recipes then name it in `data.name`. This module does not import torch, so recipes are checked without it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Info:
-    """One data set: what it is, and how it is read.
+    """Catalogue entry of one data set.
 
     Attributes:
-        download_bytes: 0 for a data set that comes with a package.
-        input_shape: of one sample: (channels, height, width) of uint8 images, or (features,) of float32 values; empty
-            for recordings of varying length, which only scff-hw's own data set has.
+        download_bytes: size of the download; 0 for a bundled data set.
+        input_shape: shape of one sample: (channels, height, width) for uint8 images, or (features,) for float32 values;
+            empty for recordings of varying length, which only scff-hw's own data set has.
         classes: number of classes.
-        load: reads the data set, given the data directory (see `data_root`); None for recordings. Raises DataError for
-            data that are missing or damaged.
-        verify: checks the files in a folder, and returns what was checked; None for a data set without files.
-        folder: of its files, below the data directory.
-        unlabelled: it has an unlabelled part.
-        comes_with: what holds its samples, where nothing is downloaded.
+        load: reads the data set from the data directory (see `data_root`); None for recordings. Raises DataError for
+            missing or damaged data.
+        verify: checks the files in a folder and returns the checked files; None for a data set without files.
+        folder: folder of the files, relative to the data directory.
+        unlabelled: whether there is an unlabelled part.
+        comes_with: package that contains a bundled data set.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Info:
 
     @property
     def bundled(self) -> bool:
-        """Whether the data set needs no download."""
+        """Whether no download is needed."""
         return self.download_bytes == 0
 
     @property
@@ -67,12 +67,12 @@ class Info:
         return not self.input_shape
 
 
-def _checked(found: object) -> Info:
-    if not isinstance(found, Info):
-        raise UsageError(f"A data set must be a scff_hw.data.Info. Got {found!r} instead.")
-    if found.name != "fsdd" and not (found.input_shape and found.classes and found.load):
-        raise UsageError(f"The data set '{found.name}' must have an input_shape, classes and load.")
-    return found
+def _checked(entry: object) -> Info:
+    if not isinstance(entry, Info):
+        raise UsageError(f"A data set must be a scff_hw.data.Info. Got {entry!r} instead.")
+    if entry.name != "fsdd" and not (entry.input_shape and entry.classes and entry.load):
+        raise UsageError(f"The data set '{entry.name}' must have an input_shape, classes and load.")
+    return entry
 
 
 DATASETS: Registry[Info] = Registry(
@@ -84,15 +84,15 @@ DATASETS: Registry[Info] = Registry(
 
 
 def dataset_names() -> list[str]:
-    """Names of all data sets, those of installed packages included."""
+    """Names of all data sets, including those of installed packages."""
     return DATASETS.names()
 
 
 def info(name: str) -> Info:
-    """The data set of that name.
+    """The data set with that name.
 
     Raises:
-        UsageError: no such data set, or the entry point of that name gives none.
+        UsageError: unknown data set, or the entry point does not refer to one.
         PluginError: the package of the data set cannot be imported.
     """
     if name not in DATASETS:

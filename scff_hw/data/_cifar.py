@@ -1,4 +1,4 @@
-"""CIFAR-10 in its publisher's binary version (Krizhevsky 2009), as cifar-10-binary.tar.gz unpacks."""
+"""CIFAR-10 in its publisher's binary version (Krizhevsky 2009), as unpacked from cifar-10-binary.tar.gz."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FOLDER = "cifar-10-batches-bin"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FILES = {"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)}
 RECORD_BYTES = 1 + 3 * 32 * 32
-_RECORDS_A_FILE = 10_000
+_RECORDS_PER_FILE = 10_000
 
-# MD5 of the unpacked files: the publisher gives that of the archive alone, these were computed from the files.
+# MD5 of the unpacked files, computed from them; the publisher gives only that of the archive.
 FILE_MD5 = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
     "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -31,8 +31,8 @@ FILE_MD5 = {
 def parse_records(path: Path, content: bytearray) -> tuple[torch.Tensor, torch.Tensor]:
     """Return images uint8 [N, 3, 32, 32] and labels int64 [N] of one file.
 
-    A record is one byte of label and 3072 of pixels: red, green and blue planes, row by row. Raises DataError
-    if the size is not a whole number of records, or a label is not in 0..9.
+    A record has one label byte and 3072 pixel bytes: red, green and blue planes, row by row. Raises DataError if the
+    size is not a multiple of the record size, or a label is not in 0..9.
     """
     if not content or len(content) % RECORD_BYTES:
         raise damaged(
@@ -42,8 +42,8 @@ def parse_records(path: Path, content: bytearray) -> tuple[torch.Tensor, torch.T
     labels = records[:, 0].to(torch.int64)
     if labels.max() >= len(CLASSES):
         worst = int(labels.argmax())
-        found = f"holds the label {int(labels[worst])} in record {worst}"
-        raise damaged(NAME, path, found, "CIFAR-10 labels are 0 to 9")
+        problem = f"holds the label {int(labels[worst])} in record {worst}"
+        raise damaged(NAME, path, problem, "CIFAR-10 labels are 0 to 9")
     return records[:, 1:].reshape(-1, 3, 32, 32), labels
 
 
@@ -63,16 +63,16 @@ def _split(folder: Path, names: tuple[str, ...]) -> Split:
 def verify(folder: Path) -> list[Verified]:
     """Compare the six files in `folder` with their checksums; raises DataError if one is missing or differs."""
     verified = []
-    whole = _RECORDS_A_FILE * RECORD_BYTES
+    expected_bytes = _RECORDS_PER_FILE * RECORD_BYTES
     for name in (*FILES["train"], *FILES["test"]):
         path = folder / name
         size = file_size(NAME, path)
-        if size != whole:
-            raise damaged(NAME, path, f"holds {size} bytes", f"the published file has {whole}")
+        if size != expected_bytes:
+            raise damaged(NAME, path, f"holds {size} bytes", f"the published file has {expected_bytes}")
         content = read_bytes(NAME, path)
         parse_records(path, content)
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if found != FILE_MD5[name]:
-            raise damaged(NAME, path, f"has the MD5 {found}", f"that of the published file is {FILE_MD5[name]}")
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if md5 != FILE_MD5[name]:
+            raise damaged(NAME, path, f"has the MD5 {md5}", f"that of the published file is {FILE_MD5[name]}")
         verified.append(Verified(path, size, "MD5"))
     return verified

@@ -1,4 +1,4 @@
-"""Load and verify a data set by its name, and hold out samples for validation."""
+"""Loads and verifies data sets by name; validation splits and smaller images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scff_hw.errors import DataError, UsageError
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Read data set `name`: digits, iris, mnist, cifar10, stl10, or one of another package.
 
-    `data_dir` holds the publishers' files (see `data_root`). Fewer samples than published are accepted, so
-    that a part of a data set can be used; `verify` asks for all. Raises UsageError for an unknown name, and
-    DataError, which names the file, what was found and what is allowed, for data that is missing or damaged.
+    `data_dir` contains the publishers' files (see `data_root`). Fewer samples than published are accepted, so that a
+    part of a data set can be used; `verify` requires all of them. Raises UsageError for an unknown name, and
+    DataError for missing or damaged data: it names the file, the value found and the allowed value.
     """
     entry = info(name)
     if entry.load is None:
@@ -31,7 +31,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def _check_declared(entry: Info, dataset: Dataset) -> None:
-    """Refuse a data set that is not what its entry says, before a network is built for it."""
+    """Refuse a data set that does not match its catalogue entry, before a network is built."""
     shape, classes = dataset.input_shape, len(dataset.classes)
     if (shape, classes) != (entry.input_shape, entry.classes):
         raise DataError(
@@ -47,18 +47,18 @@ def _size(shape: tuple[int, ...]) -> str:
 def load_fsdd(data_dir: str | Path | None = None) -> Recordings:
     """Read the Free Spoken Digit Dataset: int16 waveforms, labels, speakers and the publisher's split.
 
-    Raises DataError for data that is missing or damaged.
+    Raises DataError for missing or damaged data.
     """
     return _fsdd.load(data_root(data_dir))
 
 
 def verify(name: str, data_dir: str | Path | None = None, *, recorded: bool = True) -> list[Verified]:
-    """Check that the files of data set `name` are whole, and return what was checked.
+    """Check that the files of data set `name` are complete and correct, and return them.
 
-    A bundled data set has no files: []. MNIST, CIFAR-10 and the recordings of FSDD are compared with checksums that
-    are known. Of STL-10 only the archive has one, which `fetch` compares; the files are checked for their sizes and
-    labels, and compared with the digests that `fetch` recorded (`recorded`; it reads 3 GB). Raises UsageError for an
-    unknown name, and DataError at the first file that is missing or damaged.
+    A bundled data set has no files: []. MNIST, CIFAR-10 and FSDD are compared with known checksums. For STL-10 only the
+    archive has one, which `fetch` checks; the sizes and labels of its files are checked, and with `recorded` also the
+    digests recorded by `fetch` (reads 3 GB). Raises UsageError for an unknown name, and DataError for the first missing
+    or damaged file.
     """
     entry = info(name)
     return [] if entry.verify is None else verify_folder(name, data_root(data_dir) / entry.folder, recorded)
@@ -75,10 +75,10 @@ def verify_folder(name: str, folder: Path, recorded: bool = True) -> list[Verifi
 
 
 def hold_out(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """Return `dataset` with `count` random training samples as its test split, the others as training split.
+    """Return `dataset` with `count` random training samples as test split and the others as training split.
 
-    For choosing hyper-parameters without looking at the test set. The choice depends on `seed` alone. Raises
-    UsageError unless 1 <= count < number of training samples.
+    For tuning hyper-parameters without the test set. The samples depend only on `seed`. Raises UsageError unless
+    1 <= count < number of training samples.
     """
     total = len(dataset.train)
     if not 1 <= count < total:
@@ -86,8 +86,8 @@ def hold_out(dataset: Dataset, count: int, seed: int) -> Dataset:
             f"The number of samples held out must be from 1 to {total - 1} for {dataset.name}; got {count}."
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    chosen, kept = order[:count].sort().values, order[count:].sort().values
-    return replace(dataset, train=_subset(dataset.train, kept), test=_subset(dataset.train, chosen))
+    chosen, remaining = order[:count].sort().values, order[count:].sort().values
+    return replace(dataset, train=_subset(dataset.train, remaining), test=_subset(dataset.train, chosen))
 
 
 def _subset(split: Split, indices: torch.Tensor) -> Split:
@@ -95,9 +95,9 @@ def _subset(split: Split, indices: torch.Tensor) -> Split:
 
 
 def shrink(dataset: Dataset, factor: int) -> Dataset:
-    """Return `dataset` with images smaller by `factor` in both axes, each pixel the mean of a square, uint8.
+    """Return `dataset` with both image axes divided by `factor`; each pixel is the mean of a square, uint8.
 
-    Raises UsageError unless the data are images whose height and width `factor >= 1` divides.
+    Raises UsageError unless the data are images and `factor >= 1` divides their height and width.
     """
     shape = dataset.input_shape
     if len(shape) != 3 or factor < 1 or any(length % factor for length in shape[1:]):

@@ -1,4 +1,4 @@
-"""A digest of a data set as read: what tells one data set from another, wherever its files lie."""
+"""Digest that identifies a data set by its content, independent of file locations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from scff_hw.data._types import Dataset, Recordings
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """BLAKE2b, 32 bytes in hexadecimal, of every part's samples and labels: dtype, shape, bytes."""
+    """BLAKE2b digest, 32 bytes in hexadecimal, of dtype, shape and bytes of the samples and labels of every part."""
     parts = [(name, getattr(dataset, name)) for name in ("train", "test", "unlabelled")]
     tensors = [(name, part.images, part.labels) for name, part in parts if part is not None]
-    about = [dataset.name, dataset.classes, [name for name, *_ in tensors]]
-    return _digest(about, (tensor for _, images, labels in tensors for tensor in (images, labels)))
+    header = [dataset.name, dataset.classes, [name for name, *_ in tensors]]
+    return _digest(header, (tensor for _, images, labels in tensors for tensor in (images, labels)))
 
 
 def recordings_digest(recordings: Recordings) -> str:
-    """The same of recordings, with their speakers, takes and split."""
-    about = [recordings.sample_rate, recordings.speakers]
+    """The same for recordings, including speakers, takes and split."""
+    header = [recordings.sample_rate, recordings.speakers]
     tensors = (recordings.labels, recordings.indices, recordings.is_test, *recordings.waveforms)
-    return _digest(about, tensors)
+    return _digest(header, tensors)
 
 
-def _digest(about: object, tensors: Iterable[torch.Tensor | None]) -> str:
-    digest = hashlib.blake2b(json.dumps(about).encode(), digest_size=32)
+def _digest(header: object, tensors: Iterable[torch.Tensor | None]) -> str:
+    digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=32)
     for tensor in tensors:
         described = None if tensor is None else [str(tensor.dtype), list(tensor.shape)]
         digest.update(json.dumps(described).encode())

@@ -1,4 +1,4 @@
-"""Digests of the files of a data set: recorded when they were fetched, compared when they are verified."""
+"""File digests of a data set, recorded by `fetch` and compared by `verify`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scff_hw.data._files import damaged, missing, unreadable
 from scff_hw.files import write_atomic
 
 RECORD = "SHA256SUMS"
-"""A file in a data set's folder, one line per file as `sha256sum` writes and checks them."""
+"""Name of the digest file in a data set's folder, in the format of `sha256sum`."""
 
 
 def sha256(dataset: str, path: Path) -> str:
-    """The SHA-256 digest of a file of `dataset`, in hexadecimal; raises DataError if it is missing or unreadable."""
+    """SHA-256 digest of a file of `dataset`, in hexadecimal; raises DataError if it is missing or unreadable."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -25,20 +25,20 @@ def sha256(dataset: str, path: Path) -> str:
 
 
 def listing(digests: Mapping[str, str]) -> bytes:
-    """Digests by file name as the content of a SHA256SUMS file, sorted by name."""
+    """Content of a SHA256SUMS file from digests by file name, sorted by name."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def record(dataset: str, folder: Path) -> None:
-    """Write the digests of all files of `folder` to its SHA256SUMS."""
+    """Write the digests of all files in `folder` to its SHA256SUMS."""
     digests = {path.name: sha256(dataset, path) for path in folder.iterdir() if path.is_file() and path.name != RECORD}
     write_atomic(folder / RECORD, listing(digests))
 
 
 def matches_record(dataset: str, folder: Path) -> bool:
-    """Compare the files of `folder` with its SHA256SUMS; False where it has none.
+    """Compare the files of `folder` with its SHA256SUMS; False if there is none.
 
-    Raises DataError for the first file that is missing or differs, and for a record that is not one.
+    Raises DataError for the first file that is missing or differs, and for an invalid SHA256SUMS.
     """
     path = folder / RECORD
     try:
@@ -53,7 +53,7 @@ def matches_record(dataset: str, folder: Path) -> bool:
         recorded, separator, name = line.partition("  ")
         if not separator or "/" in name:
             raise damaged(dataset, path, f"has a line {number} that is no digest", "each is a digest and a file name")
-        found = sha256(dataset, folder / name)
-        if found != recorded:
-            raise damaged(dataset, folder / name, f"has the SHA-256 digest {found}", f"{recorded} was fetched")
+        digest = sha256(dataset, folder / name)
+        if digest != recorded:
+            raise damaged(dataset, folder / name, f"has the SHA-256 digest {digest}", f"{recorded} was fetched")
     return True

@@ -1,7 +1,6 @@
-"""One file over HTTP: resumed, retried, from the first of several mirrors that has it whole.
+"""HTTP download of one file with resume, retries and several mirrors.
 
-pooch computes the checksum; it neither resumes a download nor changes to another mirror, so requests does the
-rest.
+pooch computes the checksum. It does not resume downloads or change mirrors, so requests does the transfer.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from scff_hw.errors import DownloadError
 
-# name of the file, bytes there so far, bytes in all (0 where the server does not say)
+# file name, bytes received, total bytes (0 if the server does not give them)
 Report = Callable[[str, int, int], None]
 
 _CHUNK_BYTES = 1 << 16
@@ -22,7 +21,7 @@ _RETRIED_STATUS = (408, 429)
 
 
 def no_report(name: str, done_bytes: int, total_bytes: int) -> None:
-    """The report that shows nothing."""
+    """Progress report that does nothing."""
 
 
 def download(
@@ -35,15 +34,13 @@ def download(
     attempts: int = 4,
     backoff_s: float = 1.0,
 ) -> None:
-    """Download `target` from the first of `urls` that gives it whole; it appears there only when complete.
+    """Download `target` from the first of `urls` that provides the complete file; `target` is created only then.
 
-    What has arrived stays in `target`.part, and a later call continues it with an HTTP Range request. That
-    needs `md5`, the checksum of the whole: without one (None) every try starts afresh. Each URL gets
-    `attempts` tries, `backoff_s` seconds apart at first and twice as long each time; a refusal (HTTP 4xx), and
-    a file of more than `limit_bytes`, end them at once.
+    A partial download stays in `target`.part, and a later call resumes it with an HTTP Range request. This needs `md5`,
+    the checksum of the file; with None every attempt starts anew. Each URL gets `attempts` attempts, `backoff_s`
+    seconds apart, doubled each time. HTTP 4xx or a file of more than `limit_bytes` ends them at once.
 
-    Raises DownloadError, with what was wrong with each URL, if none gave the file, and OSError if the disk
-    refuses.
+    Raises DownloadError, with the problem of each URL, if no URL provides the file, and OSError if writing fails.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -72,13 +69,13 @@ def _md5(path: Path) -> str:
 
 
 class _TooLargeError(Exception):
-    """The server sends more than the file can hold."""
+    """The server sends more bytes than the published file has."""
 
 
 def _try(
     url: str, part: Path, md5: str | None, report: Report, limit_bytes: int, attempts: int, backoff_s: float
 ) -> str | None:
-    """Return None when `part` is whole, else what was wrong with `url`."""
+    """Return None if `part` is complete, else the problem of `url`."""
     import requests
     import urllib3
 
@@ -99,31 +96,31 @@ def _try(
             if _is_final(error):
                 return problem
             continue
-        if md5 is None or (found := _md5(part)) == md5:
+        if md5 is None or (checksum := _md5(part)) == md5:
             return None
         part.unlink()
-        problem = f"the MD5 checksum is {found}, the published one {md5}"
-        # A whole download that differs will differ again; a resumed one may have continued a bad start.
+        problem = f"the MD5 checksum is {checksum}, the published one {md5}"
+        # A complete download that differs will differ again; a resumed one may have started from bad bytes.
         if not resumed:
             return problem
     return problem
 
 
 def _transfer(url: str, part: Path, report: Report, limit_bytes: int) -> None:
-    """Download `url` to the end of `part`, or anew where the server does not continue.
+    """Append `url` to `part`, or start anew if the server does not resume.
 
-    Raises _TooLargeError as soon as the file has, or is announced to have, more than `limit_bytes`.
+    Raises _TooLargeError as soon as the received or announced size exceeds `limit_bytes`.
     """
     import requests
 
     done = part.stat().st_size if part.exists() else 0
-    # Without "identity" a server may wrap the file in another gzip layer, and byte ranges would count that.
+    # Without "identity" a server may compress the file again, and byte ranges would refer to that stream.
     headers = {"Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
         if done and response.status_code == 416:
-            # Nothing after `done`: the part is whole, or wrong, which the checksum tells.
+            # No bytes after `done`: the checksum decides whether the part is complete.
             return
         response.raise_for_status()
         continues = response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
@@ -147,7 +144,7 @@ def _transfer(url: str, part: Path, report: Report, limit_bytes: int) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether another try would fail alike: the server refused, or the URL is malformed."""
+    """Whether a retry would fail the same way: HTTP 4xx, or a malformed URL."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

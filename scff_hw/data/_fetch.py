@@ -1,4 +1,4 @@
-"""Download a data set from its publisher, check it, and put it where the readers look."""
+"""Downloads, checks and unpacks data sets into the folders that the readers use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from scff_hw.files import exclusive, partial_folder
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a data set comes from: files with their MD5 (None: not known), base URLs, and what to unpack.
+    """Source of a data set: files with MD5 (None: unknown), base URLs, and members to unpack.
 
-    `files` go to `folder`; where `unpack_patterns` are given they are archives, lie in the data directory
-    only until unpacked, and the members that match, `unpacked_bytes` in all, go to `folder`.
+    `files` are stored in `folder`. With `unpack_patterns` they are archives: they stay in the data directory until
+    unpacked, and the members that match, `unpacked_bytes` in total, are stored in `folder`.
     """
 
     files: dict[str, str | None]
@@ -34,8 +34,8 @@ class _Source:
     unpacked_bytes: int = 0
 
 
-# MNIST, CIFAR-10 and STL-10: the checksums torchvision publishes. GitHub makes the archive of FSDD on demand,
-# so it has none: the recordings are compared after unpacking.
+# MNIST, CIFAR-10 and STL-10: checksums published by torchvision. GitHub generates the archive of FSDD on demand,
+# without a checksum, so the recordings are compared after unpacking.
 SOURCES = {
     "mnist": _Source(
         {
@@ -87,20 +87,17 @@ def fetch(
     attempts: int = 4,
     backoff_s: float = 1.0,
 ) -> Path:
-    """Make sure that data set `name` is whole under `data_dir` (see `data_root`), downloading it if it is
-    not.
+    """Download data set `name` into `data_dir` (see `data_root`) unless it is complete there.
 
-    Nothing is downloaded for a bundled data set, or for one that `verify` finds whole. `report(file,
-    done_bytes, total_bytes)` is called as bytes arrive; the total is 0 where the server does not say.
-    `mirrors` are base URLs to use instead of the publisher's. An interrupted download resumes where it
-    stopped, but for FSDD, whose archive has no published checksum. Files appear only when complete and
-    checked, unpacked ones with their digests in SHA256SUMS, which `verify` compares; a folder that did not verify
-    is kept beside the new one, its name ending in `.replaced`. Neither a download nor what is unpacked may be much
-    larger than what is published.
+    Nothing is downloaded for a bundled data set, or for one that passes `verify`. `report(file, done_bytes,
+    total_bytes)` is called as bytes arrive; the total is 0 if the server does not give it. `mirrors` are base URLs
+    used instead of the publisher's. An interrupted download resumes, except for FSDD, whose archive has no published
+    checksum. Files appear only after they are complete and checked; digests of unpacked files are written to
+    SHA256SUMS, which `verify` compares. A folder that fails `verify` is renamed to end in `.replaced`. Downloads and
+    unpacked files much larger than published are refused.
 
     Returns the data directory. Raises UsageError for an unknown name, BusyError where another process fetches the
-    same data set into the same directory, and DownloadError if no mirror has the data whole, or the disk is full or
-    refuses.
+    same data set into the same directory, and DownloadError if no mirror has the complete data, or writing fails.
     """
     root = data_root(data_dir)
     if info(name).bundled:
@@ -112,17 +109,17 @@ def fetch(
         return root
     bases = source.mirrors if mirrors is None else tuple(mirrors)
     with _disk_errors(name, root), exclusive(root / f".{name}.lock", root / source.folder):
-        if _is_whole(name, root):  # what another process fetched since
+        if _is_whole(name, root):  # fetched by another process in the meantime
             return root
         _check_space(name, root, source)
-        into = _download_folder(source, root)
+        download_folder = _download_folder(source, root)
         for file, md5 in source.files.items():
-            if md5 is None or not checksum_matches(into / file, md5):
+            if md5 is None or not checksum_matches(download_folder / file, md5):
                 urls = [f"{base.rstrip('/')}/{file}" for base in bases]
                 limit_bytes = _with_margin(info(name).download_bytes)
                 download(
                     urls,
-                    into / file,
+                    download_folder / file,
                     md5=md5,
                     report=report,
                     limit_bytes=limit_bytes,
@@ -130,13 +127,13 @@ def fetch(
                     backoff_s=backoff_s,
                 )
             if source.unpack_patterns:
-                _place(name, source, into / file, root)
+                _unpack_checked(name, source, download_folder / file, root)
         _clear(source, root)
     return root
 
 
 def _with_margin(size_bytes: int) -> int:
-    """More than a file or archive of that published, in part rounded, size ever has."""
+    """Upper bound on the size of a file or archive; published sizes are partly rounded."""
     return size_bytes + size_bytes // 4 + 1_000_000
 
 
@@ -149,21 +146,21 @@ def _is_whole(name: str, root: Path) -> bool:
 
 
 def _clear(source: _Source, root: Path) -> None:
-    """Remove parts of downloads and archives, which nothing needs once the data set is whole."""
-    into = _download_folder(source, root)
+    """Remove partial downloads and archives, which are not needed once the data set is complete."""
+    download_folder = _download_folder(source, root)
     for file in source.files:
         with suppress(OSError):
-            (into / f"{file}.part").unlink(missing_ok=True)
+            (download_folder / f"{file}.part").unlink(missing_ok=True)
             if source.unpack_patterns:
-                (into / file).unlink(missing_ok=True)
+                (download_folder / file).unlink(missing_ok=True)
 
 
 def _download_folder(source: _Source, root: Path) -> Path:
     return root if source.unpack_patterns else root / source.folder
 
 
-def _place(name: str, source: _Source, archive: Path, root: Path) -> None:
-    """Unpack in a temporary folder, check there, move the result to its place, and drop the archive."""
+def _unpack_checked(name: str, source: _Source, archive: Path, root: Path) -> None:
+    """Unpack into a temporary folder, check it, rename it to its final name, and delete the archive."""
     target = root / source.folder
     try:
         with partial_folder(target) as folder:
@@ -176,7 +173,7 @@ def _place(name: str, source: _Source, archive: Path, root: Path) -> None:
             if target.exists():
                 target.rename(_unused(target))
     except BaseException:
-        with suppress(OSError):  # of what was made for it, where it is empty
+        with suppress(OSError):  # remove the parent folder if it is empty
             target.parent.rmdir()
         raise
     archive.unlink()
@@ -192,10 +189,10 @@ def _unused(target: Path) -> Path:
 
 
 def _check_space(name: str, root: Path, source: _Source) -> None:
-    into = _download_folder(source, root)
-    candidates = [into / (file + ending) for file in source.files for ending in ("", ".part")]
-    here = sum(path.stat().st_size for path in candidates if path.is_file())
-    needed = info(name).download_bytes - here + source.unpacked_bytes
+    download_folder = _download_folder(source, root)
+    candidates = [download_folder / (file + ending) for file in source.files for ending in ("", ".part")]
+    downloaded = sum(path.stat().st_size for path in candidates if path.is_file())
+    needed = info(name).download_bytes - downloaded + source.unpacked_bytes
     free = shutil.disk_usage(root).free
     if free < needed:
         raise DownloadError(

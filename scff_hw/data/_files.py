@@ -1,4 +1,4 @@
-"""Where data lives, and reading a file so that whatever is wrong with it becomes one DataError."""
+"""The data directory, and reading of files: every problem becomes one DataError."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scff_hw.errors import DataError
 
 ENVIRONMENT = "SCFF_HW_DATA"
 _CHUNK_BYTES = 1 << 22
-# Far above the largest file that is read whole (47 MB), far below what fills a machine's memory.
+# Far above the largest file that is read at once (47 MB), far below the memory of a machine.
 _LIMIT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One file or folder that `verify` found whole: its path, its size in bytes, and what was compared."""
+    """One file or folder that passed `verify`: path, size in bytes, and the kind of check."""
 
     path: Path
     size_bytes: int
@@ -28,10 +28,10 @@ class Verified:
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
-    """Return the directory that holds the data sets.
+    """Return the directory of the data sets.
 
-    It is `data_dir`, else the environment variable SCFF_HW_DATA, else `data` in the user's cache directory.
-    It need not exist yet.
+    It is `data_dir`, else the environment variable SCFF_HW_DATA, else `data` in the user's cache directory. It may
+    not exist.
     """
     if data_dir is not None:
         return Path(data_dir).expanduser()
@@ -41,7 +41,7 @@ def data_root(data_dir: str | Path | None = None) -> Path:
 
 
 def missing(dataset: str, path: Path) -> DataError:
-    """The error for a file or folder of `dataset` that is not at `path`."""
+    """The error for a missing file or folder of `dataset`."""
     return DataError(
         f"The {dataset} data has no {path}; fetch it with `scff-hw data fetch {dataset}`, "
         f"or name the directory that holds it with --data-dir or ${ENVIRONMENT}."
@@ -49,20 +49,19 @@ def missing(dataset: str, path: Path) -> DataError:
 
 
 def damaged(dataset: str, path: Path, found: str, allowed: str) -> DataError:
-    """The error for a file of `dataset` whose content is wrong: what was found there, and what is allowed."""
+    """The error for a damaged file of `dataset`: the content found and the allowed content."""
     return DataError(f"{path} {found}, but {allowed}; fetch it again with `scff-hw data fetch {dataset}`.")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """The error for a file that exists and that the system will not read."""
+    """The error for an existing file that cannot be read."""
     return DataError(f"{path} cannot be read: {error.strerror or error}.")
 
 
 def read_bytes(dataset: str, path: Path) -> bytearray:
     """Return the content of `path`, unzipped if its name ends in .gz, as a writable buffer.
 
-    Raises DataError if the file is missing, unreadable, not gzip where its name says so, cut short, or
-    corrupt.
+    Raises DataError if the file is missing, unreadable, truncated, corrupt, or not gzip despite its name.
     """
     content = bytearray()
     try:
@@ -83,7 +82,7 @@ def read_bytes(dataset: str, path: Path) -> bytearray:
         raise damaged(dataset, path, found, "a whole one ends with an end-of-stream marker") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise damaged(
-            dataset, path, f"is not a sound gzip file ({error})", "it must unzip without errors"
+            dataset, path, f"is not a valid gzip file ({error})", "it must unzip without errors"
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None

@@ -21,7 +21,7 @@ SAMPLE_RATE_HZ = 8_000
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
 RELEASE_SHA256 = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
-"""SHA-256 of the SHA256SUMS of release v1.0.10's recordings, sorted by name: computed from them, none is published."""
+"""SHA-256 of the SHA256SUMS, sorted by name, of the recordings of release v1.0.10; computed, none is published."""
 # The publisher's split: the first takes of each speaker and digit are the test set.
 _TEST_TAKES = 5
 _FILE_NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav", re.IGNORECASE)
@@ -33,8 +33,7 @@ Key = tuple[int, str, int]
 def parse_wav(path: Path, content: bytearray) -> torch.Tensor:
     """Return the samples of one recording as int16 [T]; chunks other than the format and the samples are skipped.
 
-    Raises DataError if `content` is not a whole WAV file of 8 kHz, 16 bits and one channel with at least one
-    sample.
+    Raises DataError if `content` is not a complete WAV file with 8 kHz, 16 bits, one channel and at least one sample.
     """
     from scipy.io import wavfile
 
@@ -50,14 +49,14 @@ def parse_wav(path: Path, content: bytearray) -> torch.Tensor:
             warnings.simplefilter("error", wavfile.WavFileWarning)
             warnings.filterwarnings("ignore", r"Chunk \(non-data\) not understood", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(content))
-    # scipy answers a damaged header with whatever trips: struct.error, ZeroDivisionError, ...
+    # scipy raises various errors for a damaged header: struct.error, ZeroDivisionError, ...
     except Exception as error:
-        found = f"is not a sound WAV file ({error})"
-        raise damaged(NAME, path, found, "every chunk of it must be readable") from None
+        problem = f"is not a valid WAV file ({error})"
+        raise damaged(NAME, path, problem, "every chunk of it must be readable") from None
     if rate != SAMPLE_RATE_HZ or samples.dtype != np.int16 or samples.ndim != 1 or samples.size == 0:
-        found = f"holds {list(samples.shape)} samples of type {samples.dtype} at {rate} Hz"
+        problem = f"holds {list(samples.shape)} samples of type {samples.dtype} at {rate} Hz"
         raise damaged(
-            NAME, path, found, f"a recording has one channel of int16 samples at {SAMPLE_RATE_HZ} Hz"
+            NAME, path, problem, f"a recording has one channel of int16 samples at {SAMPLE_RATE_HZ} Hz"
         )
     return torch.from_numpy(samples.copy())
 
@@ -66,7 +65,7 @@ def load(root: Path) -> Recordings:
     """Read the recordings of `root`/free-spoken-digit-dataset/recordings, with the publisher's split.
 
     Takes 0 to 4 of each speaker and digit are the test set (300 of the 3000 recordings), the others the
-    training set. The suffix may be .wav or .WAV; hidden files, such as those that macOS adds, are ignored.
+    training set. The suffix may be .wav or .WAV; hidden files, e.g. those of macOS, are ignored.
     """
     return _read(_recordings(root / FOLDER))
 
@@ -84,7 +83,7 @@ def _read(recordings: dict[Key, Path]) -> Recordings:
 
 
 def _recordings(folder: Path) -> dict[Key, Path]:
-    """The recordings in `folder`, in the order of digit, speaker and take."""
+    """Paths of the recordings in `folder`, sorted by digit, speaker and take."""
     if not folder.is_dir():
         raise missing(NAME, folder)
     recordings: dict[Key, Path] = {}
@@ -97,8 +96,8 @@ def _recordings(folder: Path) -> dict[Key, Path]:
             raise damaged(NAME, path, "has a name that cannot be read", allowed)
         key = int(match[1]), match[2], int(match[3])
         if key in recordings:
-            found = f"is a second recording beside {recordings[key].name}"
-            raise damaged(NAME, path, found, "a digit, speaker and index name one recording")
+            problem = f"is a second recording beside {recordings[key].name}"
+            raise damaged(NAME, path, problem, "a digit, speaker and index name one recording")
         recordings[key] = path
     if not recordings:
         raise damaged(NAME, folder, "holds no .wav file", "the published folder holds 3000")
@@ -108,7 +107,7 @@ def _recordings(folder: Path) -> dict[Key, Path]:
 def verify(folder: Path) -> list[Verified]:
     """Check that each of the 3000 published recordings is in `folder`, is readable, and has the published bytes.
 
-    Compared are the contents of release v1.0.10, the only one of 3000 recordings, whatever the case of the suffix.
+    The reference is release v1.0.10, the only one with 3000 recordings; the case of the suffix is ignored.
     """
     recordings = _recordings(folder)
     for digit in range(10):
@@ -117,12 +116,12 @@ def verify(folder: Path) -> list[Verified]:
                 if (digit, speaker, take) not in recordings:
                     raise missing(NAME, folder / _published_name((digit, speaker, take)))
     _read(recordings)
-    found = digest(recordings)
-    if found != RELEASE_SHA256:
+    sha = digest(recordings)
+    if sha != RELEASE_SHA256:
         raise damaged(
             NAME,
             folder,
-            f"holds other recordings than were published: the SHA-256 of their digests is {found}",
+            f"holds other recordings than were published: the SHA-256 of their digests is {sha}",
             f"that of release v1.0.10 is {RELEASE_SHA256}",
         )
     size = sum(path.stat().st_size for path in recordings.values())
@@ -130,7 +129,7 @@ def verify(folder: Path) -> list[Verified]:
 
 
 def digest(recordings: dict[Key, Path]) -> str:
-    """The SHA-256 of the digests of `recordings`, under their published names, as in a SHA256SUMS file."""
+    """SHA-256 of the SHA256SUMS content of `recordings`, with their published names."""
     digests = {_published_name(key): sha256(NAME, path) for key, path in recordings.items()}
     return hashlib.sha256(listing(digests)).hexdigest()
 

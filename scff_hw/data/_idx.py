@@ -1,4 +1,4 @@
-"""MNIST in the IDX format of its publisher (LeCun, Cortes and Burges), in the folders torchvision uses."""
+"""MNIST in the IDX format of its publisher (LeCun, Cortes and Burges), in the folders of torchvision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 CLASSES = tuple("0123456789")
 _SIDE_PX = 28
 
-# MD5 of the unzipped files: it holds for a file zipped again, and for one stored plain.
+# MD5 of the unzipped files, so that files may be compressed again or stored uncompressed.
 UNZIPPED_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -32,8 +32,8 @@ def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> 
     """Return the unsigned bytes of an IDX file as a uint8 tensor with `dimensions` dimensions.
 
     The format: a big-endian 32-bit magic number, 2048 + dimensions for unsigned bytes; a big-endian 32-bit
-    size for each dimension; the values, the last dimension changing fastest. Raises DataError if `content` is
-    not that.
+    size for each dimension; the values, the last dimension changing fastest. Raises DataError for any other
+    `content`.
     """
     header_bytes = 4 * (1 + dimensions)
     if len(content) < header_bytes:
@@ -45,15 +45,15 @@ def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> 
     expected = math.prod(shape)
     if expected == 0 or len(content) - header_bytes != expected:
         declared = " x ".join(map(str, shape))
-        found = f"holds {len(content) - header_bytes} bytes of values"
+        problem = f"holds {len(content) - header_bytes} bytes of values"
         raise damaged(
-            dataset, path, found, f"its header declares {declared} = {expected}, and at least one is needed"
+            dataset, path, problem, f"its header declares {declared} = {expected}, and at least one is needed"
         )
     return torch.frombuffer(content, dtype=torch.uint8, offset=header_bytes).reshape(shape)
 
 
 def find(folder: Path, name: str) -> Path:
-    """Return the path of an MNIST file: the zipped one, which is what `fetch` stores, else the plain one."""
+    """Return the path of an MNIST file: the zipped one, as stored by `fetch`, else the plain one."""
     zipped = folder / f"{name}.gz"
     plain = folder / name
     if zipped.exists():
@@ -74,8 +74,8 @@ def _split(folder: Path, part: str) -> Split:
     images = parse_idx(NAME, image_path, read_bytes(NAME, image_path), dimensions=3)
     labels = parse_idx(NAME, label_path, read_bytes(NAME, label_path), dimensions=1)
     if images.shape[1:] != (_SIDE_PX, _SIDE_PX):
-        found = f"holds images of {images.shape[1]} x {images.shape[2]} pixels"
-        raise damaged(NAME, image_path, found, f"MNIST images have {_SIDE_PX} x {_SIDE_PX}")
+        problem = f"holds images of {images.shape[1]} x {images.shape[2]} pixels"
+        raise damaged(NAME, image_path, problem, f"MNIST images have {_SIDE_PX} x {_SIDE_PX}")
     if len(images) != len(labels):
         allowed = f"{image_path.name} holds {len(images)} images"
         raise damaged(NAME, label_path, f"holds {len(labels)} labels", allowed)
@@ -89,10 +89,10 @@ def verify(folder: Path) -> list[Verified]:
     verified = []
     for name, published in UNZIPPED_MD5.items():
         path = find(folder, name)
-        found = hashlib.md5(read_bytes(NAME, path), usedforsecurity=False).hexdigest()
-        if found != published:
+        md5 = hashlib.md5(read_bytes(NAME, path), usedforsecurity=False).hexdigest()
+        if md5 != published:
             raise damaged(
-                NAME, path, f"unzips to content with MD5 {found}", f"the published one is {published}"
+                NAME, path, f"unzips to content with MD5 {md5}", f"the published one is {published}"
             )
         verified.append(Verified(path, path.stat().st_size, "MD5 of the unzipped content"))
     return verified

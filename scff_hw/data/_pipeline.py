@@ -1,4 +1,4 @@
-"""Batches of a data set that stays in memory as bytes."""
+"""Batches of a data set that is stored in memory as bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _IDENTITY = Augmentation()
 
 
 class Pipeline:
-    """One part of a data set as one tensor on one device, from which batches are made as they are asked for.
+    """One part of a data set as one tensor on one device; makes batches on request.
 
-    `part` is "train", "test" or "unlabelled". `mean` and `std` have one value, or one a channel (a feature
-    for data without images), in the units of the data after scaling: pixels in [0, 1], and features
+    `part` is "train", "test" or "unlabelled". `mean` and `std` have one value, or one per channel (per
+    feature without images), in the units of the data after scaling: pixels in [0, 1], and features
     standardised by the mean and standard deviation of the training part. Raises UsageError for a wrong number
     of values, or a std that is not positive.
 
@@ -37,7 +37,7 @@ class Pipeline:
         self.device = torch.device(device)
         self.samples = split.images.to(self.device)
         self.labels = None if split.labels is None else split.labels.to(self.device)
-        # From the stored value to the batch all is affine: value * scale + offset, computed once in double.
+        # Normalisation is affine, value * scale + offset; the coefficients are computed once in float64.
         mean_t = _per_channel(dataset, "mean", mean)
         std_t = _per_channel(dataset, "std", std)
         if not bool((std_t > 0).all()):
@@ -64,7 +64,7 @@ class Pipeline:
     ) -> torch.Tensor:
         """Return the samples `indices` (int64 [B]), augmented and normalised: float32 [B, C, H, W] or [B, F].
 
-        Augmentation works on the stored values, so zero fill is black. The result is a new tensor. Raises
+        Augmentation is applied to the stored values, so zero fill is black. The result is a new tensor. Raises
         UsageError if the augmentation is random and there is no generator, or the data are not images.
         """
         chosen = self.samples.index_select(0, indices.to(self.device))

@@ -1,4 +1,4 @@
-"""Recordings as padded sequences of features, computed once and kept on disk."""
+"""Recordings as padded sequences of features, computed once and cached on disk."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from scff_hw.files import partial_file
 _UNCHANGED = AudioAugmentation()
 
 CACHE_FORMAT = 1
-"""Raise it with every change of what is computed: it is part of the cache's key."""
+"""Part of the cache key; increase it whenever the computed features change."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences of frames, filled up with zeros to the longest.
+    """Sequences of frames, zero-padded to the longest.
 
     `features` is float32 `[N, T, F]`, `lengths` int64 `[N]` with values in 1..T, `labels` int64 `[N]`, `speakers[k]`
-    a name, `is_test` bool `[N]`, `recordings` int64 `[N]`, where each stands in what it was read from. Raises
-    UsageError where these do not fit together, or what lies behind the end of a sequence is not zero.
+    a name, `is_test` bool `[N]`, `recordings` int64 `[N]`, the index of each recording in the data set. Raises
+    UsageError if the sizes do not match, or a value after the end of a sequence is not zero.
     """
 
     features: torch.Tensor
@@ -57,8 +57,8 @@ class Sequences:
                     f"The {name} of {count} sequences must be as many. Got {len(getattr(self, name))} instead."
                 )
         check_lengths(self.lengths, count, steps)
-        behind = torch.arange(steps) >= self.lengths[:, None]
-        if bool((self.features != 0).any(dim=2).logical_and(behind).any()):
+        padding = torch.arange(steps) >= self.lengths[:, None]
+        if bool((self.features != 0).any(dim=2).logical_and(padding).any()):
             raise UsageError("Sequences must be filled up with zeros. Got values behind the end of one instead.")
 
     def __len__(self) -> int:
@@ -75,23 +75,23 @@ class Sequences:
         return self.take(self.is_test)
 
     def take(self, chosen: torch.Tensor) -> Sequences:
-        """The sequences for which `chosen`, bool `[N]`, is true; padded no further than their longest."""
-        kept = chosen.nonzero()[:, 0]
-        lengths = self.lengths[kept]
-        longest = int(lengths.max()) if len(kept) else 0
+        """The sequences for which `chosen`, bool `[N]`, is true, padded to the longest of them."""
+        indices = chosen.nonzero()[:, 0]
+        lengths = self.lengths[indices]
+        longest = int(lengths.max()) if len(indices) else 0
         return Sequences(
-            self.features[kept, :longest],
+            self.features[indices, :longest],
             lengths,
-            self.labels[kept],
-            tuple(self.speakers[k] for k in kept.tolist()),
-            self.is_test[kept],
-            self.recordings[kept],
+            self.labels[indices],
+            tuple(self.speakers[k] for k in indices.tolist()),
+            self.is_test[indices],
+            self.recordings[indices],
         )
 
     def leave_out(self, speaker: str) -> Sequences:
-        """The same sequences with all those of `speaker` as test part, and all others as training part.
+        """The same sequences, with those of `speaker` as test part and all others as training part.
 
-        Raises UsageError for a speaker who is not there, or who is the only one.
+        Raises UsageError for an unknown speaker, or if there is only one.
         """
         known = sorted(set(self.speakers))
         if speaker not in known or len(known) < 2:
@@ -102,9 +102,9 @@ class Sequences:
         return replace(self, is_test=torch.tensor([name == speaker for name in self.speakers]))
 
     def hold_out(self, count: int, seed: int) -> Sequences:
-        """The training part alone, with `count` random sequences of it as test part, to choose values by.
+        """The training part, with `count` random sequences of it as test part, for tuning.
 
-        The choice depends on `seed` alone. Raises UsageError unless 1 <= count < number of training sequences.
+        The choice depends only on `seed`. Raises UsageError unless 1 <= count < number of training sequences.
         """
         train = self.train
         if not 1 <= count < len(train):
@@ -121,26 +121,26 @@ def load_sequences(
 ) -> Sequences:
     """Read the Free Spoken Digit Dataset as MFCC features, with the publisher's split.
 
-    What was computed is kept in the folder `features` beside the data, under a name that changes with every
-    parameter, with the recordings, and with the versions of torch and torchaudio. Where nothing can be written there,
-    the features are computed each time.
+    Features are cached in the folder `features` beside the data. The file name depends on every parameter, on the
+    recordings, and on the versions of torch and torchaudio. If the folder is not writable, the features are computed
+    at every call.
 
-    With an `augmentation` every recording is changed before its features are computed, the test part too, by amounts
-    that depend on `seed` alone; each seed gives another version.
+    With an `augmentation` every recording, also of the test part, is augmented before its features are computed, by
+    amounts that depend only on `seed`.
 
-    Raises DataError for data that is missing or damaged, and MissingPartError where features must be computed and
-    torchaudio is not installed.
+    Raises DataError for missing or damaged data, and MissingPartError if features must be computed without
+    torchaudio.
     """
     root = data_root(data_dir)
-    recordings, wanted, changed = _fsdd.load(root), mfcc or Mfcc(), augmentation or AudioAugmentation()
-    path = root / "features" / f"{_fsdd.NAME}-{cache_key(recordings, wanted, changed, seed)}.npz"
-    found = _read_cache(path, len(recordings), wanted.features)
-    if found is None:
-        found = [wanted(waveform, recordings.sample_rate) for waveform in _changed(recordings, changed, seed)]
-        _write_cache(path, found)
+    recordings, extract, augment = _fsdd.load(root), mfcc or Mfcc(), augmentation or AudioAugmentation()
+    path = root / "features" / f"{_fsdd.NAME}-{cache_key(recordings, extract, augment, seed)}.npz"
+    sequences = _read_cache(path, len(recordings), extract.features)
+    if sequences is None:
+        sequences = [extract(waveform, recordings.sample_rate) for waveform in _augmented(recordings, augment, seed)]
+        _write_cache(path, sequences)
     return Sequences(
-        torch.nn.utils.rnn.pad_sequence(found, batch_first=True),
-        torch.tensor([len(frames) for frames in found]),
+        torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True),
+        torch.tensor([len(frames) for frames in sequences]),
         recordings.labels,
         recordings.speakers,
         recordings.is_test,
@@ -148,7 +148,7 @@ def load_sequences(
     )
 
 
-def _changed(recordings: Recordings, augmentation: AudioAugmentation, seed: int) -> Iterator[torch.Tensor]:
+def _augmented(recordings: Recordings, augmentation: AudioAugmentation, seed: int) -> Iterator[torch.Tensor]:
     for k, waveform in enumerate(recordings.waveforms):
         if augmentation.is_identity:
             yield waveform
@@ -157,43 +157,43 @@ def _changed(recordings: Recordings, augmentation: AudioAugmentation, seed: int)
 
 
 def cache_key(
-    recordings: Recordings, wanted: Mfcc, augmentation: AudioAugmentation = _UNCHANGED, seed: int = 0
+    recordings: Recordings, mfcc: Mfcc, augmentation: AudioAugmentation = _UNCHANGED, seed: int = 0
 ) -> str:
-    """A name, 32 hexadecimal digits, for all that decides what the features are."""
+    """Cache key of the features, 32 hexadecimal digits, from everything that determines them."""
     digest = hashlib.sha256()
-    about = {
+    parameters = {
         "format": CACHE_FORMAT,
-        "mfcc": asdict(wanted),
+        "mfcc": asdict(mfcc),
         "augmentation": None if augmentation.is_identity else [asdict(augmentation), seed],
         "versions": _versions(),
         "sample_rate": recordings.sample_rate,
         "lengths": [len(waveform) for waveform in recordings.waveforms],
     }
-    digest.update(json.dumps(about, sort_keys=True).encode())
+    digest.update(json.dumps(parameters, sort_keys=True).encode())
     for waveform in recordings.waveforms:
         digest.update(waveform.numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
 def _versions() -> list[str]:
-    found = []
+    versions = []
     for name in ("torch", "torchaudio"):
         try:
-            found.append(version(name))
+            versions.append(version(name))
         except PackageNotFoundError:
-            found.append("none")
-    return found
+            versions.append("none")
+    return versions
 
 
 def _read_cache(path: Path, count: int, features: int) -> list[torch.Tensor] | None:
-    """The frames of each recording; None where there is no whole cache."""
+    """The cached frames of each recording; None without a valid cache."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             frames, lengths = archive["frames"], archive["lengths"]
-    # numpy and zipfile answer a damaged file with whatever trips: NotImplementedError, MemoryError, zlib.error, ...
+    # numpy and zipfile raise various errors for a damaged file: NotImplementedError, MemoryError, zlib.error, ...
     except Exception:
         return None
-    sound = (
+    valid = (
         frames.dtype == np.float32
         and frames.ndim == 2
         and frames.shape[1] == features
@@ -202,11 +202,11 @@ def _read_cache(path: Path, count: int, features: int) -> list[torch.Tensor] | N
         and bool((lengths > 0).all())
         and int(lengths.sum()) == len(frames)
     )
-    return list(torch.from_numpy(frames).split(lengths.tolist())) if sound else None
+    return list(torch.from_numpy(frames).split(lengths.tolist())) if valid else None
 
 
-def _write_cache(path: Path, found: Sequence[torch.Tensor]) -> None:
-    frames = torch.cat(list(found)).numpy()
-    lengths = np.array([len(part) for part in found], dtype=np.int64)
+def _write_cache(path: Path, sequences: Sequence[torch.Tensor]) -> None:
+    frames = torch.cat(list(sequences)).numpy()
+    lengths = np.array([len(part) for part in sequences], dtype=np.int64)
     with suppress(OSError), partial_file(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, frames=frames, lengths=lengths)

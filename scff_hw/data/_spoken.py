@@ -20,9 +20,9 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class SpokenDigits:
-    """Sequences with the recordings that they are of; `classes[k]` names label k.
+    """Sequences and their recordings; `classes[k]` names label k.
 
-    `digest` is that of the recordings as read, 64 hexadecimal digits.
+    `digest` identifies the recordings, 64 hexadecimal digits.
     """
 
     sequences: Sequences
@@ -46,29 +46,29 @@ class SpokenDigits:
         return test if name == "test" else len(self.sequences) - test
 
     def leave_out(self, speaker: str) -> SpokenDigits:
-        """The same recordings with all those of `speaker` as test part; see `Sequences.leave_out`."""
+        """The same recordings, with those of `speaker` as test part; see `Sequences.leave_out`."""
         return replace(self, sequences=self.sequences.leave_out(speaker))
 
     def hold_out(self, count: int, seed: int) -> SpokenDigits:
-        """The training part alone, some of it as test part; see `Sequences.hold_out`."""
+        """The training part, with some of it as test part; see `Sequences.hold_out`."""
         return replace(self, sequences=self.sequences.hold_out(count, seed))
 
 
 def load_spoken(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) -> SpokenDigits:
     """Read the Free Spoken Digit Dataset; see `load_sequences`."""
-    wanted = mfcc or Mfcc()
+    parameters = mfcc or Mfcc()
     recordings = _fsdd.load(data_root(data_dir))
     return SpokenDigits(
-        load_sequences(data_dir, wanted), recordings, wanted, digest=recordings_digest(recordings)
+        load_sequences(data_dir, parameters), recordings, parameters, digest=recordings_digest(recordings)
     )
 
 
 class SequencePipeline:
-    """One part of a data set of sequences, from which batches are made as they are asked for.
+    """One part of a data set of sequences; makes batches on request.
 
-    `mean` and `std` have one value, or one a feature, in the units of the features. Frames become
-    `(frame - mean) / std`; what lies behind the end of a sequence stays zero. Raises UsageError for a wrong number of
-    values, or a std that is not positive.
+    `mean` and `std` have one value, or one per feature, in the units of the features. Frames become
+    `(frame - mean) / std`; padding stays zero. Raises UsageError for a wrong number of values, or a std that is not
+    positive.
 
     `labels` is int64 `[N]` on the device.
     """
@@ -82,18 +82,18 @@ class SequencePipeline:
         std: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
     ) -> None:
-        self._dataset, found = dataset, dataset.part(part)
+        self._dataset, part_sequences = dataset, dataset.part(part)
         for name, values in (("mean", mean), ("std", std)):
-            if len(values) not in (1, found.features.shape[2]):
-                allowed = f"1 or {found.features.shape[2]} values"
+            if len(values) not in (1, part_sequences.features.shape[2]):
+                allowed = f"1 or {part_sequences.features.shape[2]} values"
                 raise UsageError(f"The {name} of {dataset.name} must have {allowed}; got {len(values)}.")
         if min(std) <= 0:
             raise UsageError(f"The std of {dataset.name} must be positive; got {list(std)}.")
         self.device = torch.device(device)
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32).to(self.device) for values in (mean, std))
-        self._features, self._lengths = found.features.to(self.device), found.lengths.to(self.device)
-        self._recordings = found.recordings
-        self.labels = found.labels.to(self.device)
+        self._features, self._lengths = part_sequences.features.to(self.device), part_sequences.lengths.to(self.device)
+        self._recordings = part_sequences.recordings
+        self.labels = part_sequences.labels.to(self.device)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -106,8 +106,8 @@ class SequencePipeline:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sequences `indices` (int64 `[B]`), float32 `[B, T, F]`, and their lengths, int64 `[B]`.
 
-        T is the longest length of the batch. With an augmentation, recordings are changed and their features computed
-        anew. Raises UsageError if there is an augmentation and no generator, and MissingPartError without torchaudio.
+        T is the longest length in the batch. With an augmentation, the features are recomputed from augmented
+        recordings. Raises UsageError for an augmentation without generator, and MissingPartError without torchaudio.
         """
         indices = indices.to(self.device)
         if augmentation is None or augmentation.is_identity:
@@ -116,19 +116,19 @@ class SequencePipeline:
         else:
             if generator is None:
                 raise UsageError("A batch with random augmentation needs a torch.Generator; got None.")
-            found = self._changed(self._recordings[indices.cpu()].tolist(), augmentation, generator)
-            x = torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(self.device)
-            lengths = torch.tensor([len(frames) for frames in found], device=self.device)
-        going = torch.arange(x.shape[1], device=self.device) < lengths[:, None]
-        return torch.where(going[:, :, None], (x - self._mean) / self._std, 0.0), lengths
+            features = self._augmented(self._recordings[indices.cpu()].tolist(), augmentation, generator)
+            x = torch.nn.utils.rnn.pad_sequence(features, batch_first=True).to(self.device)
+            lengths = torch.tensor([len(frames) for frames in features], device=self.device)
+        inside = torch.arange(x.shape[1], device=self.device) < lengths[:, None]
+        return torch.where(inside[:, :, None], (x - self._mean) / self._std, 0.0), lengths
 
     def order(self, generator: torch.Generator) -> torch.Tensor:
         """Return a random permutation of the sequence numbers, int64 `[N]` on the pipeline's device."""
         return torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
 
-    def _changed(
+    def _augmented(
         self, chosen: list[int], augmentation: AudioAugmentation, generator: torch.Generator
     ) -> list[torch.Tensor]:
         spoken, mfcc = self._dataset.recordings, self._dataset.mfcc
-        changed = (augmentation(spoken.waveforms[k], spoken.sample_rate, generator) for k in chosen)
-        return [mfcc(sound, spoken.sample_rate) for sound in changed]
+        augmented = (augmentation(spoken.waveforms[k], spoken.sample_rate, generator) for k in chosen)
+        return [mfcc(sound, spoken.sample_rate) for sound in augmented]

@@ -1,4 +1,4 @@
-"""STL-10 in its publisher's binary version (Coates, Lee and Ng 2011), as stl10_binary.tar.gz unpacks."""
+"""STL-10 in its publisher's binary version (Coates, Lee and Ng 2011), as unpacked from stl10_binary.tar.gz."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PUBLISHED = {"train_X.bin": 5_000, "test_X.bin": 8_000, "unlabeled_X.bin": 100_
 
 
 def map_images(path: Path) -> torch.Tensor:
-    """Return the images of one file as uint8 [N, 3, 96, 96], a view of the file, read as it is used.
+    """Return the images of one file as uint8 [N, 3, 96, 96], a memory-mapped view of the file.
 
-    The planes are stored column by column, so height and width are swapped in the view. Writing to the tensor
-    leaves the file as it is. Raises DataError if the size is not a whole number of images.
+    The planes are stored column by column, so the view swaps height and width. Writing to the tensor does not
+    change the file. Raises DataError if the size is not a multiple of the image size.
     """
     size = file_size(NAME, path)
     if size == 0 or size % IMAGE_BYTES:
@@ -36,7 +36,7 @@ def map_images(path: Path) -> torch.Tensor:
 def load(root: Path) -> Dataset:
     """Read `root`/stl10_binary: images uint8 [N, 3, 96, 96], labels int64 [N] in 0..9 (stored as 1..10).
 
-    The unlabelled images (2.8 GB) stay in the file and are read as batches ask for them.
+    The unlabelled images (2.8 GB) are memory-mapped and read per batch.
     """
     folder = root / FOLDER
     if not folder.is_dir():
@@ -58,22 +58,22 @@ def _labels(path: Path, count: int) -> torch.Tensor:
     labels = torch.frombuffer(content, dtype=torch.uint8).to(torch.int64) - 1
     outside = (labels < 0) | (labels >= len(CLASSES))
     if outside.any():
-        found = f"holds the label {int(labels[outside][0]) + 1}"
-        raise damaged(NAME, path, found, "STL-10 labels are 1 to 10")
+        problem = f"holds the label {int(labels[outside][0]) + 1}"
+        raise damaged(NAME, path, problem, "STL-10 labels are 1 to 10")
     return labels
 
 
 def verify(folder: Path) -> list[Verified]:
-    """Check the five files in `folder`: as many images and labels as published, labels in range.
+    """Check the five files in `folder`: number of images and labels as published, labels in range.
 
-    The publisher gives a checksum of the archive only; `fetch` compares that one, and records digests of the files.
+    The publisher gives only the checksum of the archive; `fetch` compares it and records digests of the files.
     """
     verified = []
     for name, count in _PUBLISHED.items():
         path = folder / name
-        found = len(map_images(path))
-        if found != count:
-            raise damaged(NAME, path, f"holds {found} images", f"the published file holds {count}")
+        images = len(map_images(path))
+        if images != count:
+            raise damaged(NAME, path, f"holds {images} images", f"the published file holds {count}")
         verified.append(Verified(path, count * IMAGE_BYTES, "size"))
     for part in ("train", "test"):
         path = folder / f"{part}_y.bin"

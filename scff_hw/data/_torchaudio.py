@@ -1,4 +1,4 @@
-"""torchaudio, imported in one place: its native extension is not needed for features, and not everywhere loadable."""
+"""Imports torchaudio, if necessary without its native extension, which features do not need."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _identity(function: Any) -> Any:
 def load_torchaudio() -> Any:
     """The module `torchaudio.transforms`.
 
-    PyPI's wheel links CUDA, so beside a CPU build of torch its import fails at the native extension. What is used
-    here is written in Python, and works with an empty module in the extension's place.
+    PyPI's wheel links CUDA, so with a CPU build of torch the import of its native extension fails. The transforms used
+    here are pure Python and work with an empty module instead of the extension.
 
     Raises:
         MissingPartError: torchaudio is not installed, or cannot be imported for another reason.

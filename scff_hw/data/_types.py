@@ -1,4 +1,4 @@
-"""What the readers return: tensors, labels and class names."""
+"""Return types of the readers: samples, labels and class names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Split:
     """Samples of one part of a data set.
 
     `images` is uint8 [N, C, H, W], or float32 [N, F] for a data set of plain features (Iris, in centimetres).
-    `labels` is int64 [N] with values from 0, or None where the publisher gives no labels.
+    `labels` is int64 [N] with values from 0, or None for unlabelled data.
     """
 
     images: torch.Tensor
@@ -28,8 +28,8 @@ class Split:
 class Dataset:
     """A data set with its training and test parts; `classes[k]` names label k.
 
-    `digest` is that of the samples and labels as read, 64 hexadecimal digits; empty for a data set made otherwise. It
-    stays the same in a smaller version of the data set, and where samples are held out.
+    `digest` identifies the samples and labels as read, 64 hexadecimal digits; empty for a data set that was not read by
+    `load`. `shrink` and `hold_out` do not change it.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Dataset:
     def part(self, name: str) -> Split:
         """Return the part called "train", "test" or "unlabelled".
 
-        Raises UsageError for another name, or for "unlabelled" where the data set has no such part.
+        Raises UsageError for another name, or for "unlabelled" if the data set has no such part.
         """
         parts = {"train": self.train, "test": self.test, "unlabelled": self.unlabelled}
-        found = parts.get(name)
-        if found is None:
+        split = parts.get(name)
+        if split is None:
             allowed = ", ".join(key for key, value in parts.items() if value is not None)
             raise UsageError(f"The data set {self.name} has no part '{name}'; it has: {allowed}.")
-        return found
+        return split
 
     def count(self, name: str) -> int:
         """Return the number of samples of a part; see `part`."""
@@ -90,12 +90,12 @@ class Recordings:
         return self._where(self.is_test)
 
     def _where(self, chosen: torch.Tensor) -> Recordings:
-        kept = chosen.nonzero()[:, 0].tolist()
+        indices = chosen.nonzero()[:, 0].tolist()
         return replace(
             self,
-            waveforms=tuple(self.waveforms[k] for k in kept),
+            waveforms=tuple(self.waveforms[k] for k in indices),
             labels=self.labels[chosen],
-            speakers=tuple(self.speakers[k] for k in kept),
+            speakers=tuple(self.speakers[k] for k in indices),
             indices=self.indices[chosen],
             is_test=self.is_test[chosen],
         )

@@ -1,4 +1,4 @@
-"""Unpack chosen files of a tar archive into one folder."""
+"""Unpacks selected files of a tar archive into one folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CHUNK_BYTES = 1 << 20
 def unpack(archive: Path, patterns: Sequence[str], folder: Path, limit_bytes: int) -> int:
     """Write the regular files of `archive` (.tar or .tar.gz) whose path matches one of `patterns` to `folder`.
 
-    Only the last part of a member's path is used, and links, devices and unusual names are skipped, so that no archive
-    can write outside `folder`. (`tarfile`'s own filter is missing from Python 3.11.0 to 3.11.3.) The archive is read
-    to its end, beyond the last member, so that gzip compares its checksum and its length.
+    Only the last part of a member's path is used, and links, devices and unusual names are skipped, so an archive
+    cannot write outside `folder`. (Python 3.11.0 to 3.11.3 lack the filter of `tarfile`.) The archive is read to its
+    end, beyond the last member, so that gzip checks its checksum and length.
 
-    Returns how many files were written. Raises DownloadError for an archive that is cut short or corrupt, or whose
-    uncompressed content, or the files in it, are larger than `limit_bytes`.
+    Returns the number of files written. Raises DownloadError for a truncated or corrupt archive, and if its
+    uncompressed content, or the files in it, exceed `limit_bytes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written, left_bytes = 0, limit_bytes
@@ -39,10 +39,10 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path, limit_bytes: in
             with tarfile.open(fileobj=bounded, mode="r|") as members:
                 for member in members:
                     path = PurePosixPath(member.name)
-                    wanted = any(path.match(pattern) for pattern in patterns)
-                    if not (wanted and member.isreg() and _SAFE_NAME.fullmatch(path.name)):
+                    matches = any(path.match(pattern) for pattern in patterns)
+                    if not (matches and member.isreg() and _SAFE_NAME.fullmatch(path.name)):
                         continue
-                    # a sparse member is larger than what the archive stores of it
+                    # a sparse member is larger than its data in the archive
                     left_bytes -= member.size
                     if left_bytes < 0:
                         raise _too_large(archive, limit_bytes)
@@ -59,7 +59,7 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path, limit_bytes: in
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends with an error where it is longer than `limit_bytes`."""
+    """A stream that raises an error beyond `limit_bytes`."""
 
     def __init__(self, stream: io.BufferedIOBase, archive: Path, limit_bytes: int) -> None:
         self._stream, self._archive, self._limit_bytes = stream, archive, limit_bytes

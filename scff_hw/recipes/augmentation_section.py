@@ -12,48 +12,54 @@ Pixels = Annotated[int, Field(ge=0, le=1024)]
 
 
 class AugmentationRecipe(Model):
-    """Random changes of a sample, drawn anew each time it is seen. All zero, false and null: none."""
+    """Random changes of a sample, drawn anew at each use. All zero, false and null: none."""
 
     translate_px: Pixels = Field(
-        default=0, description="px; random integer shift by up to this much in both axes, zero fill"
+        default=0, description="px; random integer shift of at most this size in both axes, zero fill"
     )
     crop_padding_px: Pixels = Field(
-        default=0, description="px; zero padding before a random crop back to the size"
+        default=0, description="px; zero padding before a random crop to the original size"
     )
     flip: bool = Field(default=False, description="horizontal flip with probability 1/2")
     rotate_deg: float = Field(
-        default=0.0, ge=0, le=180, description="degree; random rotation by up to this much either way, zero fill"
+        default=0.0,
+        ge=0,
+        le=180,
+        description="degree; random rotation of at most this angle in either direction, zero fill",
     )
     stretch: float = Field(
-        default=0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by up to this much"
+        default=0.0, ge=0, le=0.9, description="share; random stretch or shrinking of each axis by at most this share"
     )
 
     shift_ms: float = Field(
-        default=0.0, ge=0, le=1000, description="ms; recordings move in time by up to this much either way"
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="ms; random shift of a recording in time, at most this long in either direction",
     )
     gain_db: float = Field(
-        default=0.0, ge=0, le=60, description="dB; recordings become louder or softer by up to this much"
+        default=0.0, ge=0, le=60, description="dB; random gain of a recording, at most this large in either direction"
     )
     noise_db: float | None = Field(
         default=None,
         ge=-20,
         le=100,
-        description="dB; white noise this far below a recording's root mean square; null: none",
+        description="dB; level of added white noise below the recording's root mean square; null: none",
     )
 
     @property
     def changes_images(self) -> bool:
-        """True where an option for images is set."""
+        """Whether an option for images is set."""
         return any((self.translate_px, self.crop_padding_px, self.flip, self.rotate_deg, self.stretch))
 
     @property
     def changes_recordings(self) -> bool:
-        """True where an option for recordings is set."""
+        """Whether an option for recordings is set."""
         return bool(self.shift_ms or self.gain_db or self.noise_db is not None)
 
 
 class LearningAugmentation(AugmentationRecipe):
-    """Augmentation while the hidden layers learn."""
+    """Augmentation during training of the hidden layers."""
 
     two_views: bool = Field(
         default=False,

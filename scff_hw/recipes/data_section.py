@@ -1,4 +1,4 @@
-"""The section `data` of a recipe: which samples, and how pixels become numbers."""
+"""The section `data` of a recipe: data set and preprocessing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scff_hw.data import DATASETS, Info, dataset_names, info
 
 
 class _KnownName:
-    """Annotates the name of a data set: one of the registry, packages that are installed included."""
+    """Annotates the name of a data set in the registry, which includes installed packages."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
@@ -31,19 +31,22 @@ class _KnownName:
 
 
 class MfccRecipe(Model):
-    """How a recording becomes a sequence of frames of mel-frequency cepstral coefficients."""
+    """Mel-frequency cepstral coefficients of a recording."""
 
     sample_rate_hz: int = Field(
         default=16_000, ge=1000, le=192_000, description="Hz; recordings are resampled to this rate"
     )
     coefficients: int = Field(
-        default=40, ge=3, le=1024, description="computed a frame, at most mels; the first, the loudness, is dropped"
+        default=40,
+        ge=3,
+        le=1024,
+        description="coefficients computed per frame, at most mels; the first, the loudness, is dropped",
     )
-    window_samples: int = Field(default=400, ge=2, le=65_536, description="samples a frame")
+    window_samples: int = Field(default=400, ge=2, le=65_536, description="samples per frame")
     hop_samples: int = Field(
-        default=200, ge=1, le=65_536, description="samples between frames, at most window_samples"
+        default=200, ge=1, le=65_536, description="samples between frame starts, at most window_samples"
     )
-    mels: int = Field(default=128, ge=2, le=1024, description="bands of the mel filter bank")
+    mels: int = Field(default=128, ge=2, le=1024, description="number of bands of the mel filter bank")
 
     @model_validator(mode="after")
     def _check(self) -> MfccRecipe:
@@ -54,55 +57,55 @@ class MfccRecipe(Model):
 
 
 class DataRecipe(Model):
-    """Which samples, and how pixels become numbers."""
+    """Data set and preprocessing."""
 
     name: Annotated[str, _KnownName()] = Field(description="data set")
     mean: Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(strict=False)] = Field(
         default=(0.0,),
-        description="subtracted once pixels are divided by 255, or Iris features standardised by the "
-        "training split, or MFCC are in dB; one value, or one a channel or coefficient (Appendix F)",
+        description="subtracted from pixels divided by 255, from Iris features standardised by the training "
+        "split, or from MFCC in dB; one value, or one per channel or coefficient (Appendix F)",
     )
     std: Annotated[tuple[Annotated[float, Field(ge=1e-6, le=10)], ...], Field(strict=False)] = Field(
         default=(1.0,),
-        description="divides once the mean is subtracted; one value, or one a channel or coefficient (Appendix F)",
+        description="divisor after the mean is subtracted; one value, or one per channel or coefficient (Appendix F)",
     )
     shrink: int = Field(
         default=1,
         ge=1,
         le=48,
-        description="images become smaller by this factor in both axes, a pixel the mean of a square; 1: as they are",
+        description="factor by which both image axes are reduced, by means over squares; 1: unchanged",
     )
     learn_split: Literal["train", "unlabelled"] = Field(
-        default="train", description="split the hidden layers learn from; unlabelled: stl10 only"
+        default="train", description="split that the hidden layers learn from; unlabelled: stl10 only"
     )
     validation_samples: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="random training samples held out and scored in place of the test split, for choosing "
-        "values (Appendix F); 0: none, the test split is scored",
+        description="number of random training samples held out and scored instead of the test split, for tuning "
+        "(Appendix F); 0: none, the test split is scored",
     )
 
     mfcc: MfccRecipe = Field(default_factory=MfccRecipe, description="fsdd only: features of recordings")
     leave_out_speaker: Line | None = Field(
         default=None,
-        description="fsdd only: the speaker whose recordings are the test split, all others' being the training split; "
+        description="fsdd only: speaker whose recordings are the test split; all others are the training split; "
         "null: the publisher's split",
     )
 
     @property
     def info(self) -> Info:
-        """The data set's entry."""
+        """The data set's entry in the catalogue."""
         return info(self.name)
 
     @property
     def has_sequences(self) -> bool:
-        """Samples are sequences of frames."""
+        """Whether samples are sequences of frames."""
         return self.info.has_recordings
 
     @property
     def input_shape(self) -> Shape:
-        """Shape of one sample: (channels, height, width), or (features,); of one frame where samples are sequences."""
+        """Shape of one sample: (channels, height, width) or (features,); of one frame for sequences."""
         if self.has_sequences:
             return (self.mfcc.coefficients - 1,)
         shape = self.info.input_shape

@@ -1,4 +1,4 @@
-"""Recipes from YAML files, and back."""
+"""Reads and writes recipes as YAML."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ __all__ = ["MAX_BYTES", "dump_recipe", "dump_yaml", "list_recipes", "load_recipe
 
 
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Load a recipe and validate it.
+    """Load and validate a recipe.
 
     Args:
         name_or_path: a packaged recipe's name (see `list_recipes`), or the path of a YAML file.
         overrides: `key=value` texts applied in order before validation; see `apply_overrides`.
 
     Raises:
-        RecipeError: an unknown name, a file that cannot be read or is not YAML, values that do not validate.
-            One sentence a problem, one a line: `file:line`, key, what is allowed, value found, nearest match.
+        RecipeError: an unknown name, a file that cannot be read or is not YAML, or values that do not validate.
+            One sentence per problem and line: `file:line`, key, allowed values, value found, nearest match.
     """
     text, source = _read(name_or_path)
     return parse_recipe(text, source, overrides)
 
 
 def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: str = "--set") -> Recipe:
-    """Validate a recipe from YAML text; `source` and `option` are what errors call it and `overrides`.
+    """Validate a recipe from YAML text; `source` and `option` name the text and `overrides` in errors.
 
     Otherwise as `load_recipe`.
     """
@@ -69,12 +69,12 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def list_recipes() -> dict[str, str]:
-    """The packaged recipes: description by name, sorted by name."""
+    """Descriptions of the packaged recipes by name, sorted."""
     return {name: load_recipe(name).description for name in recipe_names()}
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """A recipe as YAML text, every key written out, that loads back to an equal recipe."""
+    """A recipe as YAML text with every key; it loads back to an equal recipe."""
     return dump_yaml(recipe.model_dump(mode="json"))
 
 
@@ -89,12 +89,12 @@ def dump_yaml(value: dict[str, Any]) -> str:
 
 
 _BREAKS = frozenset("\x85\u2028\u2029")
-"""Line breaks of Unicode, which a reader takes for spaces unless they are escaped between double quotes. In a mapping
-on one line a text with a colon or question mark in front needs quotes too, which the writer does not give it."""
+"""Unicode line breaks. Readers turn them into spaces unless they are escaped in double quotes. In a one-line mapping,
+text that starts with a colon or question mark also needs quotes, which ruamel.yaml does not write."""
 
 
 def _styled(value: Any) -> Any:
-    """The same value, with short mappings and lists of scalars to be written on one line."""
+    """`value` with short mappings and lists of scalars marked for one line."""
     if isinstance(value, str):
         misread = not _BREAKS.isdisjoint(value) or value.startswith((":", "?"))
         return DoubleQuotedScalarString(value) if misread else value
@@ -113,6 +113,6 @@ def _styled(value: Any) -> Any:
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
-    """The text of a recipe, and what to call it in errors."""
+    """The text of a recipe, and its name in errors."""
     folder = files("scff_hw.recipes")
     return read_document(name_or_path, "recipe", {name: folder / f"{name}.yaml" for name in recipe_names()})

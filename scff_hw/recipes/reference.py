@@ -1,6 +1,6 @@
-"""The page of recipe keys, from the schema.
+"""Generates the page of recipe keys from the schema.
 
-Written by `python -m scff_hw.recipes.reference scff_hw/recipes/README.md`.
+Command: `python -m scff_hw.recipes.reference scff_hw/recipes/README.md`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from scff_hw.recipes.schema import Recipe
 _INTRODUCTION = """\
 # Recipes
 
-A recipe is one YAML file that holds everything an experiment depends on but the seed and the hardware. It is
+A recipe is one YAML file with everything that an experiment depends on, except the seed and the hardware. It is
 YAML 1.2: `1e-3` is a number, `yes` is text. Unknown keys, duplicate keys, wrong types and values out of range
-are refused with file, line, key, what is allowed and the nearest match.
+are refused; the error names the file, line, key, allowed values and nearest match.
 
 ```
 scff-hw recipes list
@@ -29,28 +29,28 @@ scff-hw train mnist-mlp --set layers.*.learn.epochs=1
 scff-hw train my-recipe.yaml
 ```
 
-`--set` takes any key below with a value in YAML; layers count from 1, and `*` stands for every layer.
+`--set` takes any key below with a YAML value. Layers count from 1; `*` selects every layer.
 """
 
 
 def recipe_page() -> str:
-    """The README of this folder as Markdown: what a recipe is, the packaged ones, every key."""
+    """The README of this folder as Markdown: introduction, packaged recipes, all keys."""
     recipes = "\n".join(f"| `{name}` | {description} |" for name, description in list_recipes().items())
     keys = "\n".join(_row(keys) for keys in _grouped())
     return (
-        f"{_INTRODUCTION}\n## Packaged recipes\n\n| name | what it is |\n| --- | --- |\n{recipes}\n\n"
+        f"{_INTRODUCTION}\n## Packaged recipes\n\n| name | description |\n| --- | --- |\n{recipes}\n\n"
         "## Keys\n\nAppendices, tables and algorithms are those of the SCFF paper (arXiv 2409.11593).\n\n"
         f"| key | allowed | default | meaning |\n| --- | --- | --- | --- |\n{keys}\n"
     )
 
 
 def main() -> None:
-    """Write the page to the file named on the command line, in one step."""
+    """Write the page atomically to the file named on the command line."""
     write_atomic(Path(sys.argv[1]), recipe_page().encode())
 
 
 def _grouped() -> list[list[Key]]:
-    """Keys in the order of the schema, those that several kinds of layer have together."""
+    """Keys in schema order, with equal keys of several layer kinds grouped."""
     groups: dict[str, list[Key]] = {}
     for key in keys_of(Recipe):
         groups.setdefault(key.dotted, []).append(key)

@@ -1,7 +1,7 @@
-"""The recipe: one experiment, validated. Every key has its unit, range and source here and nowhere else.
+"""The recipe schema: one validated experiment. Units, ranges and sources of all keys are defined here only.
 
 Models are frozen and refuse unknown keys, wrong types (no bool for an integer, no text for a number) and
-values that are not finite. Tables and appendices cited are those of the SCFF paper (arXiv 2409.11593).
+values that are not finite. Cited tables and appendices are those of the SCFF paper (arXiv 2409.11593).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RuleRecipe(Model):
     name: Line = Field(default="scff", description="registered name of the rule")
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict,
-        description="options of that rule, checked by the rule itself",
+        description="options of the rule, checked by the rule",
         json_schema_extra={"allowed": "a mapping of names to true, false, finite numbers or text"},
     )
 
@@ -39,24 +39,24 @@ class RuleRecipe(Model):
 class TrainingRecipe(Model):
     """How the hidden layers are trained."""
 
-    batch_size: BatchSize = Field(default=100, description="samples (Appendix F: 100)")
+    batch_size: BatchSize = Field(default=100, description="samples per batch (Appendix F: 100)")
     schedule: Literal["sequential", "simultaneous"] = Field(
         default="sequential",
-        description="sequential: one layer after the other; simultaneous: all in every batch",
+        description="sequential: one layer after the other; simultaneous: all layers in every batch",
     )
     update_positions: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="random positions of each sample that a convolution learns from in a batch, their errors scaled up "
-        "so that the mean update stays; null: every position, as in the paper",
+        description="number of random positions per sample that a convolution learns from; errors are scaled to keep "
+        "the mean update; null: every position, as in the paper",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="number format of the hidden layers"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
-        description="where the hidden layers and the readout compute; auto: CUDA where present",
+        description="device of the hidden layers and the readout; auto: CUDA if available",
     )
     rule: RuleRecipe = Field(default_factory=RuleRecipe, description="the learning rule")
     checkpoint_every_batches: int = Field(
@@ -67,11 +67,11 @@ class TrainingRecipe(Model):
 class PoolRecipe(Model):
     """A square pooling window."""
 
-    kind: Literal["max", "avg"] = Field(description="greatest or mean value of the window")
+    kind: Literal["max", "avg"] = Field(description="largest or mean value of the window")
     size: int = Field(ge=1, le=1024, description="px; height and width of the window")
     stride: int = Field(ge=1, le=1024, description="px; distance between windows")
     padding: Pixels = Field(default=0, description="px; padding on each side, at most half the size")
-    ceil: bool = Field(default=True, description="keep a last, partial window (authors' code: always)")
+    ceil: bool = Field(default=True, description="include a last, partial window (authors' code: always)")
 
     @model_validator(mode="after")
     def _check(self) -> PoolRecipe:
@@ -81,19 +81,19 @@ class PoolRecipe(Model):
 
 
 class LearnRecipe(Model):
-    """Optimiser and loss of one hidden layer: one column of Tables F.2 to F.5."""
+    """Optimiser and loss of one hidden layer: a column of Tables F.2 to F.5."""
 
     epochs: int = Field(
         ge=0, le=100_000, description="passes over the learning split; 0: the layer keeps its initial weights"
     )
     optimiser: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="adamw decays biases too (authors' code); sgd is what devices can do"
+        default="adamw", description="adamw also decays biases (authors' code); sgd is supported by analog devices"
     )
     learning_rate: LearningRate = Field(description="step size at the first batch")
     weight_decay: float = Field(default=0.0, ge=0, le=10, description="coefficient w_d; AdamW's is decoupled")
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd; 0 with adamw")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum of sgd; must be 0 with adamw")
     decay_factor: float = Field(
-        default=1.0, gt=0, le=1, description="gamma; multiplies the learning rate every period"
+        default=1.0, gt=0, le=1, description="gamma; factor on the learning rate, once per period"
     )
     decay_period_batches: int = Field(
         default=1000,
@@ -124,28 +124,28 @@ Init = Annotated[
 Pairs = Annotated[
     Literal["made", "passed"],
     Field(
-        description="made: at this layer's input (layer 1, and Algorithm 2); passed: the previous layer's "
-        "positive and negative outputs (Algorithm 1)"
+        description="made: pairs are formed at this layer's input (layer 1, and Algorithm 2); passed: taken from the "
+        "previous layer's positive and negative outputs (Algorithm 1)"
     ),
 ]
 Transmit = Annotated[
     Literal["triangle", "relu"],
-    Field(description="activation passed on; learning always uses ReLU (Appendix D)"),
+    Field(description="activation of the transmitted output; learning always uses ReLU (Appendix D)"),
 ]
 Learn = Annotated[LearnRecipe, Field(description="optimiser and loss")]
 
 
 class Unpooled(Model):
-    """A layer without maps to pool."""
+    """A layer without pooling."""
 
     @property
     def pool(self) -> None:
-        """None in front of the next layer."""
+        """No pool before the next layer."""
         return None
 
     @property
     def readout_pool(self) -> None:
-        """None in front of the readout."""
+        """No pool before the readout."""
         return None
 
 
@@ -160,7 +160,7 @@ class DenseRecipe(Unpooled):
     learn: Learn
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer on an input `shape`."""
+        """Shapes of this layer for an input of `shape`."""
         return dense_shapes(shape, self.units)
 
 
@@ -170,18 +170,18 @@ class Conv2dRecipe(Model):
     kind: Literal["conv2d"] = Field(description="2-D convolution, stride 1")
     channels: Width = Field(description="number of kernels")
     kernel: int = Field(ge=1, le=1024, description="px; height and width of the kernels")
-    padding: Pixels = Field(default=0, description="px; reflect padding on each side, below the input's size")
+    padding: Pixels = Field(default=0, description="px; reflect padding on each side, less than the input size")
     init: Init
     pairs: Pairs
     transmit: Transmit = "triangle"
-    pool: PoolRecipe | None = Field(default=None, description="pool in front of the next layer (Table D.1)")
+    pool: PoolRecipe | None = Field(default=None, description="pool before the next layer (Table D.1)")
     readout_pool: PoolRecipe | None = Field(
-        default=None, description="extra pool in front of the readout (Table D.1, Layer's output)"
+        default=None, description="extra pool before the readout (Table D.1, Layer's output)"
     )
     learn: Learn
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer on an input `shape`; raises `ShapeError` where they do not chain."""
+        """Shapes of this layer for an input of `shape`; raises `ShapeError` if they do not fit."""
         return conv2d_shapes(
             shape,
             channels=self.channels,
@@ -193,26 +193,26 @@ class Conv2dRecipe(Model):
 
 
 class RecurrentRecipe(Unpooled):
-    """A recurrent layer, first of its network: it reads sequences and passes on the states it ends in."""
+    """A recurrent layer, the first of its network; transmits its final states."""
 
-    kind: Literal["recurrent"] = Field(description="recurrent, reads sequences")
-    units: Width = Field(description="number of units; of each direction")
+    kind: Literal["recurrent"] = Field(description="recurrent, for sequences")
+    units: Width = Field(description="number of units per direction")
     directions: Literal[1, 2] = Field(
-        default=2, description="1: reads sequences as they come; 2: a second network reads them from their ends"
+        default=2, description="1: forward in time; 2: also backward, by a second network"
     )
     output: Literal["final", "final-and-mean"] = Field(
         default="final",
-        description="states that are passed on: the last of each direction (Appendix E), or their means over time too",
+        description="transmitted states: the last of each direction (Appendix E), or also the means over time",
     )
     learn: Learn
 
     @property
     def pairs(self) -> Literal["made"]:
-        """A recurrent layer pairs frames at its input."""
+        """A recurrent layer forms pairs of frames at its input."""
         return "made"
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer on frames of `shape`."""
+        """Shapes of this layer for frames of `shape`."""
         return dense_shapes(shape, self.units * self.directions * (1 + (self.output == "final-and-mean")))
 
 
@@ -228,27 +228,27 @@ class ReadoutRecipe(Model):
     """The linear classifier on the hidden layers' features (Appendix G)."""
 
     layers: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(strict=False, min_length=1)] = (
-        Field(description="numbers of the layers it reads, counted from 1, rising")
+        Field(description="numbers of the layers whose features it reads, from 1, ascending")
     )
-    dropout: Dropout = Field(default=0.0, description="fraction of features dropped while it trains")
+    dropout: Dropout = Field(default=0.0, description="fraction of features dropped in training")
     epochs: Epochs = Field(default=50, description="passes over the labelled training split")
-    batch_size: BatchSize = Field(default=64, description="samples (Appendix G: 64)")
+    batch_size: BatchSize = Field(default=64, description="samples per batch (Appendix G: 64)")
     learning_rate: LearningRate = Field(
         default=1e-3, description="step size of Adam at the first epoch (Appendix G)"
     )
     halve_at_percent: Percents = Field(
         default=(20, 35, 50, 60, 70, 80, 90),
-        description="percent of the epochs after which the learning rate is halved, rising (Appendix G)",
+        description="percent of the epochs after which the learning rate is halved, ascending (Appendix G)",
     )
     augmentation: AugmentationRecipe = Field(
-        default_factory=AugmentationRecipe, description="augmentation while it trains"
+        default_factory=AugmentationRecipe, description="augmentation during training"
     )
     augmented_copies: int = Field(
         0,
         ge=0,
         le=100,
-        description="augmented versions of each sample whose features are kept beside the plain one; 0: features of "
-        "translations and crops are computed anew each time (flips are always kept)",
+        description="number of augmented versions per sample whose features are stored with those of the original; 0: "
+        "features of translations and crops are recomputed at each use (flips are always stored)",
     )
 
     @model_validator(mode="after")
@@ -259,17 +259,17 @@ class ReadoutRecipe(Model):
 
 
 class BackpropRecipe(Model):
-    """The same architecture, trained end to end by backpropagation with Adam, with the readout's augmentation."""
+    """The same architecture trained end to end by backpropagation with Adam and the readout's augmentation."""
 
     epochs: Epochs = Field(description="passes over the labelled training split")
     learning_rate: LearningRate = Field(default=1e-3, description="step size of Adam")
-    batch_size: BatchSize = Field(default=100, description="samples")
-    dropout: Dropout = Field(default=0.0, description="fraction of readout features dropped while it trains")
+    batch_size: BatchSize = Field(default=100, description="samples per batch")
+    dropout: Dropout = Field(default=0.0, description="fraction of readout features dropped in training")
     halve_at_percent: Percents = Field(
-        default=(), description="percent of the epochs after which the learning rate is halved, rising"
+        default=(), description="percent of the epochs after which the learning rate is halved, ascending"
     )
     clip_norm: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        default=None, description="largest norm of the gradient of all parameters together; null: any"
+        default=None, description="largest norm of the gradient over all parameters; null: no limit"
     )
 
     @model_validator(mode="after")
@@ -279,9 +279,9 @@ class BackpropRecipe(Model):
 
 
 class ControlsRecipe(Model):
-    """What every result is printed beside."""
+    """Controls that every result is compared with."""
 
-    untrained: bool = Field(default=True, description="the same readout on hidden weights that never learnt")
+    untrained: bool = Field(default=True, description="the same readout on untrained hidden layers")
     backprop: BackpropRecipe | None = Field(
         default=None, description="backpropagation control; null: not run"
     )
@@ -297,34 +297,34 @@ class Recipe(Model):
         json_schema_extra={"allowed": "at most 100 lower-case letters, digits, '.', '_' or '-'"},
     )
     description: Line = Field(description="one line")
-    source: Line = Field(description="where the values come from, one line")
+    source: Line = Field(description="source of the values, one line")
     data: DataRecipe = Field(description="the samples")
     augmentation: LearningAugmentation = Field(
-        default_factory=LearningAugmentation, description="augmentation while the hidden layers learn"
+        default_factory=LearningAugmentation, description="augmentation during training of the hidden layers"
     )
-    training: TrainingRecipe = Field(default_factory=TrainingRecipe, description="training of hidden layers")
+    training: TrainingRecipe = Field(default_factory=TrainingRecipe, description="training of the hidden layers")
     layers: Annotated[tuple[LayerRecipe, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
         description="hidden layers, first to last; numbered from 1"
     )
     readout: ReadoutRecipe = Field(description="the linear classifier")
     controls: ControlsRecipe = Field(default_factory=ControlsRecipe, description="controls")
     fixed_point: FixedPoint = Field(
-        default_factory=FixedPoint, description="widths and choices of the fixed backend"
+        default_factory=FixedPoint, description="number formats of the fixed backend"
     )
 
     @property
     def shapes(self) -> tuple[LayerShapes, ...]:
-        """Input, hidden, output and readout feature shape of every layer, first to last."""
-        found: list[LayerShapes] = []
+        """Input, hidden, output and readout feature shapes of every layer, first to last."""
+        shapes: list[LayerShapes] = []
         shape = self.data.input_shape
         for layer in self.layers:
-            found.append(layer.shapes(shape))
-            shape = found[-1].output
-        return tuple(found)
+            shapes.append(layer.shapes(shape))
+            shape = shapes[-1].output
+        return tuple(shapes)
 
     @property
     def readout_features(self) -> int:
-        """Number of features the readout reads."""
+        """Number of features of the readout."""
         return feature_count(self.shapes[number - 1] for number in self.readout.layers)
 
     @model_validator(mode="after")
@@ -356,12 +356,12 @@ class Recipe(Model):
             except ShapeError as error:
                 refuse(f"layers.{number}.{error.key}", str(error))
 
-    def _kind_rule(self, number: int, found: str) -> str:
+    def _kind_rule(self, number: int, kind: str) -> str:
         if not self.data.has_sequences:
-            return f"must be dense or conv2d for {self.data.name}, which has no sequences, got '{found}'"
+            return f"must be dense or conv2d for {self.data.name}, which has no sequences, got '{kind}'"
         if number == 1:
-            return f"must be recurrent for {self.data.name}, whose samples are sequences, got '{found}'"
-        return f"must be dense behind a recurrent layer, which passes on its last states, got '{found}'"
+            return f"must be recurrent for {self.data.name}, whose samples are sequences, got '{kind}'"
+        return f"must be dense after a recurrent layer, which transmits its last states, got '{kind}'"
 
     def _check_augmentation(self, key: str, augmentation: AugmentationRecipe) -> None:
         shape, name = self.data.input_shape, self.data.name

@@ -98,7 +98,7 @@ def test_bad_recordings(waveform: Tensor, message: str) -> None:
         (0, "whole number of hertz from 1 up. Got 0"),
         (-8000, "Got -8000"),
         (8000.0, "Got 8000.0"),
-        (44101, "must stand to 16000 Hz as numbers up to 1000 do. Got 44101 Hz"),
+        (44101, "to 16000 Hz must be one of integers up to 1000. Got 44101 Hz"),
     ],
 )
 def test_bad_rates(rate: int, message: str) -> None:

@@ -72,7 +72,7 @@ def test_damaged_recordings(fsdd_root: Path) -> None:
     path.write_bytes(b"")
     expect(fsdd_root, path, "does not start with the header of a WAV file")
     path.write_bytes(whole[:36] + b"junk" + whole[40:])
-    expect(fsdd_root, path, "not a sound WAV file")
+    expect(fsdd_root, path, "not a valid WAV file")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_truncated_gzip_file(mnist_files) -> None:
 def test_a_file_that_is_not_gzip(mnist_files) -> None:
     path = mnist_files.raw / f"{TRAIN_IMAGES}.gz"
     path.write_bytes(b"<html>not found</html>")
-    expect(mnist_files, str(path), "not a sound gzip file")
+    expect(mnist_files, str(path), "not a valid gzip file")
 
 
 def test_a_flipped_byte_inside_gzip(mnist_files) -> None:
@@ -96,7 +96,7 @@ def test_a_flipped_byte_inside_gzip(mnist_files) -> None:
     content = bytearray(path.read_bytes())
     content[-6] ^= 0xFF
     path.write_bytes(content)
-    expect(mnist_files, str(path), "not a sound gzip file")
+    expect(mnist_files, str(path), "not a valid gzip file")
 
 
 def test_labels_where_images_should_be(mnist_files) -> None:
