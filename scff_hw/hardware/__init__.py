@@ -1,5 +1,4 @@
-"""Hardware as data: validated profiles of analog devices and of digital targets, and what a simulator and a cost model
-make of them."""
+"""Hardware profiles of analog devices and digital targets: schemas, loader, simulator settings and cost model."""
 
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.loader import (

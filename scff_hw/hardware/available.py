@@ -1,4 +1,4 @@
-"""Is aihwkit here, and does it work with the torch that is here? The one place that finds out."""
+"""Checks whether aihwkit is installed and works with the installed torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSION = "1.2.0"
 
 
 def aihwkit_version() -> str | None:
-    """The version of aihwkit that is installed, or None."""
+    """The installed version of aihwkit, or None."""
     try:
         return version("aihwkit")
     except PackageNotFoundError:
@@ -25,7 +25,7 @@ def aihwkit_version() -> str | None:
 
 
 def build_command() -> str:
-    """The command that builds aihwkit against the torch that is here."""
+    """The command that builds aihwkit against the installed torch."""
     if (Path(__file__).parents[2] / ".ci" / "setup").exists():
         return "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
     python = sys.executable
@@ -38,7 +38,7 @@ def build_command() -> str:
 
 @cache
 def try_in_subprocess() -> str | None:
-    """Try a tile in another process, once a process; None where it works, else what went wrong."""
+    """Test a tile in a subprocess, once per process; None if it works, else the error."""
     command = [sys.executable, "-W", "ignore", "-m", "scff_hw.hardware.tile_trial"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_LIMIT_S)
@@ -52,10 +52,10 @@ def try_in_subprocess() -> str | None:
 
 @cache
 def require_aihwkit() -> None:
-    """Import aihwkit and try a tile, once a process.
+    """Import aihwkit and test a tile, once per process.
 
     Raises:
-        MissingPartError: it is not installed, or was built against another torch; says how to mend that.
+        MissingPartError: it is not installed, or was built against another torch; names the command to build it.
     """
     if aihwkit_version() is None:
         raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {build_command()}")

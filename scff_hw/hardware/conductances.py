@@ -1,4 +1,4 @@
-"""How weights are scaled onto the devices of a tile, and what they are there as conductances."""
+"""Scaling of weights onto the devices of a tile, and conversion of weights to conductances."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from scff_hw.errors import UsageError
 from scff_hw.hardware.schema import Profile
 
 G_MAX_SIEMENS = 25e-6
-"""Conductance at `device.response.w_max` where a profile gives no `device.g_max`: what aihwkit's PCM fits refer to."""
+"""Default of `device.g_max`, the conductance at `device.response.w_max`: the reference of aihwkit's PCM fits."""
 
 ROUNDING = 1e-6
-"""Relative; weights that are no further beyond a bound are at it."""
+"""Relative tolerance within which a weight counts as at a bound."""
 
 
 @dataclass(frozen=True)
 class Conductances:
-    """What weights on the crossbar are as conductances: linear, from `w_min` at `g_min` to `w_max` at `g_max`.
+    """Linear map from weights on the crossbar to conductances: `w_min` at `g_min`, `w_max` at `g_max`.
 
     Attributes:
-        g_min, g_max: siemens, of the mean device at its bounds.
-        w_min, w_max: its bounds, in weights on the crossbar.
-        paired: a weight is the difference of two devices; else of one device and a fixed reference.
+        g_min, g_max: conductances of the mean device at its bounds, siemens.
+        w_min, w_max: bounds of the mean device, in weights on the crossbar.
+        paired: a weight is the difference of two devices; otherwise of one device and a fixed reference.
     """
 
     g_min: float
@@ -35,32 +35,32 @@ class Conductances:
 
     @property
     def per_weight(self) -> float:
-        """Siemens of a weight of 1."""
+        """Conductance of a weight of 1, siemens."""
         return (self.g_max - self.g_min) / (self.w_max - self.w_min)
 
     @property
     def zero(self) -> float:
-        """Siemens of a device whose weight is 0: of the reference, and of the device of a pair that is off."""
+        """Conductance at weight 0, siemens: that of the reference, and of the unused device of a pair."""
         return self.g_min - self.w_min * self.per_weight
 
     def pair(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Siemens of the positive and the negative devices, and how many weights were cut at a device's bound."""
+        """Conductances of the positive and negative devices, siemens, and the number of weights clipped at a bound."""
         low = -self.w_max if self.paired else self.w_min
-        held = np.clip(weight, low, self.w_max)
-        cut = np.abs(weight - held) > ROUNDING * (self.w_max - self.w_min)
-        up, down = (np.maximum(held, 0), np.maximum(-held, 0)) if self.paired else (held, np.zeros_like(held))
-        # a sum's last bit may lie beyond the bound it stands for
+        clipped = np.clip(weight, low, self.w_max)
+        cut = np.abs(weight - clipped) > ROUNDING * (self.w_max - self.w_min)
+        up, down = (np.maximum(clipped, 0), np.maximum(-clipped, 0)) if self.paired else (clipped,
+        np.zeros_like(clipped)) # rounding may exceed the bound
         plus, minus = (np.minimum(self.g_min + (v - self.w_min) * self.per_weight, self.g_max) for v in (up, down))
         return plus, minus, int(cut.sum())
 
 
 def conductances(profile: Profile) -> Conductances:
-    """What the mean device of a profile makes of weights.
+    """Map from weights to conductances for the mean device of a profile.
 
-    A profile without `device.g_max` is taken to have 25 uS there, one without `device.g_min` 0 S.
+    The default of `device.g_max` is 25 uS, that of `device.g_min` is 0 S.
 
     Raises:
-        UsageError: `device.g_min` alone is given, and is not below 25 uS.
+        UsageError: only `device.g_min` is given and is not below 25 uS.
     """
     device, response = profile.device, profile.device.response
     g_min = 0.0 if device.g_min is None else device.g_min
@@ -74,11 +74,11 @@ def conductances(profile: Profile) -> Conductances:
 
 
 def full_range_scale(weight: NDArray[np.floating], profile: Profile) -> float:
-    """What 1 w on a tile stands for when `weight`, the tile's part of a layer, is programmed onto it.
+    """Weight that 1 w on a tile represents when `weight`, the tile's part of a layer, is programmed.
 
-    The smallest scale at which all weights lie within the bounds of the mean device, so that its range is used in
-    full; bounds below and above 0 are `device.response.w_min` and `w_max`, those of a one-sided pair plus and minus
-    `w_max`. A sign that devices do not have does not count: such weights are cut. 1 for weights that are all 0.
+    The smallest scale at which all weights are within the bounds of the mean device, so that its full range is used.
+    The bounds are `device.response.w_min` and `w_max`; for a one-sided pair, minus and plus `w_max`. Weights of a sign
+    that the devices cannot represent are ignored, and clipped later. 1 if all weights are 0.
     """
     response, paired = profile.device.response, profile.array.cell == "one-sided-pair"
     high = max(float(weight.max(initial=0.0)), 0.0)

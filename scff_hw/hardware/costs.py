@@ -1,35 +1,33 @@
-"""What a network costs on a digital target: bytes, multiply-accumulates, time and energy. A model, not a measurement.
+"""Cost model of a network on a digital target: bytes, multiply-accumulates, time and energy. Not a measurement.
 
-A value of b bits is stored in the next of 8, 16 and 32 bits; nothing is packed. For a layer with C outputs, fan-in F,
-P positions, n standardised inputs a sample (padding included), m values passed on, and r input rows a sample while it
-learns (1 where it makes its pairs, else 2), with w, a, s, e, c the bytes of a weight, an activation, a shadow, an error
-and an accumulator:
+A value of b bits is stored in 8, 16 or 32 bits, whichever is next; values are not packed. A layer has C outputs,
+fan-in F, P positions, n standardised inputs per sample (with padding), m transmitted values, and r input rows per
+sample in learning (1 if it makes its pairs, else 2). w, a, s, e, c are the bytes of a weight, an activation, a shadow
+weight, an error and an accumulator:
 
-    constants               C F w + 4 C                             in flash; the readout's likewise
-    buffers, to infer       n a + 2 C P + m a                       in RAM; the greatest of the layers, since their
-                                                                    inputs and outputs take turns
-                            + features a + classes c                of the readout
-    weights that learn      C F (w + s) + 4 C (+ 4 C if s = 0)      in RAM, of every layer that learns; the last: random
-                                                                    state of stochastic rounding, 4 bytes a row
-    buffers, to learn       N r (n a + C P (2 + e)) + F c           in RAM; the greatest of the layers, since they learn
-                            + r max over the layers before it       one after the other; inputs, pre-activations (16
-                              (n a + 2 C P + m a)                   bits) and errors of a batch of N, one row of the
-                                                                    outer product at a time, and what brings samples to
-                                                                    the layer
+    constants               C F w + 4 C                             in flash; the same for the readout
+    buffers, inference      n a + 2 C P + m a                       in RAM; maximum over layers, which share the buffers
+                            + features a + classes c                for the readout
+    weights that learn      C F (w + s) + 4 C (+ 4 C if s = 0)      in RAM, for every layer that learns; last term:
+                                                                    state of stochastic rounding, 4 bytes per row
+    buffers, learning       N r (n a + C P (2 + e)) + F c           in RAM; maximum over layers, which learn one after
+                            + r max over preceding layers           the other; inputs, pre-activations (16 bits) and
+                              (n a + 2 C P + m a)                   errors of a batch of N, one row of the outer product
+                                                                    at a time, and the buffers of the preceding layers
 
-The constants stay in flash while weights learn in RAM: they are what learning starts from. Without flash they are in
-RAM, and the weights that learn start from where they are held.
+The constants stay in flash during learning: they are the initial weights. Without flash they are in RAM, and learning
+changes them in place.
 
-Backpropagation, of the same network in the same formats by plain SGD, needs at a batch of N the weights of every layer
-and of the readout in RAM, as above, and
+Backpropagation with plain SGD in the same formats needs, for a batch of N, the weights of every layer and of the
+readout in RAM, as above, and
 
     N (sum of n a + 2 C P, + features a) + N e (features + greatest C P + n) + c max(greatest F, features)
 
-since every layer's inputs and pre-activations wait for the errors, which pass through one layer at a time (none is
-passed to the network's input). Its transposed products read the weights as they are.
+since the inputs and pre-activations of every layer are stored until the errors have been propagated, one layer at a
+time (not to the network's input). The transposed products need no copy of the weights.
 
-Time counts multiply-accumulates and weight writes at the target's cycles, energy the same at its energies.
-Standardising, pooling and activations are not counted, nor waits for flash.
+Time and energy count multiply-accumulates and weight writes, at the target's cycles and energies. Standardising,
+pooling, activations and flash wait states are not counted.
 """
 
 from __future__ import annotations
@@ -46,11 +44,11 @@ PREACTIVATION_BYTES = 2
 BIAS_BYTES = 4
 RANDOM_STATE_BYTES = 4
 SMALLEST_BATCH = 2
-"""Samples that a negative pair needs."""
+"""A negative pair needs two samples."""
 
 
 class Formats(Protocol):
-    """Bits of each kind of number; `shadow_bits` 0 for no shadow."""
+    """Bits of each kind of number; `shadow_bits` is 0 without shadow weights."""
 
     @property
     def weight_bits(self) -> int: ...
@@ -66,15 +64,15 @@ class Formats(Protocol):
 
 @dataclass(frozen=True)
 class Need:
-    """What a task needs of a target.
+    """Resources that a task needs, independent of the target.
 
     Attributes:
-        flash_bytes: constants.
-        ram_bytes: weights that change, and buffers.
-        moved_bytes: constants that the RAM holds anyway, because they change there.
-        macs: multiply-accumulates of matrix-vector products, a sample.
-        outer_macs: multiply-accumulates of outer products, a sample.
-        weight_writes: weights changed, a sample: once a batch, shared by its samples.
+        flash_bytes: bytes of constants.
+        ram_bytes: bytes of changing weights and buffers.
+        moved_bytes: bytes of constants that are also in RAM, because they change there.
+        macs: multiply-accumulates of matrix-vector products per sample.
+        outer_macs: multiply-accumulates of outer products per sample.
+        weight_writes: weight writes per sample: one write per weight and batch, divided by the batch size.
     """
 
     flash_bytes: int
@@ -87,12 +85,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a task costs on one target.
+    """Cost of a task on one target.
 
     Attributes:
-        flash_bytes, ram_bytes: needed there.
-        flash_missing_bytes, ram_missing_bytes: by how much each exceeds what the target has free; 0 where it fits.
-        time_s, energy_joule: a sample.
+        flash_bytes, ram_bytes: bytes needed.
+        flash_missing_bytes, ram_missing_bytes: bytes needed beyond the free memory; 0 if it fits.
+        time_s, energy_joule: per sample.
     """
 
     flash_bytes: int
@@ -104,15 +102,15 @@ class Cost:
 
     @property
     def fits(self) -> bool:
-        """True where nothing is missing."""
+        """Whether the task fits into the memory."""
         return not (self.flash_missing_bytes or self.ram_missing_bytes)
 
 
 def stored_bytes(bits: int) -> int:
-    """Bytes that hold a value of `bits` bits, 0 for 0 bits.
+    """Bytes needed for a value of `bits` bits; 0 for 0 bits.
 
     Raises:
-        UsageError: fewer than 0 bits, or more than 32.
+        UsageError: less than 0 or more than 32 bits.
     """
     if bits == 0:
         return 0
@@ -123,23 +121,23 @@ def stored_bytes(bits: int) -> int:
 
 
 def layer_to_infer(layer: LayerWork, formats: Formats) -> Need:
-    """What one layer needs to infer: its constants, its buffers, one matrix-vector product."""
+    """Resources of one layer in inference: constants, buffers, one matrix-vector product."""
     return Need(_constants(layer, formats), _buffers(layer, formats), macs=layer.macs)
 
 
 def layer_to_learn(network: Workload, layer: LayerWork, formats: Formats, batch: int) -> Need:
-    """What one layer needs while it learns from batches of `batch` samples.
+    """Resources of one layer that learns from batches of `batch` samples.
 
-    RAM holds its own weights and buffers, and what brings samples to it; other layers' weights are not counted. The
-    multiply-accumulates of the layers before it are counted, since every sample passes through them. A layer that
-    does not learn needs nothing.
+    RAM has its weights and buffers, and the buffers of the preceding layers, but not their weights. The
+    multiply-accumulates of the preceding layers are counted, since they process every sample. A layer that does not
+    learn only needs its constants.
     """
     constants = _constants(layer, formats)
     if not layer.learns:
         return Need(constants, 0)
     return Need(
         constants,
-        _changing(layer.weights, layer.outputs, formats) + _learning_buffers(network, layer, formats, batch),
+        _learning_weights(layer.weights, layer.outputs, formats) + _learning_buffers(network, layer, formats, batch),
         moved_bytes=constants,
         macs=network.macs_before(layer) + layer.rows * layer.macs,
         outer_macs=layer.rows * layer.outer_macs,
@@ -148,7 +146,7 @@ def layer_to_learn(network: Workload, layer: LayerWork, formats: Formats, batch:
 
 
 def to_infer(network: Workload, formats: Formats) -> Need:
-    """What the network needs to infer, readout included."""
+    """Resources of the network in inference, with the readout."""
     constants = sum(_constants(layer, formats) for layer in network.layers) + _readout(network, formats)
     features = network.features * stored_bytes(formats.activation_bits)
     logits = network.classes * stored_bytes(formats.accumulator_bits)
@@ -158,33 +156,33 @@ def to_infer(network: Workload, formats: Formats) -> Need:
 
 
 def to_learn(network: Workload, formats: Formats, batch: int) -> Need:
-    """What the hidden layers need to learn from batches of `batch` samples, one layer after the other.
+    """Resources of the hidden layers that learn from batches of `batch` samples, one layer after the other.
 
-    RAM lets the network infer between batches too. Multiply-accumulates and writes are those of one sample presented
-    once to every layer that learns. The readout stays as it is.
+    RAM is sufficient for inference between batches. Multiply-accumulates and writes are for one presentation of a
+    sample to every layer that learns. The readout is unchanged.
 
     Raises:
-        UsageError: a batch of fewer than two samples, which holds no negative pair.
+        UsageError: a batch of fewer than two samples, which has no negative pair.
     """
     if batch < SMALLEST_BATCH:
         raise UsageError(f"A batch must hold at least {SMALLEST_BATCH} samples to form a negative pair, got {batch}.")
     infer = to_infer(network, formats)
     learning = [layer for layer in network.layers if layer.learns]
-    each = [layer_to_learn(network, layer, formats, batch) for layer in learning]
-    weights = sum(_changing(layer.weights, layer.outputs, formats) for layer in learning)
+    needs = [layer_to_learn(network, layer, formats, batch) for layer in learning]
+    weights = sum(_learning_weights(layer.weights, layer.outputs, formats) for layer in learning)
     buffers = [_learning_buffers(network, layer, formats, batch) for layer in learning]
     return Need(
         infer.flash_bytes,
         weights + max([infer.ram_bytes, *buffers]),
-        moved_bytes=sum(need.moved_bytes for need in each),
-        macs=sum(need.macs for need in each),
-        outer_macs=sum(need.outer_macs for need in each),
-        weight_writes=sum(need.weight_writes for need in each),
+        moved_bytes=sum(need.moved_bytes for need in needs),
+        macs=sum(need.macs for need in needs),
+        outer_macs=sum(need.outer_macs for need in needs),
+        weight_writes=sum(need.weight_writes for need in needs),
     )
 
 
 def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
-    """What the same network needs to learn by backpropagation and plain SGD, readout included.
+    """Resources of the same network trained by backpropagation with plain SGD, with the readout.
 
     Raises:
         UsageError: an empty batch.
@@ -194,18 +192,18 @@ def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
     infer = to_infer(network, formats)
     layers, readout = network.layers, network.features * network.classes
     activation, error = stored_bytes(formats.activation_bits), stored_bytes(formats.error_bits)
-    weights = sum(_changing(layer.weights, layer.outputs, formats) for layer in layers)
-    weights += _changing(readout, network.classes, formats)
-    kept = sum(layer.inputs * activation + _preactivations(layer) for layer in layers) + network.features * activation
-    passing = max(layer.outputs * layer.positions + (layer.inputs if layer.number > 1 else 0) for layer in layers)
+    weights = sum(_learning_weights(layer.weights, layer.outputs, formats) for layer in layers)
+    weights += _learning_weights(readout, network.classes, formats)
+    stored = sum(layer.inputs * activation + _preactivations(layer) for layer in layers) + network.features * activation
+    errors = max(layer.outputs * layer.positions + (layer.inputs if layer.number > 1 else 0) for layer in layers)
     row = max(network.features, *(layer.fan_in for layer in layers))
-    buffers = batch * (kept + error * (network.features + passing)) + row * stored_bytes(formats.accumulator_bits)
+    buffers = batch * (stored + error * (network.features + errors)) + row * stored_bytes(formats.accumulator_bits)
     forward = sum(layer.macs for layer in layers)
     return Need(
         infer.flash_bytes,
         weights + max(buffers, infer.ram_bytes),
         moved_bytes=infer.flash_bytes,
-        # forward everywhere, errors back through all but the first layer
+        # forward through all layers, errors backward through all but the first
         macs=2 * (forward + _readout_macs(network)) - layers[0].macs,
         outer_macs=forward + _readout_macs(network),
         weight_writes=(sum(layer.weights for layer in layers) + readout) / batch,
@@ -213,11 +211,12 @@ def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
 
 
 def on_target(need: Need, target: Target) -> Cost:
-    """Bytes against what the target has free, time and energy of one sample.
+    """Memory needed relative to the free memory, and time and energy per sample.
 
         time = (macs cycles_per_mac + outer_macs cycles_per_outer_mac + weight_writes cycles_per_weight_write) / clock
 
-    and energy likewise. A target without flash holds constants in RAM, those that change there only once.
+    and likewise for energy. A target without flash has the constants in RAM, without a second copy of those that
+    change.
     """
     placed = need
     if target.memory.flash == 0:
@@ -264,16 +263,16 @@ def _buffers(layer: LayerWork, formats: Formats) -> int:
     return (layer.inputs + layer.transmitted) * stored_bytes(formats.activation_bits) + _preactivations(layer)
 
 
-def _changing(weights: int, rows: int, formats: Formats) -> int:
-    """Bytes of weights that learn, in `rows` rows, with their biases and their shadow or random state."""
+def _learning_weights(weights: int, rows: int, formats: Formats) -> int:
+    """Bytes of weights that learn, in `rows` rows, with biases and shadow weights or random state."""
     random_state = 0 if formats.shadow_bits else rows * RANDOM_STATE_BYTES
-    each = stored_bytes(formats.weight_bits) + stored_bytes(formats.shadow_bits)
-    return weights * each + rows * BIAS_BYTES + random_state
+    bytes_per_weight = stored_bytes(formats.weight_bits) + stored_bytes(formats.shadow_bits)
+    return weights * bytes_per_weight + rows * BIAS_BYTES + random_state
 
 
 def _learning_buffers(network: Workload, layer: LayerWork, formats: Formats, batch: int) -> int:
     sample = layer.inputs * stored_bytes(formats.activation_bits)
     sample += layer.outputs * layer.positions * (PREACTIVATION_BYTES + stored_bytes(formats.error_bits))
-    before = max((_buffers(below, formats) for below in network.layers[: layer.number - 1]), default=0)
+    preceding = max((_buffers(previous, formats) for previous in network.layers[: layer.number - 1]), default=0)
     row = layer.fan_in * stored_bytes(formats.accumulator_bits)
-    return layer.rows * (batch * sample + before) + row
+    return layer.rows * (batch * sample + preceding) + row

@@ -1,6 +1,6 @@
-"""The digital target: a microcontroller or an integer ASIC as memory sizes, cycles and energies, validated.
+"""Schema of a digital target: memory sizes, cycles and energies of a microcontroller or integer ASIC.
 
-What a network costs on one is worked out in `scff_hw.hardware.costs`; nothing is simulated.
+`scff_hw.hardware.costs` computes the cost of a network on it; nothing is simulated.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ Cycles = Annotated[float, Quantity("cycle", 1e-6, 1e4)]
 Joules = Annotated[float, Quantity("J", 1e-17, 1e-6)]
 
 ENERGIES = ("per_mac", "per_outer_mac", "per_weight_write")
-"""Keys of `energy` that are given together, or left out where `energy.per_cycle` is given."""
+"""Keys of `energy` that are given together, or omitted with `energy.per_cycle`."""
 
 
 class Memory(Section):
-    """What holds the network."""
+    """Memories of the target."""
 
     flash: Bytes = Field(
-        description="read-only while the network runs: flash, MRAM, ROM; 0: none, constants are held in RAM too"
+        description="memory that is read-only at run time: flash, MRAM, ROM; 0: none, constants are in RAM"
     )
-    ram: Annotated[float, Quantity("B", 256, 2**32, whole=True)] = Field(description="read and written")
-    flash_reserved: Bytes = Field(default=0.0, description="of flash, kept for the program")
-    ram_reserved: Bytes = Field(default=0.0, description="of RAM, kept for the stack and the rest of the program")
+    ram: Annotated[float, Quantity("B", 256, 2**32, whole=True)] = Field(description="memory that is read and written")
+    flash_reserved: Bytes = Field(default=0.0, description="flash reserved for the program")
+    ram_reserved: Bytes = Field(default=0.0, description="RAM reserved for the stack and the rest of the program")
 
     @property
     def flash_available(self) -> int:
-        """Bytes of flash left for the network."""
+        """Bytes of flash available to the network."""
         return int(self.flash - self.flash_reserved)
 
     @property
     def ram_available(self) -> int:
-        """Bytes of RAM left for the network."""
+        """Bytes of RAM available to the network."""
         return int(self.ram - self.ram_reserved)
 
     @model_validator(mode="after")
@@ -51,26 +51,26 @@ class Memory(Section):
 
 
 class Compute(Section):
-    """How fast it computes; cycles are means, loops included, and fractions where several are done in one."""
+    """Speed; cycles are means with loop overhead, and fractions for several operations per cycle."""
 
-    clock: Annotated[float, Quantity("Hz", 1e4, 1e10)] = Field(description="of the core, or of the array of MACs")
+    clock: Annotated[float, Quantity("Hz", 1e4, 1e10)] = Field(description="clock of the core, or of the MAC array")
     cycles_per_mac: Cycles = Field(
-        description="one multiply-accumulate of a matrix-vector product, 8-bit operands, its loads included"
+        description="per multiply-accumulate of a matrix-vector product, 8-bit operands, with loads"
     )
     cycles_per_outer_mac: Cycles = Field(
-        description="one multiply-accumulate of an outer product into a 32-bit accumulator in memory, loads and store "
-        "included"
+        description="per multiply-accumulate of an outer product into a 32-bit accumulator in memory, with loads and "
+        "store"
     )
     cycles_per_weight_write: Cycles = Field(
-        description="one weight changed, once a batch: scale the accumulator, round, add, saturate, store"
+        description="per weight change, once per batch: scale the accumulator, round, add, saturate, store"
     )
 
 
 class Energy(Section):
-    """What it draws: a mean energy a cycle (a processor), or one for each operation (an array of MACs)."""
+    """Energy: a mean per cycle (processor), or one per operation (MAC array)."""
 
     per_cycle: Joules | None = Field(
-        default=None, description="supply current at the clock, times supply voltage, over the clock; memories included"
+        default=None, description="supply current times supply voltage, divided by the clock; includes memories"
     )
     per_mac: Joules | None = Field(default=None, description="as cycles_per_mac; null: from per_cycle")
     per_outer_mac: Joules | None = Field(default=None, description="as cycles_per_outer_mac; null: from per_cycle")
@@ -93,13 +93,13 @@ class Target(Document):
     """One microcontroller, or one integer ASIC."""
 
     kind: Literal["digital"] = Field(description="memories, cycles and energies of integer arithmetic")
-    chip: Line = Field(description="the part whose figures these are, one line")
+    chip: Line = Field(description="part number of the chip, one line")
     core: Literal["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"] | None = Field(
-        default=None, description="processor that `scff-hw export c` compiles for, null: none that it knows"
+        default=None, description="processor for `scff-hw export c`; null: not supported"
     )
-    memory: Memory = Field(description="what holds the network")
-    compute: Compute = Field(description="how fast it computes")
-    energy: Energy = Field(description="what it draws")
+    memory: Memory = Field(description="memories")
+    compute: Compute = Field(description="speed")
+    energy: Energy = Field(description="energy")
 
     @property
     def energy_per_mac_joule(self) -> float:

@@ -1,4 +1,4 @@
-"""Hardware profiles from YAML files, and back."""
+"""Reads and writes hardware profiles as YAML."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from scff_hw.hardware.schema import Profile
 from scff_hw.recipes.loader import dump_yaml
 
 UNSOURCED = "defaults of scff-hw"
-"""The source of figures that no file gives."""
+"""Source of values that no file gives."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of profile: its schema, the sections whose figures need a source, an override for error messages."""
+    """One kind of profile: schema, sections whose values need a source, example override for error messages."""
 
     model: type[Profile] | type[Target]
     sections: tuple[str, ...]
@@ -45,17 +45,16 @@ KINDS = {
 def load_hardware(
     name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set"
 ) -> Profile | Target:
-    """Load a hardware profile of either kind and validate it: analog devices, or a digital target.
+    """Load and validate a hardware profile of either kind: analog devices or a digital target.
 
     Args:
         name_or_path: a shipped profile's name (see `profile_names`, `target_names`), or the path of a YAML file.
         overrides: `key=value` texts applied in order before validation, such as `device.response.write_noise=0.1 w`.
-        option: what errors call the overrides.
+        option: name of the overrides in errors.
 
     Raises:
         ProfileError: an unknown name, a file that cannot be read or is not YAML, an unknown kind, key or preset, a
-            figure without unit or source, a value out of range. One sentence a problem, one a line, each with its
-            place.
+            value without unit or source, or out of range. One sentence per problem and line, with its location.
     """
     try:
         text, source = read_document(name_or_path, "profile", _shipped())
@@ -65,7 +64,7 @@ def load_hardware(
 
 
 def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Profile:
-    """Load a profile of analog devices and validate it. Otherwise as `load_hardware`.
+    """Load and validate a profile of analog devices. Otherwise as `load_hardware`.
 
     Raises:
         ProfileError: as `load_hardware`, and for a digital target, which has no devices.
@@ -74,22 +73,22 @@ def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), option
 
 
 def load_target(name_or_path: str | Path, overrides: Iterable[str] = (), option: str = "--profile-set") -> Target:
-    """Load a digital target and validate it. Otherwise as `load_hardware`.
+    """Load and validate a digital target. Otherwise as `load_hardware`.
 
     Raises:
         ProfileError: as `load_hardware`, and for a profile of analog devices.
     """
-    found = load_hardware(name_or_path, overrides, option)
-    if isinstance(found, Target):
-        return found
+    hardware = load_hardware(name_or_path, overrides, option)
+    if isinstance(hardware, Target):
+        return hardware
     raise ProfileError(
-        f"The profile '{found.name}' is one of analog devices, where a digital target is needed: "
+        f"The profile '{hardware.name}' is one of analog devices, where a digital target is needed: "
         f"{', '.join(target_names())}, or a file with kind: digital"
     )
 
 
 def parse_hardware(text: str, source: str) -> Profile | Target:
-    """Validate a profile of either kind from YAML text; `source` is what errors call it. See `load_hardware`."""
+    """Validate a profile of either kind from YAML text; `source` names it in errors. See `load_hardware`."""
     try:
         return _parse(text, source, (), "")
     except RecipeError as error:
@@ -97,7 +96,7 @@ def parse_hardware(text: str, source: str) -> Profile | Target:
 
 
 def parse_profile(text: str, source: str) -> Profile:
-    """Validate a profile of analog devices from YAML text; `source` is what errors call it. See `load_profile`."""
+    """Validate a profile of analog devices from YAML text; `source` names it in errors. See `load_profile`."""
     return _analog(parse_hardware(text, source))
 
 
@@ -112,22 +111,22 @@ def target_names() -> tuple[str, ...]:
 
 
 def list_profiles() -> dict[str, str]:
-    """The shipped profiles of analog devices: description by name, sorted by name."""
+    """Descriptions of the shipped profiles of analog devices by name, sorted."""
     return {name: load_profile(name).description for name in profile_names()}
 
 
 def dump_profile(profile: Profile | Target) -> str:
-    """A profile as YAML text, every figure written out with its unit, that loads back to an equal profile."""
+    """A profile as YAML text, every value with its unit; it loads back to an equal profile."""
     return dump_yaml(profile.model_dump(mode="json"))
 
 
-def _analog(found: Profile | Target) -> Profile:
-    if isinstance(found, Profile):
-        return found
+def _analog(hardware: Profile | Target) -> Profile:
+    if isinstance(hardware, Profile):
+        return hardware
     raise ProfileError(
-        f"The profile '{found.name}' is a digital target, without devices that could hold weights or learn, where "
+        f"The profile '{hardware.name}' is a digital target, without devices that could hold weights or learn, where "
         f"analog devices are needed: {', '.join(profile_names())}, or a file with kind: analog; "
-        f"what a run costs on a digital target: scff-hw evaluate RUN --profile {found.name}"
+        f"what a run costs on a digital target: scff-hw evaluate RUN --profile {hardware.name}"
     )
 
 
@@ -146,8 +145,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Profile | Target:
-    data, places = _document(text, source)
-    known: dict[KeyPath, str] = {(): source, **places}
+    data, locations = _document(text, source)
+    known: dict[KeyPath, str] = {(): source, **locations}
     kind = _kind_of(data, known)
     spec = KINDS[kind]
     _check_sources(data, known, spec)
@@ -163,56 +162,56 @@ def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Pro
 
 
 def _document(text: str, source: str) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    data, places = parse_yaml(text, source)
+    data, locations = parse_yaml(text, source)
     if not isinstance(data, dict):
-        found = "the text is empty" if data is None else f"got {show(data)}"
-        wanted = "a profile must be a mapping with name, description, sources, device, ..."
-        raise ProfileError(f"{source}: {wanted}; {found}")
-    return data, places
+        problem = "the text is empty" if data is None else f"got {show(data)}"
+        rule = "a profile must be a mapping with name, description, sources, device, ..."
+        raise ProfileError(f"{source}: {rule}; {problem}")
+    return data, locations
 
 
-def _kind_of(data: Mapping[str, Any], places: Mapping[KeyPath, str]) -> str:
-    """The kind a file says it is of; one that says nothing is of analog devices."""
+def _kind_of(data: Mapping[str, Any], locations: Mapping[KeyPath, str]) -> str:
+    """The kind given in a file; analog by default."""
     kind = data.get("kind", ANALOG)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ProfileError(
-            f"{find_location(places, ('kind',))}: kind must be one of {', '.join(KINDS)}, got {show(kind)}"
+            f"{find_location(locations, ('kind',))}: kind must be one of {', '.join(KINDS)}, got {show(kind)}"
             f"{nearest(str(kind), KINDS)}"
         )
     return kind
 
 
-def _on_preset(data: Mapping[str, Any], name: Any, kind: str, place: str) -> dict[str, Any]:
-    """`data` laid over the shipped profile `name`, which must be of the same kind."""
+def _on_preset(data: Mapping[str, Any], name: Any, kind: str, location: str) -> dict[str, Any]:
+    """`data` merged over the shipped profile `name`, which must be of the same kind."""
     allowed = _names(kind)
     if not isinstance(name, str) or name not in allowed:
         hint = nearest(str(name), allowed)
-        raise ProfileError(f"{place}: preset must be one of {', '.join(allowed)}, got {show(name)}{hint}")
-    below = _read(_shipped()[name])
-    if (further := below.get("preset")) is not None:
-        below = _on_preset(below, further, kind, f"{name}.yaml")
-    return _merged(below, data)
+        raise ProfileError(f"{location}: preset must be one of {', '.join(allowed)}, got {show(name)}{hint}")
+    base = _read(_shipped()[name])
+    if (further := base.get("preset")) is not None:
+        base = _on_preset(base, further, kind, f"{name}.yaml")
+    return _merged(base, data)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = deepcopy(dict(below))
-    for key, value in above.items():
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = deepcopy(dict(base))
+    for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
 
 
-def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str], spec: _Kind) -> None:
-    """Every figure a file gives must have a source in that file, and every source must be of something."""
+def _check_sources(data: Mapping[str, Any], locations: Mapping[KeyPath, str], spec: _Kind) -> None:
+    """Check that every value in a file has a source in that file, and that every source refers to a key."""
     sources = data.get("sources")
     if not isinstance(sources, dict):
-        return  # validation says what is wrong
+        return  # validation reports the problem
     keys = {key.dotted for key in keys_of(spec.model)}
     for name in sources:
         if name not in keys or name.partition(".")[0] not in spec.sections:
-            place = find_location(places, ("sources", name))
+            location = find_location(locations, ("sources", name))
             raise ProfileError(
-                f"{place}: sources must name sections or dotted keys below {', '.join(spec.sections)}, "
+                f"{location}: sources must name sections or dotted keys below {', '.join(spec.sections)}, "
                 f"got {show(name)}{nearest(name, keys)}"
             )
     for section in spec.sections:
@@ -220,7 +219,7 @@ def _check_sources(data: Mapping[str, Any], places: Mapping[KeyPath, str], spec:
             if not any(".".join(path[:length]) in sources for length in range(1, len(path) + 1)):
                 dotted = ".".join(path)
                 raise ProfileError(
-                    f"{find_location(places, path)}: {dotted} has no source, give one under sources: "
+                    f"{find_location(locations, path)}: {dotted} has no source, give one under sources: "
                     f"{section}: ... for the whole section, or {dotted}: ... for this figure"
                 )
 

@@ -1,21 +1,21 @@
-"""Weights programmed onto a profile's devices once, and what time does to them. Needs aihwkit.
+"""One-time programming of weights onto a profile's devices, and drift over time. Needs aihwkit.
 
-One model for every place where weights meet devices that do not learn. A tile's weights are scaled by
-`full_range_scale`, and a device's conductance is linear in its weight (`Conductances`). `array.cell` says what a weight
-is made of: one device against a fixed reference, the difference of two devices, or the mean of two. Each device
+The same model is used wherever weights are programmed onto devices that do not learn. A tile's weights are scaled by
+`full_range_scale`, and a device's conductance is linear in its weight (`Conductances`). `array.cell` defines a weight:
+one device relative to a fixed reference, the difference of two devices, or the mean of two. Each device
 
-1. gets a target, cut at its own bounds; a stuck device keeps what it is stuck at;
-2. is brought to the level nearest to that, its levels being `device.response.step` apart from its lower bound up, and
-   its upper bound: half a step is the best that program-and-verify by pulses can do. The step is the mean device's at
-   weight 0, so levels of devices whose step depends on the weight are not the real ones. A device of the model `exact`
-   reaches every weight;
-3. is off by the noise of `device.programming`, or where that is not given by one `device.response.write_noise`, but
-   stays within its own bounds, and within `device.g_min` and `g_max`;
+1. gets a target, clipped at its own bounds; a stuck device stays at its stuck value;
+2. is set to the level nearest to the target. Levels are `device.response.step` apart, from the lower bound up, and
+   include the upper bound: program-and-verify by pulses is accurate to half a step. The step is that of the mean device
+   at weight 0, so the levels are approximate for devices whose step depends on the weight. A device of the model
+   `exact` reaches every weight;
+3. gets the noise of `device.programming`, or by default that of one `device.response.write_noise`, within its own
+   bounds and within `device.g_min` and `g_max`;
 4. drifts by `device.drift`, unless it is stuck. A fixed reference does not drift.
 
-With `periphery.wire_resistance` a weight is what its input's voltage drives through the wires of the whole tile: the
-current of the positive column less that of the negative one beside it, or of the column of fixed references beside a
-single device, by nodal analysis (`scff_hw.hardware.wires`).
+With `periphery.wire_resistance` a weight follows from the current that its input's voltage drives through the wires of
+the whole tile: the current of the positive column minus that of the adjacent negative column, or of the adjacent column
+of fixed references for single devices, by nodal analysis (`scff_hw.hardware.wires`).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from scff_hw.hardware.simulator import io_parameters, rpu_config
 from scff_hw.hardware.wires import with_wires
 
 PARTS = {"single": (1.0,), "one-sided-pair": (1.0, -1.0), "random-pair": (0.5, 0.5)}
-"""What the devices of a cell add to its weight; of a one-sided pair the positive device comes first."""
+"""Contribution of each device of a cell to its weight; in a one-sided pair the positive device is first."""
 
 
 def inference_config(profile: Profile, seed: int = 0) -> Any:
-    """aihwkit's configuration of one tile that only reads, with the profile's periphery, and drifts.
+    """aihwkit's configuration of one inference tile with drift and the profile's periphery.
 
-    `seed` is not needed: what differs from tile to tile is in its `ProgrammedDevices`.
+    `seed` is not used: differences between tiles are in their `ProgrammedDevices`.
 
     Returns:
-        An `InferenceRPUConfig`, with global drift compensation where a caller reads with it.
+        An `InferenceRPUConfig`, with global drift compensation that callers may use.
 
     Raises:
         MissingPartError: aihwkit is not installed, or does not work.
@@ -55,7 +55,7 @@ def inference_config(profile: Profile, seed: int = 0) -> Any:
     from aihwkit.simulator.parameters.mapping import MappingParameter
 
     return InferenceRPUConfig(
-        # wires are solved when devices are programmed and drift
+        # wires are solved at programming and drift
         forward=io_parameters(profile.periphery.model_copy(update={"wire_resistance": 0.0}), profile.device),
         drift_compensation=GlobalDriftCompensation(),
         mapping=MappingParameter(digital_bias=True, weight_scaling_omega=1.0, max_input_size=0, max_output_size=0),
@@ -63,7 +63,7 @@ def inference_config(profile: Profile, seed: int = 0) -> Any:
 
 
 def require_drift(profile: Profile) -> None:
-    """Refuse a profile that says nothing about drift.
+    """Refuse a profile without a drift model.
 
     Raises:
         UsageError: `device.drift` is not given.
@@ -77,21 +77,21 @@ def require_drift(profile: Profile) -> None:
 
 
 class ProgrammedDevices:
-    """The devices of one tile: programmed, then drifting. Noise is drawn from PyTorch's global generator.
+    """The devices of one tile, with programming and drift. Noise is drawn from PyTorch's global generator.
 
     Weights are in w, weights on the crossbar, float32; `D` is the number of devices of a cell.
 
     Attributes:
-        lower, upper: `[D, outputs, inputs]`, w; each device's bounds, equal where it is stuck.
-        clipped: number of weights beyond a bound of their devices at the last programming; stuck devices do not count.
-        noise_model: for an aihwkit inference tile, which then programs and drifts these devices.
+        lower, upper: `[D, outputs, inputs]`, w; bounds of each device, equal for a stuck device.
+        clipped: number of weights clipped at a bound in the last programming; stuck devices do not count.
+        noise_model: noise model for an aihwkit inference tile, which programs these devices and lets them drift.
 
     Raises:
-        UsageError: wires of a cell whose weight is no difference of two columns.
+        UsageError: wire resistance with a cell whose weight is not a difference of two columns.
     """
 
     def __init__(self, profile: Profile, outputs: int, inputs: int, seed: int) -> None:
-        """`seed` decides the devices: those that a learning tile of the same seed has."""
+        """`seed` determines the devices; a learning tile with the same seed has the same devices."""
         self._ohm = 0.0 if profile.periphery.perfect else profile.periphery.wire_resistance
         if self._ohm and profile.array.cell == "random-pair":
             raise UsageError(
@@ -105,23 +105,23 @@ class ProgrammedDevices:
         self._paired = profile.array.cell == "one-sided-pair"
         self.lower, self.upper = _bounds(profile, outputs, inputs, seed)
         self.clipped = 0
-        held = self._conductances
-        self._pcm = _pcm_model()(held.g_max * 1e6, held.g_min * 1e6, profile)
+        scale = self._conductances
+        self._pcm = _pcm_model()(scale.g_max * 1e6, scale.g_min * 1e6, profile)
         self._programmed = self._now = self._exponents = torch.zeros_like(self.lower)
         self.noise_model = _tile_model()(self)
 
     @property
     def conductances(self) -> Tensor:
-        """`[D, outputs, inputs]`, siemens, float32, as they are now."""
+        """Present conductances `[D, outputs, inputs]`, siemens, float32."""
         return self._now * 1e-6
 
     def program(self, weight: Tensor) -> Tensor:
-        """Program `weight` `[outputs, inputs]` and return what it is afterwards."""
-        held, device = self._conductances, self._device
-        wanted = torch.stack((weight.clamp(min=0), -weight.clamp(max=0))) if self._paired else weight.unsqueeze(0)
-        wanted = wanted.expand_as(self.lower)
-        target = wanted.clamp(self.lower, self.upper)
-        beyond = (wanted - target).abs() > ROUNDING * (held.w_max - held.w_min)
+        """Program `weight` `[outputs, inputs]` and return the resulting weight."""
+        scale, device = self._conductances, self._device
+        desired = torch.stack((weight.clamp(min=0), -weight.clamp(max=0))) if self._paired else weight.unsqueeze(0)
+        desired = desired.expand_as(self.lower)
+        target = desired.clamp(self.lower, self.upper)
+        beyond = (desired - target).abs() > ROUNDING * (scale.w_max - scale.w_min)
         self.clipped = int((beyond & ~self._stuck).any(dim=0).sum())
         if device.model != "exact":
             target = self._nearest_level(target)
@@ -131,14 +131,14 @@ class ProgrammedDevices:
             noisy = self._pcm.apply_programming_noise_to_conductance(g_target)
         else:
             sigma = device.response.write_noise if programming is None else programming.noise
-            noisy = g_target + sigma * held.per_weight * 1e6 * torch.randn_like(g_target)
+            noisy = g_target + sigma * scale.per_weight * 1e6 * torch.randn_like(g_target)
         self._programmed = noisy.clamp(self._microsiemens(self.lower), self._microsiemens(self.upper))
         self._exponents = self._pcm.generate_drift_coefficients(g_target)
         self._now = self._programmed
         return self._weight()
 
     def drift(self, t_s: float) -> Tensor:
-        """Drift from the programming to `t_s` seconds after it, and return the weights `[outputs, inputs]`."""
+        """Apply the drift until `t_s` seconds after programming, and return the weights `[outputs, inputs]`."""
         drifted = self._pcm.apply_drift_noise_to_conductance(self._programmed, self._exponents, t_s)
         self._now = torch.where(self._stuck, self._programmed, drifted)
         return self._weight()
@@ -153,25 +153,25 @@ class ProgrammedDevices:
         return torch.where((self.upper - target) < (level - target).abs(), self.upper, level)
 
     def _microsiemens(self, weight: Tensor) -> Tensor:
-        held = self._conductances
-        return ((weight - held.w_min) * (held.per_weight * 1e6) + held.g_min * 1e6).clamp(
-            held.g_min * 1e6, held.g_max * 1e6
+        scale = self._conductances
+        return ((weight - scale.w_min) * (scale.per_weight * 1e6) + scale.g_min * 1e6).clamp(
+            scale.g_min * 1e6, scale.g_max * 1e6
         )
 
     def _weight(self) -> Tensor:
-        held = self._conductances
+        scale = self._conductances
         if self._ohm:
             outputs, inputs = self._now.shape[1:]
-            columns = np.full((inputs, outputs, 2), held.zero)  # of every output the positive one, then the negative
+            columns = np.full((inputs, outputs, 2), scale.zero)  # per output: positive column, then negative
             for part, siemens in enumerate(self.conductances.double().numpy()):
                 columns[:, :, part] = siemens.T
             through = with_wires(columns.reshape(inputs, -1), self._ohm).reshape(columns.shape)
-            return torch.from_numpy((through[:, :, 0] - through[:, :, 1]).T / held.per_weight).float().contiguous()
-        return (self._parts * (self._now - held.zero * 1e6)).sum(dim=0) / (held.per_weight * 1e6)
+            return torch.from_numpy((through[:, :, 0] - through[:, :, 1]).T / scale.per_weight).float().contiguous()
+        return (self._parts * (self._now - scale.zero * 1e6)).sum(dim=0) / (scale.per_weight * 1e6)
 
 
 def _bounds(profile: Profile, outputs: int, inputs: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Each device's bounds `[D, outputs, inputs]`, w, none outside those of the mean device."""
+    """Bounds of each device `[D, outputs, inputs]`, w, within those of the mean device."""
     response, shape = profile.device.response, (len(PARTS[profile.array.cell]), outputs, inputs)
     lower, upper = torch.full(shape, response.w_min), torch.full(shape, response.w_max)
     if profile.device.model == "exact":
@@ -191,7 +191,7 @@ def _pcm_model() -> Any:
     from aihwkit.inference.noise.pcm import PCMLikeNoiseModel
 
     class DeviceNoise(PCMLikeNoiseModel):
-        """aihwkit's PCM model of conductances in uS, with the parts replaced that a device gives otherwise."""
+        """aihwkit's PCM noise model, conductances in uS, with the drift of the profile."""
 
         def __init__(self, g_max: float, g_min: float, profile: Profile) -> None:
             drift = profile.device.drift
@@ -207,7 +207,7 @@ def _pcm_model() -> Any:
         def apply_drift_noise_to_conductance(
             self, g_prog: Tensor, drift_noise_param: Tensor, t_inference: float
         ) -> Tensor:
-            assert self.drift is not None, "devices without a drift model were asked to drift"
+            assert self.drift is not None, "drift needs a drift model"
             if self.drift.kind == "pcm":
                 return super().apply_drift_noise_to_conductance(g_prog, drift_noise_param, t_inference)
             return g_prog * ((t_inference + self.t_0) / self.t_0) ** (-drift_noise_param)
@@ -220,7 +220,7 @@ def _tile_model() -> Any:
     from aihwkit.inference.noise.base import BaseNoiseModel
 
     class TileNoise(BaseNoiseModel):
-        """Programs and drifts the devices of one inference tile; aihwkit would rescale its weights each time."""
+        """Noise model of an inference tile that uses `ProgrammedDevices`; aihwkit itself would rescale the weights."""
 
         def __init__(self, devices: ProgrammedDevices) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""Figures with a unit: `25 uS` in a profile, a number in one fixed unit in Python."""
+"""Values with a unit: `25 uS` in a profile, a number in a fixed unit in Python."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ UNITS: dict[str, dict[str, float]] = {
     "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "cycle": {"cycles": 1.0, "cycle": 1.0},
 }
-"""By dimension: what may be written, and its size in the unit that Python computes in (the dimension's name).
+"""Per dimension: allowed units and their size in the unit used in Python (the name of the dimension).
 
-`w` is a weight on the crossbar, in units of the conductance range that stands for one.
+`w` is a weight on the crossbar, in units of the conductance range of a weight of 1.
 """
 
-_SHOWN = {
+_DISPLAY_UNITS = {
     "fraction": "%",
     "S": "uS",
     "batch": "batches",
@@ -57,12 +57,12 @@ _TEXT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]
 
 @dataclass(frozen=True)
 class Quantity:
-    """Annotates a float with its dimension and range, both given in the unit that Python computes in.
+    """Annotates a float with its dimension and its range in the unit used in Python.
 
     Attributes:
         dimension: a key of `UNITS`.
-        low, high: the range, ends included.
-        whole: only whole numbers.
+        low, high: closed range.
+        whole: only whole numbers are allowed.
     """
 
     dimension: str
@@ -72,14 +72,14 @@ class Quantity:
 
     @property
     def allowed(self) -> str:
-        """What may be written, as a noun phrase."""
+        """Allowed values, as a noun phrase."""
         units = ", ".join(UNITS[self.dimension])
         number = "a whole number" if self.whole else "a finite number"
         return f"{number} with its unit ({units}), >= {self.show(self.low)} and <= {self.show(self.high)}"
 
     def show(self, value: float) -> str:
-        """A value as a profile writes it, e.g. `25 uS`."""
-        unit = _SHOWN.get(self.dimension, self.dimension)
+        """A value as written in a profile, e.g. `25 uS`."""
+        unit = _DISPLAY_UNITS.get(self.dimension, self.dimension)
         return f"{value / UNITS[self.dimension][unit]:.12g} {unit}"
 
     def parse(self, value: Any) -> float:
@@ -87,16 +87,16 @@ class Quantity:
         match = _TEXT.fullmatch(value) if isinstance(value, str) else None
         if match is None or match[2] not in UNITS[self.dimension]:
             self._refuse(value)
-        # to twelve digits, as they are shown: 30 % is 0.3, not 0.30000000000000004
+        # twelve digits, as written: 30 % is 0.3, not 0.30000000000000004
         number = float(f"{float(match[1]) * UNITS[self.dimension][match[2]]:.12g}")
         if not self._holds(number):
             self._refuse(value)
         return number
 
     def hint(self, value: Any) -> str:
-        """`"; the unit is missing: 5 % or 0.05 %?"` for a share of 0.05; empty for what is not a number alone.
+        """`"; the unit is missing: 5 % or 0.05 %?"` for a share of 0.05; empty unless `value` is a plain number.
 
-        What the number may have meant is given as far as it is in range; a share is read as one, and in percent.
+        Lists the interpretations of the number that are in range; a share may be a fraction or a percentage.
         """
         try:
             number = math.nan if isinstance(value, bool) else float(value)
@@ -105,12 +105,12 @@ class Quantity:
         if math.isnan(number):
             return ""
         units = {size: unit for unit, size in UNITS[self.dimension].items() if unit != "ppm"}
-        if shown := _SHOWN.get(self.dimension):
-            units[UNITS[self.dimension][shown]] = shown
+        if unit_name := _DISPLAY_UNITS.get(self.dimension):
+            units[UNITS[self.dimension][unit_name]] = unit_name
         readings = {number: self.show(number)} if self.dimension == "fraction" else {}
         for size, unit in units.items():
             readings.setdefault(number * size, f"{number:.12g} {unit}")
-        texts = [text for meant, text in readings.items() if self._holds(meant)]
+        texts = [text for meaning, text in readings.items() if self._holds(meaning)]
         if len(texts) < 2:
             return "; the unit is missing" + "".join(f", write for example: {text}" for text in texts)
         return f"; the unit is missing: {', '.join(texts[:-1])} or {texts[-1]}?"
@@ -129,7 +129,7 @@ class Quantity:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         units = "|".join(UNITS[self.dimension])
-        unit = _SHOWN.get(self.dimension, self.dimension)
+        unit = _DISPLAY_UNITS.get(self.dimension, self.dimension)
         return {
             "type": "string",
             "pattern": rf"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*({units})\s*$",

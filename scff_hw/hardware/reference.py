@@ -1,6 +1,6 @@
-"""The JSON schemas of hardware profiles and the key tables of their README, from the pydantic schemas.
+"""Generates the JSON schemas of hardware profiles and the key tables of their README.
 
-Written by `python -m scff_hw.hardware.reference hardware_profiles`.
+Command: `python -m scff_hw.hardware.reference hardware_profiles`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ END = "<!-- end of keys -->"
 
 @dataclass(frozen=True)
 class Reference:
-    """One kind of profile: its schema, the file of its JSON schema, the mark before its key table.
+    """One kind of profile: schema, file name of its JSON schema, marker before its key table.
 
     Attributes:
-        required: keys that a preset cannot give.
+        required: keys that cannot come from a preset.
     """
 
     model: type[BaseModel]
@@ -49,7 +49,7 @@ REFERENCES = (
 
 
 def json_schema(reference: Reference) -> str:
-    """The JSON schema of one kind as text: what an editor checks a profile against while it is written."""
+    """The JSON schema of one kind as text, for validation in editors."""
     schema = reference.model.model_json_schema()
     schema["required"] = list(reference.required)
     for definition in (schema, *schema["$defs"].values()):
@@ -62,7 +62,7 @@ def json_schema(reference: Reference) -> str:
 
 
 def key_table(reference: Reference) -> str:
-    """Every key of one kind of profile as a Markdown table: what it may be, its default, what it means."""
+    """Markdown table of all keys of one kind of profile: allowed values, default, meaning."""
     rows = [
         f"| `{key.dotted}` | {key.allowed} | {_default(key.default)} | {key.description} |"
         for key in keys_of(reference.model)
@@ -71,7 +71,7 @@ def key_table(reference: Reference) -> str:
 
 
 def readme(text: str) -> str:
-    """`text` with the key tables brought up to date between their marks."""
+    """`text` with the key tables between the markers replaced."""
     for reference in REFERENCES:
         before, _, rest = text.partition(reference.begin)
         _, _, after = rest.partition(END)
@@ -80,7 +80,7 @@ def readme(text: str) -> str:
 
 
 def main() -> None:
-    """Write all of it into the folder named on the command line."""
+    """Write all files into the folder named on the command line."""
     folder = Path(sys.argv[1])
     for reference in REFERENCES:
         write_atomic(folder / reference.file, json_schema(reference).encode())

@@ -1,7 +1,7 @@
-"""The hardware profile: one device with its periphery and array, validated. Units and ranges are here, once.
+"""Schema of a hardware profile: one device with its periphery and array. Units and ranges are defined here only.
 
-Models are frozen and refuse unknown keys, figures without their unit and values out of range. What a figure means to
-the simulator is in `scff_hw.hardware.simulator`, named in each key's description as `aihwkit: ...`.
+Models are frozen and refuse unknown keys, values without unit and values out of range. Descriptions name the
+corresponding aihwkit parameter as `aihwkit: ...`; `scff_hw.hardware.simulator` converts them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MODEL_KEYS: dict[str, tuple[str, ...]] = {
         "write_noise", "cycle_to_cycle_add", "cycle_to_cycle_slope",
     ),
 }  # fmt: skip
-"""Keys of `device.response` that only some update models have."""
+"""Keys of `device.response` per update model, besides the common ones."""
 
 REQUIRED_KEYS = {
     "linear-step": ("gamma_up", "gamma_down"),
@@ -45,11 +45,11 @@ class Section(BaseModel):
 
 
 class Response(Section):
-    """How one pulse changes a weight."""
+    """Response of a weight to one pulse."""
 
     step: Annotated[float, Quantity("w", 1e-7, 1)] = Field(
         default=1e-3,
-        description="mean weight change of one pulse at weight 0, of both directions; exp-step: a factor of it "
+        description="mean weight change of one pulse at weight 0, over both directions; exp-step: a factor of it "
         "(aihwkit: dw_min, of the larger direction)",
     )
     w_min: Weight = Field(default=-1.0, description="mean lower bound of a weight (aihwkit: w_min)")
@@ -61,20 +61,20 @@ class Response(Section):
     )
     cycle_to_cycle: Spread = Field(
         default=0.0,
-        description="of the step in that direction; standard deviation from pulse to pulse (aihwkit: dw_min_std)",
+        description="of the step in the same direction; standard deviation from pulse to pulse (aihwkit: dw_min_std)",
     )
     write_noise: Size = Field(
         default=0.0,
-        description="standard deviation of the weight that is read about the weight that was written, drawn "
-        "anew at every write (aihwkit: write_noise_std, in steps)",
+        description="standard deviation of the read weight about the written weight, drawn "
+        "at every write (aihwkit: write_noise_std, in steps)",
     )
     noise_follows_step: bool = Field(
         default=True, description="cycle-to-cycle noise scales with the step at that weight (aihwkit: mult_noise)"
     )
     gamma_up: Shape | None = Field(
         default=None,
-        description="no unit; linear-step: how much of an up step is lost from weight 0 to the upper bound, exp-step: "
-        "exponent (aihwkit: gamma_up)",
+        description="no unit; linear-step: relative decrease of the up step from weight 0 to the upper bound, "
+        "exp-step: exponent (aihwkit: gamma_up)",
     )
     gamma_down: Shape | None = Field(default=None, description="no unit; the same for down steps (aihwkit: gamma_down)")
     a_up: Shape | None = Field(default=None, description="no unit; exp-step: factor of up steps (aihwkit: A_up)")
@@ -85,11 +85,12 @@ class Response(Section):
         default=0.0, description="no unit; exp-step: additive part of the pulse noise (aihwkit: dw_min_std_add)"
     )
     cycle_to_cycle_slope: Shape = Field(
-        default=0.0, description="no unit; exp-step: pulse noise that grows with the weight (aihwkit: dw_min_std_slope)"
+        default=0.0,
+        description="no unit; exp-step: part of the pulse noise proportional to the weight (aihwkit: dw_min_std_slope)",
     )
     symmetry_point_at_zero: bool = Field(
         default=False,
-        description="soft-bounds: a reference device takes off the weight at which up and down steps "
+        description="soft-bounds: a reference device subtracts the weight at which up and down steps "
         "are equal (aihwkit: subtract_symmetry_point)",
     )
     reference_spread: Size = Field(
@@ -106,7 +107,7 @@ class Response(Section):
 
 
 def step_at_zero(model: str, response: Response) -> float:
-    """The mean size of a pulse at weight 0, of both directions, in w; `step` but for exponential steps."""
+    """Mean size of a pulse at weight 0, over both directions, in w; equals `step` except for exponential steps."""
     if model != "exp-step":
         return response.step
     required = (response.a_up, response.a_down, response.gamma_up, response.gamma_down, response.offset)
@@ -118,7 +119,7 @@ def step_at_zero(model: str, response: Response) -> float:
 
 
 class DeviceToDevice(Section):
-    """How devices of one array differ: standard deviations, drawn once a device."""
+    """Device-to-device variation: standard deviations, drawn once per device."""
 
     step: Spread = Field(default=0.0, description="of the step (aihwkit: dw_min_dtod)")
     step_log_normal: bool = Field(
@@ -136,25 +137,25 @@ class DeviceToDevice(Section):
 
 
 class Retention(Section):
-    """What happens to a weight while nothing is written; applied once a batch while learning."""
+    """Change of a weight without writes; applied once per batch in learning."""
 
     lifetime: Annotated[float, Quantity("batch", 1, 1e15)] | None = Field(
         default=None, description="time constant of the decay to zero, null: none (aihwkit: lifetime)"
     )
     lifetime_device_to_device: Spread = Field(
-        default=0.0, description="of the lifetime's decay rate (aihwkit: lifetime_dtod)"
+        default=0.0, description="of the decay rate (aihwkit: lifetime_dtod)"
     )
     diffusion: Size = Field(
-        default=0.0, description="standard deviation of a random step every batch (aihwkit: diffusion)"
+        default=0.0, description="standard deviation of a random step per batch (aihwkit: diffusion)"
     )
     diffusion_device_to_device: Spread = Field(default=0.0, description="of the diffusion (aihwkit: diffusion_dtod)")
 
 
 class Drift(Section):
-    """How a programmed conductance changes with time: `g(t) = g(t_0) (t / t_0)^-exponent`."""
+    """Drift of a programmed conductance over time: `g(t) = g(t_0) (t / t_0)^-exponent`."""
 
     kind: Literal["pcm", "power-law"] = Field(
-        description="pcm: exponent from the conductance, as aihwkit's PCM noise model fits it; power-law: as below"
+        description="pcm: exponent as a function of conductance, by aihwkit's PCM noise model; power-law: as below"
     )
     exponent: Annotated[float, Field(ge=0, le=2)] = Field(
         default=0.0, description="no unit; mean drift exponent (power-law)"
@@ -168,7 +169,7 @@ class Drift(Section):
 
 
 class Programming(Section):
-    """How exactly a conductance is reached by program-and-verify, for weights trained elsewhere."""
+    """Accuracy of program-and-verify, for weights trained elsewhere."""
 
     kind: Literal["pcm", "gaussian"] = Field(
         description="pcm: aihwkit's fit, a polynomial of the conductance; gaussian: noise as below"
@@ -177,7 +178,7 @@ class Programming(Section):
 
 
 class Reset(Section):
-    """Where a device ends when it is reset (one-sided pairs are reset when they are full)."""
+    """State after a reset (one-sided pairs are reset when they are saturated)."""
 
     value: Weight = Field(default=0.0, description="weight after a reset (aihwkit: reset)")
     device_to_device: Spread = Field(default=0.0, description="of that weight (aihwkit: reset_dtod)")
@@ -191,7 +192,7 @@ class Defects(Section):
 
     stuck: Share = Field(default=0.0, description="share of stuck devices (aihwkit: corrupt_devices_prob)")
     stuck_within: Size = Field(
-        default=0.1, description="a stuck weight lies between minus and plus this (aihwkit: corrupt_devices_range)"
+        default=0.1, description="a stuck weight is between minus and plus this value (aihwkit: corrupt_devices_range)"
     )
 
 
@@ -199,45 +200,45 @@ class Device(Section):
     """The device at a cross point."""
 
     model: Literal["exact", "constant-step", "linear-step", "soft-bounds", "exp-step"] = Field(
-        description="how the step depends on the weight: exact (any change, no pulses), constant, linear, soft "
+        description="dependence of the step on the weight: exact (any change, no pulses), constant, linear, soft "
         "bounds (linear, zero at the bound), exponential (aihwkit: the device class)"
     )
     g_max: Siemens | None = Field(
         default=None,
-        description="conductance of the mean device at response.w_max; null: 25 uS where programming needs one",
+        description="conductance of the mean device at response.w_max; null: 25 uS for programming",
     )
     g_min: Siemens | None = Field(
         default=None,
-        description="conductance of the mean device at response.w_min; null: 0 uS where programming needs one",
+        description="conductance of the mean device at response.w_min; null: 0 uS for programming",
     )
     write_energy: Annotated[float, Quantity("J", 0, 1)] | None = Field(
         default=None, description="energy of one write pulse"
     )
-    write_time: Seconds | None = Field(default=None, description="length of one write pulse")
+    write_time: Seconds | None = Field(default=None, description="duration of one write pulse")
     endurance: Annotated[float, Quantity("pulse", 1, 1e18)] | None = Field(
         default=None, description="pulses until a device fails"
     )
-    response: Response = Field(default_factory=Response, description="how one pulse changes a weight")
-    device_to_device: DeviceToDevice = Field(default_factory=DeviceToDevice, description="how devices differ")
-    retention: Retention = Field(default_factory=Retention, description="decay and diffusion while learning")
-    drift: Drift | None = Field(default=None, description="drift after programming, null: none is known")
-    programming: Programming | None = Field(default=None, description="noise of programming, null: none is known")
-    reset: Reset = Field(default_factory=Reset, description="where a reset ends")
+    response: Response = Field(default_factory=Response, description="response of a weight to one pulse")
+    device_to_device: DeviceToDevice = Field(default_factory=DeviceToDevice, description="variation between devices")
+    retention: Retention = Field(default_factory=Retention, description="decay and diffusion in learning")
+    drift: Drift | None = Field(default=None, description="drift after programming, null: unknown")
+    programming: Programming | None = Field(default=None, description="programming noise, null: unknown")
+    reset: Reset = Field(default_factory=Reset, description="state after a reset")
     defects: Defects = Field(default_factory=Defects, description="devices that do not change")
 
     @property
     def states(self) -> float:
-        """Steps of the size at weight 0 between the mean bounds; infinite where a pulse does nothing there."""
+        """Number of steps, of the size at weight 0, between the mean bounds; infinite if that size is 0."""
         at_zero = step_at_zero(self.model, self.response)
         return (self.response.w_max - self.response.w_min) / at_zero if at_zero else math.inf
 
     @model_validator(mode="after")
     def _check(self) -> Device:
-        own = MODEL_KEYS[self.model]
+        own_keys = MODEL_KEYS[self.model]
         special = {key for keys in MODEL_KEYS.values() for key in keys}
-        for key in sorted(special - set(own)):
+        for key in sorted(special - set(own_keys)):
             if getattr(self.response, key) != Response.model_fields[key].default:
-                takes = ", ".join(own) or "none of its kind"
+                takes = ", ".join(own_keys) or "none of its kind"
                 refuse(f"response.{key}", f"must be left out with model {self.model}, which takes {takes}")
         for key in REQUIRED_KEYS.get(self.model, ()):
             if getattr(self.response, key) is None:
@@ -248,23 +249,23 @@ class Device(Section):
 
 
 class Periphery(Section):
-    """Converters and wires around an array. Outputs are in units of one full input times one weight of 1."""
+    """Converters and wires of an array. Outputs are in units of a full-scale input times a weight of 1."""
 
-    perfect: bool = Field(default=False, description="exact products, nothing below applies (aihwkit: is_perfect)")
+    perfect: bool = Field(default=False, description="exact products, the keys below are ignored (aihwkit: is_perfect)")
     dac_bits: Annotated[float, Quantity("bit", 2, 16, whole=True)] | None = Field(
         default=7.0,
-        description="input converter, sign included; codes are -(2^(bits - 1) - 1) to 2^(bits - 1) - 1, so 1 bit would "
-        "be 0 alone, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))",
+        description="input converter, including the sign; codes are -(2^(bits - 1) - 1) to 2^(bits - 1) - 1, so 1 bit "
+        "would only be 0, null: continuous (aihwkit: inp_res = 1 / (2^bits - 2))",
     )
     input_noise: Size = Field(
-        default=0.0, description="standard deviation at each input, of a full input (aihwkit: inp_noise)"
+        default=0.0, description="standard deviation at each input, relative to a full-scale input (aihwkit: inp_noise)"
     )
     adc_bits: Annotated[float, Quantity("bit", 2, 24, whole=True)] | None = Field(
         default=9.0,
         description="output converter, as dac_bits (aihwkit: out_res = 1 / (2^bits - 2))",
     )
     adc_range: Annotated[float, Quantity("w", 1e-3, 1e6)] | None = Field(
-        default=20.0, description="largest output converted, null: no bound (aihwkit: out_bound)"
+        default=20.0, description="largest output of the converter, null: no bound (aihwkit: out_bound)"
     )
     output_noise: Size = Field(default=0.1, description="standard deviation at each output (aihwkit: out_noise)")
     read_noise: Size = Field(
@@ -272,12 +273,13 @@ class Periphery(Section):
     )
     wire_resistance: Annotated[float, Quantity("ohm", 0, 1e6)] = Field(
         default=0.0,
-        description="of a segment of wire from one cell to the next, with device.g_max; 0: none. Programmed weights "
-        "are read through all wires of rows and columns; learning has the output lines of one-sided pairs only, and is "
-        "refused with other cells (aihwkit: ir_drop_g_ratio)",
+        description="resistance of a wire segment between adjacent cells, with device.g_max; 0: none. Programmed "
+        "weights are read through the wires of all rows and columns; learning models only the output lines of "
+        "one-sided pairs, and refuses other cells (aihwkit: ir_drop_g_ratio)",
     )
     noise_management: Literal["none", "abs-max"] = Field(
-        default="abs-max", description="abs-max: each input vector fills the input range (aihwkit: noise_management)"
+        default="abs-max",
+        description="abs-max: each input vector is scaled to the input range (aihwkit: noise_management)",
     )
     bound_management: Literal["none", "iterative"] = Field(
         default="iterative",
@@ -289,28 +291,28 @@ class Array(Section):
     """The crossbar."""
 
     rows: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
-        default=None, description="input lines; a layer with more is split over arrays, null: as many as needed"
+        default=None, description="input lines; layers with more are split over several arrays, null: as many as needed"
     )
     columns: Annotated[float, Quantity("line", 1, 1e6, whole=True)] | None = Field(
         default=None, description="output lines, pairs of lines where cells are pairs, null: as many as needed"
     )
     cell: Literal["single", "one-sided-pair", "random-pair"] = Field(
         default="single",
-        description="single: one device against a fixed reference; one-sided-pair: a weight is the difference of two "
-        "devices, each pulsed in one direction only; random-pair: the mean of two devices, one of them drawn for "
-        "each update (aihwkit: OneSidedUnitCell, VectorUnitCell)",
+        description="single: one device relative to a fixed reference; one-sided-pair: a weight is the difference of "
+        "two devices, each pulsed in one direction only; random-pair: the mean of two devices, one of which is drawn "
+        "for each update (aihwkit: OneSidedUnitCell, VectorUnitCell)",
     )
     refresh_every: Annotated[float, Quantity("batch", 1, 1e9, whole=True)] | None = Field(
         default=None,
-        description="one-sided-pair: how often full pairs are reset and written again, null: never (aihwkit: "
+        description="one-sided-pair: period in which saturated pairs are reset and rewritten, null: never (aihwkit: "
         "refresh_every)",
     )
     refresh_above: Share = Field(
         default=0.75,
-        description="of w_max; a pair is refreshed when its fuller device is above (aihwkit: refresh_upper_thres)",
+        description="of w_max; a pair is refreshed if its larger device exceeds this (aihwkit: refresh_upper_thres)",
     )
     refresh_with_both_above: Share = Field(
-        default=0.25, description="of w_max; and its emptier device is above this (aihwkit: refresh_lower_thres)"
+        default=0.25, description="of w_max; and its smaller device exceeds this (aihwkit: refresh_lower_thres)"
     )
 
     @model_validator(mode="after")
@@ -321,32 +323,32 @@ class Array(Section):
 
 
 class Learning(Section):
-    """How the array is driven while it learns: choices, not properties of the device."""
+    """Operation of the array in learning: choices, not properties of the device."""
 
     weight_scaling_omega: Annotated[float, Quantity("w", 0, 10)] = Field(
-        default=0.3, description="the largest initial weight of a layer is put here; 0 w: weights are put as they are"
+        default=0.3, description="weight to which the largest initial weight of a layer is scaled; 0 w: no scaling"
     )
     max_pulses: Annotated[float, Quantity("pulse", 1, 10_000, whole=True)] = Field(
         default=31.0, description="longest pulse train of one update (aihwkit: desired_bl)"
     )
     update_management: bool = Field(
-        default=True, description="inputs and errors share the pulse probability evenly (aihwkit: update_management)"
+        default=True, description="pulse probabilities of inputs and errors are balanced (aihwkit: update_management)"
     )
     pulse_management: bool = Field(
-        default=True, description="trains are as short as the update allows (aihwkit: update_bl_management)"
+        default=True, description="pulse trains are as short as the update allows (aihwkit: update_bl_management)"
     )
     learning_rate_factor: Annotated[float, Field(gt=0, le=1000)] = Field(
-        default=1.0, description="no unit; multiplies the recipe's learning rate on weights, not on biases"
+        default=1.0, description="no unit; factor on the recipe's learning rate of weights, not of biases"
     )
     pulses: Literal["stochastic", "mean-count", "deterministic"] = Field(
-        default="stochastic", description="how trains are drawn (aihwkit: pulse_type)"
+        default="stochastic", description="generation of pulse trains (aihwkit: pulse_type)"
     )
 
 
 class Document(Section):
-    """What every kind of profile begins with."""
+    """Keys common to all kinds of profiles."""
 
-    kind: Literal["analog", "digital"] = Field(description="of the profile")
+    kind: Literal["analog", "digital"] = Field(description="kind of the profile")
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
         max_length=100,
@@ -357,17 +359,17 @@ class Document(Section):
     preset: str | None = Field(
         default=None,
         max_length=100,
-        description="name of a shipped profile of the same kind that the keys left out are taken from, null: the "
+        description="name of a shipped profile of the same kind that provides the omitted keys, null: the "
         "defaults here",
         json_schema_extra={"allowed": "the name of a shipped profile"},
     )
     sources: dict[str, Line] = Field(
-        description="where figures come from: by section, or by dotted key",
+        description="sources of the values, by section or by dotted key",
         json_schema_extra={"allowed": "a mapping of sections or dotted keys to one line of text each"},
     )
 
     def source_of(self, key: str) -> str:
-        """Where the figure under a dotted key comes from: its own source, or that of the nearest section above."""
+        """Source of the value at a dotted key: its own, or that of the nearest enclosing section."""
         while key not in self.sources and "." in key:
             key = key.rpartition(".")[0]
         return self.sources.get(key, "")
@@ -376,11 +378,11 @@ class Document(Section):
 class Profile(Document):
     """One analog device or chip."""
 
-    kind: Literal["analog"] = Field(default="analog", description="devices that are read and pulsed")
+    kind: Literal["analog"] = Field(default="analog", description="analog devices")
     device: Device = Field(description="the device at a cross point")
     periphery: Periphery = Field(default_factory=Periphery, description="converters and wires")
     array: Array = Field(default_factory=Array, description="the crossbar")
-    learning: Learning = Field(default_factory=Learning, description="how the array is driven while it learns")
+    learning: Learning = Field(default_factory=Learning, description="operation of the array in learning")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

@@ -1,4 +1,4 @@
-"""From a hardware profile to aihwkit's configuration of one tile. Needs aihwkit; nothing else of this package does."""
+"""Converts a hardware profile to aihwkit's configuration of one tile. Needs aihwkit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def rpu_config(profile: Profile, seed: int) -> Any:
     """aihwkit's configuration for one tile of a profile's array.
 
     Args:
-        seed: of the tile's devices, any integer; two tiles of one shape need two seeds, or their devices are twins.
+        seed: seed of the tile's devices, any integer; tiles of the same shape and seed have identical devices.
 
     Returns:
         A `FloatingPointRPUConfig`, `SingleRPUConfig` or `UnitCellRPUConfig`.
@@ -56,7 +56,7 @@ def pulsed_device(device: Device, seed: int) -> Any:
     from aihwkit.simulator.configs import devices
 
     response, spread = device.response, device.device_to_device
-    # aihwkit's dw_min is the larger of the two directions' steps, of which up_down takes off the other's
+    # aihwkit's dw_min is the larger step of both directions; up_down reduces the other
     larger = 1 + abs(response.asymmetry)
     common: dict[str, Any] = {
         "construction_seed": seed,
@@ -80,7 +80,7 @@ def pulsed_device(device: Device, seed: int) -> Any:
         "corrupt_devices_prob": device.defects.stuck,
         "corrupt_devices_range": device.defects.stuck_within,
     }
-    # Weights are put exactly: noise of programming is a study of its own, and a trained array must read as it was.
+    # Weights are set exactly: programming noise is modelled separately, and a restored array must be unchanged.
     noise = {"write_noise_std": response.write_noise / common["dw_min"], "apply_write_noise_on_set": False}
     match device.model:
         case "constant-step":
@@ -169,7 +169,7 @@ def _unit_cell(array: Array, device: Device, io: Any, update: Any, seed: int) ->
     from aihwkit.simulator.configs.compounds import OneSidedUnitCell, VectorUnitCell
     from aihwkit.simulator.parameters.enums import VectorUnitCellUpdatePolicy
 
-    # without a seed of the cell itself aihwkit leaves those of its devices aside
+    # aihwkit ignores the seeds of the devices unless the cell has a seed
     pair = [pulsed_device(device, seed), pulsed_device(device, seed % SEEDS + 1)]
     if array.cell == "random-pair":
         return VectorUnitCell(

@@ -1,4 +1,4 @@
-"""A recipe's network as the sizes that decide what it costs on a chip: no tensor is made."""
+"""Sizes of a recipe's network for the cost model; no tensors are created."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class LayerWork:
 
     Attributes:
         number: counted from 1.
-        outputs: rows C of its weight matrix, `[C, F]`: units, or channels.
-        fan_in: columns F of its weight matrix: input features, or input channels times kernel area.
-        positions: P, where each row is evaluated: 1, or height times width of the map.
-        inputs: n, standardised values a sample, padding included.
+        outputs: rows C of the weight matrix, `[C, F]`: units or channels.
+        fan_in: columns F of the weight matrix: input features, or input channels times kernel area.
+        positions: P, number of positions: 1, or height times width of the map.
+        inputs: n, standardised values per sample, with padding.
         transmitted: m, values per sample transmitted to the next layer, after the pool.
-        features: values a sample that the readout reads of this layer.
-        rows: input vectors read, and outer products made, for one sample while it learns: 1 where both halves of a
-            pair share one (the sample's), 2 where two streams or two views lie side by side.
-        learning_positions: positions whose outer products are made.
+        features: values per sample that the readout uses from this layer.
+        rows: input vectors and outer products per sample in learning: 1 if both halves of a pair share the sample's, 2
+            with two streams or two views.
+        learning_positions: positions with an outer product.
         learns: False for a layer that keeps its initial weights.
     """
 
@@ -41,7 +41,7 @@ class LayerWork:
 
     @property
     def weights(self) -> int:
-        """Number of weights, biases left out."""
+        """Number of weights without biases."""
         return self.outputs * self.fan_in
 
     @property
@@ -51,18 +51,18 @@ class LayerWork:
 
     @property
     def outer_macs(self) -> int:
-        """Multiply-accumulates of one outer product, summed over the positions it learns from."""
+        """Multiply-accumulates of one outer product, summed over the learning positions."""
         return self.weights * self.learning_positions
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A network: its hidden layers up to the last one the readout reads, and the readout.
+    """A network: the readout, and the hidden layers up to the last one that the readout uses.
 
     Attributes:
-        features: values a sample that the readout reads.
-        classes: rows of the readout.
-        batch_size: samples of a batch, of the recipe.
+        features: readout features per sample.
+        classes: number of rows of the readout.
+        batch_size: batch size of the recipe.
     """
 
     layers: tuple[LayerWork, ...]
@@ -71,19 +71,19 @@ class Workload:
     batch_size: int
 
     def macs_before(self, layer: LayerWork) -> int:
-        """Multiply-accumulates that bring one sample from the network's input to `layer` while that one learns."""
-        return sum(below.rows * below.macs for below in self.layers[: layer.number - 1])
+        """Multiply-accumulates per sample from the network's input to `layer` while it learns."""
+        return sum(previous.rows * previous.macs for previous in self.layers[: layer.number - 1])
 
 
 def workload(recipe: Recipe) -> Workload:
     """The sizes of a recipe's network.
 
-    A layer that makes its pairs needs one matrix-vector product and one outer product a sample, since
-    `z_pos = 2 u_k` and `z_neg = u_k + u_n` (see `scff_hw.core.streams`). A layer that takes a positive and a negative
-    stream needs two of each, and so does the first layer where it sees two views.
+    A layer that makes its pairs needs one matrix-vector product and one outer product per sample, since
+    `z_pos = 2 u_k` and `z_neg = u_k + u_n` (see `scff_hw.core.streams`). A layer with a positive and a negative input
+    stream needs two of each, and so does a first layer with two views.
 
     Raises:
-        UsageError: the recipe's rule is not known, or a layer is recurrent.
+        UsageError: the recipe's rule is unknown, or a layer is recurrent.
     """
     own_pairs = rule_class(recipe.training.rule.name).own_pairs
     last = max(recipe.readout.layers)
