@@ -70,7 +70,7 @@ def test_verify_compares_every_byte_of_every_file(cifar_root: Path, monkeypatch:
     with pytest.raises(DataError, match="holds 30730 bytes, but the published file has 30730000"):
         verify("cifar10", cifar_root)
     folder = cifar_root / _cifar.FOLDER
-    monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    monkeypatch.setattr(_cifar, "_RECORDS_PER_FILE", 10)
     known = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     monkeypatch.setattr(_cifar, "FILE_MD5", known)
     assert len(verify("cifar10", cifar_root)) == 6

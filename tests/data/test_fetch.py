@@ -56,7 +56,7 @@ def cifar_server(server, cifar_root: Path, tar_of, monkeypatch: pytest.MonkeyPat
     server.add("cifar-10-binary.tar.gz", archive)
     files: dict[str, str | None] = {"cifar-10-binary.tar.gz": hashlib.md5(archive).hexdigest()}
     monkeypatch.setitem(SOURCES, "cifar10", replace(SOURCES["cifar10"], files=files))
-    monkeypatch.setattr(_cifar, "_RECORDS_A_FILE", 10)
+    monkeypatch.setattr(_cifar, "_RECORDS_PER_FILE", 10)
     known = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     monkeypatch.setattr(_cifar, "FILE_MD5", known)
     return server
