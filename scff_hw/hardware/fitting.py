@@ -1,6 +1,6 @@
-"""A device model from measurements: each device on its own, models compared by pulses held out, noises by likelihood.
+"""Fits a device model to measurements: per device, model selection by held-out pulses, noise by likelihood.
 
-normalise   each device's conductance to -1 ... 1; readings far from their neighbours left out
+normalise   each device's conductance to -1 ... 1; exclude readings far from their neighbours
 fit         each update model to each device (hardware.pulse_likelihood)
 compare     models by held-out pulses, the simplest within one standard error of the best (hardware.pulse_compare)
 pool        means and spreads of the devices' parameters, on one scale of weights (hardware.fitted_device)
@@ -43,14 +43,14 @@ from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate, filter
 from scff_hw.hardware.pulse_models import CONSTANT_SHARE, Array, PulseModel
 
 MOST_COMPARED = 4_000
-"""Rows that models are compared on; more make it slow and hardly surer."""
+"""Largest number of rows for model comparison; more rows cost time and hardly change the result."""
 MOST_FITTED = 20_000
-"""Rows that the chosen model is fitted to."""
+"""Largest number of rows for the fit of the chosen model."""
 MOST_DEVICES = 40
 LARGEST_STEP = 0.999
 """In w; two steps must fit between the bounds."""
 LEAST_PER_DEVICE = 4
-"""Pulses in each direction of a device that counts."""
+"""Fewest pulses in each direction of a device that is fitted."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,23 @@ class Fit:
     """A device model fitted to measurements. Weights are linear in conductance, `w_min` at `g_min`, `w_max` at `g_max`.
 
     Attributes:
-        model: of `device.model`.
-        parameters: keys of `device.response` that set the mean step, in weights; bounds included.
-        g_min, g_max: siemens, of the mean device at its bounds.
-        error: root mean square distance of the readings from trajectories without noise, in weights.
-        cycle_to_cycle: standard deviation of a pulse, of its mean; where the noise is constant, of that at weight 0.
-        noise_follows_step: that deviation scales with the step at the conductance.
+        model: value of `device.model`.
+        parameters: values of `device.response` that define the mean step, in weights, with the bounds.
+        g_min, g_max: conductances of the mean device at its bounds, siemens.
+        error: root mean square distance between readings and noise-free trajectories, in weights.
+        cycle_to_cycle: standard deviation of a pulse relative to its mean; for constant noise, to that at weight 0.
+        noise_follows_step: whether this deviation scales with the step at the conductance.
         write_noise: standard deviation of a reading about the weight, in weights.
-        constant_noise: exp-step whose noise does not follow the step: the part that is constant, in weights.
-        spread: keys of `device.device_to_device`, standard deviations over devices.
-        devices: how many were fitted.
-        intervals: of 95 %, by the names of `metrics`; a figure at a limit has none.
-        included: what the intervals include, one sentence.
-        known: (g_min, g_max), given, not fitted.
-        compared: log-likelihood per held-out pulse of each model that was compared.
-        outliers: readings and steps that were left out.
-        warnings: sentences.
-        estimates: by device: the model, its parameters and their units.
+        constant_noise: constant part of the noise, in weights, for exp-step with noise that does not follow the step.
+        spread: values of `device.device_to_device`, standard deviations over devices.
+        devices: number of fitted devices.
+        intervals: 95 % intervals by the names of `metrics`; a value at a limit has none.
+        included: one sentence on what the intervals include.
+        known: (g_min, g_max), whether the bound was given instead of fitted.
+        compared: log-likelihood per held-out pulse of each compared model.
+        outliers: number of excluded readings and steps.
+        warnings: warning sentences.
+        estimates: model, parameters and scale per device.
     """
 
     model: str
@@ -97,7 +97,7 @@ class Fit:
     estimates: dict[str, tuple[PulseModel, Array, DeviceScale]] = field(default_factory=dict, repr=False)
 
     def metrics(self) -> dict[str, Any]:
-        """What a reader wants to see of it, by name."""
+        """Reported values by name."""
         at_zero = zero_step(self.parameters)
         return {
             "model": self.model,
@@ -117,15 +117,15 @@ class Fit:
 
     @property
     def per_weight(self) -> float:
-        """Siemens of a weight of 1."""
+        """Conductance of a weight of 1, siemens."""
         return (self.g_max - self.g_min) / (self.parameters["w_max"] - self.parameters["w_min"])
 
     def trajectories(self, series: Series) -> list[Array]:
-        """The fit of its own device beside each branch of a measured series, siemens `[n + 1]`, from its start."""
-        model, values, own = self.estimates[series.device]
-        measured = (series.conductance - own.centre) / own.half
+        """Fitted trajectory of the device for each branch of a measured series, siemens `[n + 1]`."""
+        model, values, scale = self.estimates[series.device]
+        measured = (series.conductance - scale.centre) / scale.half
         return [
-            own.centre + own.half * _branch(model, values, measured[first : last + 1], series.up[first:last])
+            scale.centre + scale.half * _branch(model, values, measured[first : last + 1], series.up[first:last])
             for first, last in series.branches
         ]
 
@@ -138,15 +138,15 @@ def fit_device(
     g_min: float | None = None,
     g_max: float | None = None,
 ) -> Fit:
-    """Fit one model, or the one that predicts held-out pulses best.
+    """Fit the given model, or the one that predicts held-out pulses best.
 
     Args:
-        progress: called with the fits done and all fits.
-        g_min, g_max: siemens, bounds of every device that are known from elsewhere; else they are fitted.
+        progress: called with the number of finished fits and of all fits.
+        g_min, g_max: known bounds of every device, siemens; fitted by default.
 
     Raises:
-        ProfileError: no such model, no device with pulses in both directions, one that rises under down pulses, or
-            readings beyond a known bound.
+        ProfileError: unknown model, no device with pulses in both directions, a device whose conductance increases
+            under down pulses, or readings beyond a known bound.
     """
     names = [*MODELS, "best"]
     if model not in names:
@@ -157,26 +157,29 @@ def fit_device(
             f"at least one device must have {LEAST_PER_DEVICE} pulses or more in each direction, but none has"
         )
     chosen = [usable[i] for i in np.linspace(0, len(usable) - 1, min(len(usable), MOST_DEVICES)).astype(int)]
-    owns, whole = zip(*(_normalised(one) for one in chosen), strict=True)
+    scales, whole = zip(*(_normalised(one) for one in chosen), strict=True)
     _check_directions(whole)
-    bases = [PulseModel("straight", floor=-own.centre / own.half, known=normalised(own, g_min, g_max)) for own in owns]
-    asked = MODELS if model == "best" else (model,)
-    tick = _counter(progress, len(chosen) * (3 + len(asked) * 3))
+    bases = [
+        PulseModel("straight", floor=-scale.centre / scale.half, known=normalised(scale, g_min, g_max))
+        for scale in scales
+    ]
+    models = MODELS if model == "best" else (model,)
+    tick = _counter(progress, len(chosen) * (3 + len(models) * 3))
 
     compared = [thinned(one, max(200, MOST_COMPARED // len(chosen))) for one in whole]
     starts = []
     for pulses in compared:
         starts.append(initial_fit(pulses))
         tick()
-    check(starts, owns, g_min, g_max)
-    tried = candidates(asked, [clean for _, clean in starts], [start for start, _ in starts], bases, tick)
+    check(starts, scales, g_min, g_max)
+    tried = candidates(models, [clean for _, clean in starts], [start for start, _ in starts], bases, tick)
     likeliest = max(tried, key=lambda one: one.likelihood)
     cleaned = [without_outliers(one.model, one, part) for one, part in zip(likeliest.estimates, compared, strict=True)]
     if len(tried) > 1:
         tried = [with_scores(one, cleaned, tick) for one in tried]
-        tried = [one for one in tried if _largest_step(one.estimates, owns) <= LARGEST_STEP] or tried
+        tried = [one for one in tried if _largest_step(one.estimates, scales) <= LARGEST_STEP] or tried
     choice = best(tried) if len(tried) > 1 else tried[0]
-    if _largest_step(choice.estimates, owns) > LARGEST_STEP:
+    if _largest_step(choice.estimates, scales) > LARGEST_STEP:
         raise ProfileError(
             f"the step of {choice.model.name} must fit twice into the measured range; one pulse changes the "
             "conductance by more than half of it: measure several pulses in one direction"
@@ -189,8 +192,8 @@ def fit_device(
         finals.append(final)
         used.append(clean)
         tick()
-    owns = tuple(_ranged(own, one, clean) for own, one, clean in zip(owns, finals, used, strict=True))
-    fit = _pooled(chosen, finals, owns)
+    scales = tuple(_ranged(scale, one, clean) for scale, one, clean in zip(scales, finals, used, strict=True))
+    fit = _pooled(chosen, finals, scales)
     count = sum(int(part.seen.sum()) for part in cleaned)
     return replace(
         fit,
@@ -203,41 +206,43 @@ def fit_device(
                 *thin_data(series, chosen, cuts),
                 *outlier_warnings(chosen, used, cuts),
                 *limit_warnings(finals),
-                *bound_warnings(finals, owns, fit.g_min, fit.g_max),
-                *disagreements(finals, used, owns, (g_min, g_max)),
+                *bound_warnings(finals, scales, fit.g_min, fit.g_max),
+                *disagreements(finals, used, scales, (g_min, g_max)),
                 *poor_fit(finals, used),
             ]
         ),
     )
 
 
-def _largest_step(finals: Sequence[Estimate], owns: Sequence[DeviceScale]) -> float:
+def _largest_step(finals: Sequence[Estimate], scales: Sequence[DeviceScale]) -> float:
     """`device.response.step` of the mean device, in w."""
     values = [one.values for one in finals]
     ranged = [
-        replace(own, lowest=one.states.min(), highest=one.states.max()) for own, one in zip(owns, finals, strict=True)
+        replace(scale, lowest=one.states.min(), highest=one.states.max())
+        for scale, one in zip(scales, finals, strict=True)
     ]
     ends = bounds(finals, values, ranged)
     return float(
-        np.mean([keys(one.model, one.values, own, *ends)["step"] for one, own in zip(finals, ranged, strict=True)])
+        np.mean([keys(one.model, one.values, scale, *ends)["step"] for one, scale in zip(finals, ranged, strict=True)])
     )
 
 
-def _ranged(own: DeviceScale, found: Estimate, pulses: Pulses) -> DeviceScale:
-    """With the farthest states, and how sure they are."""
-    ends = int(found.states.argmin()), int(found.states.argmax())
-    variances = filtered(found.model, found.values, pulses, found.states).variances
-    low, high = (float(found.states[end]) for end in ends)
-    return replace(own, lowest=low, highest=high, errors=(math.sqrt(variances[ends[0]]), math.sqrt(variances[ends[1]])))
+def _ranged(scale: DeviceScale, fitted: Estimate, pulses: Pulses) -> DeviceScale:
+    """The scale with the range of the states and their standard deviations."""
+    ends = int(fitted.states.argmin()), int(fitted.states.argmax())
+    variances = filtered(fitted.model, fitted.values, pulses, fitted.states).variances
+    low, high = (float(fitted.states[end]) for end in ends)
+    errors = math.sqrt(variances[ends[0]]), math.sqrt(variances[ends[1]])
+    return replace(scale, lowest=low, highest=high, errors=errors)
 
 
 def _normalised(series: Series) -> tuple[DeviceScale, Pulses]:
-    """Units in which the measured range, gross outliers left out, is -1 to 1; and the readings in them."""
+    """Scale on which the measured range without gross outliers is -1 to 1, and the readings on it."""
     plain = ~gross_outliers(series.conductance)
     low, high = float(series.conductance[plain].min()), float(series.conductance[plain].max())
-    own = DeviceScale((low + high) / 2, (high - low) / 2, -1.0, 1.0)
-    reading = (series.conductance - own.centre) / own.half
-    return own, Pulses(series.up, reading, plain, np.ones(len(series.up), bool))
+    scale = DeviceScale((low + high) / 2, (high - low) / 2, -1.0, 1.0)
+    reading = (series.conductance - scale.centre) / scale.half
+    return scale, Pulses(series.up, reading, plain, np.ones(len(series.up), bool))
 
 
 def _check_directions(devices: Sequence[Pulses]) -> None:
@@ -265,11 +270,10 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return tick
 
 
-def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
-    """The chosen model on all of its rows, outliers left out, noises by the restricted likelihood."""
-    final = estimate(
-        found.model, pulses, found.values, pulses.reading if len(found.states) != len(pulses.reading) else found.states
-    )
+def _final(initial: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
+    """Fit of the chosen model to its rows without outliers, noise by the restricted likelihood."""
+    states = pulses.reading if len(initial.states) != len(pulses.reading) else initial.states
+    final = estimate(initial.model, pulses, initial.values, states)
     for _ in range(3):
         clean = without_outliers(final.model, final, pulses)
         again = estimate(final.model, clean, final.values, final.states)
@@ -280,16 +284,16 @@ def _final(found: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
     return restricted(final, clean), clean
 
 
-def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequence[DeviceScale]) -> Fit:
-    """Means and spreads over devices, and their intervals."""
+def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], scales: Sequence[DeviceScale]) -> Fit:
+    """Means and spreads over devices, with their intervals."""
     model = finals[0].model
     values = [one.values for one in finals]
-    low, high = bounds(finals, values, owns)
-    each = [keys(one.model, one.values, own, low, high) for one, own in zip(finals, owns, strict=True)]
-    mean = mean_keys(each)
-    noise = noises(finals, values, owns, low, high)
-    uncertain = Uncertainty(finals, owns)
-    spread, spread_intervals = spreads(model.name, each, uncertain.parts())
+    low, high = bounds(finals, values, scales)
+    responses = [keys(one.model, one.values, scale, low, high) for one, scale in zip(finals, scales, strict=True)]
+    mean = mean_keys(responses)
+    noise = noises(finals, values, scales, low, high)
+    uncertain = Uncertainty(finals, scales)
+    spread, spread_intervals = spreads(model.name, responses, uncertain.parts())
     return Fit(
         model.name,
         mean,
@@ -304,26 +308,27 @@ def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], owns: Sequenc
         intervals=uncertain.intervals() | spread_intervals,
         included=uncertain.included(),
         estimates={
-            one.device: (found.model, found.values, own) for one, found, own in zip(devices, finals, owns, strict=True)
+            one.device: (fitted.model, fitted.values, scale)
+            for one, fitted, scale in zip(devices, finals, scales, strict=True)
         },
     )
 
 
 def _error(fit: Fit, cuts: Sequence[Pulses]) -> float:
-    """Root mean square distance of the readings from trajectories without noise, in w."""
+    """Root mean square distance between readings and noise-free trajectories, in w."""
     total, count = 0.0, 0
-    for (model, values, own), pulses in zip(fit.estimates.values(), cuts, strict=True):
+    for (model, values, scale), pulses in zip(fit.estimates.values(), cuts, strict=True):
         turns = np.flatnonzero(np.diff(pulses.up) | ~(pulses.linked[1:] & pulses.linked[:-1])) + 1
         for first, last in itertools.pairwise([0, *turns.tolist(), len(pulses.up)]):
             reading, seen = pulses.reading[first : last + 1], pulses.seen[first : last + 1]
             left = (_branch(model, values, reading, pulses.up[first:last]) - reading)[seen]
-            total += float((left**2).sum()) * (own.half / fit.per_weight) ** 2
+            total += float((left**2).sum()) * (scale.half / fit.per_weight) ** 2
             count += len(left)
     return math.sqrt(total / count)
 
 
 def _branch(model: PulseModel, values: Array, reading: Array, up: Any) -> Array:
-    """The trajectory over a branch; it starts where the first readings, noise averaged out, say."""
+    """Trajectory over a branch, from the median of the first readings."""
     path = model.run(values, float(reading[0]), up)
     few = min(5, len(reading))
     return model.run(values, float(reading[0] + np.median(reading[:few] - path[:few])), up)

@@ -1,9 +1,9 @@
 """Likelihood of a pulse series as a state-space model, and its maximum.
 
-The device's conductance is a hidden state. A pulse moves it by the mean step plus noise of the step, which accumulates;
-a reading adds noise that does not. Linearised about the smoothed states this is a linear Gaussian model, whose joint
-precision is tridiagonal: one LDL factorisation gives the smoothed states, the one-step-ahead predictions and so the
-exact likelihood (Durbin and Koopman, Time Series Analysis by State Space Methods, ch. 4 and 7). Maximised by Fisher
+The device's conductance is a hidden state. A pulse changes it by the mean step plus pulse noise, which accumulates;
+reading noise does not. Linearised about the smoothed states this is a linear Gaussian model whose joint precision is
+tridiagonal: one LDL factorisation gives the smoothed states, the one-step-ahead predictions and thus the exact
+likelihood (Durbin and Koopman, Time Series Analysis by State Space Methods, ch. 4 and 7). It is maximised by Fisher
 scoring, whose matrix also gives the covariance of the estimates.
 """
 
@@ -20,7 +20,7 @@ from scff_hw.hardware.pulse_models import Array, PulseModel
 _factor, _solve = get_lapack_funcs(("pttrf", "pttrs"), dtype=np.float64)
 
 START_VARIANCE = 4.0
-"""Of the first state of a series, in squared half ranges: next to nothing is known."""
+"""Prior variance of the first state of a series, in squared half ranges: almost uninformative."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Pulses:
     Attributes:
         up: bool `[n - 1]`, directions.
         reading: float64 `[n]`.
-        seen: bool `[n]`, readings that count.
-        linked: bool `[n - 1]`, pulses whose step counts; a jump or a cut between stretches does not.
+        seen: bool `[n]`, readings that are used.
+        linked: bool `[n - 1]`, pulses whose step is used; not jumps and cuts between segments.
     """
 
     up: NDArray[np.bool_]
@@ -42,13 +42,13 @@ class Pulses:
 
 @dataclass(frozen=True)
 class Filtered:
-    """What a model makes of readings.
+    """Smoothed states and predictions of a model.
 
     Attributes:
         states: smoothed conductance `[n]`.
-        pivots, diagonal, off: of the states' joint precision, tridiagonal, and its factorisation.
-        error: reading less its prediction from all before it, `[n]`; 0 where the reading does not count.
-        spread: variance of that prediction `[n]`; 1 where the reading does not count.
+        pivots, diagonal, off: tridiagonal joint precision of the states, and its factorisation.
+        error: reading minus its one-step-ahead prediction, `[n]`; 0 for unused readings.
+        spread: variance of that prediction `[n]`; 1 / (2 pi) for unused readings.
     """
 
     states: Array
@@ -60,25 +60,25 @@ class Filtered:
 
     @property
     def variances(self) -> Array:
-        """Of the smoothed states, `[n]`."""
+        """Variances of the smoothed states, `[n]`."""
         backward, _, _ = _factor(self.diagonal[::-1].copy(), self.off[::-1].copy())
         return 1 / (self.pivots + backward[::-1] - self.diagonal)
 
     @property
     def scores(self) -> Array:
-        """Log-likelihood of each reading, given those before it; 0 where it does not count."""
+        """Log-likelihood of each reading given the previous ones; 0 for unused readings."""
         return -0.5 * (np.log(2 * np.pi * self.spread) + self.error**2 / self.spread)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The parameters of the largest likelihood.
+    """Maximum-likelihood parameters.
 
     Attributes:
         values: `[p]`, in the order of the model's parameters.
         covariance: `[p, p]`; 0 for parameters at a limit, and for known bounds.
         at_limit: names of parameters at a limit.
-        likelihood: its logarithm.
+        likelihood: logarithm of the likelihood.
         states: smoothed conductance `[n]`.
     """
 
@@ -131,7 +131,7 @@ def filtered(model: PulseModel, values: Array, pulses: Pulses, about: Array) -> 
 
 
 def estimate(model: PulseModel, pulses: Pulses, start: Array, about: Array, rounds: int = 4) -> Estimate:
-    """Maximise the likelihood from a start; the linearisation follows the smoothed states."""
+    """Maximise the likelihood from `start`; linearised about the smoothed states."""
     low = np.array([parameter.low for parameter in model.parameters])
     high = np.array([parameter.high for parameter in model.parameters])
     values = np.clip(start, low, high)
@@ -157,14 +157,14 @@ def estimate(model: PulseModel, pulses: Pulses, start: Array, about: Array, roun
 def _scoring(
     model: PulseModel, pulses: Pulses, values: Array, about: Array, low: Array, high: Array
 ) -> tuple[Array, float, Array]:
-    """Fisher scoring with Levenberg damping inside limits, the linearisation fixed."""
-    found = filtered(model, values, pulses, about)
-    likelihood = float(found.scores.sum())
-    gradient, information = _derivatives(model, pulses, values, about, found, high)
+    """Fisher scoring with Levenberg damping within limits, for a fixed linearisation."""
+    current = filtered(model, values, pulses, about)
+    likelihood = float(current.scores.sum())
+    gradient, information = _derivatives(model, pulses, values, about, current, high)
     damping = 1e-3
     for _ in range(60):
-        held = ((values <= low) & (gradient < 0)) | ((values >= high) & (gradient > 0))
-        free = np.flatnonzero(~held)
+        at_bound = ((values <= low) & (gradient < 0)) | ((values >= high) & (gradient > 0))
+        free = np.flatnonzero(~at_bound)
         if not len(free):
             break
         matrix = information[np.ix_(free, free)]
@@ -182,16 +182,16 @@ def _scoring(
             if damping > 1e8:
                 break
             continue
-        values, found, likelihood = tried, candidate, likelihood + gain
+        values, current, likelihood = tried, candidate, likelihood + gain
         damping = max(damping / 5, 1e-9)
-        gradient, information = _derivatives(model, pulses, values, about, found, high)
+        gradient, information = _derivatives(model, pulses, values, about, current, high)
         if gain < 1e-3:
             break
     return values, likelihood, information
 
 
 def _derivatives(
-    model: PulseModel, pulses: Pulses, values: Array, about: Array, found: Filtered, high: Array
+    model: PulseModel, pulses: Pulses, values: Array, about: Array, current: Filtered, high: Array
 ) -> tuple[Array, Array]:
     """Gradient of the log-likelihood and its Fisher information."""
     errors, spreads = [], []
@@ -200,40 +200,40 @@ def _derivatives(
         moved = values.copy()
         moved[index] += change
         other = filtered(model, moved, pulses, about)
-        errors.append((other.error - found.error) / change)
-        spreads.append((np.log(other.spread) - np.log(found.spread)) / change)
+        errors.append((other.error - current.error) / change)
+        spreads.append((np.log(other.spread) - np.log(current.spread)) / change)
     by_error, by_spread = np.array(errors), np.array(spreads)
-    scaled = found.error / found.spread
-    gradient = -(by_error @ scaled) - 0.5 * by_spread @ (1 - found.error * scaled)
-    information = (by_error / found.spread) @ by_error.T + 0.5 * by_spread @ by_spread.T
+    scaled = current.error / current.spread
+    gradient = -(by_error @ scaled) - 0.5 * by_spread @ (1 - current.error * scaled)
+    information = (by_error / current.spread) @ by_error.T + 0.5 * by_spread @ by_spread.T
     return gradient, information
 
 
 def without(pulses: Pulses, readings: NDArray[np.bool_]) -> Pulses:
-    """The same pulses with some readings left out."""
+    """The pulses without some readings."""
     return replace(pulses, seen=pulses.seen & ~readings)
 
 
-def restricted(found: Estimate, pulses: Pulses) -> Estimate:
-    """The estimate with noises of the restricted likelihood, which fitted steps do not make smaller.
+def restricted(fitted: Estimate, pulses: Pulses) -> Estimate:
+    """The estimate with noise parameters of the restricted likelihood, which the fitted steps do not bias.
 
-    Slow changes show the noise of steps and are also what the parameters of the mean step follow; without the
-    correction that noise comes out too small (Patterson and Thompson, Biometrika 1971).
+    Slow changes are due to pulse noise, but are also fitted by the parameters of the mean step; without correction the
+    pulse noise is underestimated (Patterson and Thompson, Biometrika 1971).
     """
-    model, values = found.model, found.values.copy()
+    model, values = fitted.model, fitted.values.copy()
     noise = [model.index("cycle"), model.index("reading")]
     names = [parameter.name for parameter in model.parameters]
-    if any(names[index] in found.at_limit for index in noise):
-        return found
+    if any(names[index] in fitted.at_limit for index in noise):
+        return fitted
     fixed = [
         i
         for i, one in enumerate(model.parameters)
-        if i not in noise and one.name not in found.at_limit and not one.given
+        if i not in noise and one.name not in fitted.at_limit and not one.given
     ]
     high = np.array([parameter.high for parameter in model.parameters])
 
     def information(at: Array) -> Array:
-        return _derivatives(model, pulses, at, found.states, filtered(model, at, pulses, found.states), high)[1]
+        return _derivatives(model, pulses, at, fitted.states, filtered(model, at, pulses, fitted.states), high)[1]
 
     def determinant(at: Array) -> float:
         return float(np.linalg.slogdet(information(at)[np.ix_(fixed, fixed)] + 1e-9 * np.eye(len(fixed)))[1])
@@ -248,5 +248,5 @@ def restricted(found: Estimate, pulses: Pulses) -> Estimate:
         gradient.append(-0.5 * (ends[1] - ends[0]) / 0.1)
     matrix = information(values)[np.ix_(noise, noise)]
     values[noise] += np.clip(np.linalg.solve(matrix + 1e-9 * np.eye(2), gradient), -0.5, 0.5)
-    states = filtered(model, values, pulses, found.states).states
-    return replace(found, values=values, states=states)
+    states = filtered(model, values, pulses, fitted.states).states
+    return replace(fitted, values=values, states=states)

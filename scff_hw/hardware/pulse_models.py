@@ -1,4 +1,4 @@
-"""Update models as functions of conductance: the mean step of a pulse, its noise, and the parameters that set them.
+"""Update models as functions of conductance: mean step of a pulse, its noise, and their parameters.
 
 Conductance is normalised per device, `x = (g - centre) / half`, so that its measured range is -1 to 1. Both directions
 use one curve over `y`, which is `x` for up pulses and `-x` for down pulses:
@@ -21,16 +21,16 @@ from scipy.special import ndtr
 Array = NDArray[np.float64]
 
 FLOOR_NOISE = math.log(1e-3)
-"""Smallest logarithm of pulse noise over step that is told from none."""
+"""Smallest logarithm of pulse noise over step that is distinguished from zero noise."""
 FLOOR_READING = math.log(2e-5)
-"""The same for reading noise over half the range."""
+"""The same for reading noise over the half range."""
 CONSTANT_SHARE = 0.01
-"""Cycle-to-cycle noise of an exponential device whose noise is constant: its `cycle_to_cycle_add` holds the rest."""
+"""Cycle-to-cycle noise of an exponential device with constant noise; `cycle_to_cycle_add` is the remaining noise."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of the likelihood: start, lowest and highest."""
+    """One parameter of the likelihood: start value and limits."""
 
     name: str
     start: float
@@ -39,18 +39,18 @@ class Parameter:
 
     @property
     def given(self) -> bool:
-        """Known, so not estimated."""
+        """Whether the parameter is known and not estimated."""
         return self.low == self.high
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The mean of one pulse from a conductance, in normalised units; all arrays have one shape.
+    """Mean effect of one pulse, in normalised units; all arrays have the same shape.
 
     Attributes:
         after: mean conductance after the pulse.
-        slope: its derivative by the conductance before.
-        variance: of the conductance after.
+        slope: derivative of `after` by the conductance before.
+        variance: variance of the conductance after the pulse.
     """
 
     after: Array
@@ -60,15 +60,15 @@ class Steps:
 
 @dataclass(frozen=True)
 class PulseModel:
-    """A model of pulses with noise, over a vector of parameters.
+    """A model of noisy pulses, over a vector of parameters.
 
     Attributes:
-        name: of `device.model`.
-        follows: pulse noise follows the step, else it is constant.
-        convex: per direction (up, down), exp-step: the curve is steepest far from its bound.
-        clipped: (low, high), linear-step and exp-step: a hard bound was reached there, and its conductance is fitted.
-        floor: conductance 0 in normalised units: no bound lies below.
-        known: (low, high), bounds that are known from elsewhere, in normalised units; None is not known.
+        name: value of `device.model`.
+        follows: pulse noise scales with the step; otherwise it is constant.
+        convex: (up, down), exp-step: the curve is steepest far from its bound.
+        clipped: (low, high), linear-step and exp-step: a hard bound was reached, and its conductance is fitted.
+        floor: conductance 0 in normalised units, a lower limit of the bounds.
+        known: (low, high), known bounds in normalised units; None if unknown.
     """
 
     name: str
@@ -80,55 +80,56 @@ class PulseModel:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All parameters, in the order of their vector."""
-        found = []
+        """All parameters, in vector order."""
+        params = []
         for side, direction in enumerate(("up", "down")):
-            found.append(Parameter(f"step_{direction}", -4.0, -16.0, 1.0))
+            params.append(Parameter(f"step_{direction}", -4.0, -16.0, 1.0))
             if self.name == "exp-step":
                 if self.convex[side]:
-                    found += [Parameter(f"a_{direction}", 0.0, -6.0, 6.0), Parameter(f"g_{direction}", 1.0, 0.1, 10.0)]
+                    a, g = (0.0, -6.0, 6.0), (1.0, 0.1, 10.0)
                 else:
-                    found += [Parameter(f"a_{direction}", 0.1, 1e-4, 0.97), Parameter(f"g_{direction}", 1.5, 0.1, 10.0)]
+                    a, g = (0.1, 1e-4, 0.97), (1.5, 0.1, 10.0)
+                params += [Parameter(f"a_{direction}", *a), Parameter(f"g_{direction}", *g)]
             elif self.name == "soft-bounds":
                 bound = self.known[1 - side]
                 if bound is not None:
                     gamma = 1 / abs(bound)
-                    found.append(Parameter(f"gamma_{direction}", gamma, gamma, gamma))
+                    params.append(Parameter(f"gamma_{direction}", gamma, gamma, gamma))
                     continue
                 low = 0.05 if side == 0 or self.floor >= -1e-9 else max(0.05, min(1.2, -1 / self.floor))
-                found.append(Parameter(f"gamma_{direction}", 0.5, low, 1.6))
+                params.append(Parameter(f"gamma_{direction}", 0.5, low, 1.6))
             elif self.name == "linear-step":
-                found.append(Parameter(f"gamma_{direction}", 0.5, 0.0, 1.6))
+                params.append(Parameter(f"gamma_{direction}", 0.5, 0.0, 1.6))
             else:
-                found.append(Parameter(f"gamma_{direction}", 0.3, -1.0, 1.6))
-        found += [
+                params.append(Parameter(f"gamma_{direction}", 0.3, -1.0, 1.6))
+        params += [
             Parameter("cycle", math.log(0.3), FLOOR_NOISE, math.log(100.0)),
             Parameter("reading", math.log(0.02), FLOOR_READING, 0.0),
         ]
         limits = (("low", -1.0, max(-1.3, self.floor), -0.5), ("high", 1.0, 0.5, 1.3))
         for clipped, bound, limit in zip(self.clipped, self.known, limits, strict=True):
             if clipped:
-                found.append(Parameter(*limit) if bound is None else Parameter(limit[0], bound, bound, bound))
-        return tuple(found)
+                params.append(Parameter(*limit) if bound is None else Parameter(limit[0], bound, bound, bound))
+        return tuple(params)
 
     @property
     def unclipped(self) -> PulseModel:
-        """The same without hard bounds, but for those that are known."""
+        """The model without hard bounds, except known ones."""
         hard = self.name != "soft-bounds"
         return replace(self, clipped=(hard and self.known[0] is not None, hard and self.known[1] is not None))
 
     def unclipped_values(self, values: Array) -> Array:
-        """The parameters of `unclipped` out of those of this or another clipping."""
+        """The parameters of `unclipped`, from those of this model with any clipping."""
         plain = len(replace(self, clipped=(False, False)).parameters)
         bounds = [bound for bound in self.known if bound is not None] if any(self.unclipped.clipped) else []
         return np.concatenate([values[:plain], bounds])
 
     def index(self, name: str) -> int:
-        """Where a parameter is in the vector."""
+        """Index of a parameter in the vector."""
         return [parameter.name for parameter in self.parameters].index(name)
 
     def curve(self, values: Array, up: bool, y: Array) -> tuple[Array, Array]:
-        """The mean step at `y` and its derivative."""
+        """Mean step at `y` and its derivative."""
         start = 0 if up else self._width
         size = math.exp(values[start])
         if self.name != "exp-step":
@@ -150,23 +151,23 @@ class PulseModel:
         return values[start + 1], values[start + 2]
 
     def vanishing(self, values: Array) -> tuple[float, float]:
-        """Where the mean steps down and up become 0; infinite where they do not."""
-        found = []
+        """Conductances where the mean down and up steps are 0; infinite if there are none."""
+        ends = []
         for side, up in ((0, True), (1, False)):
             if self.name == "exp-step":
                 factor, exponent = self.exponential(values, up)
-                found.append(-math.log(factor) / exponent if factor > 0 else math.inf)
+                ends.append(-math.log(factor) / exponent if factor > 0 else math.inf)
             else:
                 gamma = values[side * self._width + 1]
-                found.append(1 / gamma if gamma > 0 else math.inf)
-        return -float(found[1]), float(found[0])
+                ends.append(1 / gamma if gamma > 0 else math.inf)
+        return -float(ends[1]), float(ends[0])
 
     @property
     def _width(self) -> int:
         return 3 if self.name == "exp-step" else 2
 
     def bounds(self, values: Array) -> tuple[float, float]:
-        """The lowest and the highest conductance that pulses lead to; infinite where none was reached."""
+        """Lower and upper bound of the conductance; infinite if no bound was reached."""
         if self.name == "soft-bounds":
             return -1 / values[3], 1 / values[1]
         low = values[self.index("low")] if self.clipped[0] else -math.inf
@@ -174,7 +175,7 @@ class PulseModel:
         return float(low), float(high)
 
     def steps(self, values: Array, x: Array, up: NDArray[np.bool_]) -> Steps:
-        """What one pulse does from `x`, directions in `up`; a bound cuts the noise as well."""
+        """Effect of one pulse at `x`, with directions `up`; a bound also clips the noise."""
         low, high = self.bounds(values)
         after, slope, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
         cycle = math.exp(values[self.index("cycle")])
@@ -195,7 +196,7 @@ class PulseModel:
         return Steps(after, slope, variance)
 
     def run(self, values: Array, start: float, up: NDArray[np.bool_]) -> Array:
-        """The trajectory without noise from a start, `[n + 1]`."""
+        """Noise-free trajectory from `start`, `[n + 1]`."""
         low, high = self.bounds(values)
         sizes = [math.exp(values[0]), math.exp(values[self._width])]
         curves = [self.exponential(values, going_up) for going_up in (True, False)] if self.name == "exp-step" else []
@@ -213,7 +214,7 @@ class PulseModel:
 
 
 def _cut(mean: Array, sigma: Array, bound: float) -> tuple[Array, Array, Array]:
-    """Mean, share below the bound and variance of the smaller of a normal variable and a bound."""
+    """Mean, probability below the bound, and variance of the minimum of a normal variable and a bound."""
     if not math.isfinite(bound):
         return mean, np.ones_like(mean), sigma**2
     over = mean - bound
