@@ -6,6 +6,7 @@ number and `yes` is text. Tags, endless aliases and anything except mappings, li
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any, NoReturn
 
@@ -31,6 +32,10 @@ MAX_DIGITS = 250
 TOO_MANY = f"must hold at most {MAX_VALUES} values, aliases expanded, 100 levels deep"
 KINDS = "a mapping, a list, a number, text, true, false or null"
 _TAG = "tag:yaml.org,2002:"
+
+
+_NO_DIGITS = re.compile(r"^[+-]?(?:0[xob])?[._]*$")
+"""Resolves to a number by YAML's rules, such as `+_` and `0x_`, but has no digits."""
 
 
 class _Refused(Exception):
@@ -170,6 +175,9 @@ def _check(node: Node, path: KeyPath, resolver: Any, known: set[int]) -> None:
     if scalar:
         if tag == "int" and len(node.value) > MAX_DIGITS:
             _refuse(f"{name} must be a number of at most {MAX_DIGITS} digits, got one of {len(node.value)}", node)
+        if tag in ("int", "float") and _NO_DIGITS.match(node.value):
+            no_digits = f"got {node.value}, a number without digits; quote it to make it text"
+            _refuse(f"{name} must be {KINDS}, {no_digits}", node)
         return
     if not isinstance(node, MappingNode):
         for index, item in enumerate(node.value, start=1):

@@ -42,6 +42,7 @@ def refusal(override: str, recipe: str = "digits-100") -> str:
         ("layers.1.units=0x" + "f" * 4000, "the value must be a number of at most 250 digits, got one of 4002"),
         ("layers.1.units=" + "1" * 400, "the value must be a number of at most 250 digits, got one of 400"),
         ("training.rule.options={a: " + "1" * 400 + "}", "a must be a number of at most 250 digits, got one of 400"),
+        ("name=+_", f"the value must be {KINDS}, got +_, a number without digits; quote it to make it text"),
         ("layers.1.units=1e999999999", "layers.1.units must be an integer >= 2 and <= 1000000, got .inf"),
     ],
     ids=lambda text: text[:40],
@@ -98,7 +99,7 @@ def test_a_list_without_end_is_refused_before_all_of_it_is_read(monkeypatch: pyt
 
 PLAIN = "3 -0 0.5 1e-3 1e999 0x1F 0o17 +_ 0b_ 1_0 ._ .inf .nan true ~ '' two none 3uS = << 2001-01-01 2001-99-99"
 ODD = ["5 %", "!!float ''", "!!bool z", "!!int -", "!!omap z", "!!set {a}", "!!pairs [1]", "! a", "!x {b: 1}"]
-ODD += ["!!binary x", "!!timestamp x", "&a 1", "*a", "? a", "9" * 400]
+ODD += ["+_", "0x_", "._", "!!binary x", "!!timestamp x", "&a 1", "*a", "? a", "9" * 400]
 SCALARS = st.sampled_from([*PLAIN.split(), *ODD])
 VALUES = st.recursive(
     SCALARS | st.text(max_size=8),
