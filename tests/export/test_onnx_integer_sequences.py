@@ -172,7 +172,7 @@ def test_integers_need_no_more_than_float32(exported: Exported) -> None:
 def test_the_model_card_says_what_integers_stand_for(exported: Exported) -> None:
     _, folder, _ = exported["one-means"]
     text = (folder / "README.md").read_text()
-    found = re.search(r"a feature is one times 2\^-(\d+), a logit one times 2\^-(\d+)", text)
+    found = re.search(r"in units of 2\^-(\d+) for features and 2\^-(\d+) for logits", text)
     assert found and "its `state` is int8 and its `sum` int32" in text
     x, lengths = noise([4, 2])
     floats = sequence_answers(folder / "float.onnx", x, lengths)[PLAIN]
