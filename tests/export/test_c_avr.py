@@ -21,7 +21,7 @@ BOARD = """\
 int main(void)
 {
     UCSR0B = (uint8_t)(1u << TXEN0);
-    for (const char *text = scff_model_iris_mlp_selftest_says(scff_model_iris_mlp_selftest()); *text != 0; text++) {
+    for (const char *text = scff_model_iris_mlp_selftest_message(scff_model_iris_mlp_selftest()); *text != 0; text++) {
         while ((UCSR0A & (1u << UDRE0)) == 0) {
         }
         UDR0 = (uint8_t)*text;
