@@ -1,4 +1,4 @@
-"""From a validated recipe to a network on a backend."""
+"""Builds the network of a validated recipe on a backend."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ Weights = dict[str, Tensor]
 
 
 def geometries(recipe: Recipe) -> dict[str, Geometry]:
-    """The arrays of a recipe's layers by name: layers.1, or layers.1.forwards.inputs in a recurrent layer."""
-    found: dict[str, Geometry] = {}
+    """Geometries of a recipe's arrays by name: layers.1, or layers.1.forwards.inputs in a recurrent layer."""
+    arrays: dict[str, Geometry] = {}
     for number, (layer, shapes) in enumerate(zip(recipe.layers, recipe.shapes, strict=True), start=1):
         name = f"layers.{number}"
         if layer.kind == "dense":
-            found[name] = Dense(prod(shapes.input), layer.units)
+            arrays[name] = Dense(prod(shapes.input), layer.units)
         elif layer.kind == "conv2d":
-            found[name] = Conv2d(shapes.input[0], layer.channels, layer.kernel)
+            arrays[name] = Conv2d(shapes.input[0], layer.channels, layer.kernel)
         else:
             parts = recurrent_geometries(shapes.input[0], layer.units, layer.directions == 2)
-            found |= {f"{name}.{part}": geometry for part, geometry in parts.items()}
-    return found
+            arrays |= {f"{name}.{part}": geometry for part, geometry in parts.items()}
+    return arrays
 
 
 def untrained_weights(recipe: Recipe, seed: int) -> Weights:
-    """The weights a run of `recipe` with `seed` starts from: `layers.N.weight`, `layers.N.bias`, float32.
+    """Initial weights of a run of `recipe` with `seed`: `layers.N.weight`, `layers.N.bias`, float32.
 
-    In a recurrent layer those of each array, e.g. `layers.N.forwards.inputs.weight`.
+    A recurrent layer has one pair per array, e.g. `layers.N.forwards.inputs.weight`.
 
     Raises:
-        RecipeError: they need more memory than is free.
+        RecipeError: the network needs more memory than is free.
     """
     _check_memory(recipe)
     weights: Weights = {}
@@ -65,7 +65,7 @@ def untrained_weights(recipe: Recipe, seed: int) -> Weights:
 
 
 def _check_memory(recipe: Recipe) -> None:
-    """Refuse a network whose weights, the initial ones and an array's, cannot be in memory together, in float32."""
+    """Refuse a network whose weights do not fit into memory twice in float32: initial weights and the arrays' copy."""
     sizes = {name: 2 * 4 * prod(geometry.weight_shape) for name, geometry in geometries(recipe).items()}
     needed, free = sum(sizes.values()), psutil.virtual_memory().available
     if needed > free:
@@ -78,7 +78,7 @@ def _check_memory(recipe: Recipe) -> None:
 
 
 def weights_of(network: Network) -> Weights:
-    """The weights and biases of a network as they read now, named as those it started from."""
+    """The current weights and biases of a network, named as in `untrained_weights`."""
     weights: Weights = {}
     for name, array in network.arrays.items():
         weights[f"{name}.weight"], weights[f"{name}.bias"] = array.weight, array.bias.detach().clone()
@@ -86,19 +86,21 @@ def weights_of(network: Network) -> Weights:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    """The same network and data for hardware on which nothing will be learned: any backend can hold its arrays."""
-    rest = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0}
-    layers = tuple(layer.model_copy(update={"learn": layer.learn.model_copy(update=rest)}) for layer in recipe.layers)
+    """The recipe with learning options that every backend accepts (plain SGD, float32), for inference only."""
+    plain_sgd = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+    layers = tuple(
+        layer.model_copy(update={"learn": layer.learn.model_copy(update=plain_sgd)}) for layer in recipe.layers
+    )
     training = recipe.training.model_copy(update={"dtype": "float32", "device": "auto"})
     return recipe.model_copy(update={"layers": layers, "training": training})
 
 
 def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network:
-    """A recipe's network on `backend`, holding `weights`.
+    """A recipe's network on `backend`, with the given `weights`.
 
     Raises:
-        RecipeError: the rule does not take the options given, or does not go with the layers.
-        UsageError: the backend cannot hold such a layer.
+        RecipeError: the rule does not take the given options, or does not support the layers.
+        UsageError: the backend does not support such a layer.
     """
     rule_type = rule_class(recipe.training.rule.name)
     arrays: dict[str, SynapticArray] = {}
@@ -142,7 +144,7 @@ def _layer(
 
 
 def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:
-    """A rule takes the fields it declares from the layer's `learn`, and the rest from `training.rule.options`."""
+    """A layer's rule: its fields come from the layer's `learn` section and from `training.rule.options`."""
     learn = recipe.layers[number - 1].learn
     fields = [f.name for f in dataclasses.fields(rule_type)] if dataclasses.is_dataclass(rule_type) else []
     options = recipe.training.rule.options
@@ -162,7 +164,7 @@ def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:
 
 
 def _typed(rule_type: type[Rule], option: str, value: Any) -> Any:
-    """An option's value as the rule's own annotation has it."""
+    """An option's value, validated against the annotation of the rule's field."""
     kind = get_type_hints(rule_type).get(option, Any)
     try:
         return TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(value)

@@ -1,4 +1,4 @@
-"""What a backend is prepared with, and the fixed backend of a recipe."""
+"""Calibration data for `Backend.prepare`, and the fixed backend of a recipe."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def trial_of(recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int, *, learning: bool = True) -> Trial:
-    """What `Backend.prepare` may look at.
+    """The data that `Backend.prepare` may read.
 
     Args:
-        weights: that the run starts from.
-        samples: of the split that hidden layers learn from.
-        learning: False for weights that stay as they are.
+        weights: initial weights of the run.
+        samples: the split that hidden layers learn from.
+        learning: False if the weights never change.
     """
     order = torch.randperm(len(samples), generator=generator(seed, "calibration"))
     return Trial(
@@ -48,7 +48,7 @@ def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBacke
     """The fixed backend of a run, from the text of its formats.json.
 
     Raises:
-        CheckpointError: not such a document, or one of another network's layers.
+        CheckpointError: not a formats document, or one for the layers of another network.
     """
     from scff_hw.backends.fixed import FixedBackend
     from scff_hw.backends.fixed.formats.document import parse_formats

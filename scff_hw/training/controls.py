@@ -1,4 +1,4 @@
-"""The control trained by backpropagation: the same network, the same forward pass, errors from the labels."""
+"""The backpropagation control: the same network and forward pass, trained end to end on the labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scff_hw.training.run_folder import Position
 
 
 class AutogradArray:
-    """An array that reads with autograd's knowledge and learns nothing by itself."""
+    """An array whose MVM is recorded by autograd; it does not implement `update`."""
 
     learning_rate = 0.0
 
@@ -45,7 +45,7 @@ class AutogradArray:
 
 
 class AutogradBackend(Backend):
-    """Arrays that share memory with the weights they are given."""
+    """Creates arrays that share memory with the given weights."""
 
     name: ClassVar[str] = "autograd"
 
@@ -55,8 +55,8 @@ class AutogradBackend(Backend):
         return AutogradArray(weight, bias, geometry)
 
 
-def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position, restored: dict[str, Tensor]) -> None:
-    """Train the recipe's network end to end from the run's initial weights, and log its accuracy each epoch."""
+def learn_backprop(context: RunContext, options: BackpropRecipe, start: Position, restored: dict[str, Tensor]) -> None:
+    """Train the recipe's network end to end from the run's initial weights; log the test accuracy per epoch."""
     recipe, seed = context.recipe, context.seed
     layers = [number - 1 for number in recipe.readout.layers]
     initial = {name: value.to(context.device) for name, value in untrained_weights(recipe, seed).items()}
@@ -67,24 +67,24 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
     for value in parameters.values():
         value.requires_grad_()
     network = Network(build_network(recipe, AutogradBackend(), initial).layers[:depth])
-    adam = torch.optim.Adam(parameters.values(), lr=wanted.learning_rate, fused=True)
+    adam = torch.optim.Adam(parameters.values(), lr=options.learning_rate, fused=True)
     if restored:
         _restore(adam, parameters, restored)
     context.extra = lambda: {f"backprop.{name}": value for name, value in _state(adam, parameters).items()}
     train, test = context.plain("train"), context.plain("test")
     augmentation = augmentation_of(recipe.data, recipe.readout.augmentation)
-    keep = 1 - wanted.dropout
-    batches = -(-len(train) // wanted.batch_size)
-    context.progress.start("backprop control", wanted.epochs * batches, start.epoch * batches)
-    for epoch in range(start.epoch, wanted.epochs):
+    keep = 1 - options.dropout
+    batches = -(-len(train) // options.batch_size)
+    context.progress.start("backprop control", options.epochs * batches, start.epoch * batches)
+    for epoch in range(start.epoch, options.epochs):
         for group in adam.param_groups:
-            group["lr"] = learning_rate_at(wanted, epoch)
+            group["lr"] = learning_rate_at(options, epoch)
         draw = generator(seed, "backprop", epoch)
         order = train.pipeline.order(draw)
         loss_sum, correct = 0.0, 0
-        for indices in order.split(wanted.batch_size):
+        for indices in order.split(options.batch_size):
             if context.stop.requested:
-                raise KeyboardInterrupt  # the last epoch's checkpoint stays
+                raise KeyboardInterrupt  # the checkpoint of the last epoch remains
             x = network.features(train.batch(indices, augmentation, draw), layers)
             if keep < 1:
                 x = x * torch.empty(x.shape).bernoulli_(keep, generator=draw).to(x.device).div_(keep)
@@ -92,8 +92,8 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
             loss = F.cross_entropy(logits, train.labels[indices])
             adam.zero_grad()
             loss.backward()
-            if wanted.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(parameters.values(), wanted.clip_norm)
+            if options.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(parameters.values(), options.clip_norm)
             adam.step()
             loss_sum += loss.item() * len(indices)
             correct += int((logits.argmax(dim=1) == train.labels[indices]).sum())
@@ -103,13 +103,13 @@ def learn_backprop(context: RunContext, wanted: BackpropRecipe, start: Position,
             for indices in torch.arange(len(test)).split(500):
                 x = network.features(test.batch(indices), layers)
                 hits += int((F.linear(x, readout.weight, readout.bias).argmax(dim=1) == test.labels[indices]).sum())
-        figures = {
+        metrics = {
             "loss": loss_sum / len(train),
             "train_accuracy": correct / len(train),
             "test_accuracy": hits / len(test),
         }
-        context.folder.log(kind="backprop", epoch=epoch + 1, **figures)
-        context.values["backprop_test_accuracy"] = figures["test_accuracy"]
+        context.folder.log(kind="backprop", epoch=epoch + 1, **metrics)
+        context.values["backprop_test_accuracy"] = metrics["test_accuracy"]
         context.checkpoint("backprop", epoch + 1, 0)
     context.progress.finish()
 

@@ -1,4 +1,4 @@
-"""What a finished run costs on a digital target, from its recipe alone: no weights are read, no data set is needed."""
+"""Costs of a finished run on a digital target, computed from its recipe: reads no weights and no data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scff_hw.training.finished import FinishedRun
 
 FORMATS = ("weight_bits", "activation_bits", "shadow_bits", "error_bits", "accumulator_bits")
 MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
-"""Said of the network, not of a layer: several share the memories."""
+"""Keys for the whole network only: its layers share the memories."""
 
 
 def run_costs(run: Path, target: Target) -> dict[str, Any]:
@@ -35,21 +35,21 @@ def run_costs(run: Path, target: Target) -> dict[str, Any]:
     Raises:
         CheckpointError: not a run, or not finished.
     """
-    opened = FinishedRun.open(run, purpose="evaluated")
-    found = {"run": str(run), "recipe": opened.recipe.name, "seed": opened.seed, "profile": target.name}
-    return found | {"costs": recipe_costs(opened.recipe, target)}
+    finished = FinishedRun.open(run, purpose="evaluated")
+    about = {"run": str(run), "recipe": finished.recipe.name, "seed": finished.seed, "profile": target.name}
+    return about | {"costs": recipe_costs(finished.recipe, target)}
 
 
 def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
-    """What inference and learning of a recipe's network cost on `target`, and backpropagation beside them.
+    """Costs of inference, learning and, for comparison, backpropagation of a recipe's network on `target`.
 
-    Number formats are those of `recipe.fixed_point`.
+    Number formats come from `recipe.fixed_point`.
 
     Returns:
         `chip`; `formats`; `flash_available_bytes`, `ram_available_bytes`;
-        `inference`; `learning` and `backpropagation`, once at the recipe's batch and once at a batch of two; `layers`.
-        Each cost holds `fits`, bytes of flash and RAM and by how many they miss, multiply-accumulates, time in s and
-        energy in J of one sample; one of a layer holds no `fits` and no misses.
+        `inference`; `learning` and `backpropagation`, one entry at the recipe's batch size and one at two; `layers`.
+        Each cost has `fits`, bytes of flash and RAM, missing bytes of each, and per sample multiply-accumulates,
+        time in s and energy in J; a layer's cost has no `fits` and no missing bytes.
     """
     network = workload(recipe)
     formats = recipe.fixed_point
@@ -57,8 +57,8 @@ def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
     batches = sorted({SMALLEST_BATCH, batch}, reverse=True)
 
     def cost(need: Need) -> dict[str, Any]:
-        found = on_target(need, target)
-        return {"fits": found.fits} | asdict(found) | {"macs": need.macs + need.outer_macs}
+        costs = on_target(need, target)
+        return {"fits": costs.fits} | asdict(costs) | {"macs": need.macs + need.outer_macs}
 
     def share(need: Need) -> dict[str, Any]:
         return {key: value for key, value in cost(need).items() if key not in MISSES}

@@ -1,4 +1,4 @@
-"""A finished run, measured again from its files."""
+"""Evaluates a finished run from its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scff_hw.training.run_folder import CHECKPOINT, INITIAL, WEIGHTS, Checkpoint
 from scff_hw.training.session import context_of, setting_of
 
 REPEATS = 3
-"""Chips that `evaluate` programs with a run's weights, or readings of an analog run, where nothing else is asked."""
+"""Default number of chips that `evaluate` programs with a run's weights, or of readings of an analog run."""
 
 
 def evaluate(
@@ -35,76 +35,75 @@ def evaluate(
     data_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a finished run again from its files: hidden weights and readouts, trained and untrained.
+    """Measure the test accuracy of a finished run from its files, with trained and with untrained hidden layers.
 
     Args:
-        profile: program the weights onto this hardware instead, as `scff_hw.hardware.programming` says, and keep the
-            readouts.
-        repeats: with `profile`, how many chips are programmed and measured; of an analog run, how often its own chip,
-            whose reads are noisy, is read.
+        profile: program the weights onto this hardware (see `scff_hw.hardware.programming`); the readouts stay.
+        repeats: with `profile`, the number of chips that are programmed and measured; for an analog run, the number
+            of readings of its own chip, whose reads are noisy.
 
     Returns:
-        `metrics`, accuracies 0..1. Where there are repeats also `repeats` and `repeated`, chip or reading; `metrics`
-        are then means, `std` their sample standard deviations (null of one), `values` those of each. With `profile`
-        `clipped_weights` is the share of hidden weights that were cut at a bound of their devices, 0..1, the mean over
-        chips.
+        `metrics`, accuracies 0..1. With repeats also `repeats` and `repeated` ("chip" or "reading"); `metrics` are
+        then means, `std` sample standard deviations (null of one value) and `values` the single accuracies. With
+        `profile`, `clipped_weights` is the share of hidden weights clipped at a bound of their devices, 0..1, mean
+        over chips.
 
     Raises:
-        CheckpointError: not a finished run, its files are damaged, or its weights are not those of its recipe.
-        DataError: its data set is not there, or is another.
+        CheckpointError: not a finished run, its files are damaged, or its weights do not match its recipe.
+        DataError: its data set is missing, or is a different one.
     """
-    opened = FinishedRun.open(run, data_dir, purpose="evaluated")
-    recipe, backend, profile_given = opened.recipe, opened.backend, profile
+    finished = FinishedRun.open(run, data_dir, purpose="evaluated")
+    recipe, backend, target_profile = finished.recipe, finished.backend, profile
     if profile is not None:
         backend, recipe = "analog", _on_cpu(frozen(recipe))
     else:
-        profile = opened.profile
-    kept = ("float", None) if profile_given is not None else (backend, profile)
-    setting = setting_of(recipe, opened.seed, *kept, data_dir)
-    check_data(setting.data, opened.details.data, run)
-    context = context_of(setting, opened.folder, progress or SilentProgress(), new=False)
-    found = {"run": str(run), "recipe": recipe.name, "seed": opened.seed, "backend": backend}
-    found |= {} if profile is None else {"profile": profile.name}
+        profile = finished.profile
+    hardware = ("float", None) if target_profile is not None else (backend, profile)
+    setting = setting_of(recipe, finished.seed, *hardware, data_dir)
+    check_data(setting.data, finished.details.data, run)
+    context = context_of(setting, finished.folder, progress or SilentProgress(), new=False)
+    about = {"run": str(run), "recipe": recipe.name, "seed": finished.seed, "backend": backend}
+    about |= {} if profile is None else {"profile": profile.name}
     with torch.no_grad():
-        if profile_given is not None:
-            return found | _programmed(context, opened, profile_given, repeats)
+        if target_profile is not None:
+            return about | _programmed(context, finished, target_profile, repeats)
         if context.backend.noisy_reads:
-            return found | _read(context, opened, repeats)
-        return found | {
+            return about | _read(context, finished, repeats)
+        return about | {
             "metrics": {
-                key: _accuracy(context, opened, name, _state(context, opened, name))[0]
-                for name, key in _measured(recipe)
+                key: _accuracy(context, finished, name, _state(context, finished, name))[0]
+                for name, key in _weight_files(recipe)
             }
         }
 
 
 def _state(context: RunContext, run: FinishedRun, name: str) -> dict[str, Tensor] | None:
-    """The full state of the arrays after training, where weights are not all of it; None for what was not trained."""
+    """The full state of the trained arrays, on a backend whose weights are not the full state; else None."""
     return run.tensors(CHECKPOINT) if context.backend.state_is_truth and name == WEIGHTS else None
 
 
 def _on_cpu(recipe: Recipe) -> Recipe:
-    """A recipe with what simulated devices compute in."""
+    """The recipe on the CPU in float32, as the device simulator needs it."""
     training = recipe.training.model_copy(update={"device": "cpu", "dtype": "float32"})
     return recipe.model_copy(update={"training": training})
 
 
-def _measured(recipe: Recipe) -> list[tuple[str, str]]:
-    """Files of weights, and what the accuracy of each is called."""
+def _weight_files(recipe: Recipe) -> list[tuple[str, str]]:
+    """Weight files to measure, each with the key of its accuracy."""
     both = [(WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")]
     return both if recipe.controls.untrained else both[:1]
 
 
 def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats: int) -> dict[str, Any]:
-    """Accuracies of a run's weights on `repeats` chips; the first has the devices of the run's own seed."""
+    """Accuracies of a run's weights on `repeats` chips; the first chip's devices are drawn from the run's seed."""
     from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 
-    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
+    values: dict[str, list[float]] = {key: [] for _, key in _weight_files(context.recipe)}
     clipped = []
     for repeat in range(repeats):
         seed = stream_seed(context.seed, "repeat", repeat) if repeat else context.seed
         chip = replace(context, backend=ProgrammedBackend(profile, seed))
-        for name, key in _measured(context.recipe):
+        for name, key in _weight_files(context.recipe):
             accuracy, network = _accuracy(chip, run, name)
             values[key].append(accuracy)
             if name == WEIGHTS:
@@ -113,10 +112,10 @@ def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats
 
 
 def _read(context: RunContext, run: FinishedRun, repeats: int) -> dict[str, Any]:
-    """Accuracies of a run's own chip, read `repeats` times: its reads are noisy."""
-    values: dict[str, list[float]] = {key: [] for _, key in _measured(context.recipe)}
+    """Accuracies of a run's own chip over `repeats` noisy readings."""
+    values: dict[str, list[float]] = {key: [] for _, key in _weight_files(context.recipe)}
     for _ in range(repeats):
-        for name, key in _measured(context.recipe):
+        for name, key in _weight_files(context.recipe):
             values[key].append(_accuracy(context, run, name, _state(context, run, name))[0])
     return _repeated("reading", values)
 
@@ -126,8 +125,8 @@ def _repeated(what: str, values: dict[str, list[float]]) -> dict[str, Any]:
     return {
         "repeated": what,
         "repeats": repeats,
-        "metrics": {key: statistics.mean(each) for key, each in values.items()},
-        "std": {key: statistics.stdev(each) if repeats > 1 else None for key, each in values.items()},
+        "metrics": {key: statistics.mean(accuracies) for key, accuracies in values.items()},
+        "std": {key: statistics.stdev(accuracies) if repeats > 1 else None for key, accuracies in values.items()},
         "values": values,
     }
 
@@ -135,7 +134,7 @@ def _repeated(what: str, values: dict[str, list[float]]) -> dict[str, Any]:
 def _accuracy(
     context: RunContext, run: FinishedRun, name: str, arrays: dict[str, Tensor] | None = None
 ) -> tuple[float, Network]:
-    """Accuracy of one of a run's files of weights on the context's backend, and the network that was measured."""
+    """Accuracy of one weight file of a run on the context's backend, and the measured network."""
     recipe, tensors = context.recipe, run.tensors(name)
     with checking_weights(run.path / name):
         network = build_network(recipe, context.backend, tensors)

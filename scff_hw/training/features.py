@@ -1,4 +1,4 @@
-"""Features of the readout: what frozen layers make of a split, computed once and kept in memory."""
+"""Readout features: outputs of frozen layers over a split, computed once and cached in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from scff_hw.data import AudioAugmentation, Augmentation, Pipeline, SequencePipe
 from scff_hw.training.progress import Progress
 
 CHUNK = 500
-"""Samples that pass through the network at a time where nothing is learned."""
+"""Batch size of inference, in samples."""
 
 MEMORY_SHARE = 0.5
-"""Of the memory now free, how much a cache may take; half as wide a format is tried before giving up."""
+"""Largest share of the free memory for a cache; float16 is tried where float32 does not fit."""
 
 
 Changes = Augmentation | AudioAugmentation
@@ -31,7 +31,7 @@ Changes = Augmentation | AudioAugmentation
 
 
 class PlainSamples:
-    """One part of a data set as a network reads it where nothing is learned, e.g. with a neutral label."""
+    """One part of a data set prepared for inference, e.g. with a neutral label."""
 
     def __init__(self, pipeline: Pipeline | SequencePipeline, rule: type[Rule], classes: int) -> None:
         self.pipeline, self.rule, self.classes = pipeline, rule, classes
@@ -48,7 +48,7 @@ class PlainSamples:
     def batch(
         self, indices: Tensor, augmentation: Changes | None = None, generator: torch.Generator | None = None
     ) -> Stream:
-        """Samples `[B, ...]`, float32, as they are or changed."""
+        """Samples `[B, ...]`, float32, augmented if an augmentation is given."""
         drawn = drawn_from(self.pipeline, indices, augmentation, generator)
         return replace(drawn, positive=self.rule.plain(drawn.positive, self.classes))
 
@@ -59,7 +59,7 @@ def drawn_from(
     augmentation: Changes | None,
     generator: torch.Generator | None,
 ) -> Stream:
-    """A batch of images, features or sequences, as the first layer reads it."""
+    """A batch of images, features or sequences as input of the first layer."""
     if isinstance(pipeline, SequencePipeline):
         assert not isinstance(augmentation, Augmentation), "sequences were to be changed like images"
         x, lengths = pipeline.batch(indices, augmentation, generator)
@@ -72,12 +72,12 @@ class FeatureSource(Protocol):
     """Batches of features, `[B, F]` float32."""
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Features of the samples `indices`; `generator` draws their augmentation, None for none."""
+        """Features of the samples `indices`; `generator` draws their augmentation, None disables it."""
         ...
 
 
 class CachedFeatures:
-    """Features of a whole split, `[V, N, F]`: as it is, then in V - 1 augmented versions."""
+    """Features of a whole split, `[V, N, F]`: the plain version, then V - 1 augmented versions."""
 
     def __init__(self, versions: Tensor) -> None:
         self.versions = versions
@@ -90,7 +90,7 @@ class CachedFeatures:
 
 
 class LiveFeatures:
-    """Features computed when asked for."""
+    """Features computed per batch, without a cache."""
 
     def __init__(
         self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: Changes | None
@@ -104,7 +104,7 @@ class LiveFeatures:
 
 
 Version = Callable[[Tensor], Stream]
-"""From sample indices to samples, changed in one fixed way."""
+"""Maps sample indices to samples with one fixed augmentation."""
 
 
 def feature_source(
@@ -118,10 +118,10 @@ def feature_source(
     copies: int = 0,
     seed: int = 0,
 ) -> FeatureSource:
-    """Features of `layers` (0-based) over a split, cached where memory allows; without an augmentation, as it is.
+    """Features of `layers` (0-based) over a split, cached where memory allows; without an augmentation, plain.
 
-    Flips alone are two versions. Any other augmentation is endless: `copies` versions of it are kept beside the
-    plain one, or, with none, features are computed each time they are asked for.
+    Flips alone give two versions. Any other augmentation is endless: `copies` drawn versions are cached beside the
+    plain one; with `copies` 0, features are computed per batch.
     """
     versions = plain_and_flipped(samples, augmentation)
     if augmentation is not None and augmentation.is_endless:
@@ -134,7 +134,7 @@ def feature_source(
 
 
 def plain_and_flipped(samples: PlainSamples, augmentation: Changes | None) -> list[Version]:
-    """The samples as they are and, where images are flipped, their mirror images."""
+    """The plain samples and, if the augmentation flips images, their mirror images."""
     if isinstance(augmentation, Augmentation) and augmentation.flip:
         return [samples.batch, lambda indices: Stream(samples.batch(indices).positive.flip(-1))]
     return [samples.batch]
@@ -147,7 +147,7 @@ def cached_versions(
     progress: Progress,
     stage: str,
 ) -> Tensor | None:
-    """`function` of every version of every sample, `[V, N, ...]`; None where memory is short."""
+    """`function` of every version of every sample, `[V, N, ...]`; None if memory is insufficient."""
     example = function(versions[0](torch.arange(min(2, len(samples)))))[0]
     shape = (len(versions), len(samples), *example.shape)
     dtype = _dtype_that_fits(math.prod(shape), example.device)

@@ -1,4 +1,4 @@
-"""A finished run, opened once: whoever measures, exports or reports it reads its files through `FinishedRun`."""
+"""`FinishedRun` reads the files of a finished run; evaluation, export and reports all use it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FixedPart:
-    """What a run on the fixed backend has besides.
+    """The additional content of a run on the fixed backend.
 
     Attributes:
         backend: with the formats of each layer.
-        network: its layers as the run left them, integers with all of their bits.
+        network: the trained layers, integers with all of their bits.
         readout_frac: fraction bits of the readout's weights.
     """
 
@@ -56,18 +56,18 @@ class FixedPart:
 class FinishedRun:
     """A run that was trained to its end.
 
-    `open` checks the status, `run.json` and the recipe. Everything else is read at its first use, checked then, and
-    kept: documents against their schemas, tensor files and data against their digests. Tensors must not be changed.
+    `open` checks the status, `run.json` and the recipe. Everything else is read, checked and cached at its first use:
+    documents against their schemas, tensor files and data against their digests. Tensors must not be modified.
 
         FinishedRun.open(path)          run.json, recipe.yaml
           ├─ .summary .formats          summary.json, formats.json
           ├─ .weights .tensors(name)    weights.safetensors, initial.safetensors, checkpoint.safetensors
-          │    ├─ .network .readout     the weights on the float backend, the readout as inference has it
-          │    └─ .fixed                the integers, of a run on the fixed backend
+          │    ├─ .network .readout     the weights on the float backend, the readout for inference
+          │    └─ .fixed                the integers of a run on the fixed backend
           └─ .dataset .samples(part)    the run's data
 
     Attributes:
-        data_dir: folder of the data sets; None: the default.
+        data_dir: folder of the data sets; None for the default.
     """
 
     folder: RunFolder
@@ -96,22 +96,22 @@ class FinishedRun:
 
     @property
     def backend(self) -> str:
-        """Name of the backend that the run learned on."""
+        """Name of the backend that the run was trained on."""
         return self.details.backend
 
     @property
     def backend_class(self) -> type[Backend]:
-        """The backend that the run learned on, to ask what it can do.
+        """Class of the backend that the run was trained on, with its capabilities.
 
         Raises:
-            UsageError: it is of another package, which is not installed.
-            MissingPartError: what it needs is not installed.
+            UsageError: it belongs to another package, which is not installed.
+            MissingPartError: one of its dependencies is not installed.
         """
         return backend_class(self.backend)
 
     @cached_property
     def summary(self) -> RunSummary:
-        """What came of the run.
+        """The results of the run.
 
         Raises:
             CheckpointError: `summary.json` is missing or damaged.
@@ -125,7 +125,7 @@ class FinishedRun:
 
     @cached_property
     def formats(self) -> FormatsDocument | None:
-        """Formats of fixed point and the ranges they were chosen from; None on other backends.
+        """Fixed-point formats and the ranges they were chosen from; None on other backends.
 
         Raises:
             CheckpointError: `formats.json` is damaged.
@@ -135,7 +135,7 @@ class FinishedRun:
 
     @cached_property
     def profile(self) -> Profile | None:
-        """The hardware that the run learned on; None where none is simulated.
+        """The hardware profile that the run was trained on; None without simulated hardware.
 
         Raises:
             ProfileError: `profile.yaml` does not validate.
@@ -143,10 +143,10 @@ class FinishedRun:
         return None if self.details.profile is None else load_profile(self.path / PROFILE)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Tensors of `WEIGHTS`, `INITIAL` or `CHECKPOINT` by dotted name; a file is read once.
+        """Tensors of `WEIGHTS`, `INITIAL` or `CHECKPOINT` by dotted name; each file is read once.
 
         Raises:
-            CheckpointError: missing or damaged, of another run, or a weight is not finite.
+            CheckpointError: missing, damaged, of another run, or a weight is not finite.
         """
         if name not in self._read:
             self._read[name] = self.folder.tensors(name)
@@ -159,10 +159,10 @@ class FinishedRun:
 
     @cached_property
     def network(self) -> Network:
-        """The run's weights on the float backend, float32; nothing will learn there.
+        """The run's weights on the float backend, float32, for inference.
 
         Raises:
-            CheckpointError: the weights are not those of the recipe.
+            CheckpointError: the weights do not match the recipe.
         """
         weights = self.weights
         with checking_weights(self.path / WEIGHTS):
@@ -170,23 +170,23 @@ class FinishedRun:
 
     @cached_property
     def readout(self) -> tuple[Tensor, Tensor]:
-        """Weights `[classes, F]` and biases `[classes]` of the readout as inference has them.
+        """Weights `[classes, F]` and biases `[classes]` of the readout as inference uses them, e.g. quantised.
 
         Raises:
-            CheckpointError: the weights are not those of the recipe.
+            CheckpointError: the weights do not match the recipe.
         """
         return self.trained_readout if self.fixed is None else self.fixed.backend.readout(*self.trained_readout)
 
     @property
     def trained_readout(self) -> tuple[Tensor, Tensor]:
-        """The same as training left them, float; errors as in `readout`."""
+        """The same before quantisation, float; errors as in `readout`."""
         weights = self.weights
         with checking_weights(self.path / WEIGHTS):
             return weights["readout.weight"], weights["readout.bias"]
 
     @property
     def read_layers(self) -> tuple[int, ...]:
-        """The layers whose features the readout reads, from 0."""
+        """0-based indices of the layers whose features the readout reads."""
         return tuple(number - 1 for number in self.recipe.readout.layers)
 
     @cached_property
@@ -194,7 +194,7 @@ class FinishedRun:
         """The integers of a run on the fixed backend; None for a run on another.
 
         Raises:
-            CheckpointError: the formats, the weights or the state are not those of the recipe.
+            CheckpointError: the formats, the weights or the state do not match the recipe.
             MissingPartError: brevitas is not installed.
         """
         if not self.backend_class.integers:
@@ -216,14 +216,14 @@ class FinishedRun:
         """The run's data set.
 
         Raises:
-            DataError: it is missing, damaged, or not the one that the run learned from.
+            DataError: it is missing, damaged, or not the one that the run was trained on.
         """
         dataset = recipe_dataset(self.recipe, self.seed, self.data_dir)
         check_data(data_identity(self.recipe, dataset, self.data_dir), self.details.data, self.path)
         return dataset
 
     def samples(self, part: str) -> PlainSamples:
-        """One part of the run's data as its network reads it where nothing is learned; errors as in `dataset`."""
+        """One part of the run's data, prepared for inference; errors as in `dataset`."""
         if part not in self._samples:
             self._samples[part] = plain_samples(self.recipe, self.dataset, part)
         return self._samples[part]
@@ -239,10 +239,10 @@ class FinishedRun:
 
 @contextmanager
 def checking_weights(path: Path) -> Iterator[None]:
-    """While a network is built from a file of weights.
+    """Context in which a network is built from a weight file.
 
     Raises:
-        CheckpointError: a tensor is missing, or is not of the shape that the recipe says.
+        CheckpointError: a tensor is missing, or does not have the shape that the recipe implies.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Learning of the hidden layers: one after the other, or all in every batch."""
+"""Learning of the hidden layers: sequentially, or all layers in every batch."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from scff_hw.training.run_context import RunContext, augmentation_of
 from scff_hw.training.run_folder import Position
 
 RUNAWAY_GOODNESS = 1e6
-"""Inputs are standardised, so a goodness in the millions can only come from weights that run away."""
+"""Inputs are standardised, so a goodness in the millions means that the weights diverge."""
 
 
 @dataclass(frozen=True)
 class HiddenStage:
-    """A part of the run in which some layers learn.
+    """A stage of the run in which some layers learn.
 
     Attributes:
-        epochs: how many epochs each layer learns, by 0-based layer.
+        epochs: number of epochs per 0-based layer.
     """
 
     name: str
@@ -40,7 +40,7 @@ class HiddenStage:
 
 
 def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
-    """The stages of a recipe's schedule; layers with no epochs never learn."""
+    """The stages of a recipe's schedule; layers with 0 epochs never learn."""
     epochs = {k: layer.learn.epochs for k, layer in enumerate(recipe.layers) if layer.learn.epochs}
     if recipe.training.schedule == "sequential":
         return [HiddenStage(f"layer {k + 1}", {k: count}) for k, count in epochs.items()]
@@ -48,10 +48,10 @@ def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
 
 
 def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> None:
-    """Run a stage from `start` to its end, checkpointing as the recipe says.
+    """Run a stage from `start` to its end; write checkpoints at the recipe's interval.
 
     Raises:
-        DivergenceError: a figure of a layer is not finite, or its goodness runs away.
+        DivergenceError: a metric of a layer is not finite, its goodness diverges, or all of its units are dead.
         KeyboardInterrupt: a stop was requested and the run is saved.
     """
     training = context.recipe.training
@@ -82,19 +82,19 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
                 record = _record(context, layer, epoch, batch, telemetry[layer])
                 context.folder.log(kind="batch", step=step, **record)
                 means.add(layer, record)
-            shown = ("goodness_pos", "goodness_neg", "loss")
-            context.progress.advance(1, **{key: record[key] for key in shown})
+            displayed = ("goodness_pos", "goodness_neg", "loss")
+            context.progress.advance(1, **{key: record[key] for key in displayed})
             if step % training.checkpoint_every_batches == 0 or context.stop.requested:
                 context.values |= {"epoch_sums": sums, "epoch_seconds": time.monotonic() - began}
                 context.checkpoint(stage.name, epoch, batch + 1)
         seconds = time.monotonic() - began
         for layer in sorted(learning):
-            figures = means.mean(layer)
+            metrics = means.mean(layer)
             for part, array in context.network.layers[layer].arrays.items():
                 if isinstance(array, Metered):
-                    figures |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_figures().items()}
-            context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **figures, seconds=seconds)
-            context.values.setdefault("layers", {})[str(layer + 1)] = figures
+                    metrics |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_figures().items()}
+            context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **metrics, seconds=seconds)
+            context.values.setdefault("layers", {})[str(layer + 1)] = metrics
         for key in ("epoch_sums", "epoch_seconds"):
             context.values.pop(key, None)
     context.progress.finish()
@@ -107,7 +107,7 @@ class _Source(Protocol):
 
 
 class _Samples:
-    """Batches from the data set, augmented, with the pairs of a rule that makes its own."""
+    """Augmented batches from the data set; with pairs, if the rule makes its own."""
 
     first_layer = 0
 
@@ -127,7 +127,7 @@ class _Samples:
 
 
 class _FrozenPrefix:
-    """What the frozen layers before a layer that makes its own pairs pass on, computed once."""
+    """Cached outputs of the frozen layers before a layer that makes pairs."""
 
     def __init__(self, versions: Tensor, first_layer: int) -> None:
         self.versions, self.first_layer = versions, first_layer
@@ -154,13 +154,13 @@ def _source(context: RunContext, pipeline: Pipeline | SequencePipeline, stage: H
             f"frozen layers 1-{first}",
         )
     if versions is None:
-        context.progress.note("Too little free memory to keep what the frozen layers pass on; computing it each batch.")
+        context.progress.note("Too little free memory to cache the outputs of the frozen layers; computing per batch.")
         return _Samples(context, pipeline)
     return _FrozenPrefix(versions, first)
 
 
 class _Means:
-    """Sums of the layers' figures over an epoch, kept where a checkpoint finds them."""
+    """Means of the layers' metrics over an epoch; their sums are part of the checkpoint."""
 
     KEYS = ("goodness_pos", "goodness_neg", "loss", "dead_units")
 
@@ -196,9 +196,9 @@ def _record(context: RunContext, layer: int, epoch: int, batch: int, telemetry: 
     }
     if record["goodness_pos"] == record["goodness_neg"] == 0:
         raise DivergenceError(
-            f"Layer {layer + 1} fell silent in epoch {epoch + 1}, batch {batch + 1}: no unit answers any sample, so "
-            f"nothing can be learned any more; likely cause: a theta_neg of {learn.theta_neg:g} that only silence "
-            f"satisfies, or a learning rate of {rate:g} that leaps there."
+            f"Layer {layer + 1} has only dead units in epoch {epoch + 1}, batch {batch + 1}: every output is 0, so it "
+            f"cannot learn any more; likely cause: a theta_neg of {learn.theta_neg:g} that only zero outputs satisfy, "
+            f"or a learning rate of {rate:g} that is too large."
         )
     broken = [key for key, value in record.items() if not math.isfinite(value)]
     if broken or record["goodness_pos"] > RUNAWAY_GOODNESS:
@@ -215,5 +215,5 @@ def _likely_cause(learn: LearnRecipe, rate: float) -> str:
     if rate > usual:
         return f"a learning rate of {rate:g}, where {learn.optimiser} usually takes at most {usual:g}"
     if learn.penalty == 0:
-        return "nothing holds the goodness of positive pairs back; raise this layer's penalty above 0"
+        return "nothing limits the goodness of positive pairs; raise this layer's penalty above 0"
     return f"runaway weights; lower the learning rate of {rate:g} or raise the penalty of {learn.penalty:g}"

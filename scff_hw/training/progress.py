@@ -1,4 +1,4 @@
-"""How long work tells what it is doing."""
+"""Progress reporting for long-running work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A listener to a training run; the command line shows it, tests record it."""
+    """Receives the progress of a training run: the command line prints it, tests record it."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """A stage of `total` steps begins, `done` of them finished by an earlier run."""
+        """A stage of `total` steps begins; an earlier run completed `done` of them."""
         ...
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """`n` more steps are done; `fields` are the latest figures of the stage."""
+        """`n` more steps are done; `fields` are the latest metrics of the stage."""
         ...
 
     def finish(self) -> None:
@@ -21,12 +21,12 @@ class Progress(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """One sentence worth showing."""
+        """One sentence for the user."""
         ...
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """Prints nothing."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         pass

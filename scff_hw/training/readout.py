@@ -1,4 +1,4 @@
-"""The linear readout: softmax regression on frozen features, the measure of what hidden layers have learned."""
+"""The linear readout: softmax regression on frozen features; its accuracy measures what the hidden layers learned."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scff_hw.recipes.schema import BackpropRecipe, ReadoutRecipe
 from scff_hw.training.features import FeatureSource
 
 ReadoutTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From a readout's weights and biases to those that inference has, e.g. in 8 bits."""
+"""Maps a readout's weights and biases to those that inference uses, e.g. quantised to 8 bits."""
 
 
 @dataclass
 class ReadoutEpoch:
-    """Figures of one epoch: mean loss, accuracy on the batches it learned from (dropout included)."""
+    """Metrics of one epoch: mean loss, accuracy on the training batches (with dropout)."""
 
     loss: float
     train_accuracy: float
@@ -29,11 +29,10 @@ class ReadoutEpoch:
 class Readout:
     """A linear classifier with dropout on its input, cross-entropy and Adam (paper, appendix G).
 
-    Its gradient is written down: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
+    Its gradient is explicit: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
 
     Args:
-        transform: makes of weights and biases those that `logits` computes with, in float64; None: they are taken
-            as they are.
+        transform: maps weights and biases to those that `logits` computes with, in float64; None for the identity.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Readout:
         for indices in order.to(labels.device).split(self.recipe.batch_size):
             x, y = source.batch(indices, draw), labels[indices]
             if keep < 1:
-                x *= _kept(x.shape, self.recipe.dropout, draw).to(x.device)
+                x *= _dropout_mask(x.shape, self.recipe.dropout, draw).to(x.device)
             log_p = torch.addmm(self.bias, x, self.weight.T, alpha=1 / keep).log_softmax(dim=1)
             loss += F.nll_loss(log_p, y, reduction="sum")
             correct += (log_p.argmax(dim=1) == y).sum()
@@ -84,7 +83,7 @@ class Readout:
         return ReadoutEpoch(float(loss) / len(labels), int(correct) / len(labels))
 
     def accuracy(self, source: FeatureSource, labels: Tensor) -> float:
-        """Share of samples classified right, without augmentation or dropout."""
+        """Share of samples classified correctly, without augmentation or dropout."""
         correct = 0
         for indices in torch.arange(len(labels), device=labels.device).split(1000):
             correct += int((self.logits(source.batch(indices, None)).argmax(dim=1) == labels[indices]).sum())
@@ -108,12 +107,12 @@ class Readout:
 
 
 def learning_rate_at(recipe: ReadoutRecipe | BackpropRecipe, epoch: int) -> float:
-    """Halved at fixed fractions of the training; `epoch` counts from 0."""
+    """The learning rate of an epoch (0-based), halved at fixed fractions of the training."""
     halvings = sum(epoch >= int(recipe.epochs * percent / 100) for percent in recipe.halve_at_percent)
     return recipe.learning_rate * 0.5**halvings
 
 
-def _kept(shape: torch.Size, dropout: float, draw: torch.Generator) -> Tensor:
+def _dropout_mask(shape: torch.Size, dropout: float, draw: torch.Generator) -> Tensor:
     """A random mask, False with probability `dropout` (to 1 part in 65 536).
 
     Four 16-bit draws from each 64-bit random number: fifteen times faster than `bernoulli_` with a generator.

@@ -1,4 +1,4 @@
-"""What the stages of a run share: its recipe, data, network, folder, and the way to stop and go on."""
+"""State shared by the stages of a run: its recipe, data, network, folder, checkpoints and stop request."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ AnyDataset = Dataset | SpokenDigits
 
 
 class StopRequest:
-    """Ctrl-C, SIGTERM and SIGHUP, held back until the run is between two batches; a second one acts at once."""
+    """Delays Ctrl-C, SIGTERM and SIGHUP until the run is between two batches; a second signal stops immediately."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -54,7 +54,7 @@ class StopRequest:
 
     @contextmanager
     def stopping_immediately(self) -> Iterator[None]:
-        """While something is computed that a resumed run computes anew: nothing is lost by stopping anywhere.
+        """Context for work that a resumed run repeats anyway: a signal stops it immediately.
 
         Raises:
             KeyboardInterrupt: a stop is or was requested.
@@ -69,7 +69,7 @@ class StopRequest:
 
     @contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Listen in the main thread; elsewhere signals cannot be caught and stay as they are."""
+        """Catch the signals in the main thread; in other threads, where Python cannot, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -92,11 +92,11 @@ class StopRequest:
 
 @dataclass
 class RunContext:
-    """One run while it is going on.
+    """State of a run in progress.
 
     Attributes:
-        values: JSON results of the stages that are finished; part of every checkpoint.
-        extra: tensors that the stage now running adds to a checkpoint, by dotted name.
+        values: JSON results of the finished stages; part of every checkpoint.
+        extra: returns the tensors that the current stage adds to a checkpoint, by dotted name.
     """
 
     recipe: Recipe
@@ -120,20 +120,20 @@ class RunContext:
         return rule_class(self.recipe.training.rule.name)
 
     def pipeline(self, part: str) -> Pipeline | SequencePipeline:
-        """Batches of one part of the data, normalised as the recipe says."""
+        """Batches of one part of the data, normalised by the recipe's mean and std."""
         return pipeline_of(self.recipe, self.dataset, part, self.device)
 
     def plain(self, part: str) -> PlainSamples:
-        """One part of the data as a network reads it where nothing is learned."""
+        """One part of the data, prepared for inference."""
         return PlainSamples(self.pipeline(part), self.rule, self.classes)
 
     @property
     def readout_transform(self) -> ReadoutTransform | None:
-        """A readout's weights as the backend's inference has them; None where they are taken as they are."""
+        """Maps a readout's weights and biases to those of the backend's inference; None for the identity."""
         return self.backend.readout if isinstance(self.backend, OwnArithmetic) else None
 
     def checkpoint(self, stage: str, epoch: int, batch: int) -> None:
-        """Save the run before batch `batch` of epoch `epoch`; then stop here if that was asked for.
+        """Save the run before batch `batch` of epoch `epoch`; then stop if a stop was requested.
 
         Raises:
             KeyboardInterrupt: a stop was requested; the run can be resumed.
@@ -147,34 +147,34 @@ class RunContext:
 
 
 def data_identity(recipe: Recipe, dataset: AnyDataset, data_dir: str | Path | None = None) -> DataIdentity:
-    """What tells the data set of a recipe from others, and where it was read from."""
+    """Digest of a recipe's data set, and the folder it was read from."""
     bundled = info(recipe.data.name).bundled
     return DataIdentity(digest=dataset.digest, folder="" if bundled else str(data_root(data_dir).absolute()))
 
 
-def check_data(found: DataIdentity, expected: DataIdentity | None, where: Path) -> None:
-    """Refuse other data than those of a run or study; a folder that was moved is no difference.
+def check_data(actual: DataIdentity, expected: DataIdentity | None, where: Path) -> None:
+    """Refuse data that differ from those of a run or study; the folder may differ.
 
     Args:
-        expected: None where they are not known: runs of before schema 1.
+        expected: None if unknown: runs from before schema 1.
         where: folder of the run or study.
 
     Raises:
-        DataError: names both digests, shortened, and both folders.
+        DataError: the digests differ; the message has both digests, shortened, and both folders.
     """
-    if expected is not None and expected.digest != found.digest:
+    if expected is not None and expected.digest != actual.digest:
         raise DataError(
-            f"The data in {found.place} are not those of {where}: their digest must be {expected.digest[:12]}, as it "
-            f"was in {expected.place}. Got {found.digest[:12]} instead; name the folder of those data with --data-dir."
+            f"The data in {actual.place} are not those of {where}: their digest must be {expected.digest[:12]}, as it "
+            f"was in {expected.place}. Got {actual.digest[:12]} instead; name the folder of those data with --data-dir."
         )
 
 
 def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> AnyDataset:
-    """The data set of a recipe, as small as it says, with its validation samples held out.
+    """The data set of a recipe, shrunk as configured, with its validation samples held out.
 
     Raises:
-        DataError: it is missing or damaged, or a part of it holds too few samples.
-        UsageError: there is no speaker of that name to leave out.
+        DataError: it is missing or damaged, or a part of it has too few samples.
+        UsageError: the data set has no speaker of the name to leave out.
     """
     data = recipe.data
     dataset: AnyDataset
@@ -187,13 +187,15 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
         if data.shrink > 1:
             dataset = shrink(dataset, data.shrink)
     held_out = data.validation_samples
-    # a sample is paired with another, so two are the fewest to learn from
+    # a sample is paired with another, so learning needs at least two
     least = {"train": 2 + held_out, data.learn_split: 2 + held_out * (data.learn_split == "train")}
     for part, count in (least if held_out else least | {"test": 1}).items():
-        found = dataset.count(part)
-        if found < count:
+        available = dataset.count(part)
+        if available < count:
             reason = f", with data.validation_samples {held_out} held out" if held_out else ""
-            raise DataError(f"The {part} part of {data.name} must hold at least {count} samples{reason}. Got {found}.")
+            raise DataError(
+                f"The {part} part of {data.name} must hold at least {count} samples{reason}. Got {available}."
+            )
     if not held_out:
         return dataset
     return dataset.hold_out(held_out, seed) if isinstance(dataset, SpokenDigits) else hold_out(dataset, held_out, seed)
@@ -202,21 +204,21 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
 def pipeline_of(
     recipe: Recipe, dataset: AnyDataset, part: str, device: torch.device | str = "cpu"
 ) -> Pipeline | SequencePipeline:
-    """Batches of one part of a data set, normalised as the recipe says."""
+    """Batches of one part of a data set, normalised by the recipe's mean and std."""
     make: Any = SequencePipeline if isinstance(dataset, SpokenDigits) else Pipeline
     return make(dataset, part, mean=recipe.data.mean, std=recipe.data.std, device=device)
 
 
 def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str) -> PlainSamples:
-    """One part of a data set, on the CPU, as a network of `recipe` reads it where nothing is learned."""
+    """One part of a data set, on the CPU, prepared for inference by a network of `recipe`."""
     rule = rule_class(recipe.training.rule.name)
     return PlainSamples(pipeline_of(recipe, dataset, part), rule, len(dataset.classes))
 
 
-def augmentation_of(data: DataRecipe, wanted: AugmentationRecipe) -> Changes:
-    """The data package's augmentation for a recipe's."""
+def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> Changes:
+    """The data package's augmentation from a recipe's section."""
     if data.has_sequences:
-        return AudioAugmentation(wanted.shift_ms, wanted.gain_db, wanted.noise_db)
+        return AudioAugmentation(recipe.shift_ms, recipe.gain_db, recipe.noise_db)
     return Augmentation(
-        wanted.translate_px, wanted.crop_padding_px, wanted.flip, wanted.rotate_deg, wanted.stretch
+        recipe.translate_px, recipe.crop_padding_px, recipe.flip, recipe.rotate_deg, recipe.stretch
     )

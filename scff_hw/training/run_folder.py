@@ -1,11 +1,11 @@
-"""A run folder: what was run, its metrics, its checkpoint, its weights. Everything is written atomically.
+"""A run folder: definition, metrics, checkpoint and weights of one run. Every file is written atomically.
 
-A run begins with its first checkpoint. A folder whose run never reached it holds only what `create` writes before it,
-`run.json` first; a new run may start there as in an empty folder, and a resumed one starts from the beginning.
+A run begins with its first checkpoint. A folder without one has at most the files that `create` writes, `run.json`
+first; a new run may start there as in an empty folder, and a resumed run starts from the beginning.
 
-A checkpoint is one safetensors file: tensors, and the position in the run as JSON in its metadata. Metrics are JSON
-lines; a checkpoint remembers how long that file was, so a resumed run continues it without repeats. Every tensor file
-carries a digest of itself and the identity of its run (see `RunFolder.identity`); both are checked at every read.
+A checkpoint is one safetensors file: tensors, with the position in the run as JSON metadata. Metrics are JSON lines;
+a checkpoint stores the length of that file, so a resumed run continues it without repeated lines. Every tensor file
+contains its own digest and the identity of its run (see `RunFolder.identity`); every read checks both.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
 RUN_DEFINITION = (RECIPE, PROFILE, FORMATS)
-"""What a run is made from, written before its first checkpoint; beside it a backend's own files, `backend.*`."""
+"""Files that define a run, written before its first checkpoint; a backend may add its own files, `backend.*`."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: in `stage`, before batch `batch` of epoch `epoch` (both 0-based)."""
+    """Position in a run: in `stage`, before batch `batch` of epoch `epoch` (both 0-based)."""
 
     stage: str
     epoch: int = 0
@@ -65,11 +65,11 @@ class Position:
 
 @dataclass
 class Checkpoint:
-    """Where a run stands, and every tensor it needs to go on.
+    """The position in a run, and all tensors needed to resume it.
 
     Attributes:
         tensors: by dotted name, e.g. `layers.1.weight`, `readout.scff.weight`.
-        values: JSON values that go with them (finished stages, their results).
+        values: JSON results of the finished stages.
     """
 
     position: Position
@@ -81,10 +81,10 @@ class Checkpoint:
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
 
     def restore(self, network: Network) -> None:
-        """Let every array of a network go on from where this checkpoint has it.
+        """Load this checkpoint's state into every array of a network.
 
         Raises:
-            CheckpointError: names or shapes are not those of the network's arrays.
+            CheckpointError: names or shapes do not match the network's arrays.
         """
         for name, array in network.arrays.items():
             array.load_state(self.group(name))
@@ -104,10 +104,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from running in this folder; what killed ones left half-written is removed.
+        """Lock this folder against other processes, and remove partial files of killed processes.
 
         Raises:
-            BusyError: another process runs in it.
+            BusyError: another process has the lock.
         """
         with exclusive(self.path / LOCK, self.path):
             remove_stale(self.path)
@@ -117,7 +117,7 @@ class RunFolder:
         """Refuse a folder in which no run can start.
 
         Raises:
-            CheckpointError: it holds a run that began, or other files.
+            CheckpointError: it contains a run that began, or other files.
         """
         if not is_free(self.path):
             raise CheckpointError(
@@ -125,23 +125,23 @@ class RunFolder:
             )
 
     def create(self, documents: Mapping[str, str], details: RunDetails) -> None:
-        """Write what a run is made from; it begins with its first checkpoint.
+        """Write the files that define a run; the run itself begins with its first checkpoint.
 
         Args:
-            documents: text by file name: its recipe, its hardware profile, what its backend stores.
+            documents: text by file name: recipe, hardware profile, the backend's own files.
 
         Raises:
-            CheckpointError: the folder holds a run that began, or other files.
-            UsageError: a file of another name.
+            CheckpointError: the folder contains a run that began, or other files.
+            UsageError: a file name that is not allowed.
         """
         for name in documents:
             if not defines_run(name):
                 raise UsageError(f"The name of a backend's file must start with 'backend.'. Got '{name}' instead.")
         self.check_free()
         self.describe(details)
-        for left in self._definition_files():
-            if left not in documents:
-                (self.path / left).unlink()
+        for name in self._definition_files():
+            if name not in documents:
+                (self.path / name).unlink()
         for name, text in documents.items():
             write_atomic(self.path / name, text.encode())
 
@@ -154,12 +154,12 @@ class RunFolder:
         """Read `run.json`.
 
         Raises:
-            CheckpointError: missing, or not what a run writes there.
+            CheckpointError: missing, or not a valid `run.json`.
         """
         return read_document(self.path / RUN, RunDetails, self._no(RUN, "so it is not a run of scff-hw"))
 
     def finished(self, purpose: str) -> RunDetails:
-        """The same of a run that was trained to its end; `purpose` completes "must be finished to be ...".
+        """Read `run.json` of a finished run; `purpose` completes "must be finished to be ...".
 
         Raises:
             CheckpointError: not a run, or not finished.
@@ -175,20 +175,20 @@ class RunFolder:
         """Read `summary.json`.
 
         Raises:
-            CheckpointError: missing, or not what a run writes there.
+            CheckpointError: missing, or not a valid `summary.json`.
         """
         return read_document(self.path / SUMMARY, RunSummary, self._no(SUMMARY, "so its run is not finished"))
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines of the metrics.
+        """The lines of the metrics file.
 
         Raises:
-            CheckpointError: there are none, or a line is damaged.
+            CheckpointError: there is none, or a line is damaged.
         """
         return parse_metrics(self.path / METRICS, self._no(METRICS, "so it is not a finished run"))
 
     def read_text(self, name: str) -> str:
-        """One of the folder's text files, empty where it is not there.
+        """The text of one of the folder's files; empty if it does not exist.
 
         Raises:
             CheckpointError: it cannot be read, or is not UTF-8.
@@ -198,9 +198,9 @@ class RunFolder:
 
     @property
     def identity(self) -> str | None:
-        """What tells this run from others: a digest of its seed, backend, data and of what it is made from.
+        """Digest that identifies this run: of its seed, backend, data and definition files.
 
-        None in a folder without `run.json`, where nothing is read back.
+        None in a folder without `run.json`, whose tensor files are never read back.
         """
         if self._identity is None and (self.path / RUN).exists():
             details = self.details()
@@ -211,18 +211,18 @@ class RunFolder:
         return self._identity
 
     def _definition_files(self) -> list[str]:
-        """Files of the folder that its run is made from."""
+        """Names of the files in the folder that define its run."""
         return sorted(path.name for path in self.path.iterdir() if defines_run(path.name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
-        """Write one of the run's tensor files atomically, with its digest and the run's identity."""
+        """Write a tensor file of the run atomically, with its digest and the run's identity."""
         write_tensors(self.path / name, tensors, {"run": self.identity} | dict(about or {}))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Read `WEIGHTS`, `INITIAL`, or the arrays of the last checkpoint.
 
         Raises:
-            CheckpointError: missing or damaged, of another run, or a weight is not finite.
+            CheckpointError: missing, damaged, of another run, or a weight is not finite.
         """
         tensors, _ = self._read(name)
         weights = {k: v for k, v in tensors.items() if k.startswith("layers.") or name != CHECKPOINT}
@@ -230,7 +230,7 @@ class RunFolder:
         return tensors
 
     def log(self, **record: Any) -> None:
-        """Append one line to the metrics."""
+        """Append one line to the metrics file."""
         if self._metrics is None:
             self._metrics = open(self.path / METRICS, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._metrics.write(json.dumps(record) + "\n")
@@ -242,7 +242,7 @@ class RunFolder:
             self._metrics = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Make `checkpoint` the one a resumed run starts from."""
+        """Write `checkpoint`, from which a resumed run starts."""
         length = 0
         if self._metrics is not None:
             self._metrics.flush()
@@ -260,10 +260,10 @@ class RunFolder:
         self.write_tensors(CHECKPOINT, checkpoint.tensors, state)
 
     def load(self) -> Checkpoint:
-        """The last checkpoint; metrics logged after it are dropped, since the resumed run logs them again.
+        """Read the last checkpoint, and drop metrics logged after it: the resumed run logs them again.
 
         Raises:
-            CheckpointError: there is none, it is damaged, or metrics from before it are missing.
+            CheckpointError: there is none, it is damaged, or metrics logged before it are missing.
         """
         path, metrics = self.path / CHECKPOINT, self.path / METRICS
         tensors, about = self._read(CHECKPOINT)
@@ -298,31 +298,31 @@ class RunFolder:
 def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
     """Whether a run can start in a folder: it does not exist, is empty, or its run never began.
 
-    Lock files, and what killed processes left half-written, count as nothing. `recipe.yaml` and the like count as left
-    by a run only beside a `run.json`: they may be a user's.
+    Lock files and partial files of killed processes are ignored. Definition files such as `recipe.yaml` belong to a
+    run only if `run.json` exists; otherwise they may be a user's.
 
     Args:
-        besides: what else counts as nothing.
+        besides: further files to ignore.
     """
     if not path.is_dir():
         return not path.exists()
-    names = {each.name for each in path.iterdir() if each.name != LOCK and not is_partial(each) and each not in besides}
+    names = {file.name for file in path.iterdir() if file.name != LOCK and not is_partial(file) and file not in besides}
     return not names or (RUN in names and all(name == RUN or defines_run(name) for name in names))
 
 
 def defines_run(name: str) -> bool:
-    """Whether a file of a run folder is among those that the run is made from."""
+    """Whether a file of this name defines its run: recipe, profile, formats or a backend's own file."""
     return name in RUN_DEFINITION or (name.startswith("backend.") and Path(name).name == name)
 
 
 def versions() -> dict[str, str]:
-    """Versions of what determines a run's numbers."""
+    """Versions of the software that determines a run's numbers."""
     names = ("scff-hw", "numpy", "torch", "safetensors", "scikit-learn")
-    found = {name: version(name) for name in names if name != "scff-hw"}
+    packages = {name: version(name) for name in names if name != "scff-hw"}
     for name in ("aihwkit", "brevitas"):
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found | {
+            packages[name] = version(name)
+    return packages | {
         "scff-hw": version("scff-hw"),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -1,4 +1,4 @@
-"""A run from its recipe to its summary: hidden layers, readouts, controls, each resumable."""
+"""Trains a recipe: hidden layers, readouts, controls and summary; every stage is resumable."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def train(
     command: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Run a recipe and return its summary, which is also written to `out/summary.json`.
+    """Train a recipe and return its summary, which is also written to `out/summary.json`.
 
-    `profile` is the hardware of a backend that simulates some, None for its default. The test part of the data is only
-    ever measured on. A run that was killed continues from its last checkpoint with `resume`.
+    `profile` is the hardware for a backend that simulates devices, None for its default. The test part of the data is
+    used for measurement only. With `resume`, a killed run continues from its last checkpoint.
 
-    The same call, or a resumed run, ends in the same weights bit for bit on the backends float (same device and number
-    of threads) and fixed. The analog backend repeats initial weights, order and devices, but draws pulses and noise of
-    reading anew: its results repeat statistically (see `scff_hw.backends.analog`).
+    The same call, and a resumed run, give the same weights bit for bit on the backends float (same device and number
+    of threads) and fixed. The analog backend repeats initial weights, sample order and devices, but draws new pulses
+    and read noise: its results repeat statistically (see `scff_hw.backends.analog`).
 
     Raises:
         UsageError: the recipe, the backend, the data or the folder cannot be used.
@@ -82,22 +82,22 @@ def train(
     if not resume:
         folder.check_free()
     elif not (out / RUN).exists():
-        folder.details()  # raises, and makes no folder
+        folder.details()  # raises without creating the folder
     with folder.locked():
         return _train(setting, folder, resume, command, progress)
 
 
 def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, progress: Progress) -> dict[str, Any]:
-    """Train in a folder that is locked."""
+    """Train in a locked folder."""
     recipe, checkpoint = setting.recipe, None
-    used: Profile | None = setting.hardware.hardware
+    profile: Profile | None = setting.hardware.hardware
     details = RunDetails(
         schema=SCHEMA,
         recipe=recipe.name,
         seed=setting.seed,
         backend=setting.backend,
         command=command,
-        profile=None if used is None else used.name,
+        profile=None if profile is None else profile.name,
         status="running",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=0.0,
@@ -105,13 +105,13 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
         data=setting.data,
     )
     if resume:
-        found = _resumable(folder, setting)
+        earlier = _resumable(folder, setting)
         if not is_free(folder.path):
-            details, checkpoint = found, folder.load()
+            details, checkpoint = earlier, folder.load()
     context = context_of(setting, folder, progress, new=checkpoint is None)
     if checkpoint is None:
-        about = {RECIPE: dump_recipe(recipe)} | ({} if used is None else {PROFILE: dump_profile(used)})
-        folder.create(about | context.backend.documents(), details)
+        documents = {RECIPE: dump_recipe(recipe)} | ({} if profile is None else {PROFILE: dump_profile(profile)})
+        folder.create(documents | context.backend.documents(), details)
     began = time.monotonic() - details.duration_s
     status: Status = "failed"
     try:
@@ -130,7 +130,7 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run is of, before anything is read from its folder or written there."""
+    """The inputs of a run, before its folder is read or written."""
 
     recipe: Recipe
     seed: int
@@ -161,7 +161,7 @@ def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None,
 
 
 def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: bool) -> RunContext:
-    """What a run works with: its backend prepared where it is `new`, else restored from the folder."""
+    """The context of a run; its backend is prepared if the run is `new`, else restored from the folder."""
     recipe, seed, weights = setting.recipe, setting.seed, untrained_weights(setting.recipe, setting.seed)
     if new:
         samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split)
@@ -173,20 +173,20 @@ def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: 
 
 
 def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
-    """The details of the run in a folder, which must be the one that is asked for now."""
+    """The details of the run in a folder; the run must match the requested setting."""
     details, recipe = folder.details(), setting.recipe
-    for key, found, wanted in (
+    for key, stored, requested in (
         ("recipe", details.recipe, recipe.name),
         ("seed", details.seed, setting.seed),
         ("backend", details.backend, setting.backend),
     ):
-        if found != wanted:
+        if stored != requested:
             raise CheckpointError(
-                f"The run in {folder.path} has {key} {found!r}, so it cannot be resumed with {wanted!r}."
+                f"The run in {folder.path} has {key} {stored!r}, so it cannot be resumed with {requested!r}."
             )
     check_data(setting.data, details.data, folder.path)
     if is_free(folder.path):
-        return details  # it never began: there is nothing to keep
+        return details  # the run never began: there is no state to restore
     if folder.read_text(RECIPE) != dump_recipe(recipe):
         raise CheckpointError(
             f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
@@ -201,7 +201,7 @@ def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
 
 
 def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """Every stage in order, from the checkpoint's position on."""
+    """Run every stage in order, starting at the checkpoint's position."""
     recipe = context.recipe
     hidden = hidden_stages(recipe)
     readouts = ["scff", "untrained"] if recipe.controls.untrained else ["scff"]
@@ -247,7 +247,7 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
 
 
 def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Checkpoint | None) -> None:
-    """Train a readout on the learned or the untrained hidden layers, and write both down."""
+    """Train a readout on the learned or the untrained hidden layers; write the weights of both to one file."""
     recipe = context.recipe
     weights = untrained_weights(recipe, context.seed)
     network = context.network
@@ -286,19 +286,19 @@ def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Che
     key = "test_accuracy" if kind == "scff" else "untrained_test_accuracy"
     saved = time.monotonic()
     for epoch in range(start.epoch, recipe.readout.epochs):
-        figures = readout.train_epoch(source, train_part.labels, epoch)
+        metrics = readout.train_epoch(source, train_part.labels, epoch)
         accuracy = readout.accuracy(test, test_part.labels)
         context.values[key] = accuracy
-        context.values[key.replace("test", "train")] = figures.train_accuracy
+        context.values[key.replace("test", "train")] = metrics.train_accuracy
         context.folder.log(
             kind="readout",
             features=kind,
             epoch=epoch + 1,
-            loss=figures.loss,
-            train_accuracy=figures.train_accuracy,
+            loss=metrics.loss,
+            train_accuracy=metrics.train_accuracy,
             test_accuracy=accuracy,
         )
-        context.progress.advance(1, train_accuracy=figures.train_accuracy, test_accuracy=accuracy)
+        context.progress.advance(1, train_accuracy=metrics.train_accuracy, test_accuracy=accuracy)
         if context.stop.requested or time.monotonic() - saved > 20:
             context.checkpoint(f"readout {kind}", epoch + 1, 0)
             saved = time.monotonic()

@@ -236,11 +236,11 @@ def test_divergence_names_the_layer_the_epoch_and_a_cause(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("bias", "message"),
     [
-        (-1e3, "Layer 1 fell silent in epoch 1, batch 1: no unit answers .* likely cause: a theta_neg of"),
+        (-1e3, "Layer 1 has only dead units in epoch 1, batch 1: every output is 0.* likely cause: a theta_neg of"),
         (float("nan"), "Layer 1 diverged in epoch 1, batch 1: goodness_pos is nan; likely cause:"),
     ],
 )
-def test_a_silent_or_undefined_layer_stops_at_once(
+def test_a_dead_or_undefined_layer_stops_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bias: float, message: str
 ) -> None:
     from scff_hw.training import session
