@@ -1,4 +1,4 @@
-"""Studies: accuracy over a grid of hardware and seeds, beside its baselines, resumable, with a table and a report."""
+"""Studies: accuracy over a grid of hardware and seeds, with baselines; resumable, with a table and a report."""
 
 from scff_hw.studies.grids import Hardware, InFixedPoint, InFloat, OnDevices
 from scff_hw.studies.lab import Lab

@@ -1,4 +1,4 @@
-"""The comparison trained by backpropagation on the same devices: aihwkit's own analog SGD on the same tiles."""
+"""Backpropagation on the same devices, for comparison: aihwkit's analog SGD on the same tiles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import augmentation_of
 
 LEARNING_RATE = 0.1
-"""Of analog SGD, on tiles and on what is digital, where a study asks for no other."""
+"""Default learning rate of analog SGD, for tiles and for digital parameters."""
 
 
 class AutogradTiles:
-    """An array read through aihwkit's autograd, which also reads its tiles transposed for the backward pass."""
+    """An array whose MVM uses aihwkit's autograd; the backward pass reads the tiles transposed."""
 
     learning_rate = 0.0
 
@@ -43,8 +43,8 @@ class AutogradTiles:
         parts = self.geometry.rows(x).split(grid.input_sizes, dim=1)
         outputs = []
         for line in grid.tiles:
-            answers = [tile(part.contiguous()) for tile, part in zip(line, parts, strict=True)]
-            outputs.append(torch.stack(answers).sum(dim=0) if len(answers) > 1 else answers[0])
+            partial_sums = [tile(part.contiguous()) for tile, part in zip(line, parts, strict=True)]
+            outputs.append(torch.stack(partial_sums).sum(dim=0) if len(partial_sums) > 1 else partial_sums[0])
         return self.geometry.fold(torch.cat(outputs, dim=1), x)
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
@@ -65,11 +65,11 @@ def learn_backprop_on(
 ) -> Network:
     """Train the recipe's network end to end on `backend` with `AnalogSGD`, and return it.
 
-    As many epochs as the hidden layer that learns longest, in the recipe's batches. A digital readout on top learns
-    along, by the same optimiser; hidden layers are compared with a readout fitted afterwards, as everywhere else.
+    The number of epochs is the largest of the recipe's hidden layers; batches are the recipe's. The same optimiser
+    trains a digital readout on top; the comparison uses a readout fitted afterwards, as in all methods.
 
     Args:
-        backend: one whose arrays are those of the analog backend.
+        backend: one that creates arrays of the analog backend.
         after_step: called with the network after each step of the optimiser.
     """
     from aihwkit.optim import AnalogSGD
@@ -83,7 +83,7 @@ def learn_backprop_on(
     readout = Readout(recipe.readout_features, lab.classes, recipe.readout, seed, torch.device("cpu"))
     digital = [readout.weight.requires_grad_(), readout.bias.requires_grad_(), *(tile.bias for tile in tiles)]
     analog = [piece.analog_ctx for tile in tiles for piece in tile.array.grid]
-    # A fresh tile's own rate is 0.1; step() gives it that of its group, which this constructor sets.
+    # A new tile has a rate of 0.1; step() replaces it by the rate of its group, which this constructor sets.
     optimiser = AnalogSGD([*digital, *analog], lr=learning_rate)
     optimiser.regroup_param_groups()
     samples, augmentation = lab.samples("train"), augmentation_of(recipe.data, recipe.augmentation)
@@ -104,5 +104,5 @@ def learn_backprop_on(
 
 
 def _analog(array: object) -> AnalogArray:
-    assert isinstance(array, AnalogArray), "backpropagation on devices was asked of another backend"
+    assert isinstance(array, AnalogArray), "backpropagation on devices needs the analog backend"
     return array

@@ -1,4 +1,4 @@
-"""`bits`: accuracy against the number formats of fixed point, for learning in them and for weights put onto them."""
+"""`bits`: accuracy over fixed-point number formats, for learning in them and for weights quantised to them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from scff_hw.backends.fixed import FixedBackend
 
 OF_LEARNING = ("error_bits", "shadow_bits", "update_rounding", "weight_headroom")
-"""Keys of a format without bearing on weights that never change."""
+"""Format keys that have no effect on weights that never change."""
 
 EXPLANATION = (
     "How accuracy depends on the number formats of fixed point. SCFF in fixed point: hidden layers that learned in "
-    "these integers. Quantised: hidden layers learned in float, then put onto this format once. Untrained: initial "
-    "weights on the same format. Weights that learn leave headroom to grow; those that do not fill their range. Each "
-    "has the same readout, fitted on what its own hardware answers and then quantised as well; 'readout kept' is the "
-    "one fitted in float, quantised. In float: the same network without any rounding, learned and untrained."
+    "these integers. Quantised: hidden layers that learned in float, then quantised once to this format. Untrained: "
+    "initial weights in the same format. Weights that learn have headroom to grow; weights that do not learn use "
+    "their full range. Each has the same readout, fitted on the outputs of its own hardware and then quantised; "
+    "'readout kept' is the readout fitted in float, quantised. In float: the same network without rounding, learned "
+    "and untrained."
 )
 
 CURVES = (
@@ -53,29 +54,29 @@ class BitsStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse what could not be measured: an optimiser other than plain SGD."""
+        """Refuse an optimiser other than plain SGD."""
         from scff_hw.backends.fixed.tensor.array import check_optimisation
 
         check_learnable(request, check_optimisation)
 
     def points(self, request: Request) -> list[Point]:
-        """Two points for each seed in float, then one for each format, seed and method.
+        """Two points per seed in float, then one per format, seed and method.
 
-        Formats that differ only in how weights learn are one measurement where they do not.
+        Formats that differ only in learning are one measurement for methods that do not learn.
         """
-        found = [request.point(seed, method) for seed in request.seeds for method in ("float", "float-untrained")]
+        points = [request.point(seed, method) for seed in request.seeds for method in ("float", "float-untrained")]
         for variant in request.variants:
             formats = variant.parameters[FIXED_POINT]
-            # without a shadow, the weights put there are rounded once
-            held = {key: value for key, value in formats.items() if key not in OF_LEARNING} | {"shadow_bits": 0}
+            # without a shadow, weights are rounded only once
+            frozen = {key: value for key, value in formats.items() if key not in OF_LEARNING} | {"shadow_bits": 0}
             for seed in request.seeds:
-                found.append(request.point(seed, "scff", variant))
+                points.append(request.point(seed, "scff", variant))
                 for method in ("quantised", "untrained"):
-                    found.append(request.point(seed, method, variant, {FIXED_POINT: held}))
-        return found
+                    points.append(request.point(seed, method, variant, {FIXED_POINT: frozen}))
+        return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
+        """The rows of one point: accuracy with a readout fitted on this network, and with the one fitted in float."""
         match lab.method:
             case "float":
                 return [lab.fitted_row(lab.float_network())]
@@ -93,19 +94,19 @@ class BitsStudy(Study[StudyOptions]):
                 weights = lab.float_weights()
                 backend = _backend(lab, weights, learning=False)
                 network = lab.with_weights(backend, weights)
-                kept = lab.fit(lab.float_network())
+                float_readout = lab.fit(lab.float_network())
                 return [
-                    _row(lab, backend, network, "kept", kept),
+                    _row(lab, backend, network, "kept", float_readout),
                     _row(lab, backend, network, "fitted", lab.fit(network)),
                 ]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the first varied key; a panel for each combination of the others."""
+        """Accuracy over the first varied key; one panel per combination of the others."""
         return grid_panels(request, CURVES, rows)
 
 
 def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
-    """The fixed backend in the point's formats, their scales chosen for these weights."""
+    """The fixed backend in the point's formats, with scales chosen for these weights."""
     from scff_hw.training.calibration import calibrated_backend
 
     samples = lab.samples(lab.recipe.data.learn_split)
@@ -113,7 +114,7 @@ def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
 
 
 def _row(lab: Lab, backend: FixedBackend, network: Network, name: str, readout: Readout) -> Row:
-    """The row of a readout in the integers that the hardware holds of it."""
-    held = copy.copy(readout)
-    held.weight, held.bias = backend.readout(readout.weight, readout.bias)
-    return lab.row(name, lab.accuracy(network, held))
+    """The row of a network with a readout quantised to the hardware's integers."""
+    quantised = copy.copy(readout)
+    quantised.weight, quantised.bias = backend.readout(readout.weight, readout.bias)
+    return lab.row(name, lab.accuracy(network, quantised))

@@ -1,4 +1,7 @@
-"""`controls`: accuracy over the readout's epochs beside what SCFF must be told from (paper, figure 6b)."""
+"""`controls`: readout accuracy per epoch for SCFF and its controls: shuffled pairs, untrained layers, backpropagation.
+
+Paper, figure 6b.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,16 @@ from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, r
 from scff_hw.training.run_folder import Position, RunFolder
 
 PAIRED = (3, 8)
-"""Labels of the examples of pairs: the paper's."""
+"""Labels of the example pairs, as in the paper."""
 
 METHODS = ("scff", "shuffled", "untrained", "backprop")
 
 EXPLANATION = (
-    "What learning adds, and what adds it. SCFF, roles shuffled and untrained: the same readout, fitted on hidden "
-    "layers that learned by SCFF, by SCFF with positive and negative exchanged in every second pair, and not at all. "
-    "What shuffled roles reach above untrained is not the work of contrast. Backpropagation: the same network trained "
-    "end to end with labels, through time where it is recurrent. Epochs are those of the readout, or of "
-    "backpropagation."
+    "How much learning improves accuracy, and which part of it contrast causes. SCFF, roles shuffled, untrained: the "
+    "same readout, fitted on hidden layers that learned by SCFF, by SCFF with positive and negative exchanged in every "
+    "second pair, and that did not learn. The gain of shuffled roles over untrained is not caused by contrast. "
+    "Backpropagation: the same network trained end to end with labels, through time if it is recurrent. Epochs are "
+    "those of the readout, or of backpropagation."
 )
 
 CURVES = (
@@ -58,26 +61,26 @@ class ControlsStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse a recipe of another rule, or a finished run."""
+        """Refuse a recipe with a rule other than scff, and a finished run."""
         if request.run is not None:
             raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
         if (rule := request.recipe.training.rule.name) != "scff":
             raise UsageError(f"The study controls must be given a recipe of the rule scff. Got '{rule}' instead.")
 
     def points(self, request: Request) -> list[Point]:
-        """A point for each place on the grid, seed and method; backpropagation where the recipe has it."""
-        found = []
+        """One point per grid point, seed and method; backpropagation if the recipe has it."""
+        points: list[Point] = []
         for variant in request.variants:
             recipe = variant.recipe or request.recipe
             for method in METHODS:
                 if method == "backprop" and recipe.controls.backprop is None:
                     continue
                 text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
-                found += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
-        return found
+                points += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
+        return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """A row an epoch."""
+        """One row per epoch."""
         if lab.method == "backprop":
             accuracies = _backprop(lab)
         else:
@@ -90,7 +93,7 @@ class ControlsStudy(Study[StudyOptions]):
         ]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over epochs; a panel for each place on the grid."""
+        """Accuracy over epochs; one panel per grid point."""
         panels = []
         for variant in request.variants:
             here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
@@ -104,15 +107,15 @@ class ControlsStudy(Study[StudyOptions]):
         return panels
 
     def pairs(self, request: Request) -> list[PairPicture]:
-        """A positive and a negative pair of recordings, where the recipe has such (paper, figure 6a)."""
+        """A positive and a negative pair of recordings, for recipes on sequences (paper, figure 6a)."""
         if not request.recipe.data.has_sequences:
             return []
         dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
         pipeline = pipeline_of(request.recipe, dataset, "train")
         assert isinstance(pipeline, SequencePipeline)
-        chosen = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
-        x, lengths = pipeline.batch(chosen)
-        first, second = (standardise(each[:length]).numpy() for each, length in zip(x, lengths, strict=True))
+        indices = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
+        x, lengths = pipeline.batch(indices)
+        first, second = (standardise(frames[:length]).numpy() for frames, length in zip(x, lengths, strict=True))
         names = tuple(dataset.classes[label] for label in PAIRED)
         return [
             PairPicture("positive pair", (first, first), (names[0], names[0])),

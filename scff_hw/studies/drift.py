@@ -1,4 +1,4 @@
-"""`drift`: what is left of hidden layers after a second, an hour, a year, and what learning on the chip brings back."""
+"""`drift`: accuracy of programmed hidden layers over time, and after they learned again on the chip."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from scff_hw.training.build import Weights
 from scff_hw.training.readout import Readout
 
 TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 2_629_800.0, "1 year": 31_557_600.0}
-"""After programming."""
+"""Times after programming, in s."""
 
 EXPLANATION = (
-    "What drift leaves of hidden layers that learned on the chip and were then programmed onto it once. "
-    "Compensated: each tile's answers are scaled by one factor, aihwkit's global drift compensation; features are "
-    "standardised, so a common factor matters little, and what is lost is lost to the spread of drift and to read "
-    "noise. Re-learned: the drifted weights, so scaled, learn again by SCFF on devices that learn, from "
-    "unlabelled batches. Readout kept: the digital readout fitted just after programming; refitted: fitted again "
-    "at that time, which needs labels. Untrained, backpropagation: the same for initial weights, and for weights "
-    "trained on the same devices by aihwkit's analog SGD."
+    "How drift affects hidden layers that learned on the chip and were then programmed onto it once. Compensated: "
+    "each tile's outputs are scaled by one factor, aihwkit's global drift compensation; features are standardised, so "
+    "a common factor has little effect, and the loss comes from the spread of drift and from read noise. Re-learned: "
+    "the drifted, compensated weights learn again by SCFF on devices that learn, from unlabelled batches. Readout "
+    "kept: the digital readout fitted just after programming; refitted: fitted again at that time, which needs "
+    "labels. Untrained, backpropagation: the same for initial weights, and for weights trained on the same devices by "
+    "aihwkit's analog SGD."
 )
 
 CURVES = (
@@ -48,7 +48,7 @@ CURVES = (
 
 
 class DriftOptions(StudyOptions):
-    """How hidden layers re-learn. A rate of 0.03 does little harm on digits and PCM (benchmarks/relearning.py)."""
+    """Options of re-learning. A rate of 0.03 does little harm on digits and PCM (benchmarks/relearning.py)."""
 
     batches: int = option(30, "batches of re-learning", unit="batches", ge=1)
     rate: float = option(0.03, "learning rate of re-learning, of the recipe's", unit="fraction", gt=0, le=1000)
@@ -64,45 +64,45 @@ class DriftStudy(Study[DriftOptions]):
     Options = DriftOptions
 
     def check(self, request: Request) -> None:
-        """Refuse a device whose drift is not known, and a recipe that cannot learn on devices."""
-        assert request.profile is not None, "drift was asked of fixed point"
+        """Refuse a device without a drift model, and a recipe that cannot learn on devices."""
+        assert request.profile is not None, "drift needs devices"
         require_drift(request.profile)
         check_learnable(request, check_optimisation)
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """For each seed: float, the drift of each method, and re-learning at each time."""
+        """Per seed: float, the drift of each method, and re-learning at each time."""
         options = self.options(request)
-        how = {"batches": options.batches, "rate": options.rate}
-        found: list[Point] = []
+        relearning = {"batches": options.batches, "rate": options.rate, "treatment": "re-learned"}
+        points: list[Point] = []
         for seed in request.seeds:
-            found.append(_point(request, seed, "float", {}))
+            points.append(_point(request, seed, "float", {}))
             for method in request.methods("untrained", "scff", "backprop"):
                 for treatment in ("none", "compensated"):
-                    found.append(_point(request, seed, method, {"treatment": treatment}))
+                    points.append(_point(request, seed, method, {"treatment": treatment}))
             for time in TIMES_S:
-                found.append(_point(request, seed, "scff", {"treatment": "re-learned", "time": time} | how))
-        return found
+                points.append(_point(request, seed, "scff", relearning | {"time": time}))
+        return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: each time it is about, with the readout kept and refitted."""
+        """The rows of one point: one per time of the point, with the readout kept and refitted."""
         if lab.method == "float":
             return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
         profile, treatment = lab.profile, lab.parameters["treatment"]
         weights = _weights(lab, profile)
         network = lab.with_weights(ProgrammedBackend(profile, lab.seed, compensated=treatment != "none"), weights)
-        kept, clipped = lab.fit(network), clipped_share(network)
+        kept_readout, clipped = lab.fit(network), clipped_share(network)
         if treatment == "re-learned":
             time = lab.parameters["time"]
             drift(network, TIMES_S[time])
             network = lab.resumed(AnalogBackend(profile, lab.seed), weights_of(network))
             lab.relearn(network, lab.parameters["batches"], lab.parameters["rate"], time)
-            return _rows(lab, network, kept, time, clipped)
-        # "programmed": before any drift, with the readout that is kept from here on
-        rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept), clipped)]
+            return _rows(lab, network, kept_readout, time, clipped)
+        # "programmed": before any drift; the readout fitted here is the kept one
+        rows = [{"time": "programmed"} | lab.row("kept", lab.accuracy(network, kept_readout), clipped)]
         for time, t_s in TIMES_S.items():
             drift(network, t_s)
-            rows += _rows(lab, network, kept, time, clipped)
+            rows += _rows(lab, network, kept_readout, time, clipped)
         return rows
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
@@ -117,10 +117,10 @@ class DriftStudy(Study[DriftOptions]):
 
 
 def drift(network: Network, t_s: float) -> None:
-    """Let programmed arrays drift to `t_s` seconds after programming.
+    """Apply drift to programmed arrays, up to `t_s` seconds after programming.
 
     Raises:
-        UsageError: an array that is not programmed, which aihwkit would leave as it is without a word.
+        UsageError: an array is not programmed; aihwkit would ignore it silently.
     """
     for name, array in network.arrays.items():
         if not isinstance(array, ProgrammedArray):
@@ -131,14 +131,14 @@ def drift(network: Network, t_s: float) -> None:
         array.drift(t_s)
 
 
-def _rows(lab: Lab, network: Network, kept: Readout, time: str, clipped: float) -> list[Row]:
-    accuracy = lab.accuracy(network, kept)
+def _rows(lab: Lab, network: Network, kept_readout: Readout, time: str, clipped: float) -> list[Row]:
+    accuracy = lab.accuracy(network, kept_readout)
     rows = [lab.row("kept", accuracy, clipped), lab.fitted_row(network, "refitted", clipped)]
     return [{"time": time} | row for row in rows]
 
 
 def _weights(lab: Lab, profile: Profile) -> Weights:
-    """Hidden weights of a method, those that took learning kept for the other points of the seed."""
+    """Hidden weights of a method; learned ones are cached for the other points of the seed."""
     backend = AnalogBackend(profile, lab.seed)
     match lab.method:
         case "untrained":
@@ -149,8 +149,8 @@ def _weights(lab: Lab, profile: Profile) -> Weights:
             return lab.cached(f"scff on {lab.parameters['profile']}", lambda: weights_of(lab.learned(backend)))
         case _:
             rate = lab.parameters["backprop_rate"]
-            made = f"backprop {rate} on {lab.parameters['profile']}"
-            return lab.cached(made, lambda: weights_of(learn_backprop_on(lab, backend, rate)))
+            name = f"backprop {rate} on {lab.parameters['profile']}"
+            return lab.cached(name, lambda: weights_of(learn_backprop_on(lab, backend, rate)))
 
 
 def _point(request: Request, seed: int, method: str, what: dict[str, Any]) -> Point:

@@ -1,4 +1,4 @@
-"""Points of a study: measured in worker processes, here or on a cluster, each kept the moment it is done."""
+"""Measures the points of a study in this process, in workers or on a cluster; stores each result immediately."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ POINTS = "points"
 CACHE = "weights"
 
 Measure = Callable[[Point, Path], list[Row]]
-"""Measures a point, given the cache folder; a module-level function: worker processes import it by its name."""
+"""Measures a point, given the cache folder; a module-level function, since worker processes import it by name."""
 
 
 def stored_rows(folder: Path, point: Point) -> list[Row] | None:
-    """The rows of a point that was measured before, None where it was not.
+    """The stored rows of a point, None if it was not measured yet.
 
     Raises:
         CheckpointError: its file is damaged, or of another point.
@@ -49,25 +49,25 @@ def stored_rows(folder: Path, point: Point) -> list[Row] | None:
 def run_points(
     points: Sequence[Point], folder: Path, measure: Measure, *, engine: str, jobs: int, progress: Progress
 ) -> list[Row]:
-    """Measure what `folder` does not hold yet, and return the rows of all points, in order.
+    """Measure the points that `folder` does not contain yet; return the rows of all points, in order.
 
-    Every result is written to `folder/points/` at once: whatever ends this process, no finished point is lost.
+    Every result is written to `folder/points/` immediately, so no finished point is lost if this process is killed.
 
     Args:
-        measure: called once per point that is missing, in the process that measures it, with gradients off.
+        measure: called once per missing point, in the process that measures it, with gradients off.
         engine: "local", joblib's worker processes, or "ray".
-        jobs: points measured at a time; 1 measures in this process. With ray, the cluster decides.
+        jobs: points measured in parallel; 1 measures in this process. With ray, the cluster decides.
 
     Raises:
         UsageError: no such engine.
         MissingPartError: ray is not installed.
-        ScffError: a point failed; those that were done are kept.
+        ScffError: a point failed; results of finished points stay stored.
     """
     if engine not in ENGINES:
         raise UsageError(
             f"The engine must be one of {', '.join(ENGINES)}. Got '{engine}' instead{nearest(engine, ENGINES, '.')}"
         )
-    # points that differ in their labels only are one measurement
+    # points that differ only in their labels are one measurement
     missing = list({point.key: point for point in points if stored_rows(folder, point) is None}.values())
     total = len({point.key for point in points})
     progress.start("points", total, total - len(missing))
@@ -84,12 +84,12 @@ def run_points(
 def run_point(
     index: int, point: Point, cache: Path, measure: Measure, threads: int, worker: bool
 ) -> tuple[int, list[Row], float]:
-    """Measure one point; what a worker process is asked for.
+    """Measure one point; worker processes call this.
 
     Args:
-        cache: folder of trained weights that points share; it may be another machine's.
-        threads: of PyTorch in this process.
-        worker: leave Ctrl-C to the process that started this one.
+        cache: folder of trained weights that points share, possibly on another machine.
+        threads: number of PyTorch threads in this process.
+        worker: ignore Ctrl-C, which the parent process handles.
     """
     import torch
 
@@ -103,10 +103,10 @@ def run_point(
             rows = measure(point, cache)
     except ScffError as error:
         what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
-        # a plain error with the same exit code: it must cross process borders
+        # a plain error with the same exit code, since processes exchange it pickled
         raise (UsageError if error.exit_code == 2 else ScffError)(f"The point ({what}) failed: {error}") from None
     except Exception as error:
-        # here, as tracebacks do not cross process borders
+        # here, since tracebacks are not pickled
         if (plugin := failed_plugin(error)) is None:
             raise
         raise ScffError(f"{type(error).__name__}: {error} - raised in {plugin}.") from error
@@ -139,12 +139,12 @@ def _on_ray(points: Sequence[Point], cache: Path, measure: Measure) -> Iterator[
         ) from None
     started = not ray.is_initialized()
     if started:
-        # a running cluster is joined (RAY_ADDRESS), else one is started on this machine alone
+        # connects to a running cluster (RAY_ADDRESS), else starts one on this machine only
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(run_point)
-        place = cache.absolute()
-        waiting = [remote.remote(index, point, place, measure, 1, True) for index, point in enumerate(points)]
+        folder = cache.absolute()
+        waiting = [remote.remote(index, point, folder, measure, 1, True) for index, point in enumerate(points)]
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1)
             try:

@@ -1,4 +1,4 @@
-"""`faults`: what broken devices and dead lines cost, and how much of it learning on the chip routes around."""
+"""`faults`: accuracy loss by broken devices and dead lines, and how much learning on the chip recovers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scff_hw.studies.request import Request, check_learnable, check_profiles
 from scff_hw.studies.study import Study
 
 RATES = "0 %,1 %,5 %,20 %"
-"""Shares of broken devices, or lines, where a study asks for no others."""
+"""Default shares of broken devices or lines."""
 
 SHARE = Quantity("fraction", 0, 1)
 
@@ -30,11 +30,11 @@ TIMES = {"untrained": ("before",), "scff": ("before", "after"), "backprop": ("be
 """When devices break, by method."""
 
 EXPLANATION = (
-    "What broken devices cost. Stuck-on: at their upper bound; stuck-off: at their lower bound, where a weight is a "
-    "pair at 0; dead lines: that share of the input lines and of the output lines reads 0. Before: broken from the "
-    "start, so that learning may route around it; after: broken once learning is over, with the digital readout fitted "
-    "before that kept, or fitted again. Untrained: initial weights, broken alike. Backpropagation: the same network, "
-    "broken from the start, trained on the same devices by aihwkit's analog SGD."
+    "How broken devices reduce accuracy. Stuck-on: at their upper bound; stuck-off: at their lower bound, or at 0 if a "
+    "weight is a pair of devices; dead lines: that share of the input lines and of the output lines reads 0. Before: "
+    "broken from the start, so learning can compensate; after: broken after learning, with the earlier digital readout "
+    "kept, or refitted. Untrained: initial weights with the same faults. Backpropagation: the same network, broken "
+    "from the start, trained on the same devices by aihwkit's analog SGD."
 )
 
 CURVES = (
@@ -48,7 +48,7 @@ CURVES = (
 
 
 class FaultsOptions(StudyOptions):
-    """Which shares of devices, or lines, are broken."""
+    """The shares of broken devices or lines."""
 
     rates: str = option(RATES, "shares that are broken", unit="%, ppm", metavar="R1,R2,...")
 
@@ -65,7 +65,7 @@ class FaultsOptions(StudyOptions):
 
 
 class FaultsStudy(Study[FaultsOptions]):
-    """Accuracy over the share of stuck devices or dead lines, broken before learning or after it."""
+    """Accuracy over the share of stuck devices or dead lines, broken before or after learning."""
 
     name = "faults"
     title = "Faults"
@@ -79,18 +79,18 @@ class FaultsStudy(Study[FaultsOptions]):
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """For each seed: float, then each kind, rate and method; at a rate of 0, kinds and times share one point."""
-        found = []
+        """Per seed: float, then each kind, rate and method; at a rate of 0, kinds and times share one point."""
+        points = []
         for seed in request.seeds:
-            found.append(request.point(seed, "float", labels={"fault": "", "fault_rate": "", "when": ""}))
+            points.append(request.point(seed, "float", labels={"fault": "", "fault_rate": "", "when": ""}))
             for kind in KINDS:
                 for text, rate in self.options(request).shares.items():
                     for method in request.methods(*TIMES):
                         for when in TIMES[method]:
-                            what = {"when": when, "kind": kind if rate else KINDS[0], "rate": rate}
+                            parameters = {"when": when, "kind": kind if rate else KINDS[0], "rate": rate}
                             labels = {"fault": kind, "fault_rate": text, "when": when}
-                            found.append(request.point(seed, method, request.variants[0], what, labels))
-        return found
+                            points.append(request.point(seed, method, request.variants[0], parameters, labels))
+        return points
 
     def measure(self, lab: Lab) -> list[Row]:
         """The rows of one point."""
@@ -106,24 +106,24 @@ class FaultsStudy(Study[FaultsOptions]):
             network = lab.learned(backend)
         if from_start:
             return [lab.fitted_row(network)]
-        kept = lab.fit(network)
+        kept_readout = lab.fit(network)
         for array in _faulty(network):
             array.fail()
-        return [lab.row("kept", lab.accuracy(network, kept)), lab.fitted_row(network, "refitted")]
+        return [lab.row("kept", lab.accuracy(network, kept_readout)), lab.fitted_row(network, "refitted")]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the rate, a panel a kind of fault."""
-        found = []
+        """Accuracy over the rate; one panel per kind of fault."""
+        panels = []
         shares = tuple(self.options(request).shares)
         for kind in KINDS:
             grid_points = [{"fault": kind, "fault_rate": text} for text in shares]
             title = kind.replace("-", " ")
-            found.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, grid_points)))
-        return found
+            panels.append(Panel(title, "share that is broken", shares, curves(CURVES, rows, grid_points)))
+        return panels
 
 
 def impose(network: Network) -> None:
-    """Put broken devices back after an update by an optimiser that knows nothing of them."""
+    """Reapply the faults after an update by an optimiser that ignores them."""
     for array in _faulty(network):
         array.impose()
 

@@ -1,4 +1,4 @@
-"""The hardware of a study, and what `--vary` can change of it: one class per kind of hardware."""
+"""The hardware of a study and the grid of `--vary`: one class per kind of hardware."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from scff_hw.studies.request import Variant
 from scff_hw.training.progress import Progress, SilentProgress
 
 MANY_POINTS = 100
-"""Grid points from which their number, and how many are checked, is said."""
+"""Number of grid points from which the progress of checking them is reported."""
 SILENT = SilentProgress()
 
 Grid = tuple[Profile | None, tuple[Variant, ...]]
-"""The profile before anything is varied, None without devices, and the grid points; one where nothing is varied."""
+"""The unvaried profile, None without devices, and the grid points; a single one without `--vary`."""
 
 
 class Hardware(ABC):
     """A kind of hardware that a study measures on.
 
     Attributes:
-        on_devices: devices are simulated: aihwkit is needed, and backpropagation is measured on them too.
+        on_devices: devices are simulated: aihwkit is required, and backpropagation is measured on them too.
     """
 
     on_devices: ClassVar[bool] = False
@@ -43,17 +43,17 @@ class Hardware(ABC):
 
         Args:
             study: name, for messages.
-            profile: what `--profile` names, None without it.
+            profile: value of `--profile`, None without it.
             vary: the texts.
 
         Raises:
-            UsageError: no `=`, no value, a key given twice, a profile where there are no devices.
-            ProfileError, RecipeError: an unknown key, a value that is not allowed there.
+            UsageError: no `=`, no value, a key given twice, a profile for a study without devices.
+            ProfileError, RecipeError: an unknown key, a value that is not allowed.
         """
 
 
 class OnDevices(Hardware):
-    """Devices that a profile describes; `--vary` takes keys of the profile."""
+    """Devices described by a profile; `--vary` takes keys of the profile."""
 
     on_devices = True
 
@@ -69,7 +69,7 @@ class OnDevices(Hardware):
 
 
 class InFixedPoint(Hardware):
-    """Integers; `--vary` takes keys of the recipe below `fixed_point`."""
+    """Fixed point; `--vary` takes keys of the recipe below `fixed_point`."""
 
     def grid(
         self, study: str, recipe: Recipe, profile: str | None, vary: Sequence[str], progress: Progress = SILENT
@@ -115,25 +115,25 @@ def _no_profile(study: str, profile: str | None, why: str) -> None:
 def _grid_points(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
     """Every combination of the values of `key=v1,v2,...` texts: text by key.
 
-    Each is read and checked by the caller, which takes long for many: `progress` says how many there are.
+    The caller parses and checks each, which is slow for many: `progress` reports their number.
     """
     axes: dict[str, list[str]] = {}
     for text in vary:
         key, equals, values = text.partition("=")
         key = key.strip()
-        found = [value.strip() for value in values.split(",")]
-        if not equals or not key or not all(found):
+        choices = [value.strip() for value in values.split(",")]
+        if not equals or not key or not all(choices):
             raise UsageError(f"--vary must be key=v1,v2,..., such as {example}. Got {json.dumps(text)} instead.")
         if key in axes:
             raise UsageError(f"A key must be varied once. Got --vary {key} twice.")
-        axes[key] = list(dict.fromkeys(found))
+        axes[key] = list(dict.fromkeys(choices))
     total = math.prod(len(values) for values in axes.values())
     if total < MANY_POINTS:
         progress = SILENT
     sizes = " x ".join(f"{len(values)} values of {key}" for key, values in axes.items())
     progress.note(f"{total} grid points: {sizes}.")
     progress.start("checking grid points", total)
-    for chosen in itertools.product(*axes.values()):
-        yield dict(zip(axes, chosen, strict=True))
+    for combination in itertools.product(*axes.values()):
+        yield dict(zip(axes, combination, strict=True))
         progress.advance()
     progress.finish()

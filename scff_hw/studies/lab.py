@@ -1,4 +1,4 @@
-"""What points of every study do: learn hidden layers somewhere, fit the readout, measure."""
+"""Operations shared by the points of all studies: learn hidden layers on a backend, fit the readout, measure."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder
 
 
 class Lab:
-    """One recipe with one seed, its data loaded; everything on the CPU in float32, but for what a backend simulates.
+    """One recipe with one seed and its data; computes on the CPU in float32, apart from the backend's own arithmetic.
 
     Attributes:
         parameters: of the point to measure.
-        method: which of the study's.
-        seed: of initial weights, order and devices.
-        note: how learning broke down, empty where it did not.
+        method: one of the study's methods.
+        seed: of initial weights, sample order and devices.
+        note: why learning diverged, empty if it did not.
     """
 
     def __init__(self, parameters: dict[str, Any], cache: Path) -> None:
@@ -62,23 +62,23 @@ class Lab:
         folder = parameters.get(DATA_DIR)
         self.dataset = recipe_dataset(recipe, self.seed, folder)
         if (digest := parameters.get(DATA, {}).get(recipe.data.name)) is not None:
-            found = data_identity(recipe, self.dataset, folder)
-            check_data(found, found.model_copy(update={"digest": digest}), cache.parent)
+            identity = data_identity(recipe, self.dataset, folder)
+            check_data(identity, identity.model_copy(update={"digest": digest}), cache.parent)
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]
 
     def untrained(self, backend: Backend) -> Network:
-        """The network on `backend`, before anything was learned."""
+        """The untrained network on `backend`."""
         return build_network(frozen(self.recipe), backend, untrained_weights(self.recipe, self.seed))
 
     def with_weights(self, backend: Backend, weights: Weights) -> Network:
-        """The network on `backend` with these weights, where nothing will be learned."""
+        """The network on `backend` with these weights, for inference."""
         return build_network(frozen(self.recipe), backend, weights)
 
     def learned(self, backend: Backend) -> Network:
-        """The network after the recipe's hidden stages on `backend`: SCFF, in its arrays.
+        """The network after the recipe's hidden stages on `backend`: SCFF in its arrays.
 
-        Learning that breaks down on this hardware is a result: `note` says how, and the network is as it was then.
+        Divergence on this hardware is a result: `note` describes it, and the network is returned as it was then.
         """
         recipe, stop = self.recipe, StopRequest()
         network = build_network(recipe, backend, untrained_weights(recipe, self.seed))
@@ -97,10 +97,10 @@ class Lab:
         return network
 
     def resumed(self, backend: AnalogBackend, weights: Weights) -> Network:
-        """The network with these weights on the devices that learn from initial ones, at the scale they learned at."""
+        """The network with these weights written to devices that can learn, at the scale of the initial weights."""
         network = build_network(self.recipe, backend, untrained_weights(self.recipe, self.seed))
         for name, array in network.arrays.items():
-            assert isinstance(array, AnalogArray), "weights were put on devices of another backend"
+            assert isinstance(array, AnalogArray), "weights can only be written to the analog backend's devices"
             array.write(weights[f"{name}.weight"])
             array.bias.copy_(weights[f"{name}.bias"])
         return network
@@ -112,7 +112,7 @@ class Lab:
 
     @property
     def run(self) -> Path | None:
-        """The finished run that was given, where it is of this seed."""
+        """The given finished run, if it has this seed."""
         run = self.parameters.get("run")
         return None if run is None or run["seed"] != self.seed else Path(run["path"])
 
@@ -121,21 +121,21 @@ class Lab:
         return self.with_weights(FloatBackend(), self.float_weights())
 
     def float_weights(self) -> Weights:
-        """Hidden weights learned in float: those of the run that was given, else learned once and kept."""
+        """Hidden weights learned in float: those of the given run, else learned once and cached."""
         if self.run is not None and backend_class(self.parameters["run"]["backend"]).ideal:
             return hidden_weights(self.run)
         return self.cached("float", lambda: weights_of(self.learned(FloatBackend())))
 
-    def cached(self, what: str, make: Callable[[], Weights]) -> Weights:
-        """Weights that several points need, made once and kept beside the study's points.
+    def cached(self, key: str, make: Callable[[], Weights]) -> Weights:
+        """Weights that several points need, computed once and cached beside the study's points.
 
-        `what` and the lab's recipe and seed must say all that they depend on. A process that finds another one making
-        them waits for it.
+        The weights must depend only on `key` and the lab's recipe and seed. If another process is computing them, this
+        one waits for it.
         """
-        name = f"{stream_seed(self.seed, self.parameters['recipe'], what):016x}.safetensors"
+        name = f"{stream_seed(self.seed, self.parameters['recipe'], key):016x}.safetensors"
         path = self._cache / name
         if not path.exists():
-            # learning on devices does not repeat bit for bit: all workers need what one of them learned
+            # learning on devices does not repeat bit for bit: all workers need the weights of one of them
             with exclusive(path.with_suffix(".lock"), path, wait=True):
                 if not path.exists():
                     write_tensors(path, make(), {"note": self.note})
@@ -144,12 +144,12 @@ class Lab:
         return weights
 
     def fit(self, network: Network) -> Readout:
-        """The recipe's readout, fitted on what the network answers to the labelled training part."""
+        """The recipe's readout, fitted on the network's features of the labelled training part."""
         *_, readout = self.fitting(network)
         return readout
 
     def fitting(self, network: Network) -> Iterator[Readout]:
-        """The same readout after each of its epochs."""
+        """Fits the same readout, and yields it after each epoch."""
         recipe = self.recipe.readout
         samples = self.samples("train")
         source = feature_source(
@@ -168,45 +168,44 @@ class Lab:
             yield readout
 
     def accuracies(self, network: Network) -> list[float]:
-        """Accuracy after each epoch of a readout fitted on this very network."""
+        """Accuracy after each epoch of a readout fitted on this network."""
         samples = self.samples("test")
         source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
         return [readout.accuracy(source, samples.labels) for readout in self.fitting(network)]
 
     def accuracy(self, network: Network, readout: Readout) -> float:
-        """Share of the test part (or of held-out samples) that is classified right."""
+        """Share of the test part (or of held-out samples) classified correctly, 0..1."""
         samples = self.samples("test")
         source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
         return readout.accuracy(source, samples.labels)
 
     def fitted_accuracy(self, network: Network) -> float:
-        """Accuracy with a readout fitted on this very network."""
+        """Accuracy with a readout fitted on this network."""
         return self.accuracy(network, self.fit(network))
 
     def row(self, readout: str, accuracy: float, clipped: float | None = None) -> Row:
-        """One row of the table, beside the point's labels.
+        """One row of the table, without the point's labels.
 
         Args:
-            readout: what the readout was fitted on.
-            clipped: share of programmed weights that were cut at a bound of their devices, None where none were
-                programmed.
+            readout: how the readout was fitted.
+            clipped: share of programmed weights clipped at a bound of their devices, None if none were programmed.
         """
         programmed = {} if clipped is None else {"clipped_weights": clipped}
         return {"readout": readout, "note": self.note, **programmed, "test_accuracy": accuracy}
 
     def fitted_row(self, network: Network, readout: str = "fitted", clipped: float | None = None) -> Row:
-        """The row of a network with a readout fitted on that very network."""
+        """The row of a network with a readout fitted on that network."""
         return self.row(readout, self.fitted_accuracy(network), clipped)
 
     def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
-        """Let each layer, first to last, learn from `batches` more batches; labels are not looked at.
+        """Train each layer, first to last, on `batches` more batches, without labels.
 
         Args:
-            share: of the recipe's learning rate.
-            name: of the stream that draws samples.
+            share: learning rate as a share of the recipe's.
+            name: of the random stream that draws samples.
 
         Raises:
-            UsageError: the recipe's rule needs labels or makes pairs of its own.
+            UsageError: the recipe's rule needs labels or makes its own pairs.
         """
         if self._rule.needs_labels or self._rule.own_pairs:
             raise UsageError(
@@ -229,7 +228,7 @@ class Lab:
         return len(self.dataset.classes)
 
     def samples(self, part: str) -> PlainSamples:
-        """One part of the data as a network reads it where nothing is learned."""
+        """One part of the data, prepared for inference."""
         return PlainSamples(self._pipeline(part), self._rule, self.classes)
 
     def _pipeline(self, part: str) -> Pipeline | SequencePipeline:
@@ -240,7 +239,7 @@ def hidden_weights(run: Path) -> Weights:
     """The learned hidden weights of a finished run.
 
     Raises:
-        CheckpointError: the run holds none, or they are damaged.
+        CheckpointError: they are missing or damaged.
     """
     tensors = RunFolder(run).tensors(WEIGHTS)
     weights = {name: value for name, value in tensors.items() if name.startswith("layers.")}

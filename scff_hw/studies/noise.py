@@ -1,4 +1,4 @@
-"""`noise`: accuracy against any keys of a hardware profile, for learning on the chip and for weights put onto it."""
+"""`noise`: accuracy over any keys of a hardware profile, for learning on the chip and for programmed weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ METHODS = ("untrained", "scff", "programmed", "backprop")
 
 EXPLANATION = (
     "How accuracy depends on the hardware. SCFF on chip: hidden layers that learned on these devices. Programmed: "
-    "hidden layers learned in float, then put onto these devices once. Untrained: initial weights on the same devices. "
-    "Backpropagation: the same network trained on the same devices by aihwkit's analog SGD. Each has the same digital "
-    "readout, fitted on what its own hardware answers; 'readout kept' is the one fitted in float."
+    "hidden layers that learned in float, then programmed onto these devices once. Untrained: initial weights on the "
+    "same devices. Backpropagation: the same network trained on the same devices by aihwkit's analog SGD. Each has the "
+    "same digital readout, fitted on the outputs of its own hardware; 'readout kept' is the one fitted in float."
 )
 
 CURVES = (
@@ -36,7 +36,7 @@ CURVES = (
 
 
 class NoiseStudy(Study[StudyOptions]):
-    """Accuracy over keys of a hardware profile, for each way to get weights onto the devices."""
+    """Accuracy over keys of a hardware profile: weights learned on the devices, programmed, or untrained."""
 
     name = "noise"
     title = "Noise"
@@ -44,30 +44,30 @@ class NoiseStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse what could not be measured: an optimiser that devices do not have."""
+        """Refuse an optimiser that devices cannot implement."""
         check_learnable(request, check_optimisation)
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """A point for each seed in float, then one for each place on the grid, seed and method."""
-        grid_points = [
+        """One point per seed in float, then one per grid point, seed and method."""
+        on_devices = [
             request.point(seed, method, variant)
             for variant in request.variants
             for seed in request.seeds
             for method in request.methods(*METHODS)
         ]
-        return [request.point(seed, "float") for seed in request.seeds] + grid_points
+        return [request.point(seed, "float") for seed in request.seeds] + on_devices
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: accuracy with the readout fitted on that very network, or fitted in float and kept."""
+        """The rows of one point: accuracy with a readout fitted on this network, and with the one fitted in float."""
         if lab.method == "float":
             return [lab.fitted_row(lab.float_network())]
         if lab.method == "programmed":
             network = lab.with_weights(ProgrammedBackend(lab.profile, lab.seed), lab.float_weights())
-            kept = lab.fit(lab.float_network())
+            float_readout = lab.fit(lab.float_network())
             clipped = clipped_share(network)
             return [
-                lab.row("kept", lab.accuracy(network, kept), clipped),
+                lab.row("kept", lab.accuracy(network, float_readout), clipped),
                 lab.fitted_row(network, clipped=clipped),
             ]
         backend = AnalogBackend(lab.profile, lab.seed)
@@ -78,5 +78,5 @@ class NoiseStudy(Study[StudyOptions]):
         return [lab.fitted_row(network)]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the first varied key; a panel for each combination of the others."""
+        """Accuracy over the first varied key; one panel per combination of the others."""
         return grid_panels(request, CURVES, rows)

@@ -3,7 +3,7 @@
     class DriftOptions(StudyOptions):
         batches: int = option(30, "batches of re-learning", unit="batches", ge=1)
 
-The command line makes `--batches` from it.
+The command line then has the option `--batches`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ AnyOptions = TypeVar("AnyOptions", bound="StudyOptions")
 
 
 class StudyOptions(Model):
-    """Base of the options of a study, and the options of a study that has none.
+    """Base class for the options of a study; used as it is by a study without options.
 
-    A validator may raise UsageError with a sentence of its own, which then stands for the whole refusal.
+    A validator may raise UsageError; its message is then the whole error message.
 
     Raises:
-        TypeError: a subclass has a field that is not made by `option`, or not an int, a float or a str.
+        TypeError: a subclass has a field that is not created by `option`, or is not an int, a float or a str.
     """
 
     @classmethod
@@ -41,9 +41,9 @@ def option(default: Any, description: str, *, unit: str, metavar: str = "", **li
     """A field of `StudyOptions`.
 
     Args:
-        description: follows "study: " in the help of the command line.
+        description: follows "study: " in the command line's help.
         unit: of the value, "" for a plain number or text.
-        metavar: what the help shows in place of the type.
+        metavar: replaces the type in the help.
         limits: `ge`, `gt`, `le` and `lt`.
     """
     extra: dict[str, Any] = {"units": unit, "metavar": metavar}
@@ -51,12 +51,12 @@ def option(default: Any, description: str, *, unit: str, metavar: str = "", **li
 
 
 def flag(name: str) -> str:
-    """The option of the command line for a field."""
+    """The command-line option of a field."""
     return f"--{name.replace('_', '-')}"
 
 
 def read_options(study: str, model: type[AnyOptions], given: Mapping[str, object]) -> AnyOptions:
-    """The options of a study from those that were given, by field name.
+    """The options of a study, from the given values by field name.
 
     Raises:
         UsageError: an option of another study, a wrong type, a value out of range.

@@ -1,4 +1,4 @@
-"""One measurement of a study, and what identifies it."""
+"""One measurement of a study, and its key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FIXED_POINT = "fixed_point"
-"""Section of a recipe that holds the formats of the fixed backend, and the parameter of a point that replaces it."""
+"""Recipe section with the formats of the fixed backend, and the parameter of a point that replaces it."""
 DATA_DIR, DATA = "data_dir", "data"
 """Parameters of a point that are not part of its key: the folder of the data, and the digests of the data sets by name.
 
@@ -19,11 +19,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: everything it needs, as JSON.
+    """One measurement, with all of its inputs as JSON.
 
     Attributes:
         study: name of the study that measures it.
-        parameters: texts of recipe and profile, the seed, what to measure.
+        parameters: texts of recipe and profile, seed, method and further inputs.
         labels: columns of the table that identify the point.
     """
 
@@ -33,7 +33,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """Digest of what is measured, and of nothing else: a later study finds the result again."""
-        asked = {name: value for name, value in self.parameters.items() if name not in (DATA_DIR, DATA)}
-        text = json.dumps([self.study, asked], sort_keys=True)
+        """Digest of the study's name and the inputs of the measurement: a later study reuses a result of this key."""
+        inputs = {name: value for name, value in self.parameters.items() if name not in (DATA_DIR, DATA)}
+        text = json.dumps([self.study, inputs], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

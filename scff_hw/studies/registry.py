@@ -1,6 +1,6 @@
-"""The studies there are: those of scff-hw, and those of other packages by entry points of the group `scff_hw.studies`.
+"""Studies by name: those of scff-hw, and those of other packages by entry points of the group `scff_hw.studies`.
 
-Worker processes find a study by its name, so one that a script registers is measured with `jobs=1`.
+Worker processes look a study up by its name, so a study registered by a script needs `jobs=1`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from scff_hw.registry import Registry
 from scff_hw.studies.study import Study
 
 
-def _checked(found: object) -> type[Study[Any]]:
-    if not (isinstance(found, type) and issubclass(found, Study) and isinstance(getattr(found, "name", None), str)):
-        raise UsageError(f"A study must be a subclass of scff_hw.studies.Study with a name. Got {found!r} instead.")
-    return found
+def _checked(entry: object) -> type[Study[Any]]:
+    if not (isinstance(entry, type) and issubclass(entry, Study) and isinstance(getattr(entry, "name", None), str)):
+        raise UsageError(f"A study must be a subclass of scff_hw.studies.Study with a name. Got {entry!r} instead.")
+    return entry
 
 
 STUDIES: Registry[type[Study[Any]]] = Registry(
@@ -38,10 +38,10 @@ def study_names() -> list[str]:
 
 
 def find_study(name: str) -> Study[Any]:
-    """The study of that name.
+    """The study with this name.
 
     Raises:
-        UsageError: no such study, or the entry point of that name gives none.
+        UsageError: no such study, or its entry point is not a study.
         PluginError: the package of the study cannot be imported.
     """
     return STUDIES.get(name)()

@@ -1,4 +1,4 @@
-"""What a study was asked for, checked before anything is measured."""
+"""The inputs of a study, validated before any measurement."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from scff_hw.training.run_folder import RECIPE, RunFolder
 
 @dataclass(frozen=True)
 class Variant:
-    """One place on the grid.
+    """One grid point.
 
     Attributes:
         values: text by varied key.
-        labels: columns of the table that tell it from others, the varied keys among them.
-        parameters: what a point needs to be measured there.
-        recipe: as it is there, where the study varies any of its keys.
+        labels: columns of the table that identify it, the varied keys among them.
+        parameters: inputs of a measurement at this grid point.
+        recipe: the varied recipe, for a study that varies any of its keys.
     """
 
     values: dict[str, str]
@@ -36,12 +36,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Request:
-    """One study.
+    """The inputs of one study.
 
     Attributes:
-        profile: before anything is varied; None where the hardware is the recipe's section `fixed_point`.
-        variants: the grid; one place where nothing is varied.
-        run: path and seed of the finished run that the study was asked about, None for a recipe.
+        profile: the unvaried profile; None for a study without devices, in fixed point or in float.
+        variants: the grid; a single point if no key is varied.
+        run: path, seed and backend of the finished run that the study starts from, None for a recipe.
         backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
         options: of the study itself.
     """
@@ -58,7 +58,7 @@ class Request:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What is varied."""
+        """The varied keys."""
         return tuple(self.variants[0].values)
 
     @property
@@ -74,7 +74,7 @@ class Request:
         return f"{self.recipe.name} {'in' if self.profile is None else 'on'} {self.hardware}"
 
     def methods(self, *names: str) -> list[str]:
-        """Those that were asked for: backpropagation may be left out."""
+        """The given methods, without backpropagation if the request leaves it out."""
         return [name for name in names if name != "backprop" or self.backprop_rate is not None]
 
     def point(
@@ -85,12 +85,12 @@ class Request:
         what: Mapping[str, Any] | None = None,
         labels: Mapping[str, Any] | None = None,
     ) -> Point:
-        """What to measure for one seed by one method.
+        """The point that measures one method with one seed.
 
         Args:
             variant: the hardware, None for float.
             what: further parameters.
-            labels: columns of the study's own; the same ones for every point.
+            labels: the study's own columns; every point has the same ones.
         """
         parameters: dict[str, Any] = {"recipe": without_formats(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
@@ -107,7 +107,7 @@ class Request:
         return Point(self.study, parameters, {"method": method} | dict(labels or {}) | hardware | {"seed": seed})
 
     def describe(self) -> dict[str, Any]:
-        """What stands in study.json: enough to tell this study from another."""
+        """Content of study.json, which identifies this study."""
         if self.profile is None:
             hardware = {"recipe": dump_recipe(self.recipe)}
         else:
@@ -119,7 +119,7 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
     """A recipe, or the recipe of a finished run with that run's path, seed and backend.
 
     Raises:
-        UsageError: neither, or a run that is not finished, or changes asked of a finished run.
+        UsageError: neither, a run that is not finished, or overrides for a finished run.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -134,18 +134,18 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
 
 
 def without_formats(recipe: Recipe) -> str:
-    """A recipe's text without formats of fixed point, so that float is measured once for all of them."""
+    """A recipe's text without fixed-point formats, so that float is measured once for all formats."""
     return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
 
 
 def check_learnable(request: Request, check_optimisation: Callable[[Optimisation, str], None]) -> None:
-    """Refuse a recipe that cannot learn on the hardware, before anything is measured.
+    """Refuse a recipe that cannot learn on the hardware, before any measurement.
 
     Args:
         check_optimisation: the backend's own check, of a layer's optimiser and name.
 
     Raises:
-        UsageError: an optimiser that devices do not have.
+        UsageError: an optimiser that devices cannot implement.
     """
     for number, layer in enumerate(request.recipe.layers, start=1):
         learn = layer.learn
@@ -154,11 +154,11 @@ def check_learnable(request: Request, check_optimisation: Callable[[Optimisation
                 f"The run of a study must be one of plain SGD, which devices can do. Got '{learn.optimiser}' in "
                 f"{request.run['path']} instead; name its recipe, with --set layers.*.learn.optimiser=sgd."
             )
-        wanted = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
-        check_optimisation(wanted, f"layers.{number}")
+        optimisation = Optimisation(learn.optimiser, learn.learning_rate, learn.weight_decay, learn.momentum)
+        check_optimisation(optimisation, f"layers.{number}")
 
 
 def check_profiles(request: Request, check: Callable[[Profile], None]) -> None:
-    """Refuse hardware of the grid that nothing can learn on; `check` is the backend's own of a profile."""
+    """Refuse hardware of the grid that cannot learn; `check` is the backend's check of a profile."""
     for variant in request.variants:
         check(parse_profile(variant.parameters["profile"], "the profile of the study"))

@@ -44,37 +44,37 @@ def request_study(
     options: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Request:
-    """A study, checked: nothing is measured yet.
+    """Validate the inputs of a study; measures nothing.
 
     Args:
-        source: a recipe, or the folder of a finished run, which stands for its recipe, its seed and its weights.
-        profile: None for "ideal", and for a study that is not on devices.
-        vary: `key=v1,v2,...` texts, keys of the profile or, where there is none, of the recipe: below `fixed_point`, or
-            any where the study is in float.
-        seeds: how many; from 0, or from the run's.
-        backprop_rate: of analog SGD, None for no backpropagation; a study that is not on devices has none.
-        options: of the study itself, by field name of its model.
+        source: a recipe, or the folder of a finished run, whose recipe, seed and weights are used.
+        profile: None for "ideal", and for a study without devices.
+        vary: `key=v1,v2,...` texts; keys of the profile, or, in a study without devices, of the recipe: below
+            `fixed_point` in fixed point, any key in float.
+        seeds: number of seeds, counted from 0 or from the run's seed.
+        backprop_rate: learning rate of analog SGD, None for no backpropagation; ignored by a study without devices.
+        options: the study's own options, by field name of its model.
 
     Raises:
-        UsageError: anything that could not be measured; says what is allowed.
+        UsageError: the study cannot be measured; the message says what is allowed.
         PluginError: the package of the study cannot be imported.
         MissingPartError: aihwkit is not installed, or does not work.
     """
     study, progress = find_study(name), progress or SilentProgress()
     recipe, run = read_source(source, overrides)
     for key, allowed in (("dtype", ("float32",)), ("device", ("auto", "cpu"))):
-        wanted = getattr(recipe.training, key)
-        if run is None and wanted not in allowed:
+        value = getattr(recipe.training, key)
+        if run is None and value not in allowed:
             raise UsageError(
                 f"A study computes in float32 on the cpu, so training.{key} must be {' or '.join(allowed)}. "
-                f"Got '{wanted}' instead; type: --set training.{key}={allowed[0]}"
+                f"Got '{value}' instead; type: --set training.{key}={allowed[0]}"
             )
     hardware, variants = study.hardware.grid(name, recipe, profile, vary, progress)
     first = 0 if run is None else run["seed"]
-    numbers = tuple(range(first, first + seeds))
+    seed_range = tuple(range(first, first + seeds))
     rate = backprop_rate if study.on_devices else None
-    chosen = read_options(name, study.Options, options or {})
-    request = Request(name, recipe, hardware, variants, numbers, run, data_dir, rate, chosen)
+    study_options = read_options(name, study.Options, options or {})
+    request = Request(name, recipe, hardware, variants, seed_range, run, data_dir, rate, study_options)
     if study.varies is not None and request.keys:
         raise UsageError(
             f"The study {name} takes no --vary: it varies {study.varies}. Got --vary {request.keys[0]} instead."
@@ -94,18 +94,18 @@ def run_study(
     command: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure every point that `out` does not hold yet, then write results.csv, accuracy.png and report.html there.
+    """Measure every point that `out` does not contain yet, then write results.csv, accuracy.png and report.html there.
 
     A study with examples of pairs writes pairs.png too.
 
-    The same call goes on where a killed one stopped; more seeds or values add points to the folder.
+    The same call resumes a killed study; more seeds or values add points to the folder.
 
     Returns:
         `study`, `out`, `points`, `results` (the table's rows with mean, standard deviation and count over seeds), and
-        `panels`, what was plotted.
+        the plotted `panels`.
 
     Raises:
-        UsageError: `out` holds something else, or a study of other data.
+        UsageError: `out` contains other files, or a study of other data.
         BusyError: another process measures in `out`.
         ScffError: a point failed.
     """
@@ -121,8 +121,8 @@ def _measure(
     request: Request, out: Path, data: dict[str, DataIdentity], engine: str, jobs: int, command: str, progress: Progress
 ) -> dict[str, Any]:
     study = find_study(request.study)
-    known = {DATA: {name: each.digest for name, each in data.items()}}
-    points = [replace(point, parameters=point.parameters | known) for point in study.points(request)]
+    digests = {DATA: {name: identity.digest for name, identity in data.items()}}
+    points = [replace(point, parameters=point.parameters | digests) for point in study.points(request)]
     rows = run_points(points, out, measure_point, engine=engine, jobs=jobs, progress=progress)
     panels = study.panels(request, rows)
     results: list[SummaryRow] = summarised(rows)
@@ -150,21 +150,21 @@ def _data(request: Request) -> dict[str, DataIdentity]:
     """The data sets of a study by name.
 
     Raises:
-        DataError: one is missing or damaged, or not the one that the study's run learned from.
+        DataError: one is missing or damaged, or not the one that the study's run was trained on.
     """
-    recipes = [request.recipe, *(each.recipe for each in request.variants if each.recipe is not None)]
-    found = {}
+    recipes = [request.recipe, *(variant.recipe for variant in request.variants if variant.recipe is not None)]
+    identities = {}
     for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
         dataset = recipe_dataset(recipe, request.seeds[0], request.data_dir)
-        found[name] = data_identity(recipe, dataset, request.data_dir)
+        identities[name] = data_identity(recipe, dataset, request.data_dir)
     if request.run is not None:
         run = Path(request.run["path"])
-        check_data(found[request.recipe.data.name], RunFolder(run).details().data, run)
-    return found
+        check_data(identities[request.recipe.data.name], RunFolder(run).details().data, run)
+    return identities
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a folder that holds anything but a study."""
+    """Refuse a folder with files that are not a study's."""
     if (out / STUDY).exists() or not out.exists():
         return
     if not out.is_dir() or any(path.name != LOCK and not is_partial(path) for path in out.iterdir()):
@@ -172,18 +172,18 @@ def _check_out(out: Path) -> None:
 
 
 def _claim(out: Path, request: Request, data: dict[str, DataIdentity]) -> None:
-    """Take `out` for this study, or find that it was taken for it before."""
+    """Write `out`'s study.json, or check that it describes this study."""
     _check_out(out)
     path = out / STUDY
-    digests = {name: each.digest for name, each in data.items()}
+    digests = {name: identity.digest for name, identity in data.items()}
     described = StudyDescription.model_validate({"schema": SCHEMA, **request.describe(), "data": digests})
     if not path.exists():
         write_document(path, described)
         return
-    found = read_document(path, StudyDescription)
-    different = [key for key in StudyDescription.model_fields if getattr(found, key) != getattr(described, key)]
-    if different == ["data"] and found.data.keys() == digests.keys():
-        for name, digest in found.data.items():
+    stored = read_document(path, StudyDescription)
+    different = [key for key in StudyDescription.model_fields if getattr(stored, key) != getattr(described, key)]
+    if different == ["data"] and stored.data.keys() == digests.keys():
+        for name, digest in stored.data.items():
             check_data(data[name], data[name].model_copy(update={"digest": digest}), out)
     if different:
         raise UsageError(

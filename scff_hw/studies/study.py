@@ -1,4 +1,4 @@
-"""What a study is: the base class that each study derives from."""
+"""The base class of studies."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from scff_hw.studies.request import Request
 
 
 class Study(ABC, Generic[AnyOptions]):
-    """One kind of study: which points it measures, how, and how their rows are plotted.
+    """One kind of study: defines the points to measure, their measurement, and the plots of their rows.
 
-    A study has no state: one instance may serve several requests, and each worker process makes its own. Subclass it
-    with a model of options (`StudyOptions` where it has none), and declare an entry point of its name in the group
-    `scff_hw.studies`. `scff-hw study NAME` then runs it, with the options of the model.
+    A study has no state: one instance may handle several requests, and each worker process creates its own. Subclass
+    it with an options model (`StudyOptions` without own options), and declare an entry point with its name in the
+    group `scff_hw.studies`. `scff-hw study NAME` then runs it, with the options of the model.
 
     Life cycle, in the order of the calls::
 
-        request_study    Options             the options that were given: known, of their type, in range
+        request_study    Options             validates the given options: names, types, ranges
                          hardware.grid       the grid points of --profile and --vary
-                         check(request)      refuses what cannot be measured; nothing has been computed yet
-        run_study        points(request)     what to measure; a point of an earlier call is not measured again
+                         check(request)      refuses a request that cannot be measured, before any computation
+        run_study        points(request)     the points to measure; results of earlier calls are reused
             workers      measure(lab)        once per missing point, in any process and any order; gradients are off
                          panels(request, rows)   plots, from the rows of all points
-                         pairs(request)      pictures of what the network reads
+                         pairs(request)      pictures of the network's input pairs
 
     Attributes:
         name: on the command line, in study.json and in the keys of points: never change it.
         title: of the report.
-        explanation: what the table says, for the report.
-        hardware: what is simulated, and what `--vary` changes of it.
-        varies: what it varies itself in place of `--vary`; None where it takes `--vary`.
+        explanation: of the table, for the report.
+        hardware: the simulated hardware, and the keys that `--vary` takes.
+        varies: what the study varies itself in place of `--vary`; None if it takes `--vary`.
         Options: model of its options.
     """
 
@@ -53,7 +53,7 @@ class Study(ABC, Generic[AnyOptions]):
         return self.hardware.on_devices
 
     def options(self, request: Request) -> AnyOptions:
-        """The options of a request for this study."""
+        """The request's options, typed as this study's model."""
         assert isinstance(request.options, self.Options), f"the options of another study: {request.options!r}"
         return cast(AnyOptions, request.options)
 
@@ -62,20 +62,20 @@ class Study(ABC, Generic[AnyOptions]):
         """Refuse a request that cannot be measured.
 
         Raises:
-            UsageError: says what is allowed.
+            UsageError: the message says what is allowed.
         """
 
     @abstractmethod
     def points(self, request: Request) -> list[Point]:
-        """What to measure, in the order of the table's rows; made by `Request.point`."""
+        """The points to measure, in the order of the table's rows; create them with `Request.point`."""
 
     @abstractmethod
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point, each with its `test_accuracy`, a fraction; computed from `lab` alone."""
+        """The rows of one point, each with its `test_accuracy`, 0..1; computed from `lab` alone."""
 
     @abstractmethod
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Plots of the rows of all points, labels included."""
+        """Plots of the rows of all points; a row includes its point's labels."""
 
     def pairs(self, request: Request) -> list[PairPicture]:
         """Pictures of positive and negative pairs; none for most studies."""

@@ -1,4 +1,4 @@
-"""Rows of results as a tidy table, and summarised over seeds."""
+"""Result rows as a tidy table, and summarised over seeds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scff_hw.studies.point import Row
 
 VALUE = "test_accuracy"
 NOT_GROUPED = ("seed", "note", "clipped_weights")
-"""Columns that do not tell one row of a summary from another."""
+"""Columns by which the rows of a summary are not grouped."""
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One row a measurement; a column that a row has not is empty there."""
+    """CSV with one row per measurement; a column that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
     writer.writeheader()
@@ -25,7 +25,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def summarised(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean, sample standard deviation (None of one seed), number of seeds, and how many of them broke down."""
+    """Per group: mean, sample standard deviation (None for one seed), number of seeds and of those that diverged."""
     columns = [column for column in _columns(rows) if column not in (*NOT_GROUPED, VALUE)]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
@@ -48,8 +48,8 @@ def values_of(rows: Sequence[Row], **where: Any) -> list[float]:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    found = list(dict.fromkeys(column for row in rows for column in row if column != VALUE))
-    return [*found, VALUE]
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != VALUE))
+    return [*columns, VALUE]
 
 
 def _key(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:

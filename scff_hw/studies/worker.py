@@ -10,7 +10,7 @@ from scff_hw.studies.registry import find_study
 
 
 def measure_point(point: Point, cache: Path) -> list[Row]:
-    """The rows of a point, by the study that it names.
+    """Measure a point with its study, and return its rows.
 
     Args:
         cache: folder of trained weights that points share.
