@@ -1,4 +1,4 @@
-"""Benchmarks: ratios measured in one run on one machine, or counted on an emulated one; never absolute claims."""
+"""Benchmarks: ratios measured in one run on one machine, or counted on an emulated one; no absolute times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("core", "analog", "fixed", "kernels", "recurrent")
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
-    """Run the benchmark of that name: `{"cases": [{"name", "ratio", ...}], ...}`.
+    """Run the named benchmark; returns `{"cases": [{"name", "ratio", ...}], ...}`.
 
     Raises:
         UsageError: no such benchmark.

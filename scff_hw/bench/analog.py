@@ -1,7 +1,7 @@
-"""What the analog backend costs over aihwkit's own tile: one read and one update, through the array and directly.
+"""Overhead of the analog backend over aihwkit's own tile: one read and one update, through the array and directly.
 
-Both work on tiles of the same profile and size, on the same rows, and take turns. The array adds the interleaving of
-rows, the bias, and the count of pulses and clipped updates.
+Both use tiles of the same profile and size and the same rows, and are timed in turn. The array additionally
+interleaves rows, adds the bias, and counts pulses and clipped updates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scff_hw.training.progress import Progress
 
 BATCH = 100
 TARGET = 1.15
-"""Time through the array, at most this multiple of the direct calls."""
+"""Largest allowed ratio of the time through the array to that of the direct calls."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only
     """Measure the cases whose name contains `only`.
 
     Args:
-        repeats: timed pairs a case, after one that is not counted.
-        threads: of PyTorch.
+        repeats: timed pairs per case, after one warm-up pair.
+        threads: number of PyTorch threads.
 
     Raises:
         UsageError: no case matches `only`.
@@ -75,13 +75,12 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
     g = case.geometry
     x = torch.randn((BATCH, *g.input_shape(case.side)), generator=draw)
     weight, bias = initial_weights(g, "linear", draw)
-    # as SCFF's are on MNIST: about half of the units silent, a few parts in 1e5
+    # the error below is like SCFF's on MNIST: about half of the units are 0, the others a few parts in 1e5
     profile = load_profile(case.profile, ["array.rows=null", "array.columns=null"])
     array = AnalogBackend(profile).array(weight, bias, g, Optimisation("sgd", 0.3))
     error = torch.randn(array.mvm(x).shape, generator=draw).relu_() * 2e-5
     steps = {"tile": _directly(array, x, error), "array": _through(array, x, error)}
-    found = ratio(in_turn(steps, repeats, 1, progress), "array", "tile")
-    return {"name": case.name, "at_most": TARGET, **found}
+    return {"name": case.name, "at_most": TARGET, **ratio(in_turn(steps, repeats, 1, progress), "array", "tile")}
 
 
 def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
@@ -95,7 +94,7 @@ def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
 
 
 def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
-    """The same read and update on a tile made by hand; a convolution's windows are unfolded once, as they must be."""
+    """The same read and update on a plain aihwkit tile; a convolution's windows are unfolded once, as required."""
     geometry = array.geometry
     config = rpu_config(array.profile, 1)
     tile = config.tile_class(geometry.outputs, geometry.fan_in, config, bias=False)

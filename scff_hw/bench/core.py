@@ -1,11 +1,11 @@
-"""One learning step of the core against the literal algorithm: time, peak memory, and that they do the same.
+"""One learning step of the core against the literal algorithm: time, peak memory, and equality of the updates.
 
-A step starts from a batch of images and ends with new weights of one layer, frozen layers before it included, as
-the recipe trains it: pairs, MVMs, goodness, update, AdamW. The literal version is `scff_hw.core.literal`
-(concatenated pairs, autograd, float32, eager). Both start from the same weights and batch, and take turns.
+A step starts from a batch of images and ends with new weights of one layer, as the recipe trains it: frozen layers
+before it, pairs, MVMs, goodness, update, AdamW. The literal version is `scff_hw.core.literal` (concatenated pairs,
+autograd, float32, eager). Both start from the same weights and batch, and are timed in turn.
 
-The core keeps freed memory (`scff_hw.core.memory`), which is part of what makes it fast; the literal version runs as
-its users run it. What the literal version gains from the same allocator setting is reported too.
+The core keeps freed memory (`scff_hw.core.memory`), which contributes to its speed; the literal version runs with the
+default allocator. The time of the literal version with the core's allocator setting is reported too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TURN_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Case:
-    """One layer of one recipe in one number format, and the ratio it is meant to reach."""
+    """One layer of one recipe in one number format, and its target ratio."""
 
     recipe: str
     layer: int
@@ -74,9 +74,9 @@ def bench_core(
     """Measure the cases whose name contains `only`.
 
     Args:
-        only: part of a case's name; everything matches the empty text.
-        repeats: timed turns a case, after one of each version that is not counted.
-        threads: of PyTorch.
+        only: part of a case's name; the empty text matches all.
+        repeats: timed turns per case, after one warm-up turn of each version.
+        threads: number of PyTorch threads.
         memory: measure peak memory too (Linux).
 
     Raises:
@@ -110,18 +110,18 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
     recipe = load_recipe(case.recipe)
     x = torch.randn(BATCH, *recipe.data.input_shape, generator=generator(0, "bench"))
     error = _disagreement(recipe, case, x)
-    ours, theirs = _core_step(recipe, case, x), _literal_step(recipe, case, x)
+    core_step, literal_step = _core_step(recipe, case, x), _literal_step(recipe, case, x)
     times: dict[str, list[float]] = {"core": [], "literal": [], "literal, same allocator": []}
     for _ in range(repeats + 1):
-        theirs()  # each turn begins with a step that is not counted: it fetches the pages the turn before gave away
-        times["literal"].append(_milliseconds(theirs))
+        literal_step()  # a warm-up step per turn: it reallocates the pages that the previous turn released
+        times["literal"].append(_milliseconds(literal_step))
         with large_blocks_kept():
-            ours()
-            times["core"].append(_milliseconds(ours))
-            times["literal, same allocator"].append(_milliseconds(theirs))
+            core_step()
+            times["core"].append(_milliseconds(core_step))
+            times["literal, same allocator"].append(_milliseconds(literal_step))
         progress.advance(1)
     times = {name: values[1:] for name, values in times.items()}
-    core, literal, kept = (statistics.median(values) for values in times.values())
+    core, literal, same_allocator = (statistics.median(values) for values in times.values())
     result = {
         "name": case.name,
         "ratio": round(literal / core, 2),
@@ -131,12 +131,12 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
         "target": case.target,
         "core_ms": round(core, 2),
         "literal_ms": round(literal, 2),
-        "literal_same_allocator_ms": round(kept, 2),
+        "literal_same_allocator_ms": round(same_allocator, 2),
         "update_error": error,
         "update_error_allowed": TOLERANCE[case.dtype],
     }
     if memory:
-        del ours, theirs
+        del core_step, literal_step
         result |= {
             "core_peak_mib": _peak_mib(_core_step, recipe, case, x),
             "literal_peak_mib": _peak_mib(_literal_step, recipe, case, x),
@@ -145,7 +145,7 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
 
 
 def _milliseconds(step: Callable[[], Any]) -> float:
-    """Mean time of a step, over as many as make a turn of `TURN_SECONDS`."""
+    """Mean time of a step in ms, over a turn of at least `TURN_SECONDS`."""
     began = time.perf_counter()
     for count in itertools.count(1):
         step()
@@ -198,7 +198,7 @@ def _literal_step(recipe: Recipe, case: Case, x: Tensor) -> Callable[[], Any]:
 
 
 def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
-    """Relative Frobenius distance of the two updates under plain SGD, where an update is the gradient itself."""
+    """Relative Frobenius distance of the two updates by plain SGD at rate 1, where the update is the gradient."""
     layers = tuple(
         layer.model_copy(update={"learn": layer.learn.model_copy(update={"optimiser": "sgd", "weight_decay": 0.0})})
         for layer in recipe.layers
@@ -225,9 +225,9 @@ def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
 def _peak_mib(
     make: Callable[[Recipe, Case, Tensor], Callable[[], Any]], recipe: Recipe, case: Case, x: Tensor
 ) -> float | None:
-    """What weights, optimiser, buffers and a step add to the process's memory at their peak, in MiB.
+    """Peak memory of weights, optimiser, buffers and a step, in MiB above the process's memory before.
 
-    None where the system cannot tell. Kernels are compiled by now, so no compiler is counted.
+    None if the system cannot measure it. Kernels are already compiled, so the compiler is not included.
     """
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():

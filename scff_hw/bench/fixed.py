@@ -1,4 +1,4 @@
-"""What learning in fixed point costs over learning in float: one step of a layer by each, both with plain SGD."""
+"""Overhead of learning in fixed point over learning in float: one step of a layer by each, both with plain SGD."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress
 
 TARGET = 1 / 3
-"""Speed in fixed point, at least this share of float's."""
+"""Smallest allowed speed in fixed point, as a share of float's."""
 
 WARM_UP = 3
-"""Turns that are not counted: the first ones compile."""
+"""Warm-up turns, which are not counted: the first ones compile."""
 
 PLAIN_SGD = ("layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0", "layers.*.learn.learning_rate=0.01")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One layer of a recipe, from 1, in number formats."""
+    """One layer (1-based) of a recipe, with changes of its number formats."""
 
     recipe: str
     layer: int
@@ -53,8 +53,8 @@ def bench_fixed(*, progress: Progress, repeats: int = 5, threads: int = 2, only:
     """Measure the cases whose name contains `only`.
 
     Args:
-        repeats: timed pairs a case, after three that are not counted.
-        threads: of PyTorch.
+        repeats: timed pairs per case, after three warm-up pairs.
+        threads: number of PyTorch threads.
 
     Raises:
         UsageError: no case matches `only`.
@@ -80,12 +80,12 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
         "float": _step(recipe, FloatBackend(), x, case.layer - 1),
         "fixed": _step(recipe, FixedBackend(recipe.fixed_point, formats), x, case.layer - 1),
     }
-    found = ratio(in_turn(steps, repeats, WARM_UP, progress), "float", "fixed")
-    return {"name": case.name, "at_least": round(TARGET, 3), **found}
+    times = in_turn(steps, repeats, WARM_UP, progress)
+    return {"name": case.name, "at_least": round(TARGET, 3), **ratio(times, "float", "fixed")}
 
 
 def _step(recipe: Recipe, backend: Backend, x: Tensor, index: int) -> Callable[[], Any]:
-    """One update of a layer, with what the layers before it pass on made once."""
+    """One update of a layer; outputs of the layers before it are computed once."""
     network = build_network(recipe, backend, untrained_weights(recipe, 0))
     partners = Partners.cyclic(len(x), 7)
     stream = Stream(x)

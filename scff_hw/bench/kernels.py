@@ -1,7 +1,7 @@
-"""Executed instructions of the C kernels on emulated cores: as a core gets them against plain C.
+"""Executed instructions of the C kernels on emulated cores: the core's own build against plain C.
 
-QEMU gives every instruction the same virtual time, which a core's own SysTick then counts. What is found is exact, and
-the same wherever the same compiler runs; it is no time: an emulator knows neither stalls nor caches.
+QEMU advances virtual time equally for every instruction, and the core's SysTick counts it. The counts are exact, and
+equal on every machine with the same compiler; they are not times: the emulator models neither stalls nor caches.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from scff_hw.export.toolchain import rendered, required
 from scff_hw.training.progress import Progress
 
 TARGET = 2.0
-"""Instructions of the plain MVM, at least this many times those of the vectorised one."""
+"""Smallest allowed ratio of instructions of the plain MVM to those of the vectorised one."""
 
 INPUTS, UNITS, BATCH = 784, 500, 8
 BUILD = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 CLOCK_SHIFT = 2
-"""QEMU's clock advances by 2^2 ns an instruction: 24 bits of SysTick then hold over 80 million instructions."""
+"""QEMU's clock advances by 2^2 ns per instruction: the 24 bits of SysTick then count over 80 million instructions."""
 
 TURNS = 1_000_000
-"""Of the loops in `counts.c` whose instructions are counted by hand: two and five a turn."""
+"""Iterations of the reference loops in `counts.c`, which have two and five instructions per iteration."""
 
 LIMIT_S = 120
 
 
 @dataclass(frozen=True)
 class Case:
-    """A core and what it does; `has_simd`: it has vector instructions."""
+    """A core and a kernel; `has_simd`: the core has vector instructions."""
 
     target: str
     work: str
@@ -60,13 +60,13 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
     """Count the cases whose name contains `only`, of one dense layer.
 
     Returns:
-        `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the core's own build. They
-        are a sample's: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
+        `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the core's own build,
+        per sample: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
 
     Raises:
         UsageError: no case matches `only`.
         MissingPartError: no cross-compiler or no emulator.
-        ScffError: the emulator's clock does not follow instructions, or the two paths did not do the same.
+        ScffError: the emulator's clock is not proportional to instructions, or the results of the two builds differ.
     """
     cases = select_cases(CASES, only)
     targets = list(dict.fromkeys(case.target for case in cases))
@@ -76,26 +76,26 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
         counts[target] = _both(target, inputs, units)
         progress.advance(1)
     progress.finish()
-    found = [_case(case, counts[case.target], inputs * units) for case in cases]
-    return {"machine": _machine(inputs, units), "cases": found}
+    results = [_case(case, counts[case.target], inputs * units) for case in cases]
+    return {"machine": _machine(inputs, units), "cases": results}
 
 
 def count(target: str, *, scalar: bool, inputs: int, units: int, unaligned: bool = False) -> dict[str, int]:
-    """Instructions of `mvm`, `forward` and `update`, a sample each, and `crc`, of all that they computed.
+    """Instructions of `mvm`, `forward` and `update` per sample, and `crc`, a checksum of their results.
 
     Args:
-        target: one of `TARGETS` but the host.
-        scalar: take the plain path.
+        target: one of `TARGETS` except the host.
+        scalar: build plain C.
         unaligned: read words from any address (`-DSCFF_UNALIGNED`).
 
     Raises:
         MissingPartError: no cross-compiler or no emulator.
-        ScffError: it did not build or run, or the emulator's clock does not follow instructions.
+        ScffError: the build or run failed, or the emulator's clock is not proportional to instructions.
     """
     board = TARGETS[target]
     source = paths.export() / "c"
-    with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as made:
-        link, image = Path(made) / "link.ld", Path(made) / "counts.elf"
+    with tempfile.TemporaryDirectory(prefix="scff-hw-kernels-") as folder:
+        link, image = Path(folder) / "link.ld", Path(folder) / "counts.elf"
         chip = {"name": target, "board": board.board, "flash": board.flash, "ram": board.ram}
         text = rendered("c", "link.ld", {"target": chip | {"limits": {"ram_reserved": 0}}})
         link.write_text(text, encoding="utf-8")
@@ -103,25 +103,25 @@ def count(target: str, *, scalar: bool, inputs: int, units: int, unaligned: bool
             *(required("arm-none-eabi-gcc"), *board.flags.split(), *BUILD, *(["-DSCFF_SCALAR"] if scalar else [])),
             *(["-DSCFF_UNALIGNED", "-munaligned-access"] if unaligned else []),
             *(f"-DINPUTS={inputs}u", f"-DUNITS={units}u"),
-            *(f"-I{source / folder}" for folder in ("include", "src", "board")),
+            *(f"-I{source / name}" for name in ("include", "src", "board")),
             *map(str, sorted((source / "src").glob("*.c"))),
             *(str(source / "counts" / "counts.c"), str(source / "board" / "startup.c")),
             *("-nostartfiles", "-Wl,--gc-sections", "-T", str(link), "-o", str(image)),
         )
-        said = _run(
+        output = _run(
             *(required("qemu-system-arm"), "-M", board.board, "-nographic", "-monitor", "none", "-serial", "none"),
             *("-semihosting-config", "enable=on,target=native"),
             *("-icount", f"shift={CLOCK_SHIFT},sleep=off", "-kernel", str(image)),
         )
-    found = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)\n", said)}
-    an_instruction = found["two"] / (2 * TURNS)
-    if abs(found["five"] / an_instruction / (5 * TURNS) - 1) > 1e-4:
+    ticks = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)\n", output)}
+    ticks_per_instruction = ticks["two"] / (2 * TURNS)
+    if abs(ticks["five"] / ticks_per_instruction / (5 * TURNS) - 1) > 1e-4:
         raise ScffError(
-            f"The emulator's clock must advance by the same time an instruction, but a loop of five took "
-            f"{found['five'] / an_instruction / TURNS:.3f} times one of two on {target}."
+            f"The emulator's clock must advance by the same time per instruction, but a loop of five took "
+            f"{ticks['five'] / ticks_per_instruction / TURNS:.3f} times one of two on {target}."
         )
     samples = {"mvm": 1, "forward": 1, "update": BATCH}
-    return {name: round(found[name] / an_instruction / n) for name, n in samples.items()} | {"crc": found["crc"]}
+    return {name: round(ticks[name] / ticks_per_instruction / n) for name, n in samples.items()} | {"crc": ticks["crc"]}
 
 
 def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -132,7 +132,7 @@ def _both(target: str, inputs: int, units: int) -> tuple[dict[str, int], dict[st
 
 
 def _case(case: Case, counts: tuple[dict[str, int], dict[str, int]], macs: int) -> dict[str, Any]:
-    plain, own = (found[case.work] for found in counts)
+    plain, own = (instructions[case.work] for instructions in counts)
     return {
         "name": case.name,
         "ratio": round(plain / own, 2),

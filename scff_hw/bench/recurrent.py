@@ -1,9 +1,9 @@
-"""A learning step of a recurrent layer against the literal algorithm: time, and that they do the same.
+"""A learning step of a recurrent layer against the literal algorithm: time, and equality of the updates.
 
 A step starts from a batch of sequences and ends with new weights of all arrays, AdamW included. The literal version is
 `scff_hw.core.literal_recurrent`: concatenated pairs, padded batches, autograd. Both start from the same weights and
-are given the same batches, padded to the longest sequence of the data set as the paper's authors have them, in turn.
-What the literal version takes for batches that are padded to their own longest only is reported too.
+process the same batches in turn, padded to the longest sequence of the data set as in the paper authors' code. The
+time of the literal version with batches padded to their own longest sequence is reported too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scff_hw.training.progress import Progress
 
 TARGET = 5.0
 FEATURES, BATCH, BATCHES = 39, 64, 3
-"""Values of a frame; sequences of a batch; batches that a turn goes through."""
+"""Values per frame; sequences per batch; batches per turn."""
 RULE = SCFF(theta_pos=0.0, theta_neg=1.0, penalty=0.045)
 OPTIMISATION = Optimisation("adamw", 2e-5)
 SHIFT = 17
@@ -57,8 +57,8 @@ def bench_recurrent(*, progress: Progress, repeats: int = 5, threads: int = 2, o
     """Measure the cases whose name contains `only`.
 
     Args:
-        repeats: timed turns a case, after one that is not counted; a turn is three batches by each version.
-        threads: of PyTorch.
+        repeats: timed turns per case, after one warm-up turn; a turn is three batches by each version.
+        threads: number of PyTorch threads.
 
     Raises:
         UsageError: no case matches `only`.
@@ -79,8 +79,8 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
         "literal": _literal(case, batches),
         "literal_short_padding": _literal(case, shorter),
     }
-    found = ratio(in_turn(steps, repeats, 1, progress), "literal", "core")
-    return {"name": case.name, "at_least": TARGET, **found, "update_error": _disagreement(case, batches[0])}
+    times = ratio(in_turn(steps, repeats, 1, progress), "literal", "core")
+    return {"name": case.name, "at_least": TARGET, **times, "update_error": _disagreement(case, batches[0])}
 
 
 def _batch(number: int) -> Batch:
@@ -96,9 +96,9 @@ def _batch(number: int) -> Batch:
     return x, lengths
 
 
-def _layer(case: Case, wanted: Optimisation, dtype: str = "float32") -> RecurrentLayer:
+def _layer(case: Case, optimisation: Optimisation, dtype: str = "float32") -> RecurrentLayer:
     backend = FloatBackend(dtype)
-    return RecurrentLayer(make_directions(backend, FEATURES, case.units, wanted, 0, both=case.both), RULE)
+    return RecurrentLayer(make_directions(backend, FEATURES, case.units, optimisation, 0, both=case.both), RULE)
 
 
 def _core(case: Case, batches: list[Batch]) -> Callable[[], Any]:
@@ -112,15 +112,15 @@ def _core(case: Case, batches: list[Batch]) -> Callable[[], Any]:
 
 
 def _literals(layer: RecurrentLayer) -> list[LiteralDirection]:
-    found = []
+    literals = []
     for direction in layer.directions:
         values = [
             value.clone().requires_grad_()
             for array in (direction.inputs, direction.hidden)
             for value in (array.weight, array.bias)
         ]
-        found.append(LiteralDirection(*values, backwards=direction.backwards))
-    return found
+        literals.append(LiteralDirection(*values, backwards=direction.backwards))
+    return literals
 
 
 def _literal(case: Case, batches: list[Batch]) -> Callable[[], Any]:
@@ -145,7 +145,7 @@ def _loss(directions: list[LiteralDirection], x: Tensor, lengths: Tensor) -> Ten
 def _disagreement(case: Case, batch: Batch) -> float:
     """Relative Frobenius distance of the two updates of all weights by plain SGD, in float64.
 
-    In float32 these recurrent networks, untrained, make 1e-4 of a rounding of 1e-8 within a long sequence.
+    In float32, these untrained recurrent networks amplify a rounding error of 1e-8 to 1e-4 within a long sequence.
     """
     layer = _layer(case, Optimisation("sgd", 1.0), "float64")
     x, lengths = batch[0].double(), batch[1]
@@ -154,8 +154,8 @@ def _disagreement(case: Case, batch: Batch) -> float:
         _loss(directions, x, lengths).backward()
     layer.learn(Stream(x, lengths=lengths), Partners.cyclic(BATCH, SHIFT))
     distance = scale = 0.0
-    for direction, truth in zip(layer.directions, directions, strict=True):
-        for array, before in ((direction.inputs, truth.w_inputs), (direction.hidden, truth.w_hidden)):
+    for direction, literal in zip(layer.directions, directions, strict=True):
+        for array, before in ((direction.inputs, literal.w_inputs), (direction.hidden, literal.w_hidden)):
             assert before.grad is not None
             distance += float((before.detach() - array.weight - before.grad).square().sum())
             scale += float(before.grad.square().sum())

@@ -1,4 +1,4 @@
-"""Two ways of doing the same work, timed in turn on a machine that others use too."""
+"""Times several implementations of the same work in turn, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def select_cases(cases: Sequence[CaseType], only: str) -> list[CaseType]:
     """The cases whose name contains `only`.
 
     Raises:
-        UsageError: none does.
+        UsageError: there is none.
     """
-    found = [case for case in cases if only in case.name]
-    if not found:
+    selected = [case for case in cases if only in case.name]
+    if not selected:
         names = "; ".join(case.name for case in cases)
         raise UsageError(f"The cases must be chosen by a part of one of these names: {names}. Got '{only}' instead.")
-    return found
+    return selected
 
 
 @contextmanager
 def as_in_training(threads: int) -> Iterator[None]:
-    """Without gradients, with freed memory kept, on `threads` threads of PyTorch."""
+    """Context with the settings of training: no gradients, freed memory kept, `threads` PyTorch threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -52,7 +52,7 @@ def as_in_training(threads: int) -> Iterator[None]:
 
 
 def machine(threads: int, **more: Any) -> dict[str, Any]:
-    """What a benchmark ran on."""
+    """Description of the machine and the software of a benchmark."""
     cpu = platform.processor() or platform.machine()
     return {"cpu": cpu, "threads": threads, "torch": torch.__version__, **more}
 
@@ -60,7 +60,7 @@ def machine(threads: int, **more: Any) -> dict[str, Any]:
 def in_turn(
     steps: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int, progress: Progress
 ) -> dict[str, list[float]]:
-    """Milliseconds of each step, `repeats` times in turn, after `warm_up` turns that are not counted."""
+    """Times of each step in ms, over `repeats` turns, after `warm_up` turns that are not counted."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats + warm_up):
         for name, step in steps.items():
@@ -72,7 +72,7 @@ def in_turn(
 
 
 def ratio(times: Mapping[str, list[float]], over: str, under: str) -> dict[str, Any]:
-    """`over`'s median time over `under`'s, the range over single turns, and both medians."""
+    """Ratio of the median time of `over` to that of `under`, its range over single turns, and the medians in ms."""
     pairs = [a / b for a, b in zip(times[over], times[under], strict=True)]
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {

@@ -1,4 +1,4 @@
-"""Results for people: tables for the terminal, plots, and one self-contained HTML page of a run folder."""
+"""Presentation of results: tables for the terminal, plots, and one self-contained HTML page per run folder."""
 
 from scff_hw.files import write_atomic
 from scff_hw.report._costs import cost_table

@@ -1,4 +1,4 @@
-"""What a run costs on a digital target, as tables for a terminal."""
+"""Costs of a run on a digital target, as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "
 
 
 def format_bytes(count: int) -> str:
-    """Return a number of bytes as a reader says it: "640 B", "12.5 KiB", "1.34 MiB"."""
+    """Return a number of bytes as text: "640 B", "12.5 KiB", "1.34 MiB"."""
     if count < 1024:
         return f"{count} B"
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
 
 
 def with_prefix(value: float, unit: str = "") -> str:
-    """Return a figure to three digits with its prefix: "13.2 ms", "432 M", "1.22 G"; units are not multiplied."""
+    """Return a value to three digits with SI prefix: "13.2 ms", "432 M", "1.22 G"; with a unit, no prefix above 1."""
     rounded = float(f"{value:.3g}")
     prefixes = [pair for pair in PREFIXES if not unit or pair[0] <= 1]
     size, prefix = next((pair for pair in prefixes if rounded >= pair[0]), (1.0, ""))
@@ -29,9 +29,9 @@ def with_prefix(value: float, unit: str = "") -> str:
     return f"{digits} {prefix}{unit}".rstrip()
 
 
-def cost_table(found: Mapping[str, Any]) -> Table:
-    """Return the object of `scff_hw.training.run_costs`: the tasks, the layers, and what the figures rest on."""
-    costs = found["costs"]
+def cost_table(run_costs: Mapping[str, Any]) -> Table:
+    """Return the result of `scff_hw.training.run_costs` as a table: tasks, layers, and the assumptions."""
+    costs = run_costs["costs"]
     tasks = _table("flash", "RAM", "too large by", "MACs", "time", "energy")
     tasks.add_row("inference", *_cells(costs["inference"]))
     for task, name, style in (("learning", "learning", "bold cyan"), ("backpropagation", "backprop", "yellow")):
@@ -55,7 +55,7 @@ def cost_table(found: Mapping[str, Any]) -> Table:
         "those of one sample, from the profile's cycles and energies; nothing is measured.",
         style="dim",
     )
-    return _stack(f"{found['recipe']} on {found['profile']}", [tasks, layers, notes])
+    return _stack(f"{run_costs['recipe']} on {run_costs['profile']}", [tasks, layers, notes])
 
 
 def _cells(cost: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Plots of what a run logged: goodness, dead units and weights over batches, accuracy over epochs."""
+"""Plots of a run's log: goodness, dead units and weights over batches, accuracy over epochs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from scff_hw.report._tables import COMPARED, Summary, accuracies_of, spread
 
 
 def learning_curves(run: Run, theme: ThemeName = "light") -> Figure:
-    """Plot one run: a column a layer (goodness, dead units, weights over batches), below it the accuracies.
+    """Plot one run: one column per layer (goodness, dead units, weights over batches), below them the accuracies.
 
-    Faint lines are single batches, strong ones their moving average; vertical lines are epochs, dotted ones
-    the thresholds of the recipe.
+    Faint lines are single batches, strong lines their moving average; vertical lines are epochs, dotted lines the
+    thresholds of the recipe.
     """
     look = THEMES[theme]
     layers = run.layers
     upper, lower = (6.1 if layers else 0.0), 2.95
     figure = new_figure(10.0, upper + lower, look)
-    # Placed by hand, in inches: matplotlib's own layout doubles the time of a plot.
+    # Explicit positions, from inches: matplotlib's layout engine doubles the time of a plot.
     figure.set_layout_engine("none")
     height = upper + lower
     inches = {
@@ -117,7 +117,7 @@ def _thresholds(pair: tuple[float, float] | None, look: Theme) -> list[tuple[flo
 
 
 def _beside(panel: Axes) -> Transform:
-    """Across: a fraction of the figure. Up: a fraction of the panel."""
+    """Coordinates: x as a fraction of the figure, y as a fraction of the panel."""
     figure = panel.get_figure()
     assert figure is not None
     return blended_transform_factory(figure.transFigure, panel.transAxes)
@@ -134,8 +134,8 @@ def _epochs(panels: Sequence[Axes], step: np.ndarray, epoch: np.ndarray, look: T
             continue
         for panel in panels if start else ():
             panel.axvline(float(step[start]), color=look.grid, linewidth=0.8, zorder=0)
-        place = ("data", "axes fraction")
-        panels[0].annotate(f"{number}", (step[start], 1), xycoords=place, xytext=(0, 3), ha="center", **style)
+        xycoords = ("data", "axes fraction")
+        panels[0].annotate(f"{number}", (step[start], 1), xycoords=xycoords, xytext=(0, 3), ha="center", **style)
 
 
 def _accuracy(axes: Axes, run: Run, look: Theme) -> None:
@@ -176,7 +176,7 @@ def _accuracy(axes: Axes, run: Run, look: Theme) -> None:
 
 
 def _accuracy_limits(axes: Axes, drawn: Sequence[np.ndarray], finals: Sequence[float]) -> None:
-    """The first epochs of a slow starter must not flatten the differences at the end."""
+    """Set y limits that show the final differences, even if the first epochs are far below."""
     values = np.concatenate([*drawn, np.asarray(finals)])
     ends = np.asarray(finals) if finals else np.array([float(value[-1]) for value in drawn])
     high = float(values.max())
@@ -186,15 +186,15 @@ def _accuracy_limits(axes: Axes, drawn: Sequence[np.ndarray], finals: Sequence[f
 
 
 def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Name the lines at their right ends, pushed apart where they would overlap."""
+    """Label the lines at their right ends, moved apart where labels would overlap."""
     low, high = axes.get_ylim()
     gap = 0.09 * (high - low)
-    place = -np.inf
+    y = -np.inf
     for value, text, colour in sorted(ends):
-        place = max(value, place + gap)
+        y = max(value, y + gap)
         axes.annotate(
             text,
-            (1.0, place),
+            (1.0, y),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),
             textcoords="offset points",
@@ -207,7 +207,7 @@ def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def accuracies(summaries: Sequence[Summary], theme: ThemeName = "light") -> Figure:
-    """Plot the test accuracies of several seeds: a dot a seed, a bar at the mean, controls beside SCFF."""
+    """Plot the test accuracies of several seeds, SCFF and its controls: one dot per seed, a bar at the mean."""
     look = THEMES[theme]
     colours = {
         "untrained_test_accuracy": look.untrained,
@@ -220,15 +220,15 @@ def accuracies(summaries: Sequence[Summary], theme: ThemeName = "light") -> Figu
     figure = new_figure(10.0, 0.9 + 0.55 * len(rows), look)
     axes = figure.subplots()
     dress(axes, look, x="test accuracy", grid="x")
-    for place, (key, values) in enumerate(rows):
+    for y, (key, values) in enumerate(rows):
         points = 100 * np.asarray(values)
-        offsets = place + np.linspace(-0.16, 0.16, len(points)) if len(points) > 1 else [place]
+        offsets = y + np.linspace(-0.16, 0.16, len(points)) if len(points) > 1 else [y]
         mean = statistics.mean(points)
-        axes.vlines(mean, place - 0.3, place + 0.3, color=colours[key], linewidth=3)
+        axes.vlines(mean, y - 0.3, y + 0.3, color=colours[key], linewidth=3)
         axes.scatter(points, offsets, s=42, color=colours[key], marker=markers[key], alpha=0.75, linewidths=0)
         axes.annotate(
             spread(values),
-            (1.0, place),
+            (1.0, y),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),
             textcoords="offset points",
@@ -245,7 +245,7 @@ def accuracies(summaries: Sequence[Summary], theme: ThemeName = "light") -> Figu
 
 
 def smooth(values: np.ndarray, parts: int = 40) -> np.ndarray:
-    """Return the centred moving average of float [n] over n/`parts` values; windows shrink at the ends."""
+    """Return the centred moving average of float [n] over n/`parts` values; windows are shorter at the ends."""
     half = len(values) // (2 * parts)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     left = np.maximum(np.arange(len(values)) - half, 0)

@@ -1,4 +1,4 @@
-"""What the first layer looks for: its weights as pictures."""
+"""Filters of the first layer: its weights as images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure
 
-SHOWN = 64
-ROWS = 20
-"""Inputs that a heat map has room to name."""
+MAX_FILTERS = 64
+MAX_LABELS = 20
+"""Largest number of inputs labelled in a heat map."""
 IRIS_FEATURES = ("sepal length", "sepal width", "petal length", "petal width")
-# Signed weights: blue below zero, red above, apart for colour-blind readers.
+# Signed weights: blue below zero, red above; distinguishable by colour-blind readers.
 SIGNED = "RdBu_r"
 
 
@@ -28,12 +28,12 @@ def filters(
     """Plot first-layer filters: those with the largest norm, at most 64, beside the same units untrained.
 
     `weights`, `initial`: float [units, inputs] of a dense layer, or [channels, inputs, kernel, kernel] of a
-    convolution. A dense row is an image where `inputs` is a square, or three of them; otherwise the figure is
+    convolution. A dense row is an image if `inputs` is a square number, or three times one; otherwise the figure is
     a heat map over the inputs, labelled with `features`. Each filter has its own contrast: colour filters are
     stretched to 0..1, others drawn symmetric about zero.
     """
     look = THEMES[theme]
-    order = np.argsort(-np.linalg.norm(weights.reshape(len(weights), -1), axis=1), kind="stable")[:SHOWN]
+    order = np.argsort(-np.linalg.norm(weights.reshape(len(weights), -1), axis=1), kind="stable")[:MAX_FILTERS]
     panels = [("learned", as_images(weights[order]))]
     if initial is not None and initial.shape == weights.shape:
         panels.insert(0, ("untrained", as_images(initial[order])))
@@ -58,10 +58,10 @@ def filters(
 
 
 def as_images(weights: np.ndarray) -> np.ndarray | None:
-    """Return filters as float images, or None where they are none.
+    """Return filters as float images, or None if they are not images.
 
-    `weights` is float [n, inputs] or [n, channels, H, W]; the images are [n, H, W], signed, -1..1, or
-    where there are three channels [n, H, W, 3], in colour, 0..1.
+    `weights` is float [n, inputs] or [n, channels, H, W]; the images are [n, H, W], signed, -1..1, or, for three
+    channels, [n, H, W, 3], in colour, 0..1.
     """
     if weights.ndim == 2:
         inputs = weights.shape[1]
@@ -85,7 +85,7 @@ def _grid(axes: Axes, images: np.ndarray, look: Theme) -> None:
     count, height, width = images.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    # A gap of one pixel reads as a line between large filters and as a moat between small ones.
+    # A gap of one pixel is thin between large filters, but wide between small ones.
     scale = max(1, round(28 / max(height, width)))
     gap = max(1, round(0.08 * scale * max(height, width)))
     tall, wide = scale * height + gap, scale * width + gap
@@ -111,7 +111,7 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
     names = features if features and len(features) == inputs else [f"input {i + 1}" for i in range(inputs)]
     panels = [("learned", weights)] if initial is None else [("untrained", initial), ("learned", weights)]
     bound = max(float(np.abs(values).max()) for _, values in panels) or 1.0
-    figure = new_figure(10.0, 0.8 + len(panels) * (0.75 + 0.24 * min(inputs, ROWS)), look)
+    figure = new_figure(10.0, 0.8 + len(panels) * (0.75 + 0.24 * min(inputs, MAX_LABELS)), look)
     panes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (name, values) in zip(panes, panels, strict=True):
         dress(
@@ -122,8 +122,8 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
             x="unit (largest weights first)" if axes is panes[-1] else "",
         )
         axes.imshow(values.T, cmap=SIGNED, vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
-        named = range(0, inputs, -(-inputs // ROWS))
-        axes.set_yticks(named, [names[k] for k in named], fontsize=SMALL_PT, color=look.ink)
+        labelled = range(0, inputs, -(-inputs // MAX_LABELS))
+        axes.set_yticks(labelled, [names[k] for k in labelled], fontsize=SMALL_PT, color=look.ink)
         ticks = range(units) if units <= 20 else [0, *range(9, units, 10)]
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         axes.spines["bottom"].set_visible(False)

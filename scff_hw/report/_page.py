@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing but itself: results, plots, configuration, versions."""
+"""One self-contained HTML page: results, plots, configuration, versions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CLASSES = {
 def html(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
     """Write a report of one run folder, or of several (seeds, backends), as one self-contained page.
 
-    `out` is the file to write; by default report.html in the run folder, or in the folder that holds all the
-    runs. Returns its path. Raises UsageError without runs or where several have no common folder,
-    CheckpointError where one is not a run folder.
+    `out` is the file to write; by default report.html in the run folder, or in the common folder of the runs.
+    Returns its path. Raises UsageError without runs or if several have no common folder, CheckpointError if one is
+    not a run folder.
     """
     paths = [runs] if isinstance(runs, Path) else list(runs)
     if not paths:
@@ -64,7 +64,7 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def environment() -> Environment:
-    """Templates of this package; what they show is escaped by `escaping.html`, and a name they lack is an error."""
+    """Templates of this package; values are escaped by `escaping.html`, and an undefined name is an error."""
     return Environment(
         loader=PackageLoader("scff_hw.report", ""),
         autoescape=True,
@@ -80,8 +80,8 @@ def _result(runs: Sequence[Run], key: str) -> dict[str, Any] | None:
     values = accuracies_of(summaries, key)
     if not values:
         return None
-    each = [percent(summary["metrics"].get(key)) for summary in summaries]
-    return {"name": COMPARED[key], "css": CLASSES[key], "spread": spread(values), "each": each}
+    cells = [percent(summary["metrics"].get(key)) for summary in summaries]
+    return {"name": COMPARED[key], "css": CLASSES[key], "spread": spread(values), "cells": cells}
 
 
 def _section(run: Run) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _section(run: Run) -> dict[str, Any]:
         "recipe": run.recipe_text,
         "layers": metrics.get("layers", []),
         "columns": layer_columns(metrics.get("layers", [])),
-        "formats": [_format(each) for each in run.ranges],
+        "formats": [_format(tensor) for tensor in run.ranges],
         "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
         "seconds": duration(total_seconds(run.summary)),
         "curves": picture(lambda theme: learning_curves(run, theme)),
@@ -105,17 +105,17 @@ def _section(run: Run) -> dict[str, Any]:
     }
 
 
-def _format(each: dict[str, Any]) -> tuple[str, ...]:
-    """Cells of one tensor's number format."""
-    fracs = each["frac"] if isinstance(each["frac"], list) else [each["frac"]]
+def _format(tensor: dict[str, Any]) -> tuple[str, ...]:
+    """Table cells of one tensor's number format."""
+    fracs = tensor["frac"] if isinstance(tensor["frac"], list) else [tensor["frac"]]
     frac = str(fracs[0]) if min(fracs) == max(fracs) else f"{min(fracs)} to {max(fracs)}"
-    sizes = (f"{each[key]:.3g}" for key in ("largest", "holds"))
-    layer = each["layer"].replace("layers.", "layer ")
-    return layer, each["tensor"].replace("_", " "), str(each["bits"]), frac, *sizes, percent(each["clipped"])
+    sizes = (f"{tensor[key]:.3g}" for key in ("largest", "holds"))
+    layer = tensor["layer"].replace("layers.", "layer ")
+    return layer, tensor["tensor"].replace("_", " "), str(tensor["bits"]), frac, *sizes, percent(tensor["clipped"])
 
 
 def picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
-    """The same plot for light and for dark, as data URIs."""
+    """The plot in the light and in the dark theme, as data URIs."""
     return {
         theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode() for theme in ("light", "dark")
     }

@@ -1,4 +1,4 @@
-"""Pairs of sequences as a network reads them (paper, figure 6a)."""
+"""Plots of the sequence pairs that a network reads (paper, figure 6a)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, ThemeName, dress, new_figure
 
 SPREAD = 2.5
-"""Frames are standardised: beyond this many standard deviations colours do not change."""
+"""Colour range in standard deviations of the standardised frames; values outside are clipped."""
 
 
 @dataclass(frozen=True)
 class PairPicture:
-    """The two halves of a pair, each float `[T, F]` of its own length, and what they are of."""
+    """The two halves of a pair, each float `[T, F]` of its own length, and their class names."""
 
     title: str
     halves: tuple[np.ndarray, np.ndarray]
@@ -24,10 +24,10 @@ class PairPicture:
 
 
 def pairs_plot(pairs: Sequence[PairPicture], theme: ThemeName = "light") -> Figure:
-    """Draw each pair as two pictures above each other, frames from left to right, standardised coefficients upwards.
+    """Draw each pair as two images above each other: frames on the x axis, standardised coefficients on the y axis.
 
-    A pair lasts as long as its first half: of the second, what lies behind that is left out, and where it ends before,
-    nothing is drawn.
+    A pair has the length of its first half: a longer second half is truncated, the missing frames of a shorter one
+    are empty.
     """
     look = THEMES[theme]
     figure = new_figure(5.0 * len(pairs), 4.6, look)
@@ -36,12 +36,12 @@ def pairs_plot(pairs: Sequence[PairPicture], theme: ThemeName = "light") -> Figu
     for (upper, lower), pair in zip(columns, pairs, strict=True):
         steps = len(pair.halves[0])
         for axes, half, name in zip((upper, lower), pair.halves, pair.names, strict=True):
-            shown = np.full((half.shape[1], steps), np.nan)
-            shown[:, : min(steps, len(half))] = half[:steps].T
+            coefficients = np.full((half.shape[1], steps), np.nan)
+            coefficients[:, : min(steps, len(half))] = half[:steps].T
             dress(axes, look, y="coefficient", x="frame" if axes is lower else "", grid="")
             axes.set_title(name, fontsize=SMALL_PT, color=look.muted, loc="left")
             image = axes.imshow(
-                shown,
+                coefficients,
                 cmap="RdBu_r",
                 vmin=-SPREAD,
                 vmax=SPREAD,

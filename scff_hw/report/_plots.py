@@ -1,4 +1,4 @@
-"""The plots of a run folder, written beside the numbers they show."""
+"""Writes the plots of a run folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from scff_hw.report._style import ThemeName, png
 
 
 def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
-    """Plot a run's first layer beside the untrained one. Raises CheckpointError without weights."""
+    """Plot a run's first layer and its initial weights. Raises CheckpointError without weights."""
     initial = run.weight(initial=True) if (run.path / "initial.safetensors").exists() else None
     iris = run.recipe.data.name == "iris"
     return filters(run.weight(), initial, features=IRIS_FEATURES if iris else None, theme=theme)
 
 
 def write_plots(path: Path) -> list[Path]:
-    """Write plots/learning_curves.png and plots/filters.png of the run in `path`, and return their paths."""
+    """Write plots/learning_curves.png and plots/filters.png of the run in `path`; return their paths."""
     run = read_run(path)
     return [
         write_atomic(path / "plots" / "learning_curves.png", png(learning_curves(run))),
@@ -31,5 +31,5 @@ def write_plots(path: Path) -> list[Path]:
 
 
 def write_accuracies(summaries: Sequence[Summary], folder: Path) -> Path:
-    """Write plots/accuracies.png of several seeds into `folder`, and return its path."""
+    """Write plots/accuracies.png of several seeds into `folder`; return its path."""
     return write_atomic(folder / "plots" / "accuracies.png", png(accuracies(summaries)))

@@ -1,4 +1,4 @@
-"""Reading a run folder: what was run, every logged value, the summary and the first layer's weights."""
+"""Reads a run folder: recipe, logged values, summary and weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that was run."""
+        """The recipe of the run."""
         return self.finished.recipe
 
     @cached_property
@@ -49,30 +49,30 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed the run was started with."""
+        """The seed of the run."""
         return int(self.summary["seed"])
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
-        """The numbers, from 1, of the layers that logged batches."""
+        """1-based numbers of the layers that logged batches."""
         return tuple(sorted({record["layer"] for record in self.records if record["kind"] == "batch"}))
 
     def series(self, *keys: str, **where: Any) -> dict[str, np.ndarray]:
-        """Return float64 columns [n] of `keys` over the records that match `where`; NaN where missing."""
+        """Return float64 columns [n] of `keys` over the records that match `where`; missing values are NaN."""
         rows = [r for r in self.records if all(r.get(key) == value for key, value in where.items())]
         return {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
 
     @cached_property
     def ranges(self) -> list[dict[str, Any]]:
-        """What calibration saw of each tensor of a fixed-point run; empty for others.
+        """Calibrated range of each tensor of a fixed-point run; empty for others.
 
-        Raises CheckpointError where the run folder's formats.json is damaged.
+        Raises CheckpointError if the run folder's formats.json is damaged.
         """
-        found = self.finished.formats
-        return [] if found is None else [each.model_dump() for each in found.ranges]
+        formats = self.finished.formats
+        return [] if formats is None else [tensor_range.model_dump() for tensor_range in formats.ranges]
 
     def thresholds(self, layer: int) -> tuple[float, float] | None:
-        """Return (theta_pos, theta_neg) of a layer, or None where the recipe has no such layer."""
+        """Return (theta_pos, theta_neg) of a layer, or None if the recipe has no such layer."""
         if layer > len(self.recipe.layers):
             return None
         learn = self.recipe.layers[layer - 1].learn
@@ -81,9 +81,9 @@ class Run:
     def weight(self, layer: int = 1, *, initial: bool = False) -> np.ndarray:
         """Return a layer's weights, float32 [units, inputs] or [channels, inputs, kernel, kernel].
 
-        Of a recurrent layer, those that its first direction reads frames by.
+        For a recurrent layer, the input weights of its first direction.
 
-        Raises CheckpointError where the run folder has no such weights.
+        Raises CheckpointError if the run folder has no such weights.
         """
         from scff_hw.training.run_folder import INITIAL, WEIGHTS
 
@@ -99,10 +99,10 @@ class Run:
 def read_run(path: Path) -> Run:
     """Read a finished run folder.
 
-    Raises CheckpointError where `path` is not one (a file is missing or is not what a run writes there, or the run is
-    not finished), and RecipeError where its recipe does not validate.
+    Raises CheckpointError if `path` is not one (a file is missing or invalid, or the run is not finished), and
+    RecipeError if its recipe does not validate.
     """
-    from scff_hw.training.finished import FinishedRun  # imports torch, which reports of studies do without
+    from scff_hw.training.finished import FinishedRun  # imports torch, which study reports do not need
 
     for name in ("run.json", "summary.json", "recipe.yaml", "metrics.jsonl"):
         read_file(path / name, f"The folder {path} is not a finished run: it holds no {name}.")

@@ -1,4 +1,4 @@
-"""A study as plots, a terminal table and one self-contained page."""
+"""Presents a study as plots, a terminal table and one self-contained page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Panel:
 
 
 def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
-    """Plot the panels, two a row: mean over seeds, shaded one sample standard deviation."""
+    """Plot the panels, two per row: mean over seeds, one sample standard deviation shaded."""
     look = THEMES[theme]
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -87,7 +87,7 @@ def study_plot_png(panels: Sequence[Panel]) -> bytes:
 
 
 def study_table(title: str, panels: Sequence[Panel]) -> Table:
-    """Return the panels as a table: a row a place, a column a curve, mean ± std over seeds in per cent."""
+    """Return the panels as a table: one row per tick, one column per curve, mean ± std over seeds in per cent."""
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(textwrap.fill(panels[0].x.rpartition(".")[2], HEADER_WIDTH), no_wrap=True)
@@ -114,7 +114,7 @@ def study_html(
     seeds: Sequence[int],
     pairs: Sequence[PairPicture] = (),
 ) -> str:
-    """Return a study as one HTML page that needs nothing but itself; `pairs` are drawn where there are some."""
+    """Return a study as one self-contained HTML page; with `pairs`, the page shows them."""
     columns = [key for key in (results[0] if results else {}) if key not in ("mean", "std", "seeds", "broken")]
     return (
         environment()
@@ -163,28 +163,28 @@ def _panel(axes: Axes, panel: Panel, look: Theme) -> None:
     positions = list(panel.positions or range(len(panel.ticks)))
     for curve in panel.curves:
         values = curve.values * len(positions) if len(curve.values) == 1 else curve.values
-        shown = [(place, each) for place, each in zip(positions, values, strict=True) if each]
-        if not shown:
+        measured = [(x, accuracies) for x, accuracies in zip(positions, values, strict=True) if accuracies]
+        if not measured:
             continue
-        at = [place for place, _ in shown]
-        mean = [100 * statistics.mean(each) for _, each in shown]
-        half = [100 * statistics.stdev(each) if len(each) > 1 else 0.0 for _, each in shown]
+        x = [position for position, _ in measured]
+        mean = [100 * statistics.mean(accuracies) for _, accuracies in measured]
+        std = [100 * statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0 for _, accuracies in measured]
         level = len(curve.values) == 1
         colour = getattr(look, curve.role)
         axes.plot(
-            at,
+            x,
             mean,
             color=colour,
             linestyle=LINE_STYLES[curve.style],
             linewidth=1.3 if level else 2.0,
-            marker="" if level and len(at) > 1 else "o",
+            marker="" if level and len(x) > 1 else "o",
             markersize=4,
             label=curve.name,
         )
         if not level:
-            low = [m - h for m, h in zip(mean, half, strict=True)]
-            high = [m + h for m, h in zip(mean, half, strict=True)]
-            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+            low = [m - s for m, s in zip(mean, std, strict=True)]
+            high = [m + s for m, s in zip(mean, std, strict=True)]
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xticks(positions, panel.ticks, fontsize=SMALL_PT)
     axes.margins(x=0.06)
     percent_axis(axes)

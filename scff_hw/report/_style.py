@@ -1,7 +1,7 @@
-"""One look for every plot: colours that stay apart for colour-blind readers, light and dark.
+"""The common style of all plots: colours that colour-blind readers can distinguish, light and dark.
 
-The colours follow Okabe and Ito, "Color Universal Design" (2008); a line style or a marker always says the
-same as the colour does. Figures are built on matplotlib's object interface: no pyplot, so no global state.
+The colours follow Okabe and Ito, "Color Universal Design" (2008); line styles or markers always repeat the
+distinction. Figures use matplotlib's object interface: no pyplot, so no global state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL_PT = 8.5
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one look: the paper, the ink, and one colour for each thing that is plotted."""
+    """Colours of one theme: background, text, and one colour per plotted quantity."""
 
     paper: str
     ink: str
@@ -63,14 +63,14 @@ THEMES: dict[str, Theme] = {
 
 
 def new_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
-    """Return an empty figure of that size in inches, on an Agg canvas."""
+    """Return an empty figure of the given size in inches, on an Agg canvas."""
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained", facecolor=theme.paper)
     FigureCanvasAgg(figure)
     return figure
 
 
 def dress(axes: Axes, theme: Theme, *, x: str = "", y: str = "", title: str = "", grid: str = "y") -> None:
-    """Give one pair of axes its labels, colours and grid (`grid` is "x", "y" or "")."""
+    """Set the labels, colours and grid of one pair of axes (`grid` is "x", "y" or "")."""
     axes.set_facecolor(theme.paper)
     axes.set_xlabel(x, fontsize=TEXT_PT, color=theme.muted)
     axes.set_ylabel(y, fontsize=TEXT_PT, color=theme.muted)
@@ -85,13 +85,13 @@ def dress(axes: Axes, theme: Theme, *, x: str = "", y: str = "", title: str = ""
 
 
 def count_axis(axes: Axes) -> None:
-    """Show whole numbers with thousands apart on the x axis."""
+    """Label the x axis with whole numbers, thousands separated by a space."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
 
 
 def percent_axis(axes: Axes, which: str = "y", ticks: int = 5) -> None:
-    """Show an axis whose values are per cent with a per cent sign."""
+    """Label an axis of percentages with a per cent sign."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))

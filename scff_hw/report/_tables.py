@@ -1,4 +1,4 @@
-"""Results as tables for a terminal: SCFF always stands between its two controls."""
+"""Results as tables for the terminal; SCFF is always printed between its two controls."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Summary = dict[str, Any]
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Return a fraction 0..1 as per cent, or a dash where there is none."""
+    """Return a fraction 0..1 as per cent, or a dash for None."""
     return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
-# What is compared, in the order it is printed: the key of its test accuracy, and its name.
+# Compared methods in print order: key of the test accuracy, and name.
 COMPARED = {
     "untrained_test_accuracy": "untrained hidden layers",
     "test_accuracy": "SCFF",
     "backprop_test_accuracy": "backpropagation",
 }
-# What is shown of a layer: a column's title, the key of its figure, and how a value is written.
+# Columns of the layer table: title, key of the metric, and format of a value.
 LAYER_METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "goodness +": ("goodness_pos", "{:.3f}".format),
     "goodness \N{MINUS SIGN}": ("goodness_neg", "{:.3f}".format),
@@ -42,14 +42,14 @@ STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backp
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return "mean ± sample standard deviation %" of fractions 0..1; of one value only the value."""
+    """Return "mean ± sample standard deviation %" of fractions 0..1; for a single value, only the value."""
     if len(values) < 2:
         return percent(values[0] if values else None)
     return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Return a time in seconds as a reader says it: "8.4 s", "12 min 05 s", "3 h 20 min"."""
+    """Return a time in seconds as text: "8.4 s", "12 min 05 s", "3 h 20 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -59,21 +59,21 @@ def duration(seconds: float) -> str:
 
 
 def accuracies_of(summaries: Sequence[Summary], key: str) -> list[float]:
-    """Return one test accuracy, a fraction 0..1, a summary that has it."""
+    """Return one test accuracy, a fraction 0..1, per summary that has it."""
     return [float(s["metrics"][key]) for s in summaries if s["metrics"].get(key) is not None]
 
 
 def total_seconds(summary: Summary) -> float:
-    """Return the whole time of a run: its "total", or else the sum of its stages."""
+    """Return the total time of a run in s: its "total", or else the sum over its stages."""
     seconds = summary["metrics"].get("seconds", {})
     return float(seconds.get("total", sum(seconds.values())))
 
 
 def summary_table(summary: Summary) -> Table:
-    """Return one run's result: accuracies beside the controls, each layer's goodness and dead units, seconds.
+    """Return one run's results: accuracies of SCFF and controls, each layer's goodness and dead units, seconds.
 
-    `summary` is the object of summary.json, or what `evaluate` returns: of several chips or readings, mean ± sample
-    standard deviation and the accuracy of each.
+    `summary` is the content of summary.json, or the result of `evaluate`; for several chips or readings, the table
+    has mean ± sample standard deviation and each accuracy.
     """
     metrics = summary["metrics"]
     chips: dict[str, list[float]] = summary.get("values", {})
@@ -85,8 +85,8 @@ def summary_table(summary: Summary) -> Table:
         if value is None:
             continue
         gain = "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
-        shown = spread(chips[key]) if chips else percent(value)
-        accuracy.add_row(name, shown, gain, *map(percent, chips.get(key, ())), style=STYLES[key])
+        result = spread(chips[key]) if chips else percent(value)
+        accuracy.add_row(name, result, gain, *map(percent, chips.get(key, ())), style=STYLES[key])
     parts: list[Table | Text] = [accuracy]
     if metrics.get("layers"):
         parts.append(layer_table(metrics["layers"]))
@@ -96,7 +96,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the figures of each layer's last epoch, those of `layer_columns`."""
+    """Return the metrics of each layer's last epoch, with the columns of `layer_columns`."""
     columns = layer_columns(layers)
     table = _table(*columns)
     for row, layer in enumerate(layers):
@@ -105,17 +105,17 @@ def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return what is shown of the layers, a title a column and a cell a layer.
+    """Return the columns of the layer table by title, with one cell per layer.
 
-    Mean goodness, dead units, accuracy alone, of simulated devices pulses and clipped updates, of fixed point clipped
-    inputs and errors, of both weights at a bound, of one-sided pairs how full devices are; columns that no layer has
-    are left out.
+    Mean goodness, dead units, accuracy alone; pulses and clipped updates of simulated devices; clipped inputs and
+    errors of fixed point; weights at a bound of both; device fullness of one-sided pairs. Columns without any value
+    are omitted.
     """
-    found = {}
+    columns = {}
     for title, (key, show) in LAYER_METRICS.items():
         if any(layer.get(key) is not None for layer in layers):
-            found[title] = ["-" if layer.get(key) is None else show(layer[key]) for layer in layers]
-    return found
+            columns[title] = ["-" if layer.get(key) is None else show(layer[key]) for layer in layers]
+    return columns
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
@@ -124,8 +124,8 @@ def spread_table(summaries: Sequence[Summary]) -> Table:
     for key, name in COMPARED.items():
         values = accuracies_of(summaries, key)
         if values:
-            each = [percent(summary["metrics"].get(key)) for summary in summaries]
-            table.add_row(name, spread(values), *each, style=STYLES[key])
+            cells = [percent(summary["metrics"].get(key)) for summary in summaries]
+            table.add_row(name, spread(values), *cells, style=STYLES[key])
     seconds = [total_seconds(summary) for summary in summaries]
     if any(seconds):
         table.add_row("time", duration(statistics.mean(seconds)), *map(duration, seconds), style="dim")
@@ -133,11 +133,11 @@ def spread_table(summaries: Sequence[Summary]) -> Table:
 
 
 def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
-    """Return one row a backend: test accuracy beside the controls, mean ± std over the seeds, and the time.
+    """Return one row per backend: test accuracy of SCFF and controls, mean ± std over the seeds, and the time.
 
     `groups` maps the name of a backend to the summaries of its runs.
     """
-    table = _table("recipe", *COMPARED.values(), "time a run", first="backend")
+    table = _table("recipe", *COMPARED.values(), "time per run", first="backend")
     for name, summaries in groups.items():
         cells = [Text(spread(accuracies_of(summaries, key)), style=STYLES[key]) for key in COMPARED]
         seconds = duration(statistics.mean(map(total_seconds, summaries)))
@@ -156,8 +156,8 @@ def _table(*columns: str, first: str = "") -> Table:
 
 def _seconds(summary: Summary) -> Text:
     stages = {k: v for k, v in summary["metrics"]["seconds"].items() if k != "total"}
-    each = ", ".join(f"{name.replace('_', ' ')} {duration(value)}" for name, value in stages.items())
-    return Text(f"time {duration(total_seconds(summary))}" + (f" ({each})" if each else ""), style="dim")
+    parts = ", ".join(f"{name.replace('_', ' ')} {duration(value)}" for name, value in stages.items())
+    return Text(f"time {duration(total_seconds(summary))}" + (f" ({parts})" if parts else ""), style="dim")
 
 
 def _stack(title: str, parts: Sequence[Table | Text]) -> Table:

@@ -1,4 +1,4 @@
-"""A fitted device as files: its profile, and a plot of the fit against the data."""
+"""Files of a fitted device: its profile, and a plot of the fit and the data."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from scff_hw.report._style import THEMES, count_axis, dress, new_figure, png
 WEIGHTS = ("step", "w_min", "w_max", "write_noise")
 SHARES = ("asymmetry", "cycle_to_cycle")
 MAX_PULSES = 3_000
-"""Pulses of a device on the plot."""
+"""Largest number of pulses per device on the plot."""
 
 
 def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, source: str) -> tuple[Path, Path]:
-    """Write `NAME.yaml` and `NAME.png` into `folder`, and return both paths.
+    """Write `NAME.yaml` and `NAME.png` into `folder`; return both paths.
 
     Raises:
-        ProfileError: the name cannot be a profile's, or the fit lies outside what a profile may hold.
+        ProfileError: the name is not valid for a profile, or the fit is outside the valid range of a profile.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name):
         raise ProfileError(
@@ -41,7 +41,7 @@ def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, sourc
 
 
 def profile_text(fit: Fit, name: str, source: str) -> str:
-    """The profile as YAML: the device as fitted, with its intervals as sources; everything else at its defaults."""
+    """The profile as YAML: the fitted device, with its intervals as sources; all other keys have their defaults."""
     response: dict[str, Any] = {key: _written(key, value) for key, value in fit.parameters.items()}
     if fit.model == "exp-step":
         response |= {"slope": 1.0, "offset": 0.0}
@@ -88,39 +88,39 @@ def profile_text(fit: Fit, name: str, source: str) -> str:
 
 
 def _written(key: str, value: float) -> str | float:
-    """A figure of `device.response` as a profile writes it."""
+    """A value of `device.response` in the notation of a profile."""
     if key in WEIGHTS:
         return f"{value:.6g} w"
     return f"{100 * value:.5g} %" if key in SHARES else float(f"{value:.6g}")
 
 
 def plot(fit: Fit, series: Sequence[Series]) -> bytes:
-    """Conductance over pulses, measured and fitted, device by device; PNG."""
+    """Plot conductance over pulses per device, measured and fitted; returns PNG."""
     theme = THEMES["light"]
     figure = new_figure(7.2, 3.6, theme)
     axes = figure.subplots()
     labels = {True: "measured, up", False: "measured, down", None: "fit"}
-    shown = [_shortened(one) for one in series if one.device in fit.estimates]
-    for one in shown:
-        pulses = np.arange(len(one.conductance))
-        # a reading has the direction of the pulse before it
-        direction = np.concatenate([one.up[:1], one.up])
+    plotted = [_shortened(device) for device in series if device.device in fit.estimates]
+    for device in plotted:
+        pulses = np.arange(len(device.conductance))
+        # a reading has the direction of the preceding pulse
+        direction = np.concatenate([device.up[:1], device.up])
         for up, colour in ((True, theme.positive), (False, theme.negative)):
-            chosen = direction == up
+            mask = direction == up
             axes.plot(
-                pulses[chosen],
-                one.conductance[chosen] * 1e6,
+                pulses[mask],
+                device.conductance[mask] * 1e6,
                 ".",
                 color=colour,
                 markersize=3,
                 alpha=0.6,
                 label=labels.pop(up, None),
             )
-    for one in shown:
-        for (first, last), path in zip(one.branches, fit.trajectories(one), strict=True):
+    for device in plotted:
+        for (first, last), path in zip(device.branches, fit.trajectories(device), strict=True):
             line = range(first, last + 1)
             axes.plot(line, path * 1e6, "-", color=theme.ink, linewidth=1.4, label=labels.pop(None, None))
-    values = np.concatenate([one.conductance for one in shown]) * 1e6
+    values = np.concatenate([device.conductance for device in plotted]) * 1e6
     low, high = np.quantile(values, [0.001, 0.999])
     low, high = min(low, fit.g_min * 1e6), max(high, min(fit.g_max * 1e6, 1.3 * high))
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
@@ -133,5 +133,5 @@ def plot(fit: Fit, series: Sequence[Series]) -> bytes:
 
 
 def _shortened(series: Series) -> Series:
-    """The first pulses: a plot shows no more."""
+    """The series up to the largest number of plotted pulses."""
     return Series(series.device, series.up[:MAX_PULSES], series.conductance[: MAX_PULSES + 1])

@@ -73,7 +73,7 @@ def test_a_clock_that_is_not_one_of_instructions_is_noticed(monkeypatch: pytest.
         return run(*command[:at], *command[at + 2 :])
 
     monkeypatch.setattr(kernels, "_run", without_icount)
-    with pytest.raises(ScffError, match=r"clock must advance by the same time an instruction|counter is too short"):
+    with pytest.raises(ScffError, match=r"clock must advance by the same time per instruction|counter is too short"):
         kernels.count("cortex-m3", scalar=True, inputs=30, units=9)
 
 
