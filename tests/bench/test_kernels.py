@@ -1,4 +1,4 @@
-"""Executed instructions of the C kernels: exact counts, so that the aim itself is asserted, on a smaller layer."""
+"""Executed instructions of the C kernels: counts are exact, so the target ratio is asserted, on a smaller layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tools() -> None:
     ("target", "inputs", "most_per_mac"), [("cortex-m4", 204, 2.0), ("cortex-m55", 203, 0.7)], ids=["m4", "m55"]
 )
 def test_vector_instructions_halve_an_mvm_at_least(target: str, inputs: int, most_per_mac: float) -> None:
-    """A number of inputs and of units that leaves every kind of rest, but of words on the M4: see below."""
+    """Numbers of inputs and units that test all remainders, except incomplete words on the M4: see below."""
     result: dict[str, Any] = bench.run("kernels", only=target, inputs=inputs, units=51)
     mvm, forward, update = result["cases"]
     assert mvm["name"] == f"{target} mvm" and mvm["at_least"] == 2
@@ -44,7 +44,7 @@ def test_vector_instructions_halve_an_mvm_at_least(target: str, inputs: int, mos
 
 @pytest.mark.usefixtures("tools")
 def test_rows_of_odd_length_are_halved_where_a_core_reads_unaligned_words() -> None:
-    """Rows that do not begin at multiples of 4 bytes take the portable loop unless a build allows such words."""
+    """Rows that do not begin at multiples of 4 bytes use the portable loop unless a build allows unaligned words."""
     plain, aligned, unaligned = (
         kernels.count("cortex-m4", scalar=scalar, inputs=203, units=51, unaligned=unaligned)
         for scalar, unaligned in ((True, False), (False, False), (False, True))
@@ -57,7 +57,7 @@ def test_rows_of_odd_length_are_halved_where_a_core_reads_unaligned_words() -> N
 def test_a_core_without_vectors_reads_x_once_for_four_rows_and_counts_repeat() -> None:
     first = kernels.count("cortex-m0", scalar=True, inputs=30, units=9)
     assert first == kernels.count("cortex-m0", scalar=True, inputs=30, units=9)
-    # seven in ARMv6-M's inner loop, and what is around it
+    # seven instructions in ARMv6-M's inner loop, plus overhead
     assert 7 < first["mvm"] / 270 < 8
     for target, ratio in (("cortex-m0", 1.2), ("cortex-m3", 1.5)):
         (case,) = bench.run("kernels", only=f"{target} mvm", inputs=203, units=51)["cases"]
@@ -65,7 +65,7 @@ def test_a_core_without_vectors_reads_x_once_for_four_rows_and_counts_repeat() -
 
 
 @pytest.mark.usefixtures("tools")
-def test_a_clock_that_is_not_one_of_instructions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_not_proportional_to_instructions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     run = kernels._run
 
     def without_icount(*command: str) -> str:

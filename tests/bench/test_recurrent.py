@@ -1,4 +1,4 @@
-"""The recurrent benchmark: what it reports, and that both sides of its ratio do the same thing."""
+"""The recurrent benchmark: the content of its table, and that both versions give the same update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder as training writes it, made here in milliseconds."""
+"""A synthetic run folder with the files that training writes, created in milliseconds."""
 
 from __future__ import annotations
 

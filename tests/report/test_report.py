@@ -32,7 +32,7 @@ def text_of(table: Table) -> str:
 
 
 def row(text: str, name: str) -> list[str]:
-    """The cells of the row that starts with `name`, split where two blanks part them."""
+    """The cells of the row that starts with `name`, split at two or more blanks."""
     line = next(line for line in text.splitlines() if line.strip().startswith(name))
     return [cell.strip() for cell in re.split(r" {2,}", line.strip())]
 
@@ -47,13 +47,13 @@ def labels(figure: Figure) -> set[str]:
 
 
 def size_of(content: bytes) -> tuple[int, int]:
-    """Width and height of a whole PNG file."""
+    """Width and height of a complete PNG file."""
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert content.endswith(b"IEND\xaeB`\x82")
     return struct.unpack(">II", content[16:24])
 
 
-def test_summary_table_shows_scff_beside_both_controls(make_run: MakeRun) -> None:
+def test_summary_table_has_scff_and_both_controls(make_run: MakeRun) -> None:
     text = text_of(report.summary_table(report.read_run(make_run()).summary))
     assert row(text, "untrained hidden layers") == ["untrained hidden layers", "94.00 %"]
     assert row(text, "SCFF") == ["SCFF", "97.20 %", "+3.20 points"]
@@ -63,7 +63,7 @@ def test_summary_table_shows_scff_beside_both_controls(make_run: MakeRun) -> Non
     assert "time 1 min 10 s (layers 1 min 05 s, readout 4.5 s)" in text
 
 
-def test_summary_table_leaves_out_what_was_not_run(make_run: MakeRun) -> None:
+def test_summary_table_omits_controls_that_were_not_run(make_run: MakeRun) -> None:
     summary = report.read_run(make_run()).summary
     summary["metrics"] = {"test_accuracy": 0.5}
     text = text_of(report.summary_table(summary))
@@ -80,7 +80,7 @@ def test_layer_accuracy_alone_has_a_column_where_it_was_measured(make_run: MakeR
     assert row(text, "layer 2")[-1] == "-"
 
 
-def test_figures_of_devices_are_in_the_table_and_on_the_page(make_run: MakeRun) -> None:
+def test_metrics_of_devices_are_in_the_table_and_on_the_page(make_run: MakeRun) -> None:
     run = make_run()
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"backend": "analog", "profile": "ecram"}))
@@ -103,7 +103,7 @@ def test_spread_table_has_mean_standard_deviation_and_each_seed(make_run: MakeRu
     assert "3 seeds" in text
 
 
-def test_backend_table_has_a_row_a_backend(make_run: MakeRun) -> None:
+def test_backend_table_has_one_row_per_backend(make_run: MakeRun) -> None:
     summaries = [report.read_run(make_run(seed=s)).summary for s in range(2)]
     text = text_of(report.backend_table({"float": summaries, "other": summaries[:1]}))
     assert row(text, "float")[1:] == ["made-up", "93.90 ± 0.14 %", "97.25 ± 0.07 %", "98.10 ± 0.00 %", "1 min 10 s"]
@@ -150,8 +150,8 @@ def test_learning_curves_are_labelled_and_show_the_logged_values(make_run: MakeR
 
 def test_learning_curves_of_one_batch_and_no_controls(make_run: MakeRun) -> None:
     run = make_run(layers=1, epochs=1, batches=1)
-    kept = [line for line in (run / "metrics.jsonl").read_text().splitlines() if '"batch"' in line]
-    (run / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if '"batch"' in line]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     summary = json.loads((run / "summary.json").read_text())
     summary["metrics"] = {"test_accuracy": 0.5, "layers": [], "seconds": {}}
     (run / "summary.json").write_text(json.dumps(summary))
@@ -194,7 +194,7 @@ def test_colour_filters_are_stretched_one_by_one() -> None:
     assert flat.max(axis=1).tolist() == [1.0, 1.0, 1.0, 0.0, 1.0]
 
 
-def test_filters_shows_the_64_largest_and_says_of_how_many() -> None:
+def test_filters_plots_the_64_largest_and_states_the_total() -> None:
     weights = np.random.default_rng(0).standard_normal((100, 784))
     figure = report.filters(weights, weights)
     assert figure.get_suptitle() == "Layer 1: the 64 units of 100 with the largest weights"
@@ -224,8 +224,8 @@ def test_smooth_keeps_a_constant_and_the_ends() -> None:
     np.testing.assert_allclose(smooth(ramp)[100:900], ramp[100:900])
 
 
-class Outside(HTMLParser):
-    """Collects every attribute that makes a browser fetch something, and the ids of what was opened."""
+class Resources(HTMLParser):
+    """Collects the tags, and every attribute that makes a browser fetch a resource."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ def test_page_is_self_contained_and_holds_everything(make_run: MakeRun) -> None:
     path = report.html(runs)
     assert path == runs[0].parent / "report.html"
     text = path.read_text(encoding="utf-8")
-    page = Outside()
+    page = Resources()
     page.feed(text)
     assert page.sources
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
@@ -265,7 +265,7 @@ def test_page_is_self_contained_and_holds_everything(make_run: MakeRun) -> None:
     ]
 
 
-def test_page_of_one_run_lies_in_it_and_escapes(make_run: MakeRun) -> None:
+def test_page_of_one_run_is_in_its_folder_and_escapes_html(make_run: MakeRun) -> None:
     run = make_run()
     info = json.loads((run / "run.json").read_text())
     info["command"] = "scff-hw train '<b>'"

@@ -1,4 +1,4 @@
-"""A study of seconds."""
+"""A study that takes seconds."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SET = [part for change in SMALL for part in ("--set", change)]
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[..., Request]:
-    """Return a function that asks for a study of digits with 24 units on EcRAM."""
+def make_request() -> Callable[..., Request]:
+    """Return a function that requests a study of digits with 24 units on EcRAM."""
 
     def request(name: str = "noise", *changes: str, **options: Any) -> Request:
-        wanted: dict[str, Any] = {"profile": "ecram", "overrides": [*SMALL, *changes], "seeds": 1} | options
-        return request_study(name, "digits-mlp", **wanted)
+        arguments: dict[str, Any] = {"profile": "ecram", "overrides": [*SMALL, *changes], "seeds": 1} | options
+        return request_study(name, "digits-mlp", **arguments)
 
     return request
 
 
 @pytest.fixture(scope="session")
 def small() -> list[str]:
-    """The options that make digits-mlp that network."""
+    """The command-line options that set digits-mlp to that network."""
     return list(SET)
 
 

@@ -1,4 +1,4 @@
-"""The bits study from end to end: its table, what is measured once, and what it refuses."""
+"""The bits study from end to end: its table, shared measurements, and refused requests."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ VARY = [f"{WEIGHT}=8,2", f"{SHADOW}=16,0"]
 SHORT = ["layers.1.learn.epochs=3", "readout.epochs=5"]
 
 
-def ask(*changes: str) -> Request:
-    """A study of a hundred units that learn for long enough to tell."""
+def make_request(*changes: str) -> Request:
+    """A study of a hundred units that learn for long enough to differ from untrained ones."""
     return request_study("bits", "digits-100", vary=VARY, overrides=[*SHORT, *changes], seeds=1)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("studies") / "bits"
-    return out, run_study(ask(), out, command="scff-hw study bits")
+    return out, run_study(make_request(), out, command="scff-hw study bits")
 
 
 def test_the_table_is_tidy(done: tuple[Path, dict[str, Any]]) -> None:
@@ -51,9 +51,9 @@ def test_few_bits_hurt_and_eight_do_not(done: tuple[Path, dict[str, Any]]) -> No
     assert mean["quantised", "kept", "2", "16"] < mean["quantised", "kept", "8", "16"]
 
 
-def test_what_does_not_learn_is_measured_once_for_all_shadows(done: tuple[Path, dict[str, Any]]) -> None:
-    out, found = done
-    assert found["points"] == 14 and len(list((out / "points").iterdir())) == 2 + 4 + 2 * 2
+def test_methods_without_learning_are_measured_once_for_all_shadows(done: tuple[Path, dict[str, Any]]) -> None:
+    out, result = done
+    assert result["points"] == 14 and len(list((out / "points").iterdir())) == 2 + 4 + 2 * 2
     assert len(list((out / "weights").iterdir())) == 1  # learned in float, once for every format
 
 
@@ -64,17 +64,17 @@ def test_the_report_names_the_formats_and_no_profile(done: tuple[Path, dict[str,
 
 
 def test_another_format_is_another_study_but_the_same_float(done: tuple[Path, dict[str, Any]]) -> None:
-    wanted = ask("fixed_point.activation_bits=6")
+    other = make_request("fixed_point.activation_bits=6")
     with pytest.raises(UsageError, match=r"holds another study \(its recipe is not this one's\)"):
-        run_study(wanted, done[0])
+        run_study(other, done[0])
     bits = find_study("bits")
     before, after = (
-        {point.key: point.labels["method"] for point in bits.points(request)} for request in (ask(), wanted)
+        {point.key: point.labels["method"] for point in bits.points(request)} for request in (make_request(), other)
     )
     assert {before[key] for key in before.keys() & after.keys()} == {"float", "float-untrained"}
 
 
-def test_formats_leave_the_keys_of_other_studies_alone() -> None:
+def test_formats_do_not_change_the_keys_of_other_studies() -> None:
     keys = []
     for changes in ([], [f"{WEIGHT}=4"]):
         request = request_study("noise", "digits-100", overrides=changes, seeds=1)
@@ -82,19 +82,19 @@ def test_formats_leave_the_keys_of_other_studies_alone() -> None:
     assert keys[0] == keys[1]
 
 
-def test_where_the_data_lie_leaves_the_keys_alone(tmp_path: Path) -> None:
-    """So that a study goes on after its data have moved."""
+def test_the_data_folder_does_not_change_the_keys(tmp_path: Path) -> None:
+    """A study resumes after its data have moved."""
     requests = [request_study("bits", "digits-100", seeds=1, data_dir=folder) for folder in (None, tmp_path)]
     here, there = (find_study("bits").points(request) for request in requests)
     assert [point.key for point in here] == [point.key for point in there]
     assert there[0].parameters["data_dir"] == str(tmp_path)
 
 
-def test_a_run_stands_for_its_recipe_its_seed_and_its_weights(float_run: Path, tmp_path: Path) -> None:
-    wanted = request_study("bits", str(float_run), seeds=1)
-    assert wanted.seeds == (5,)
-    found = run_study(wanted, tmp_path / "study")
-    mean = {(r["method"], r["readout"]): r["mean"] for r in found["results"]}
+def test_a_run_gives_its_recipe_seed_and_weights_to_a_study(float_run: Path, tmp_path: Path) -> None:
+    request = request_study("bits", str(float_run), seeds=1)
+    assert request.seeds == (5,)
+    result = run_study(request, tmp_path / "study")
+    mean = {(r["method"], r["readout"]): r["mean"] for r in result["results"]}
     reported = json.loads((float_run / "summary.json").read_text())["metrics"]
     assert mean["float", "fitted"] == pytest.approx(reported["test_accuracy"], abs=0.01)
     assert mean["float-untrained", "fitted"] == pytest.approx(reported["untrained_test_accuracy"], abs=0.01)
@@ -118,32 +118,32 @@ def test_a_run_stands_for_its_recipe_its_seed_and_its_weights(float_run: Path, t
 )
 def test_wrong_use_is_exit_code_2(arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "bits", "digits-100", *arguments]) == 2
-    told = " ".join(capfd.readouterr().err.split())
-    assert re.search(message, told), told
+    printed = " ".join(capfd.readouterr().err.split())
+    assert re.search(message, printed), printed
 
 
 class Recorded(SilentProgress):
-    """What a progress is told, in order."""
+    """Records the progress calls in order."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.events: list[Any] = []
 
     def note(self, text: str) -> None:
-        self.told.append(text)
+        self.events.append(text)
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        self.told.append((stage, total))
+        self.events.append((stage, total))
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        self.told.append(n)
+        self.events.append(n)
 
 
-def test_a_large_grid_says_its_size_before_its_points_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_grid_reports_its_size_before_its_points_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scff_hw.studies.grids.MANY_POINTS", 4)
     progress = Recorded()
     request_study("bits", "digits-100", vary=VARY, progress=progress)
     sizes = f"4 grid points: 2 values of {WEIGHT} x 2 values of {SHADOW}."
-    assert progress.told == [sizes, ("checking grid points", 4), 1, 1, 1, 1]
+    assert progress.events == [sizes, ("checking grid points", 4), 1, 1, 1, 1]
     few = Recorded()
     request_study("bits", "digits-100", vary=VARY[:1], progress=few)
-    assert few.told == []
+    assert few.events == []

@@ -1,4 +1,4 @@
-"""The controls study from end to end: its table, its curves, and what it refuses."""
+"""The controls study from end to end: its table, its curves, and refused requests."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SMALL = [
 ]
 
 
-def ask(*vary: str, **options: Any) -> Request:
-    wanted: dict[str, Any] = {"seeds": 2} | options
-    return request_study("controls", "digits-mlp", vary=vary, overrides=SMALL, **wanted)
+def make_request(*vary: str, **options: Any) -> Request:
+    arguments: dict[str, Any] = {"seeds": 2} | options
+    return request_study("controls", "digits-mlp", vary=vary, overrides=SMALL, **arguments)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("studies") / "controls"
-    return out, run_study(ask(), out)
+    return out, run_study(make_request(), out)
 
 
-def test_the_table_has_a_row_an_epoch_seed_and_method(done: tuple[Path, dict[str, Any]]) -> None:
+def test_the_table_has_one_row_per_epoch_seed_and_method(done: tuple[Path, dict[str, Any]]) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == ["method", "seed", "epoch", "note", "test_accuracy"]
     seen = {(row["method"], int(row["seed"]), int(row["epoch"])) for row in rows}
@@ -45,38 +45,38 @@ def test_the_table_has_a_row_an_epoch_seed_and_method(done: tuple[Path, dict[str
 
 def test_the_last_epoch_is_what_a_run_reports(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
-    found = {(row["method"], int(row["epoch"])): float(row["test_accuracy"]) for row in rows if row["seed"] == "1"}
+    last = {(row["method"], int(row["epoch"])): float(row["test_accuracy"]) for row in rows if row["seed"] == "1"}
     sets = [part for change in SMALL for part in ("--set", change)]
     assert main(["train", "digits-mlp", *sets, "--seed", "1", "--out", str(tmp_path / "run")]) == 0
     metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
-    assert found["scff", EPOCHS] == metrics["test_accuracy"]
-    assert found["untrained", EPOCHS] == metrics["untrained_test_accuracy"]
-    assert found["backprop", BACKPROP_EPOCHS] == metrics["backprop_test_accuracy"]
+    assert last["scff", EPOCHS] == metrics["test_accuracy"]
+    assert last["untrained", EPOCHS] == metrics["untrained_test_accuracy"]
+    assert last["backprop", BACKPROP_EPOCHS] == metrics["backprop_test_accuracy"]
 
 
 def test_curves_end_where_their_epochs_do(done: tuple[Path, dict[str, Any]]) -> None:
     panel: Panel
     (panel,) = done[1]["panels"]
     assert panel.x == "epoch" and panel.ticks == tuple(map(str, range(1, EPOCHS + 1)))
-    values = {curve.name: [len(each) for each in curve.values] for curve in panel.curves}
+    values = {curve.name: [len(accuracies) for accuracies in curve.values] for curve in panel.curves}
     assert values.pop("backpropagation") == [2] * BACKPROP_EPOCHS + [0] * (EPOCHS - BACKPROP_EPOCHS)
     assert values == dict.fromkeys(("SCFF", "SCFF, roles shuffled", "untrained"), [2] * EPOCHS)
 
 
 def test_any_key_of_the_recipe_varies(tmp_path: Path) -> None:
-    request = ask("layers.1.units=10,40", seeds=1)
+    request = make_request("layers.1.units=10,40", seeds=1)
     assert [variant.recipe.layers[0].units for variant in request.variants if variant.recipe] == [10, 40]  # type: ignore[union-attr]
-    found = run_study(ask("readout.epochs=1,2", seeds=1), tmp_path / "out")
-    assert [panel.title for panel in found["panels"]] == ["epochs 1", "epochs 2"]
+    result = run_study(make_request("readout.epochs=1,2", seeds=1), tmp_path / "out")
+    assert [panel.title for panel in result["panels"]] == ["epochs 1", "epochs 2"]
 
 
-def test_what_cannot_be_measured_is_refused(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_measured_is_refused(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"controls takes no --profile: it is in float\. Got --profile ecram"):
-        ask(profile="ecram")
+        make_request(profile="ecram")
     with pytest.raises(UsageError, match=r"options of the study controls must be none of its own\. Got --rate"):
-        ask(options={"rate": 0.1})
+        make_request(options={"rate": 0.1})
     with pytest.raises(RecipeError, match=r"layers\.1\.unit"):
-        ask("layers.1.unit=10")
+        make_request("layers.1.unit=10")
     with pytest.raises(UsageError, match=r"must be given a recipe of the rule scff\. Got 'forward-forward'"):
         request_study("controls", "digits-mlp", overrides=["training.rule.name=forward-forward"])
 

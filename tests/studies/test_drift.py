@@ -1,4 +1,4 @@
-"""The drift study from end to end, and what must not drift."""
+"""The drift study from end to end; arrays that are not programmed must not drift."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from scff_hw.studies import Request, request_study, run_study
 from scff_hw.studies.drift import TIMES_S, drift
 from scff_hw.studies.lab import Lab, weights_of
 
-Ask = Callable[..., Request]
+MakeRequest = Callable[..., Request]
+Done = tuple[Path, dict[str, Any]]
 DRIFTING = """
 name: drifting
 description: EcRAM that drifts as PCM does, for tests
@@ -41,12 +42,12 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask, profile: str) -> tuple[Path, dict[str, Any]]:
+def done(tmp_path_factory: pytest.TempPathFactory, make_request: MakeRequest, profile: str) -> Done:
     out = tmp_path_factory.mktemp("studies") / "drift"
-    return out, run_study(ask("drift", profile=profile, options={"batches": 3}), out)
+    return out, run_study(make_request("drift", profile=profile, options={"batches": 3}), out)
 
 
-def test_the_table_has_every_time_treatment_and_readout(done: tuple[Path, dict[str, Any]]) -> None:
+def test_the_table_has_every_time_treatment_and_readout(done: Done) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
     columns = ["method", "treatment", "batches", "rate", "profile", "seed", "time", "readout", "note"]
     columns += ["clipped_weights", "test_accuracy"]
@@ -61,15 +62,15 @@ def test_the_table_has_every_time_treatment_and_readout(done: tuple[Path, dict[s
     assert len(seen) == len(rows)
 
 
-def test_hidden_layers_are_learned_once_for_all_points(done: tuple[Path, dict[str, Any]]) -> None:
+def test_hidden_layers_are_learned_once_for_all_points(done: Done) -> None:
     assert len(list((done[0] / "weights").glob("*.safetensors"))) == 3  # in float, by SCFF and by backprop on chip
     page = (done[0] / "report.html").read_text()
     assert "Readout kept" in page and "re-learned" in page
 
 
-def test_workers_that_need_the_same_weights_share_them(ask: Ask, tmp_path: Path) -> None:
-    """Two processes of one lab: one makes, the other waits and reads what the first made."""
-    text = dump_recipe(ask().recipe)
+def test_workers_that_need_the_same_weights_share_them(make_request: MakeRequest, tmp_path: Path) -> None:
+    """Two processes with the same lab: one computes the weights, the other waits and reads them."""
+    text = dump_recipe(make_request().recipe)
     script = (
         "import os, sys, time, torch\nfrom pathlib import Path\nfrom scff_hw.studies.lab import Lab\n"
         "lab = Lab({'recipe': sys.stdin.read(), 'seed': 0}, Path(sys.argv[1]))\n"
@@ -86,35 +87,35 @@ def test_workers_that_need_the_same_weights_share_them(ask: Ask, tmp_path: Path)
             assert worker.stdin is not None
             worker.stdin.write(text)
             worker.stdin.close()
-        made = {worker.stdout.read() for worker in workers if worker.stdout is not None}
-    assert all(worker.returncode == 0 for worker in workers) and len(made) == 1
+        outputs = {worker.stdout.read() for worker in workers if worker.stdout is not None}
+    assert all(worker.returncode == 0 for worker in workers) and len(outputs) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
-def test_drift_moves_programmed_weights_and_is_refused_elsewhere(ask: Ask, tmp_path: Path) -> None:
-    recipe, pcm = ask(profile="pcm").recipe, load_profile("pcm")
+def test_drift_moves_programmed_weights_and_is_refused_elsewhere(make_request: MakeRequest, tmp_path: Path) -> None:
+    recipe, pcm = make_request(profile="pcm").recipe, load_profile("pcm")
     lab = Lab({"recipe": dump_recipe(recipe), "seed": 0}, tmp_path)
     with torch.no_grad():
         programmed = lab.untrained(ProgrammedBackend(pcm, 0))
         before = weights_of(programmed)["layers.1.weight"].abs().mean()
         drift(programmed, TIMES_S["1 year"])
         after = weights_of(programmed)["layers.1.weight"].abs().mean()
-        assert 0.3 < float(after / before) < 0.6  # small conductances drift faster than large ones, which keep .498
+        assert 0.3 < float(after / before) < 0.6  # small conductances drift faster than large ones, which retain .498
         with pytest.raises(UsageError, match=r"Only programmed arrays drift\. Got AnalogArray in layers.1 instead"):
             drift(lab.untrained(AnalogBackend(pcm, 0)), 1.0)
 
 
-def test_relearning_changes_weights_by_its_rate(ask: Ask, tmp_path: Path) -> None:
-    lab = Lab({"recipe": dump_recipe(ask().recipe), "seed": 0}, tmp_path)
-    moved = []
+def test_relearning_changes_weights_by_its_rate(make_request: MakeRequest, tmp_path: Path) -> None:
+    lab = Lab({"recipe": dump_recipe(make_request().recipe), "seed": 0}, tmp_path)
+    changes = []
     with torch.no_grad():
         weights = weights_of(lab.untrained(AnalogBackend(load_profile("exact"), 0)))
         for share in (0.1, 0.2):
             network = lab.resumed(AnalogBackend(load_profile("exact"), 0), weights)
             lab.relearn(network, 1, share, "a test")
-            moved.append(weights_of(network)["layers.1.weight"] - weights["layers.1.weight"])
-    torch.testing.assert_close(2 * moved[0], moved[1], rtol=1e-3, atol=1e-6)
-    assert float(moved[0].abs().max()) > 0
+            changes.append(weights_of(network)["layers.1.weight"] - weights["layers.1.weight"])
+    torch.testing.assert_close(2 * changes[0], changes[1], rtol=1e-3, atol=1e-6)
+    assert float(changes[0].abs().max()) > 0
 
 
 @pytest.mark.parametrize(
@@ -126,9 +127,11 @@ def test_relearning_changes_weights_by_its_rate(ask: Ask, tmp_path: Path) -> Non
         ({"name": "noise", "options": {"batches": 3}}, "study noise must be none of its own. Got --batches instead"),
     ],
 )
-def test_what_could_not_be_measured_is_refused_at_once(options: dict[str, Any], message: str, ask: Ask) -> None:
+def test_a_request_that_cannot_be_measured_is_refused(
+    options: dict[str, Any], message: str, make_request: MakeRequest
+) -> None:
     with pytest.raises(UsageError, match=message):
-        ask(**({"name": "drift", "profile": "pcm"} | options))
+        make_request(**({"name": "drift", "profile": "pcm"} | options))
 
 
 def test_a_finished_run_is_drifted_as_it_is(float_run: Path, tmp_path: Path, profile: str) -> None:
@@ -137,10 +140,10 @@ def test_a_finished_run_is_drifted_as_it_is(float_run: Path, tmp_path: Path, pro
     assert main(["study", "drift", str(float_run), *arguments, "--jobs", "1", "--out", str(out)]) == 0
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert {row["seed"] for row in rows} == {"5"} and "backprop" not in {row["method"] for row in rows}
-    assert not (out / "weights").exists()  # nothing was learned: the run's weights are used
+    assert not (out / "weights").exists()  # no learning: the run's weights are used
 
 
-def test_a_run_that_devices_cannot_go_on_with_is_refused(tmp_path: Path) -> None:
+def test_a_run_with_an_optimiser_that_devices_lack_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "adamw"
     options = ["--set", "layers.1.learn.epochs=1", "--set", "readout.epochs=1", "--set", "controls.backprop=null"]
     assert main(["train", "iris-mlp", *options, "--out", str(run)]) == 0

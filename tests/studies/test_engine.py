@@ -1,4 +1,4 @@
-"""Where points are measured: a local Ray finds what this process does, and errors cross from there."""
+"""Worker processes and a local Ray give the results of this process, and their errors are raised here."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from scff_hw.studies import Request, request_study, run_study
 
 
 @pytest.fixture(scope="module")
-def exact(ask: Callable[..., Request]) -> Request:
-    """A study on exact devices, which draw nothing."""
-    return ask(profile="exact", backprop_rate=None)
+def exact(make_request: Callable[..., Request]) -> Request:
+    """A study on exact devices, which draw no random numbers."""
+    return make_request(profile="exact", backprop_rate=None)
 
 
 @pytest.fixture(scope="module")
 def here(exact: Request, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What one process finds."""
+    """The results of one process."""
     return run_study(exact, tmp_path_factory.mktemp("here") / "study")["results"]
 
 
-def test_two_processes_find_what_one_does(exact: Request, here: Any, tmp_path: Path) -> None:
+def test_two_processes_give_the_results_of_one(exact: Request, here: Any, tmp_path: Path) -> None:
     assert run_study(exact, tmp_path / "two", jobs=2)["results"] == here
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, at its start
-def test_a_local_ray_finds_what_this_process_does(
+def test_a_local_ray_gives_the_results_of_this_process(
     exact: Request, here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -41,10 +41,10 @@ def test_a_local_ray_finds_what_this_process_does(
 def test_a_point_that_fails_is_named_and_the_others_are_kept(float_run: Path, tmp_path: Path, jobs: int) -> None:
     run = tmp_path / "run"
     shutil.copytree(float_run, run)
-    wanted = request_study("noise", str(run), profile="exact", seeds=2, backprop_rate=None)
+    request = request_study("noise", str(run), profile="exact", seeds=2, backprop_rate=None)
     (run / "weights.safetensors").unlink()
     sentence = r"The point \(method float, seed 5\) failed: The file .*weights.safetensors does not exist"
     with pytest.raises(UsageError, match=sentence):
-        run_study(wanted, tmp_path / "study", jobs=jobs)
+        run_study(request, tmp_path / "study", jobs=jobs)
     shutil.copy(float_run / "weights.safetensors", run)
-    assert run_study(wanted, tmp_path / "study")["results"][0]["seeds"] == 2
+    assert run_study(request, tmp_path / "study")["results"][0]["seeds"] == 2

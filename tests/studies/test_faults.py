@@ -1,4 +1,4 @@
-"""The faults study from end to end, and what it refuses."""
+"""The faults study from end to end, and refused requests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from scff_hw.errors import UsageError
 from scff_hw.studies import Request, run_study
 
-Ask = Callable[..., Request]
+MakeRequest = Callable[..., Request]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, ask: Ask) -> tuple[Path, dict[str, Any]]:
+def done(tmp_path_factory: pytest.TempPathFactory, make_request: MakeRequest) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("studies") / "faults"
-    return out, run_study(ask("faults", options={"rates": "0 %,30 %"}), out)
+    return out, run_study(make_request("faults", options={"rates": "0 %,30 %"}), out)
 
 
 def test_the_table_has_every_fault_before_and_after(done: tuple[Path, dict[str, Any]]) -> None:
@@ -28,10 +28,10 @@ def test_the_table_has_every_fault_before_and_after(done: tuple[Path, dict[str, 
     assert len(rows) == 1 + 3 * 2 * 5
     at = {(r["method"], r["fault"], r["fault_rate"], r["when"], r["readout"]): float(r["test_accuracy"]) for r in rows}
     assert len(at) == len(rows)
-    # what is broken at a rate of 0 is nothing, and is measured once: 1 + 4 + 3 * 4 points
+    # at a rate of 0 nothing is broken, which is measured once: 1 + 4 + 3 * 4 points
     assert at["scff", "stuck-on", "0 %", "after", "kept"] == at["scff", "dead-lines", "0 %", "after", "kept"]
     assert len(list((done[0] / "points").iterdir())) == 17
-    # a kept readout knows nothing of three devices in ten being stuck
+    # a kept readout is not adapted to 30 % of stuck devices
     assert at["scff", "stuck-on", "30 %", "after", "kept"] < at["scff", "stuck-on", "30 %", "before", "fitted"]
     assert "dead lines" in (done[0] / "report.html").read_text()
 
@@ -47,6 +47,8 @@ def test_the_table_has_every_fault_before_and_after(done: tuple[Path, dict[str, 
         ({"vary": ["periphery.dac_bits=4 bit"]}, "The study faults takes no --vary"),
     ],
 )
-def test_what_could_not_be_measured_is_refused_at_once(options: dict[str, Any], message: str, ask: Ask) -> None:
+def test_a_request_that_cannot_be_measured_is_refused(
+    options: dict[str, Any], message: str, make_request: MakeRequest
+) -> None:
     with pytest.raises(UsageError, match=message):
-        ask("faults", **options)
+        make_request("faults", **options)

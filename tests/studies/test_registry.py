@@ -1,4 +1,4 @@
-"""Studies by name, their options, and the keys of their points, which stay what they were."""
+"""Studies by name, their options, and the keys of their points, which must not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from scff_hw.errors import UsageError
 from scff_hw.studies import Request, StudyOptions, find_study, option, request_study, study_names
 
-Ask = Callable[..., Request]
+MakeRequest = Callable[..., Request]
 
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
@@ -58,8 +58,8 @@ def test_points_keep_their_keys_so_that_an_old_study_resumes(
         "learn: {epochs: 2, optimiser: sgd, learning_rate: 0.5, theta_pos: 1, theta_neg: 2, penalty: 1.0e-4}}"
     )
     changes = [f"layers=[{layer}]", "readout.layers=[1]", "readout.epochs=8"]
-    wanted: dict[str, Any] = {"profile": "ecram", "overrides": changes, "seeds": 2} | options
-    keys = [point.key for point in find_study(name).points(request_study(name, "digits-mlp", **wanted))]
+    arguments: dict[str, Any] = {"profile": "ecram", "overrides": changes, "seeds": 2} | options
+    keys = [point.key for point in find_study(name).points(request_study(name, "digits-mlp", **arguments))]
     digest = hashlib.blake2b(" ".join(keys).encode(), digest_size=10).hexdigest()
     assert (len(keys), keys[0], keys[-1], digest) == expected
 
@@ -83,10 +83,10 @@ def test_every_study_has_a_name_a_title_and_options_with_units() -> None:
         ({"rates": "1 %"}, "The options of the study drift must be --batches, --rate. Got --rates instead."),
     ],
 )
-def test_an_option_out_of_range_is_refused(ask: Ask, options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        ask("drift", profile="pcm", options=options)
-    assert str(caught.value) == sentence
+def test_an_option_out_of_range_is_refused(make_request: MakeRequest, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as error:
+        make_request("drift", profile="pcm", options=options)
+    assert str(error.value) == sentence
 
 
 def test_a_model_of_options_needs_a_unit_for_every_field() -> None:

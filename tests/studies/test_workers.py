@@ -1,4 +1,4 @@
-"""Worker processes end with the process that started them."""
+"""Worker processes exit with their parent process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-# one worker is busy for a minute, the other one has nothing to do
+# one worker is busy for a minute, the other one is idle
 TWO_WORKERS = """
 import os, time
 from joblib import delayed

@@ -1,13 +1,14 @@
-"""Kills a command before each of its file operations, and tries to finish it: run as a script by test_crash_points.
+"""Kills a command before each of its file operations, then runs it to its end: a script for test_crash_points.
 
     python crash_points.py FOLDER EVERY FILES -- COMMAND...
 
-One child process is forked per crash point; it counts the file operations in its output folder and ends, as by SIGKILL,
-before the n-th (n = 1, 1 + EVERY, ...). Another child then finishes the work: with --resume where the command is
-`train`, and without it where that is refused.
+One child process is forked per crash point; it counts the file operations in its output folder and exits, as by
+SIGKILL, before the n-th (n = 1, 1 + EVERY, ...). Another child then runs the command to its end: `train` with
+--resume, or without it if that is refused.
 
-Prints one JSON object: `points` tried; `dead_ends`, each n with what was said; `different`, each n with those of FILES
-(separated by commas) that are not those of a command that was never killed, times aside; `leftovers`, hidden files.
+Prints one JSON object: `points`, the number of crash points; `dead_ends`, n and the output of commands that could not
+be completed; `different`, n and those of FILES (comma-separated) that differ from an undisturbed command's, apart from
+times; `leftovers`, hidden files.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import Any
 
 KILLED = 42
 SECONDS = 300
-"""Longest that a child may take before it is ended."""
+"""Time limit of a child."""
 CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.link", "os.symlink")
 
 
 class Counter:
-    """An audit hook that ends the process before the n-th change of a file below `root`."""
+    """An audit hook that exits the process before the n-th change of a file below `root`."""
 
     def __init__(self, root: Path, n: int) -> None:
         self.root, self.left = str(root), n
@@ -39,7 +40,7 @@ class Counter:
             changes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if not changes or not str(path).startswith(self.root):
                 return
-        elif event not in CHANGES or not any(str(each).startswith(self.root) for each in arguments[:2]):
+        elif event not in CHANGES or not any(str(path).startswith(self.root) for path in arguments[:2]):
             return
         self.count()
 
@@ -49,15 +50,15 @@ class Counter:
             os._exit(KILLED)
 
 
-def forked(work: Callable[[], int], said: Path) -> int:
-    """The exit code of `work` in a child process; its standard error goes to `said`."""
+def forked(work: Callable[[], int], log: Path) -> int:
+    """The exit code of `work` in a child process; its output goes to `log`."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         code = 99
         signal.alarm(SECONDS)
         try:
-            handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
             code = work()
@@ -69,8 +70,8 @@ def forked(work: Callable[[], int], said: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kill_at(n: int, folder: Path, command: list[str], said: Path) -> Path | None:
-    """The output folder of a command that was killed before its n-th file operation; None where it has fewer."""
+def kill_at(n: int, folder: Path, command: list[str], log: Path) -> Path | None:
+    """The output folder of a command killed before its n-th file operation; None if it has fewer."""
     from scff_hw.cli import main
 
     folder.mkdir()
@@ -88,13 +89,13 @@ def kill_at(n: int, folder: Path, command: list[str], said: Path) -> Path | None
         sys.addaudithook(counter)
         return main([*command, "--out", str(out)])
 
-    code = forked(killed, said)
-    assert code in (0, KILLED), said.read_text()
+    code = forked(killed, log)
+    assert code in (0, KILLED), log.read_text()
     return out if code == KILLED else None
 
 
 def warm(command: list[str]) -> None:
-    """Import here, once, what every child would import; nothing that starts threads, which do not outlive a fork."""
+    """Import once what every child would import; start no threads, since a fork does not copy them."""
     import torch
 
     from scff_hw.backends import make_backend
@@ -108,7 +109,7 @@ def warm(command: list[str]) -> None:
 
 
 def content(path: Path) -> object:
-    """What a file holds, without what depends on the clock or the folder."""
+    """The content of a file, without values that depend on the clock or the folder."""
     if path.suffix != ".jsonl":
         return path.read_bytes() if path.exists() else None
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -125,27 +126,27 @@ def main() -> None:
 
     warm(command)
 
-    # plots and the page take most of a tiny run's time; writing them is not what is tried here
+    # plots and the page take most of a tiny run's time, and are not tested here
     report.write_plots = lambda path: []
     report.html = lambda runs, out=None: out
 
     def finish(out: Path, *extra: str) -> int:
-        return forked(lambda: cli([*command, *extra, "--out", str(out)]), said)
+        return forked(lambda: cli([*command, *extra, "--out", str(out)]), log)
 
-    # in a child too: threads that training starts (autograd's) would not outlive a fork
-    whole, said = folder / "whole", folder / "said"
-    assert finish(whole) == 0, said.read_text()
-    found: dict[str, Any] = {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
+    # in a child too: a fork would not copy the threads that training starts (autograd's)
+    whole, log = folder / "whole", folder / "log"
+    assert finish(whole) == 0, log.read_text()
+    outcome: dict[str, Any] = {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
     n = 1
-    while (out := kill_at(n, folder / f"killed-{n}", command, said)) is not None:
-        found["points"] += 1
+    while (out := kill_at(n, folder / f"killed-{n}", command, log)) is not None:
+        outcome["points"] += 1
         if not any(finish(out, *extra) == 0 for extra in ([["--resume"], []] if command[0] == "train" else [[]])):
-            found["dead_ends"].append([n, said.read_text()[-300:]])
+            outcome["dead_ends"].append([n, log.read_text()[-300:]])
         elif different := [name for name in files if content(out / name) != content(whole / name)]:
-            found["different"].append([n, different])
-        found["leftovers"] += [str(path.relative_to(folder)) for path in out.rglob(".*")]
+            outcome["different"].append([n, different])
+        outcome["leftovers"] += [str(path.relative_to(folder)) for path in out.rglob(".*")]
         n += every
-    print(json.dumps(found))
+    print(json.dumps(outcome))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole runs on simulated devices: what they record, how they go on, and that features can be measured elsewhere."""
+"""Whole runs on simulated devices: their records, resuming, and evaluation on other hardware."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_keeps_its_hardware_and_counts_its_pulses(finished: Path) -> None:
+def test_a_run_stores_its_profile_and_counts_its_pulses(finished: Path) -> None:
     assert load_profile(finished / "profile.yaml") == load_profile("ecram")
     run, summary = (json.loads((finished / name).read_text()) for name in ("run.json", "summary.json"))
     assert (run["backend"], run["profile"], summary["profile"]) == ("analog", "ecram", "ecram")
@@ -64,36 +64,36 @@ def test_exact_devices_end_where_the_float_backend_does(tmp_path: Path) -> None:
 
 
 def test_evaluate_measures_the_chip_of_the_run_again(tmp_path: Path) -> None:
-    """With reads free of noise, to the last bit; stuck devices tell one chip from another."""
+    """Bit for bit if reads have no noise; stuck devices distinguish one chip from another."""
     out = tmp_path / "run"
     broken = load_profile("ecram", ["periphery={perfect: true}", "device.defects.stuck=10 %"])
     reported = train(small(), out, seed=3, backend="analog", profile=broken)["metrics"]
-    found = evaluate(out)
-    assert found["profile"] == "ecram"
+    result = evaluate(out)
+    assert result["profile"] == "ecram"
     for key in ("test_accuracy", "untrained_test_accuracy"):
-        assert found["metrics"][key] == reported[key]
+        assert result["metrics"][key] == reported[key]
 
 
 def test_evaluate_reads_a_noisy_chip_as_often_as_asked(finished: Path) -> None:
-    found = evaluate(finished, repeats=4)
-    readings = found["values"]["test_accuracy"]
-    assert found["repeated"] == "reading" and len(readings) == found["repeats"] == 4
-    assert found["metrics"]["test_accuracy"] == pytest.approx(sum(readings) / 4)
-    assert found["std"]["test_accuracy"] == pytest.approx(np.std(readings, ddof=1))
+    result = evaluate(finished, repeats=4)
+    readings = result["values"]["test_accuracy"]
+    assert result["repeated"] == "reading" and len(readings) == result["repeats"] == 4
+    assert result["metrics"]["test_accuracy"] == pytest.approx(sum(readings) / 4)
+    assert result["std"]["test_accuracy"] == pytest.approx(np.std(readings, ddof=1))
 
 
-def test_evaluate_puts_weights_on_other_hardware(finished: Path) -> None:
+def test_evaluate_programs_weights_onto_other_hardware(finished: Path) -> None:
     reported = json.loads((finished / "summary.json").read_text())["metrics"]
     assert (
         evaluate(finished, profile=load_profile("exact"))["metrics"]["test_accuracy"] > reported["test_accuracy"] - 0.1
     )
-    deaf = load_profile("ecram", ["periphery.output_noise=100 w"])
-    found = evaluate(finished, profile=deaf)
-    assert found["metrics"]["test_accuracy"] < 0.5
+    noisy = load_profile("ecram", ["periphery.output_noise=100 w"])
+    result = evaluate(finished, profile=noisy)
+    assert result["metrics"]["test_accuracy"] < 0.5
 
 
 def test_evaluate_programs_as_many_chips_as_asked_with_their_noise(finished: Path) -> None:
-    """Reads are free of noise, so that chips differ by what is programmed alone."""
+    """Reads have no noise, so chips differ only by programming."""
     perfect = ["periphery={perfect: true}", "device.device_to_device={w_min: 0 %, w_max: 0 %}"]
     noise = "device.programming={{kind: gaussian, noise: {} w}}".format
     none, much = (
@@ -113,13 +113,13 @@ def test_evaluate_programs_as_many_chips_as_asked_with_their_noise(finished: Pat
     }
 
 
-def test_evaluate_tells_which_share_of_weights_devices_cannot_hold(finished: Path) -> None:
-    """A single device with weights from 0 holds no negative ones."""
+def test_evaluate_reports_the_share_of_clipped_weights(finished: Path) -> None:
+    """A single device with weights from 0 cannot store negative weights."""
     half = load_profile("ideal", ["device.response.w_min=0 w", "device.device_to_device.w_max=0 %"])
     weights = load_file(finished / "weights.safetensors")
     hidden = torch.cat([weights[name].flatten() for name in ("layers.1.weight", "layers.2.weight")])
-    found = evaluate(finished, profile=half, repeats=1)["clipped_weights"]
-    assert found == pytest.approx(float((hidden < 0).float().mean()), abs=0.001)
+    clipped = evaluate(finished, profile=half, repeats=1)["clipped_weights"]
+    assert clipped == pytest.approx(float((hidden < 0).float().mean()), abs=0.001)
 
 
 class StopsAt(SilentProgress):
@@ -134,7 +134,7 @@ class StopsAt(SilentProgress):
             raise KeyboardInterrupt
 
 
-def test_a_stopped_run_goes_on_with_its_devices(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_with_its_devices(tmp_path: Path) -> None:
     out, profile = tmp_path / "run", load_profile("reram-es")
     with pytest.raises(KeyboardInterrupt):
         train(small(), out, seed=3, backend="analog", profile=profile, progress=StopsAt(20))

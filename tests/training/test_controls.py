@@ -1,4 +1,4 @@
-"""The backpropagation control: how its rate falls, and how its gradient is kept from exploding."""
+"""The backpropagation control: its learning rate schedule and its gradient clipping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scff_hw.training.run_folder import RunFolder
 
 
 def losses(folder: Path, *sets: str) -> list[float]:
-    """Of the control's epochs, in a short run."""
+    """The control's loss per epoch in a short run."""
     short = ["layers.1.learn.epochs=0", "readout.epochs=1", "controls.untrained=false", "controls.backprop.epochs=4"]
     train(load_recipe("iris-mlp", [*short, *sets]), folder)
     return [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "backprop"]

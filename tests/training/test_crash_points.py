@@ -1,6 +1,6 @@
-"""A process killed before any of its file operations leaves a folder in which its work can be finished.
+"""A process killed before any of its file operations leaves a folder in which the command can be completed.
 
-The suite tries every n-th operation; the slow tests try each.
+The suite tests every n-th operation; the slow tests test all.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SGD = ["--set=layers.*.learn.optimiser=sgd", "--set=layers.*.learn.weight_decay=
 TRAIN = ["train", "iris-mlp", *TINY]
 RUN = "weights.safetensors,initial.safetensors,metrics.jsonl"
 
-# every n-th operation: primes, so that commands with the same operations are killed at others
+# every n-th operation: primes, so commands with the same operations are killed at different ones
 COMMANDS = {
     "float": ([*TRAIN, "--set=controls.backprop.epochs=1"], RUN, 23),
     "fixed": ([*TRAIN, *SGD, "--backend", "fixed"], RUN, 29),
-    # devices draw from a stream that the simulator cannot restore: no tensor file is the same again
+    # devices draw from a stream that the simulator cannot restore: tensor files differ between runs
     "analog": ([*TRAIN, *SGD, "--backend", "analog", "--profile", "ideal"], "", 29),
     "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 59),
     "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 23),
@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 def sweep(kind: str, every: int, folder: Path) -> dict[str, Any]:
-    """What crash_points.py found."""
+    """The JSON output of crash_points.py."""
     command, files, _ = COMMANDS[kind]
     script = Path(__file__).with_name("crash_points.py")
     done = subprocess.run(
@@ -52,13 +52,13 @@ def sweep(kind: str, every: int, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_a_killed_command_can_be_finished(kind: str, tmp_path: Path) -> None:
-    found = sweep(kind, COMMANDS[kind][2], tmp_path)
-    assert found["points"] >= 3, "nearly no file operation was counted"
-    assert found | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
+    outcome = sweep(kind, COMMANDS[kind][2], tmp_path)
+    assert outcome["points"] >= 3, "nearly no file operation was counted"
+    assert outcome | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_a_command_killed_anywhere_can_be_finished(kind: str, tmp_path: Path) -> None:
-    found = sweep(kind, 1, tmp_path)
-    assert found | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}
+    outcome = sweep(kind, 1, tmp_path)
+    assert outcome | {"points": 0} == {"points": 0, "dead_ends": [], "different": [], "leftovers": []}

@@ -1,4 +1,4 @@
-"""The reader of finished runs: what it checks, when, and that a file is read once."""
+"""The reader of finished runs: its checks, and that each file is read once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function to a finished run on a backend."""
-    known: dict[str, Path] = {}
+    """Return a function that trains a run on a backend once, and returns its path."""
+    runs: dict[str, Path] = {}
 
     def make(backend: str) -> Path:
-        if backend not in known:
-            known[backend] = tmp_path_factory.mktemp(backend) / "run"
-            train(load_recipe("iris-mlp", TINY), known[backend], backend=backend)
-        return known[backend]
+        if backend not in runs:
+            runs[backend] = tmp_path_factory.mktemp(backend) / "run"
+            train(load_recipe("iris-mlp", TINY), runs[backend], backend=backend)
+        return runs[backend]
 
     return make
 
@@ -46,7 +46,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_run_says_what_it_was_made_of(trained: Callable[[str], Path]) -> None:
+def test_a_run_gives_its_seed_backend_recipe_and_accuracy(trained: Callable[[str], Path]) -> None:
     run = FinishedRun.open(trained("float"))
     assert (run.seed, run.backend, run.recipe.name, run.profile, run.fixed, run.formats) == (
         *(0, "float", "iris-mlp"),
@@ -87,7 +87,7 @@ def test_a_file_is_read_once(trained: Callable[[str], Path], monkeypatch: pytest
     assert sorted(read) == sorted([WEIGHTS, CHECKPOINT, INITIAL])
 
 
-def test_what_is_not_finished_is_refused_with_the_purpose(path: Path) -> None:
+def test_an_unfinished_run_is_refused_with_the_purpose(path: Path) -> None:
     change(path / "run.json", status="interrupted")
     with pytest.raises(CheckpointError, match=r"must be finished to be exported, but it is interrupted\."):
         FinishedRun.open(path, purpose="exported")

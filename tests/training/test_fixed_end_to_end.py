@@ -45,9 +45,9 @@ def without_autograd() -> Iterator[None]:
 
 
 def as_integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
-    found = x.double().numpy() * 2.0**form.one
-    assert np.array_equal(found, np.rint(found))
-    return found.astype(np.int64)
+    integers = x.double().numpy() * 2.0**form.one
+    assert np.array_equal(integers, np.rint(integers))
+    return integers.astype(np.int64)
 
 
 def assert_same(layer: Any, reference: IntegerLayer) -> None:
@@ -118,14 +118,14 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
     hidden = one.forward(quantise((x.flatten(1) if dense else x).double().numpy(), one.spec.formats.input))
     features = np.concatenate([one.features(hidden), two.features(two.forward(hidden))], axis=1)
     form = one.spec.formats.feature
-    found = network.features(x, [0, 1])
-    assert np.array_equal(as_integers(found, form), features)
+    float_features = network.features(x, [0, 1])
+    assert np.array_equal(as_integers(float_features, form), features)
 
     readout = Readout(recipe.readout_features, 10, recipe.readout, SEED, torch.device("cpu"), backend.readout)
     weight, bias = backend.readout(readout.weight, readout.bias)
-    held = QFormat(8, next(f for f in range(20, -20, -1) if float(readout.weight.abs().max()) * 2.0**f <= 127))
-    products = QFormat(32, held.one + form.one)
-    integers = as_integers(weight, held), as_integers(bias, products)
-    assert np.abs(integers[0]).max() > 63, "the readout's weights fill their 8 bits"
-    wanted = logits(features, *integers)
-    assert np.array_equal(as_integers(readout.logits(found), products), wanted)
+    weights_form = QFormat(8, next(f for f in range(20, -20, -1) if float(readout.weight.abs().max()) * 2.0**f <= 127))
+    products = QFormat(32, weights_form.one + form.one)
+    integers = as_integers(weight, weights_form), as_integers(bias, products)
+    assert np.abs(integers[0]).max() > 63, "the readout's weights must use their 8 bits"
+    expected = logits(features, *integers)
+    assert np.array_equal(as_integers(readout.logits(float_features), products), expected)

@@ -1,4 +1,4 @@
-"""Whole runs in fixed point on the bundled digits: what they record, and that a stopped one ends in the same bits."""
+"""Whole runs in fixed point on the bundled digits: their records, and bit-equal results after resuming."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def test_a_run_writes_its_formats_and_their_ranges(finished: Path) -> None:
     assert list(document["layers"]) == ["layers.1", "layers.2"]
     formats = [LayerFormats.from_json(layer, name) for name, layer in document["layers"].items()]
     assert formats[1].input == formats[0].transmitted
-    ranges = [(each["layer"], each["tensor"]) for each in document["ranges"]]
+    ranges = [(entry["layer"], entry["tensor"]) for entry in document["ranges"]]
     assert len(set(ranges)) == len(ranges) == 2 * 8
-    for each in document["ranges"]:
-        assert set(each) == {"layer", "tensor", "bits", "frac", "largest", "holds", "used", "clipped"}
-        assert each["used"] == pytest.approx(each["largest"] / each["holds"]) and 0 <= each["clipped"] < 0.05
+    for entry in document["ranges"]:
+        assert set(entry) == {"layer", "tensor", "bits", "frac", "largest", "holds", "used", "clipped"}
+        assert entry["used"] == pytest.approx(entry["largest"] / entry["holds"]) and 0 <= entry["clipped"] < 0.05
 
 
-def test_a_run_records_what_was_cut_off(finished: Path) -> None:
+def test_a_run_records_clipped_shares(finished: Path) -> None:
     run, summary = (json.loads((finished / name).read_text()) for name in ("run.json", "summary.json"))
     assert run["backend"] == summary["backend"] == "fixed" and "profile" not in summary
     epochs = [line for line in records(finished) if line["kind"] == "epoch"]
     assert [(line["layer"], line["epoch"]) for line in epochs] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
     for line in epochs:
-        for figure in ("clipped_inputs", "clipped_errors", "weights_at_bounds"):
-            assert 0 <= line[figure] < 0.05
+        for metric in ("clipped_inputs", "clipped_errors", "weights_at_bounds"):
+            assert 0 <= line[metric] < 0.05
     assert summary["metrics"]["layers"][0]["clipped_errors"] == epochs[2]["clipped_errors"]
     batches = [line for line in records(finished) if line["kind"] == "batch"]
     assert all(line["weight_min"] < 0 < line["weight_max"] for line in batches)
@@ -92,24 +92,24 @@ def test_controls_are_measured_beside_a_run(finished: Path) -> None:
 
 def test_the_backpropagation_control_is_that_of_a_float_run(finished: Path, tmp_path: Path) -> None:
     train(small(), tmp_path / "float", seed=3)
-    found, wanted = (
+    actual, expected = (
         json.loads((run / "summary.json").read_text())["metrics"]["backprop_test_accuracy"]
         for run in (finished, tmp_path / "float")
     )
-    assert found == wanted
+    assert actual == expected
 
 
 def test_evaluate_measures_what_the_run_reported(finished: Path) -> None:
     reported = json.loads((finished / "summary.json").read_text())["metrics"]
-    found = evaluate(finished)
-    assert found["backend"] == "fixed"
-    assert found["metrics"] == {key: reported[key] for key in ("test_accuracy", "untrained_test_accuracy")}
+    result = evaluate(finished)
+    assert result["backend"] == "fixed"
+    assert result["metrics"] == {key: reported[key] for key in ("test_accuracy", "untrained_test_accuracy")}
 
 
-def test_evaluate_puts_weights_on_devices(finished: Path) -> None:
+def test_evaluate_programs_weights_onto_devices(finished: Path) -> None:
     reported = json.loads((finished / "summary.json").read_text())["metrics"]["test_accuracy"]
-    found = evaluate(finished, profile=load_profile("exact"))
-    assert found["backend"] == "analog" and found["metrics"]["test_accuracy"] == pytest.approx(reported, abs=0.05)
+    result = evaluate(finished, profile=load_profile("exact"))
+    assert result["backend"] == "analog" and result["metrics"]["test_accuracy"] == pytest.approx(reported, abs=0.05)
 
 
 def test_a_seed_gives_one_run_and_another_seed_another(finished: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_seed_gives_one_run_and_another_seed_another(finished: Path, tmp_path:
 
 
 class StopsAt(SilentProgress):
-    """Interrupts a run at its nth step, as a crash would: nothing is saved there."""
+    """Interrupts a run at its nth step like a crash: without a checkpoint."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -153,17 +153,17 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, format: tuple[st
         assert not (out / "summary.json").exists()
     train(recipe, out, seed=3, backend="fixed", resume=True)
     for name in ("weights.safetensors", "initial.safetensors", "checkpoint.safetensors"):
-        whole, found = load_file(tmp_path / "whole" / name), load_file(out / name)
-        assert whole.keys() == found.keys()
-        assert all(torch.equal(whole[key], found[key]) for key in whole)
+        whole, resumed = load_file(tmp_path / "whole" / name), load_file(out / name)
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert records(tmp_path / "whole") == records(out)
     layers = [json.loads((run / "summary.json").read_text())["metrics"]["layers"] for run in (tmp_path / "whole", out)]
     assert layers[0] == layers[1] and any(layer["clipped_errors"] for layer in layers[0])
     assert (out / "formats.json").read_text() == (tmp_path / "whole" / "formats.json").read_text()
 
 
-def test_a_run_goes_on_in_the_formats_it_began_with(tmp_path: Path) -> None:
-    """Formats are read, not chosen anew; those of another network or of other weights are refused."""
+def test_a_resumed_run_uses_its_stored_formats(tmp_path: Path) -> None:
+    """Formats are read, not chosen again; those of another network or of other weights are refused."""
     recipe, out = small("controls.backprop=null"), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train(recipe, out, seed=3, backend="fixed", progress=StopsAt(20))
@@ -181,7 +181,7 @@ def test_a_run_goes_on_in_the_formats_it_began_with(tmp_path: Path) -> None:
     train(recipe, out, seed=3, backend="fixed", resume=True)
 
 
-def test_what_integers_cannot_do_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_recipes_that_integers_do_not_support_are_refused_before_writing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=re.escape("Got 'adamw' instead; type: --set layers.1.learn.optimiser=sgd")):
         train(load_recipe("digits-mlp"), tmp_path / "run", backend="fixed")
     with pytest.raises(UsageError, match=r"The fixed backend has no devices, so it takes no profile of them"):
@@ -193,13 +193,13 @@ def test_what_integers_cannot_do_is_refused_before_anything_is_written(tmp_path:
 
 @pytest.mark.parametrize("format", [(), (SHADOWLESS,), ("fixed_point.rounding=half_up", "fixed_point.shadow_bits=32")])
 def test_learning_in_integers_beats_untrained_weights_as_in_float(tmp_path: Path, format: tuple[str, ...]) -> None:
-    """With a short readout, 12 epochs in float lead untrained weights by 0.12 to 0.17 (seeds 0 to 2)."""
+    """With a short readout, accuracy after 12 epochs in float is 0.12 to 0.17 above untrained (seeds 0 to 2)."""
     changes = ["layers.1.learn.epochs=12", "readout.epochs=5", "controls.backprop=null"]
     metrics = {
         backend: train(load_recipe("digits-100", [*changes, *format]), tmp_path / backend, backend=backend)["metrics"]
         for backend in ("float", "fixed")
     }
-    lead = {key: found["test_accuracy"] - found["untrained_test_accuracy"] for key, found in metrics.items()}
+    lead = {key: values["test_accuracy"] - values["untrained_test_accuracy"] for key, values in metrics.items()}
     assert lead["float"] > 0.08 and lead["fixed"] > 0.08
     assert metrics["fixed"]["test_accuracy"] == pytest.approx(metrics["float"]["test_accuracy"], abs=0.04)
 

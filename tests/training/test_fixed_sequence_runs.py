@@ -1,4 +1,4 @@
-"""Whole runs on sequences in fixed point: their formats, the reference's integers, stopping and going on."""
+"""Whole runs on sequences in fixed point: their formats, equality with the integer reference, resuming."""
 
 from __future__ import annotations
 
@@ -61,43 +61,43 @@ def test_a_run_writes_the_formats_of_every_array(finished: Path) -> None:
     assert list(formats) == ARRAYS
     inputs, hidden = formats[ARRAYS[0]], formats[ARRAYS[1]]
     assert hidden.input == hidden.output == inputs.output and hidden.standardised != hidden.input
-    assert inputs.transmitted == inputs.feature, "without a layer behind it a state is rounded once"
-    ranges = {(each["layer"], each["tensor"]): each for each in json.loads(text)["ranges"]}
+    assert inputs.transmitted == inputs.feature, "without a following layer a state is rounded once"
+    ranges = {(entry["layer"], entry["tensor"]): entry for entry in json.loads(text)["ranges"]}
     shared = ["input", "standardised", "state", "pre_activation", "output", "transmitted", "error", "feature"]
     assert set(ranges) == {("layers.1", tensor) for tensor in shared} | {(name, "weight") for name in ARRAYS}
-    for (_, tensor), each in ranges.items():
-        assert 0.12 < each["used"] < 4 and each["clipped"] < 0.02, f"{tensor} uses {each['used']:.2f} of its range"
+    for (_, tensor), entry in ranges.items():
+        assert 0.12 < entry["used"] < 4 and entry["clipped"] < 0.02, f"{tensor} uses {entry['used']:.2f} of its range"
 
 
 def test_it_recognises_the_tones(finished: Path) -> None:
     assert metrics(finished)["test_accuracy"] > 0.8
 
 
-def test_figures_of_every_array_are_recorded(finished: Path) -> None:
+def test_metrics_of_every_array_are_recorded(finished: Path) -> None:
     (layer,) = metrics(finished)["layers"]
     for name in ARRAYS:
-        for figure in ("clipped_inputs", "clipped_errors", "weights_at_bounds"):
-            assert 0 <= layer[f"{name.removeprefix('layers.1.')}.{figure}"] < 0.05
+        for metric in ("clipped_inputs", "clipped_errors", "weights_at_bounds"):
+            assert 0 <= layer[f"{name.removeprefix('layers.1.')}.{metric}"] < 0.05
 
 
 def test_evaluate_measures_what_the_run_reported(finished: Path, spoken: Path) -> None:
-    found = evaluate(finished, data_dir=spoken)["metrics"]
-    assert found == {key: metrics(finished)[key] for key in ("test_accuracy", "untrained_test_accuracy")}
+    result = evaluate(finished, data_dir=spoken)["metrics"]
+    assert result == {key: metrics(finished)[key] for key in ("test_accuracy", "untrained_test_accuracy")}
 
 
 @pytest.mark.parametrize("changes", [(), ("fixed_point.shadow_bits=0", "layers.1.directions=1")], ids=["two", "one"])
 def test_a_stopped_run_resumes_to_the_same_bits(
     changes: tuple[str, ...], spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a shadow, and with updates rounded at random, whose generators must go on where they were."""
+    """With a shadow, and with stochastic rounding, whose generator states must be restored."""
 
     class Stopping(SilentProgress):
-        """Asks for a stop after each few batches."""
+        """Requests a stop after nine steps."""
 
         def __init__(self) -> None:
             self.left = 9
 
-        def advance(self, amount: int, **figures: float) -> None:
+        def advance(self, n: int = 1, **fields: float) -> None:
             self.left -= 1
             if self.left == 0:
                 stops[-1].requested = True
@@ -120,7 +120,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 
 def reference_of(layer: FixedRecurrentLayer, weights: dict[str, torch.Tensor]) -> IntegerRecurrent:
-    """The reference of layers.1, from the weights that the layer started from."""
+    """The reference of layers.1, from the layer's initial weights."""
 
     def array(name: str) -> IntegerLayer:
         full = f"layers.1.{name}"
@@ -151,9 +151,9 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
             cut = zip(stream.positive, stream.lengths.tolist(), strict=True)
             raw = [quantise(sequence[:length].double().numpy(), frames) for sequence, length in cut]
             partners = Partners.draw(8, generator(SEED, "test", number))
-            wanted, _ = reference.learn(raw, partners.forward.numpy(), layer.arrays["forwards.inputs"].rate_shift)
+            expected, _ = reference.learn(raw, partners.forward.numpy(), layer.arrays["forwards.inputs"].rate_shift)
             _, output = layer.learn(stream, partners)
-            np.testing.assert_array_equal(output(False).positive.numpy() * 2.0**form.transmitted.one, wanted)
+            np.testing.assert_array_equal(output(False).positive.numpy() * 2.0**form.transmitted.one, expected)
         for name, array in layer.arrays.items():
             way, part = name.split(".")
             integer = getattr(reference.directions[way == "backwards"], part)
@@ -171,11 +171,11 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
         recurrent = f"{{kind: recurrent, units: 12, output: final-and-mean, {learn}}}"
         layers = f"layers=[{recurrent}, {{kind: dense, units: 20, init: linear, pairs: {pairs}, {learn}}}]"
         recipe = small(layers, "readout.layers=[1, 2]", "readout.epochs=20")
-        found = train(recipe, tmp_path / pairs, backend="fixed", data_dir=spoken)
-        assert found["metrics"]["test_accuracy"] > 0.1
+        result = train(recipe, tmp_path / pairs, backend="fixed", data_dir=spoken)
+        assert result["metrics"]["test_accuracy"] > 0.1
         formats = load_formats((tmp_path / pairs / "formats.json").read_text(), recipe, 0, "formats.json").formats
         assert formats["layers.2"].input == formats[ARRAYS[0]].transmitted
-        assert len({form.feature for form in formats.values()}) == 1, "one scale for all that the readout reads"
+        assert len({form.feature for form in formats.values()}) == 1, "all features of the readout must have one scale"
 
 
 def test_sums_that_could_overflow_are_refused_before_learning(spoken: Path) -> None:
@@ -185,7 +185,7 @@ def test_sums_that_could_overflow_are_refused_before_learning(spoken: Path) -> N
         calibrated_backend(recipe, untrained_weights(recipe, 0), samples_of(recipe, spoken), 0)
 
 
-def test_weights_that_stay_fill_their_range(spoken: Path) -> None:
+def test_weights_that_do_not_learn_use_their_full_range(spoken: Path) -> None:
     recipe = small()
     weights = untrained_weights(recipe, 0)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A backend of another package does all that a built-in one does: it is prepared, stored, resumed and evaluated."""
+"""A backend of another package works like a built-in one: it is prepared, stored, resumed and evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOISE = 0.05
 
 
 class GridArray:
-    """Weights on a grid; the sum of updates beside them, which only the state holds; reads may be noisy."""
+    """Weights on a grid, and the unrounded sum of updates, which only the state contains; reads may be noisy."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, step: float, noise: float
@@ -60,7 +60,7 @@ class GridArray:
 
 @dataclass(frozen=True)
 class GridBackend(Backend):
-    """Weights in steps that are chosen from the weights of the run."""
+    """Weights on a grid with a step chosen from the initial weights of the run."""
 
     name: ClassVar[str] = "grid"
     state_is_truth: ClassVar[bool] = True
@@ -109,7 +109,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small() -> Recipe:
     sgd = ("optimiser=sgd", "weight_decay=0", "learning_rate=0.5", "epochs=2")
-    changes = [f"layers.*.learn.{each}" for each in sgd]
+    changes = [f"layers.*.learn.{option}" for option in sgd]
     changes += ["layers.*.units=40", "readout.epochs=15", "controls.backprop=null"]
     return load_recipe("digits-mlp", changes)
 
@@ -137,15 +137,15 @@ def test_a_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:
     ends = [RunFolder(tmp_path / name).tensors("checkpoint.safetensors") for name in ("whole", "stopped")]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
     assert "layers.1.sums" in ends[0]
-    found = evaluate(tmp_path / "stopped")
-    assert found["metrics"]["test_accuracy"] == whole["metrics"]["test_accuracy"] and "repeats" not in found
+    result = evaluate(tmp_path / "stopped")
+    assert result["metrics"]["test_accuracy"] == whole["metrics"]["test_accuracy"] and "repeats" not in result
 
 
 def test_noisy_reads_are_evaluated_repeatedly(tmp_path: Path) -> None:
     train(small(), tmp_path / "run", backend="noisy-grid")
-    found = evaluate(tmp_path / "run", repeats=4)
-    assert (found["backend"], found["repeated"], found["repeats"]) == ("noisy-grid", "reading", 4)
-    assert len(found["values"]["test_accuracy"]) == 4
+    result = evaluate(tmp_path / "run", repeats=4)
+    assert (result["backend"], result["repeated"], result["repeats"]) == ("noisy-grid", "reading", 4)
+    assert len(result["values"]["test_accuracy"]) == 4
 
 
 def test_a_backends_documents_belong_to_the_run(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_a_document_of_another_name_is_refused(tmp_path: Path, monkeypatch: pyte
         train(small(), tmp_path / "run", backend="grid")
 
 
-def test_what_is_no_backend_is_refused() -> None:
+def test_an_object_that_is_no_backend_is_refused() -> None:
     with pytest.raises(UsageError, match=r"A backend must be a subclass of scff_hw\.core\.backend\.Backend\. Got 3"):
         BACKENDS.register(3)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Other data, changed tensors, damaged documents and a folder in use are refused: all of that is part of a run."""
+"""Other data, changed tensors, damaged documents and a folder in use are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def iris(*overrides: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, written under a umask that lets nobody else read."""
+    """A finished run, written under a umask of 077."""
     out = tmp_path_factory.mktemp("runs") / "run"
     before = os.umask(0o077)
     try:
@@ -62,7 +62,7 @@ def write_mnist(root: Path, seed: int) -> Path:
     return root
 
 
-def test_a_run_knows_its_data(tmp_path: Path) -> None:
+def test_a_run_refuses_other_data(tmp_path: Path) -> None:
     here, there = write_mnist(tmp_path / "here", 0), write_mnist(tmp_path / "there", 1)
     layers = "[{kind: dense, units: 4, init: linear, pairs: made, learn: {epochs: 1, optimiser: sgd, "
     layers += "learning_rate: 0.1, theta_pos: 1, theta_neg: 1, penalty: 0}}]"
@@ -70,10 +70,11 @@ def test_a_run_knows_its_data(tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", data_dir=here)
     details = RunFolder(tmp_path / "run").details()
     assert details.data is not None and details.data.folder == str(here)
-    told = rf"The data in {there} are not those of .*: their digest must be [0-9a-f]{{12}}, as it was in {here}\. Got"
-    with pytest.raises(DataError, match=told):
+    digest = "[0-9a-f]{12}"
+    message = rf"The data in {there} are not those of .*: their digest must be {digest}, as it was in {here}\. Got"
+    with pytest.raises(DataError, match=message):
         train(recipe, tmp_path / "run", data_dir=there, resume=True)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         evaluate(tmp_path / "run", data_dir=there)
     moved = here.rename(tmp_path / "moved")
     assert 0 <= evaluate(tmp_path / "run", data_dir=moved)["metrics"]["test_accuracy"] <= 1
@@ -106,14 +107,14 @@ def test_weights_that_are_not_finite_are_refused_by_name(run: Path, value: float
 
 def test_weights_of_another_run_or_under_another_recipe_are_refused(run: Path, tmp_path: Path) -> None:
     train(iris(), tmp_path / "other", seed=1)
-    told = "weights.safetensors does not belong to the files beside it"
+    message = "weights.safetensors does not belong to the files beside it"
     whole = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(whole.replace("mean: [0.0]", "mean: [0.5]"))
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         evaluate(run)
     (run / "recipe.yaml").write_text(whole)
     shutil.copy(tmp_path / "other" / "weights.safetensors", run)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         evaluate(run)
 
 
@@ -139,7 +140,7 @@ def test_a_folder_in_use_is_refused(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_what_killed_processes_left_goes_and_a_run_that_never_began_is_no_obstacle(run: Path, tmp_path: Path) -> None:
+def test_partial_files_are_removed_and_a_run_that_never_began_is_replaced(run: Path, tmp_path: Path) -> None:
     left = run / ".weights.safetensors.0123abcd.partial"
     left.write_bytes(b"half")
     (run / "plots").mkdir()
@@ -158,7 +159,7 @@ def test_what_killed_processes_left_goes_and_a_run_that_never_began_is_no_obstac
         assert not (never / "formats.json").exists()
 
 
-def test_a_recipe_of_the_users_is_not_taken_for_one_that_a_run_left(tmp_path: Path) -> None:
+def test_a_users_recipe_is_not_treated_as_a_runs(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("# mine")
     with pytest.raises(CheckpointError, match="is not empty"):
         train(iris(), tmp_path)
@@ -222,7 +223,7 @@ def test_damaged_formats_are_one_sentence(data: st.DataObject) -> None:
         load_formats(json.dumps(damaged(document, data)), iris(), 0, "formats.json")
 
 
-def test_a_study_knows_its_data_and_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_checks_its_data_and_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scff_hw.data import DATASETS, info
 
     study = request_study("controls", "iris-mlp", overrides=TINY, seeds=1)

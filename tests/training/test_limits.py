@@ -1,4 +1,4 @@
-"""What a run cannot be made of is said before anything is computed: too few samples, too little memory."""
+"""Runs that are impossible are refused before any computation: too few samples, too little memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_recordings_of_one_part_alone_are_refused(spoken: Path, tmp_path: Path, 
         ("digits-100", "training.update_positions=4", "training.update_positions must be null without a conv2d layer"),
     ],
 )
-def test_what_cannot_be_learned_from_is_refused(name: str, override: str, sentence: str) -> None:
+def test_data_options_that_prevent_learning_are_refused(name: str, override: str, sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         load_recipe(name, [override])
 
@@ -84,13 +84,13 @@ def test_the_smallest_std_learns_as_one_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("dtype", "bfloat16"), ("device", "cuda")])
 @pytest.mark.parametrize("backend", ["fixed", "analog"])
-def test_what_a_backend_cannot_follow_is_refused(backend: str, key: str, value: str) -> None:
+def test_a_device_or_dtype_that_a_backend_lacks_is_refused(backend: str, key: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"{key}.*Got '{value}' instead; type: --set training.{key}="):
         make_backend(backend, dtype="float32" if key == "device" else value, device="cpu" if key == "dtype" else value)
 
 
 @pytest.mark.parametrize(("key", "value"), [("dtype", "bfloat16"), ("device", "cuda")])
-def test_what_a_study_would_leave_aside_is_refused(key: str, value: str) -> None:
+def test_a_device_or_dtype_that_a_study_would_ignore_is_refused(key: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"A study computes in float32 .*Got '{value}' instead; type: --set "):
         request_study("controls", "iris-mlp", overrides=[f"training.{key}={value}"])
 

@@ -1,4 +1,4 @@
-"""Whole runs on the bundled digits: what they write, how they stop, and that a resumed one ends in the same bits."""
+"""Whole runs on the bundled digits: their files, how they stop, and bit-equal results after resuming."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_initial_weights_are_those_of_the_untrained_control(finished: Path) -> N
 
 def test_evaluate_measures_what_the_run_reported(finished: Path) -> None:
     reported = json.loads((finished / "summary.json").read_text())["metrics"]
-    found = evaluate(finished)["metrics"]
-    assert found == {key: reported[key] for key in ("test_accuracy", "untrained_test_accuracy")}
+    metrics = evaluate(finished)["metrics"]
+    assert metrics == {key: reported[key] for key in ("test_accuracy", "untrained_test_accuracy")}
 
 
 def test_a_seed_gives_one_run_and_another_seed_another(finished: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ train(load_recipe("digits-mlp", overrides), out, seed=3, progress=Slow())
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
-    """A process that trains slowly enough to be killed where a test wants it."""
+    """A process that trains slowly enough to be killed at a given point."""
     command = [sys.executable, "-c", SCRIPT, str(out), *SMALL]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
@@ -143,7 +143,7 @@ def wait_for_lines(out: Path, count: int, process: subprocess.Popen[bytes]) -> N
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """Read in one go: safe_open opens a file twice, and the run may replace it in between."""
+    """Read the file once: safe_open opens it twice, and the run may replace it in between."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length])["__metadata__"]
@@ -154,7 +154,7 @@ KILL, TERM = signal.SIGKILL, signal.SIGTERM
 
 @pytest.mark.parametrize(("lines", "how"), [(2, KILL), (40, KILL), (75, KILL), (40, TERM)])
 def test_a_killed_run_resumes_to_the_same_bits(finished: Path, tmp_path: Path, lines: int, how: signal.Signals) -> None:
-    """Killed in layer 1, in layer 2 and in the readouts: weights and metrics end equal to an undisturbed run's."""
+    """Killed in layer 1, in layer 2 and in the readouts: final weights and metrics equal an undisturbed run's."""
     out = tmp_path / "killed"
     process = start(out)
     wait_for_lines(out, lines, process)
@@ -163,8 +163,8 @@ def test_a_killed_run_resumes_to_the_same_bits(finished: Path, tmp_path: Path, l
     assert process.returncode != 0 and not (out / "summary.json").exists()
     train(small(), out, seed=3, resume=True)
     for name in ("weights.safetensors", "initial.safetensors"):
-        whole, found = load_file(finished / name), load_file(out / name)
-        assert all(torch.equal(whole[key], found[key]) for key in whole)
+        whole, resumed = load_file(finished / name), load_file(out / name)
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert without_times(records(out)) == without_times(records(finished))
 
 
@@ -309,8 +309,8 @@ def test_layers_learn_together_in_the_simultaneous_schedule(tmp_path: Path) -> N
     assert lines[-1]["layer"] == 1 and lines[-1]["epoch"] == 3, "layer 2 stops after its two epochs"
 
 
-def test_a_frozen_prefix_kept_in_memory_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layer 2 re-pairs, so what layer 1 passes on is computed once; without memory for it, every batch."""
+def test_caching_a_frozen_prefix_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layer 2 makes pairs, so layer 1's output is computed once; without memory for a cache, every batch."""
     from scff_hw.training import features
 
     overrides = ["layers.2.pairs=made", "augmentation.flip=true", "controls.backprop=null", "controls.untrained=false"]
@@ -320,10 +320,10 @@ def test_a_frozen_prefix_kept_in_memory_changes_nothing(tmp_path: Path, monkeypa
         def note(self, text: str) -> None:
             notes.append(text)
 
-    train(small(*overrides), tmp_path / "kept")
+    train(small(*overrides), tmp_path / "cached")
     monkeypatch.setattr(features, "MEMORY_SHARE", 0.0)
     train(small(*overrides), tmp_path / "computed", progress=Noting())
     assert any("Too little free memory" in note for note in notes)
-    kept, computed = (load_file(tmp_path / name / "weights.safetensors") for name in ("kept", "computed"))
-    torch.testing.assert_close(kept["layers.2.weight"], computed["layers.2.weight"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(kept["readout.weight"], computed["readout.weight"], rtol=1e-3, atol=1e-4)
+    cached, computed = (load_file(tmp_path / name / "weights.safetensors") for name in ("cached", "computed"))
+    torch.testing.assert_close(cached["layers.2.weight"], computed["layers.2.weight"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(cached["readout.weight"], computed["readout.weight"], rtol=1e-3, atol=1e-4)

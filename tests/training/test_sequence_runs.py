@@ -1,4 +1,4 @@
-"""Whole runs on sequences: what they record, that they go on to the same bits, controls, augmentation, devices."""
+"""Whole runs on sequences: records, bit-equal results after resuming, controls, augmentation, devices."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_a_run_holds_every_array_learned_and_untrained(finished: Path) -> None:
     assert set(learned) == set(initial) == names
     for name, value in untrained_weights(small(), 3).items():
         assert torch.equal(initial[name], value) and not torch.equal(learned[name], value)
-    found = metrics(finished)
+    result = metrics(finished)
     keys = ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy")
-    assert all(0 <= found[key] <= 1 for key in keys)
+    assert all(0 <= result[key] <= 1 for key in keys)
 
 
 def test_it_recognises_the_tones(finished: Path) -> None:
@@ -59,15 +59,15 @@ def test_it_recognises_the_tones(finished: Path) -> None:
 
 
 def test_evaluate_measures_what_the_run_reported(finished: Path, spoken: Path) -> None:
-    found = evaluate(finished, data_dir=spoken)["metrics"]
-    assert found == {key: metrics(finished)[key] for key in ("test_accuracy", "untrained_test_accuracy")}
+    result = evaluate(finished, data_dir=spoken)["metrics"]
+    assert result == {key: metrics(finished)[key] for key in ("test_accuracy", "untrained_test_accuracy")}
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(
     finished: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopping(SilentProgress):
-        """Asks for a stop after each few batches."""
+        """Requests a stop after 25 steps."""
 
         def __init__(self) -> None:
             self.left = 25
@@ -94,23 +94,23 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 @pytest.mark.parametrize("directions", [1, 2])
 def test_on_devices(spoken: Path, tmp_path: Path, directions: int) -> None:
-    """The simulator's noise differs from run to run: over 40 of one direction, 97.5 % with a deviation of 1.7 points.
+    """The simulator's noise differs from run to run: 40 runs of one direction gave 97.5 ± 1.7 % (standard deviation).
 
-    Reading one run's devices again moved it by 2.3 points (standard deviation), of 100 recordings; of two directions,
-    41 runs gave 99.6 %, 0.7 and 1.0.
+    Reading one run's devices again changed that by 2.3 points (standard deviation), of 100 recordings; of two
+    directions, 41 runs gave 99.6 %, 0.7 and 1.0.
     """
     large = [f"layers.1.directions={directions}", "layers.1.units=96", "readout.epochs=200"]
     recipe = small(*large, "controls.backprop=null", "controls.untrained=false")
     train(recipe, tmp_path / "run", backend="analog", profile=load_profile("ecram"), data_dir=spoken)
-    found = metrics(tmp_path / "run")
-    (layer,) = found["layers"]
+    result = metrics(tmp_path / "run")
+    (layer,) = result["layers"]
     assert all(layer[f"{name.removeprefix('layers.1.')}.pulses"] > 0 for name in ARRAYS[: 2 * directions])
-    assert found["test_accuracy"] > 0.8
+    assert result["test_accuracy"] > 0.8
     again = evaluate(tmp_path / "run", data_dir=spoken)["metrics"]["test_accuracy"]
-    assert again == pytest.approx(found["test_accuracy"], abs=0.1)
+    assert again == pytest.approx(result["test_accuracy"], abs=0.1)
 
 
-def test_weights_learned_in_float_are_put_on_devices(finished: Path, spoken: Path) -> None:
+def test_weights_learned_in_float_are_programmed_onto_devices(finished: Path, spoken: Path) -> None:
     def accuracy(*changes: str) -> float:
         profile = load_profile("ideal", changes)
         return evaluate(finished, profile=profile, data_dir=spoken)["metrics"]["test_accuracy"]
@@ -149,8 +149,8 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
         layers = f"layers=[{recurrent}, {dense.replace('PAIRS', pairs)}]"
         changes = [layers, "readout.layers=[1, 2]", "readout.epochs=20", "training.batch_size=20"]
         recipe = load_recipe("fsdd-birnn", [*changes, "controls.backprop=null"])
-        found = train(recipe, tmp_path / pairs, data_dir=spoken)
-        assert recipe.readout_features == 24 + 20 and found["metrics"]["test_accuracy"] > 0.1
+        result = train(recipe, tmp_path / pairs, data_dir=spoken)
+        assert recipe.readout_features == 24 + 20 and result["metrics"]["test_accuracy"] > 0.1
 
 
 def test_a_speaker_is_left_out(spoken: Path, tmp_path: Path) -> None:
