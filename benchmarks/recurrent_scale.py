@@ -1,9 +1,9 @@
-"""How much of what a recurrent layer learns is the scale of its weights between states: spoken digits, held out.
+"""How much of a recurrent layer's gain comes from the scale of its weights between states: spoken digits, held out.
 
     python benchmarks/recurrent_scale.py
 
-Prints accuracy of the readout on untrained layers whose weights between states are multiplied by a constant, and on
-layers that learned by SCFF, per cent, mean and sample standard deviation over seeds. The test part is not read.
+Prints the readout's accuracy on untrained layers whose weights between states are multiplied by a constant, and on
+layers that learned by SCFF, in per cent, mean and sample standard deviation over seeds. Does not read the test part.
 """
 
 import statistics
@@ -26,17 +26,17 @@ RECIPES = {
 
 
 def accuracies(name: str, seed: int) -> dict[str, float]:
-    """By what the readout was fitted on, for one seed."""
+    """Accuracies in per cent for one seed, by the layers that the readout was fitted on."""
     changes = ["data.validation_samples=270", *RECIPES[name]]
     recipe = dump_recipe(load_recipe(name.partition(",")[0], changes))
     lab = Lab({"recipe": recipe, "seed": seed}, Path(tempfile.gettempdir()))
     initial = weights_of(lab.untrained(FloatBackend()))
-    found = {}
+    results = {}
     for scale in SCALES:
         scaled = {key: value * scale if key.endswith("hidden.weight") else value for key, value in initial.items()}
-        *_, found[f"untrained, {scale:g}"] = lab.accuracies(lab.with_weights(FloatBackend(), scaled))
-    *_, found["SCFF"] = lab.accuracies(lab.learned(FloatBackend()))
-    return {what: 100 * value for what, value in found.items()}
+        *_, results[f"untrained, {scale:g}"] = lab.accuracies(lab.with_weights(FloatBackend(), scaled))
+    *_, results["SCFF"] = lab.accuracies(lab.learned(FloatBackend()))
+    return {layers: 100 * value for layers, value in results.items()}
 
 
 if __name__ == "__main__":
@@ -44,6 +44,6 @@ if __name__ == "__main__":
     with torch.no_grad():
         for recipe_name in RECIPES:
             rows = [accuracies(recipe_name, seed) for seed in SEEDS]
-            for what in rows[0]:
-                values = [row[what] for row in rows]
-                print(f"{recipe_name:34} {what:16} {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}")
+            for layers in rows[0]:
+                values = [row[layers] for row in rows]
+                print(f"{recipe_name:34} {layers:16} {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}")

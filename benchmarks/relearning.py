@@ -1,9 +1,9 @@
-"""What re-learning on the chip does after a year of drift: digits on PCM, held-out samples, ten seeds.
+"""Effect of re-learning on the chip after a year of drift: digits on PCM, held-out samples, ten seeds.
 
     python benchmarks/relearning.py
 
-Prints points of accuracy against the drifted weights, mean and standard error over seeds, the readout kept; each
-accuracy is the mean of three reads.
+Prints the change of accuracy relative to the drifted weights in points, mean and standard error over seeds, with the
+readout kept; each accuracy is the mean of three reads.
 """
 
 import statistics
@@ -26,24 +26,24 @@ SETTINGS = ((0, 0.0), (10, 0.1), (30, 0.03), (30, 0.1), (30, 0.3), (100, 0.03), 
 
 
 def changes(seed: int) -> dict[str, float]:
-    """Points against the drifted weights, for one seed."""
+    """Changes of accuracy relative to the drifted weights, in points, for one seed."""
     recipe = dump_recipe(load_recipe("digits-100", ["data.validation_samples=400"]))
     lab, pcm = Lab({"recipe": recipe, "seed": seed}, Path(tempfile.gettempdir())), load_profile("pcm")
     learned = weights_of(lab.learned(AnalogBackend(pcm, seed)))
     programmed = lab.with_weights(ProgrammedBackend(pcm, seed, compensated=True), learned)
-    kept = lab.fit(programmed)
+    readout = lab.fit(programmed)
 
     def accuracy(network: Network) -> float:
-        return 100 * statistics.mean(lab.accuracy(network, kept) for _ in range(3))
+        return 100 * statistics.mean(lab.accuracy(network, readout) for _ in range(3))
 
-    found = {"just programmed": accuracy(programmed)}
+    results = {"just programmed": accuracy(programmed)}
     drift(programmed, TIMES_S["1 year"])
     base, weights = accuracy(programmed), weights_of(programmed)
     for batches, share in SETTINGS:
         network = lab.resumed(AnalogBackend(pcm, seed), weights)
         lab.relearn(network, batches, share, "relearning")
-        found[f"{batches} batches at {share:g}"] = accuracy(network)
-    return {name: value - base for name, value in found.items()}
+        results[f"{batches} batches at {share:g}"] = accuracy(network)
+    return {name: value - base for name, value in results.items()}
 
 
 if __name__ == "__main__":
