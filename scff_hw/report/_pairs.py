@@ -51,7 +51,7 @@ def pairs_plot(pairs: Sequence[PairPicture], theme: ThemeName = "light") -> Figu
                 extent=(0.5, steps + 0.5, 0.5, half.shape[1] + 0.5),
             )
         upper.set_title(f"{pair.title}: {pair.names[0]}", fontsize=TEXT_PT, color=look.ink, loc="left", weight="bold")
-    assert image is not None, "there is no pair to draw"
+    assert image is not None, "pairs must not be empty"
     bar = figure.colorbar(image, ax=columns.flatten().tolist(), fraction=0.03, pad=0.01)
     bar.set_label("standardised", fontsize=TEXT_PT, color=look.muted)
     bar.ax.tick_params(labelsize=SMALL_PT, colors=look.muted, length=0)

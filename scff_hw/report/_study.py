@@ -45,7 +45,7 @@ class Panel:
     """One pair of axes: accuracy over ticks, in order.
 
     Attributes:
-        ticks: name of each tick.
+        ticks: labels of the x axis.
         positions: x coordinates of the ticks; None: evenly spaced.
     """
 

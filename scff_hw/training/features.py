@@ -26,8 +26,8 @@ MEMORY_SHARE = 0.5
 """Largest share of the free memory for a cache; float16 is tried where float32 does not fit."""
 
 
-Changes = Augmentation | AudioAugmentation
-"""Random changes of images, or of recordings."""
+AnyAugmentation = Augmentation | AudioAugmentation
+"""Random augmentation of images, or of recordings."""
 
 
 class PlainSamples:
@@ -42,11 +42,11 @@ class PlainSamples:
     @property
     def labels(self) -> Tensor:
         """int64 `[N]`."""
-        assert self.pipeline.labels is not None, "a readout was asked to learn from unlabelled samples"
+        assert self.pipeline.labels is not None, "a readout needs labelled samples"
         return self.pipeline.labels
 
     def batch(
-        self, indices: Tensor, augmentation: Changes | None = None, generator: torch.Generator | None = None
+        self, indices: Tensor, augmentation: AnyAugmentation | None = None, generator: torch.Generator | None = None
     ) -> Stream:
         """Samples `[B, ...]`, float32, augmented if an augmentation is given."""
         drawn = drawn_from(self.pipeline, indices, augmentation, generator)
@@ -56,15 +56,15 @@ class PlainSamples:
 def drawn_from(
     pipeline: Pipeline | SequencePipeline,
     indices: Tensor,
-    augmentation: Changes | None,
+    augmentation: AnyAugmentation | None,
     generator: torch.Generator | None,
 ) -> Stream:
     """A batch of images, features or sequences as input of the first layer."""
     if isinstance(pipeline, SequencePipeline):
-        assert not isinstance(augmentation, Augmentation), "sequences were to be changed like images"
+        assert not isinstance(augmentation, Augmentation), "image augmentation does not apply to sequences"
         x, lengths = pipeline.batch(indices, augmentation, generator)
         return Stream(x, lengths=lengths)
-    assert not isinstance(augmentation, AudioAugmentation), "images were to be changed like recordings"
+    assert not isinstance(augmentation, AudioAugmentation), "audio augmentation does not apply to images"
     return Stream(pipeline.batch(indices, augmentation or Augmentation(), generator))
 
 
@@ -93,7 +93,7 @@ class LiveFeatures:
     """Features computed per batch, without a cache."""
 
     def __init__(
-        self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: Changes | None
+        self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: AnyAugmentation | None
     ) -> None:
         self.network, self.layers, self.samples, self.augmentation = network, layers, samples, augmentation
 
@@ -111,7 +111,7 @@ def feature_source(
     network: Network,
     layers: Sequence[int],
     samples: PlainSamples,
-    augmentation: Changes | None,
+    augmentation: AnyAugmentation | None,
     progress: Progress,
     stage: str,
     *,
@@ -133,7 +133,7 @@ def feature_source(
     return LiveFeatures(network, layers, samples, augmentation) if cached is None else CachedFeatures(cached)
 
 
-def plain_and_flipped(samples: PlainSamples, augmentation: Changes | None) -> list[Version]:
+def plain_and_flipped(samples: PlainSamples, augmentation: AnyAugmentation | None) -> list[Version]:
     """The plain samples and, if the augmentation flips images, their mirror images."""
     if isinstance(augmentation, Augmentation) and augmentation.flip:
         return [samples.batch, lambda indices: Stream(samples.batch(indices).positive.flip(-1))]

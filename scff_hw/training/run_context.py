@@ -37,7 +37,7 @@ from scff_hw.errors import DataError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.augmentation_section import AugmentationRecipe
 from scff_hw.recipes.data_section import DataRecipe
-from scff_hw.training.features import Changes, PlainSamples
+from scff_hw.training.features import AnyAugmentation, PlainSamples
 from scff_hw.training.progress import Progress
 from scff_hw.training.readout import ReadoutTransform
 from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
@@ -215,7 +215,7 @@ def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str) -> PlainSample
     return PlainSamples(pipeline_of(recipe, dataset, part), rule, len(dataset.classes))
 
 
-def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> Changes:
+def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> AnyAugmentation:
     """The data package's augmentation from a recipe's section."""
     if data.has_sequences:
         return AudioAugmentation(recipe.shift_ms, recipe.gain_db, recipe.noise_db)
