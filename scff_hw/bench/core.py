@@ -26,7 +26,7 @@ from scff_hw.backends import FloatBackend
 from scff_hw.core.compiling import compiler_missing
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.literal import LiteralLayer, literal_loss, literal_step
-from scff_hw.core.memory import large_blocks_kept, release_free_memory
+from scff_hw.core.memory import keep_large_blocks, release_free_memory
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.core.rules import SCFF
@@ -115,7 +115,7 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
     for _ in range(repeats + 1):
         literal_step()  # a warm-up step per turn: it reallocates the pages that the previous turn released
         times["literal"].append(_milliseconds(literal_step))
-        with large_blocks_kept():
+        with keep_large_blocks():
             core_step()
             times["core"].append(_milliseconds(core_step))
             times["literal, same allocator"].append(_milliseconds(literal_step))

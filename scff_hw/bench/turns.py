@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from scff_hw.core.memory import large_blocks_kept
+from scff_hw.core.memory import keep_large_blocks
 from scff_hw.errors import UsageError
 from scff_hw.training.progress import Progress
 
@@ -45,7 +45,7 @@ def as_in_training(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.no_grad(), large_blocks_kept():
+        with torch.no_grad(), keep_large_blocks():
             yield
     finally:
         torch.set_num_threads(before)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scff_hw.core.backend import Backend, Trial
     from scff_hw.core.functional import Pool, standardise, triangle
     from scff_hw.core.geometry import Conv2d, Dense, Geometry
-    from scff_hw.core.goodness import Errors, Modulating, Modulation, contrast, modulated
+    from scff_hw.core.goodness import Errors, Gains, HasGains, contrast, errors_from_gains
     from scff_hw.core.layer import Layer, PairLayer, Telemetry
     from scff_hw.core.network import Network
     from scff_hw.core.packing import Packing
@@ -38,12 +38,12 @@ __all__ = [
     "Errors",
     "ForwardForward",
     "GainRule",
+    "Gains",
     "Geometry",
+    "HasGains",
     "LabelledForwardForward",
     "Layer",
     "Metered",
-    "Modulating",
-    "Modulation",
     "Network",
     "Optimisation",
     "OwnArithmetic",
@@ -61,9 +61,9 @@ __all__ = [
     "Telemetry",
     "Trial",
     "contrast",
+    "errors_from_gains",
     "make_directions",
     "make_pairs",
-    "modulated",
     "pass_pairs",
     "register",
     "rule_class",
@@ -78,7 +78,7 @@ __getattr__ = lazy(
         "scff_hw.core.backend": ["Backend", "Trial"],
         "scff_hw.core.functional": ["Pool", "standardise", "triangle"],
         "scff_hw.core.geometry": ["Conv2d", "Dense", "Geometry"],
-        "scff_hw.core.goodness": ["Errors", "Modulating", "Modulation", "contrast", "modulated"],
+        "scff_hw.core.goodness": ["Errors", "HasGains", "Gains", "contrast", "errors_from_gains"],
         "scff_hw.core.layer": ["Layer", "PairLayer", "Telemetry"],
         "scff_hw.core.network": ["Network"],
         "scff_hw.core.packing": ["Packing"],

@@ -93,7 +93,7 @@ class SynapticArray(Protocol):
 class Metered(Protocol):
     """An array that counts what its devices go through; its `state` holds the counts too."""
 
-    def take_figures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """Figures since the last call, by name; asked for once an epoch, and logged with it."""
         ...
 

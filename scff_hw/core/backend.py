@@ -13,7 +13,7 @@ What `scff_hw.training` calls, and when:
     array(...) for each weight matrix           array(...) for each weight matrix
                                                 array.load_state(...) from the last checkpoint
     per batch:      array.mvm(x), array.update(x, error, bias_error)
-    per epoch:      array.take_figures(), where arrays are `Metered`
+    per epoch:      array.take_metrics(), where arrays are `Metered`
     per checkpoint: array.state()
 
 Arrays are made again with the untrained weights where a run compares with them. An evaluation loads the checkpoint

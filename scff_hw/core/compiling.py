@@ -88,7 +88,7 @@ cache_refused = usable_cache()
 """Why torch's own folder for compiled code is not used in this process, or None where it is."""
 
 
-def compiled_where_it_pays(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
+def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
     """`function` itself, or its compiled form if `like` is large and a compiler is present.
 
     Where compiling fails, `function` runs as it is, after one warning (RuntimeWarning) per process.

@@ -29,7 +29,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Modulation:
+class Gains:
     """Errors of a rule that multiplies each output by one number a position, computed from goodness alone.
 
     Attributes:
@@ -45,10 +45,10 @@ class Modulation:
     loss: Tensor
 
 
-class Modulating(Protocol):
+class HasGains(Protocol):
     """What a rule offers whose errors are modulated outputs; its layer then need not store any output."""
 
-    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+    def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
         """From the goodness of every position, `[N, P]` twice, of a layer of `units` units a position."""
         ...
 
@@ -71,7 +71,7 @@ def contrast(
     theta_pos: float,
     theta_neg: float,
     penalty: float = 0.0,
-) -> Modulation:
+) -> Gains:
     """Raise the goodness of positive pairs above `theta_pos`, lower that of negative ones below `theta_neg`.
 
     The loss is equation 3 of the paper with its penalty term,
@@ -98,14 +98,14 @@ def contrast(
         smallest = torch.finfo(norm.dtype).tiny
         pull = pull - penalty / len(norm) * goodness_positive / norm.clamp_min(smallest)
     scale = 2 / units
-    return Modulation(-scale * pull, scale * push, goodness_positive.mean(), goodness_negative.mean(), loss)
+    return Gains(-scale * pull, scale * push, goodness_positive.mean(), goodness_negative.mean(), loss)
 
 
-def modulated(rule: Modulating, z_positive: Tensor, z_negative: Tensor) -> Errors:
+def errors_from_gains(rule: HasGains, z_positive: Tensor, z_negative: Tensor) -> Errors:
     """The errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`."""
     y_positive, y_negative = torch.relu(z_positive), torch.relu(z_negative)
     g_positive, g_negative = goodness(y_positive), goodness(y_negative)
-    found = rule.modulation(
+    found = rule.gains(
         g_positive.view(len(g_positive), -1), g_negative.view(len(g_negative), -1), y_positive.shape[1]
     )
     return Errors(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from scff_hw.core import passes
 from scff_hw.core.arrays import SynapticArray
-from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
-from scff_hw.core.goodness import Errors, Modulation
+from scff_hw.core.goodness import Errors, Gains
 from scff_hw.core.rules import GainRule, Rule, Signals, overridden
 from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
@@ -97,7 +97,7 @@ class PairLayer:
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
         assert self.rule is not None, "a layer without a rule was asked to learn"
-        presentation = compiled_where_it_pays(_present, stream.positive)(
+        presentation = compiled_if_large(_present, stream.positive)(
             stream, partners, self.array.geometry.flattens, self.makes_pairs, self.padding
         )
         u = self.array.mvm(presentation.inputs)
@@ -105,10 +105,10 @@ class PairLayer:
         rule = self.rule
         large = u.numel() > passes.CHUNK_ELEMENTS
         if large and isinstance(rule, GainRule) and not overridden(rule, GainRule, "errors"):
-            error, bias_error, found = passes.modulated_errors(u, bias, presentation, rule)
+            error, bias_error, found = passes.errors_in_two_passes(u, bias, presentation, rule)
             telemetry = _telemetry(found, bias_error)
         else:
-            error, bias_error, telemetry = compiled_where_it_pays(_errors, u)(u, bias, presentation, rule)
+            error, bias_error, telemetry = compiled_if_large(_errors, u)(u, bias, presentation, rule)
         if self.update_positions is not None and error.dim() > 2:
             assert generator is not None, "a layer that learns from random positions was given no generator"
             error = at_random_positions(error, self.update_positions, generator)
@@ -128,7 +128,7 @@ class PairLayer:
         return standardise(pooled.flatten(1))
 
     def _pass_on(self, u: Tensor, bias: Tensor, presentation: Presentation, negative: bool) -> Stream:
-        transmitted = compiled_where_it_pays(_transmit, u)(u, bias, presentation, self.transmit, negative)
+        transmitted = compiled_if_large(_transmit, u)(u, bias, presentation, self.transmit, negative)
         pool = self.pool or _identity
         return Stream(pool(transmitted[0]), pool(transmitted[1]) if negative else None)
 
@@ -168,7 +168,7 @@ def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> 
     return error.to(u.dtype), bias_error, _telemetry(errors, bias_error)
 
 
-def _telemetry(found: Errors | Modulation, bias_error: Tensor) -> Telemetry:
+def _telemetry(found: Errors | Gains, bias_error: Tensor) -> Telemetry:
     """A unit that was silent in every pair has a bias error of exactly zero."""
     silent = (bias_error == 0).to(bias_error.dtype).mean()
     return Telemetry(found.goodness_positive, found.goodness_negative, found.loss, silent)

@@ -54,7 +54,7 @@ class LiteralLayer:
         repel = -F.logsigmoid(self.theta_neg - g_neg).mean()
         return attract + repel + self.penalty * norm.mean()
 
-    def passed_on(self, z: Tensor) -> Tensor:
+    def transmitted(self, z: Tensor) -> Tensor:
         y = TRANSMIT[self.transmit](z)
         return y if self.pool is None else self.pool(y)
 
@@ -80,7 +80,7 @@ def literal_loss(layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int
         for layer, shift in zip(layers[:-1], shifts[:-1], strict=True):
             x_pos, x_neg = pair(x_pos, x_neg, layer, shift)
             z_pos, z_neg = layer.pre_activation(x_pos), layer.pre_activation(x_neg)
-            x_pos, x_neg = layer.passed_on(z_pos), layer.passed_on(z_neg)
+            x_pos, x_neg = layer.transmitted(z_pos), layer.transmitted(z_neg)
     last = layers[-1]
     x_pos, x_neg = pair(x_pos, x_neg, last, shifts[-1])
     return last.loss(last.pre_activation(x_pos), last.pre_activation(x_neg))

@@ -26,7 +26,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 @contextmanager
-def large_blocks_kept() -> Iterator[None]:
+def keep_large_blocks() -> Iterator[None]:
     """Within this context freed blocks of any size are kept for reuse; afterwards they go back to the system.
 
     The process holds on to its peak memory meanwhile. Without glibc, nothing changes.

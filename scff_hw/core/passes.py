@@ -13,18 +13,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import wide
-from scff_hw.core.goodness import Modulating, Modulation
+from scff_hw.core.goodness import Gains, HasGains
 from scff_hw.core.streams import Presentation
 
 CHUNK_ELEMENTS = 1 << 20
 """Pre-activations that the second pass takes at a time: 4 MiB in float32."""
 
 
-def modulated_errors(
-    u: Tensor, bias: Tensor, presentation: Presentation, rule: Modulating
-) -> tuple[Tensor, Tensor, Modulation]:
+def errors_in_two_passes(
+    u: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains
+) -> tuple[Tensor, Tensor, Gains]:
     """What `rule` makes of a batch.
 
     Args:
@@ -33,18 +33,18 @@ def modulated_errors(
         presentation: with a negative to every positive.
         rule: modulates outputs by goodness.
     Returns:
-        Errors at `u`, of its shape and dtype; errors at the bias, `[C]`; the modulation they are made of.
+        Errors at `u`, of its shape and dtype; errors at the bias, `[C]`; the gains they are made of.
     """
     rows = u.movedim(1, -1).reshape(len(u), -1, u.shape[1])
     error = torch.empty_like(rows)
     passes = _passed_on if presentation.scale_positive is None else _made_here
-    bias_error, modulation = passes(rows, bias, presentation, rule, error)
-    return error.view(len(u), *u.shape[2:], u.shape[1]).movedim(-1, 1), bias_error, modulation
+    bias_error, gains = passes(rows, bias, presentation, rule, error)
+    return error.view(len(u), *u.shape[2:], u.shape[1]).movedim(-1, 1), bias_error, gains
 
 
 def _made_here(
-    rows: Tensor, bias: Tensor, presentation: Presentation, rule: Modulating, error: Tensor
-) -> tuple[Tensor, Modulation]:
+    rows: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains, error: Tensor
+) -> tuple[Tensor, Gains]:
     partners, scale_positive, scale_negative = (
         presentation.partners,
         presentation.scale_positive,
@@ -56,10 +56,10 @@ def _made_here(
     errors = error.view(presentation.views, n, *error.shape[1:])
     scales = scale_positive.view(n, 1, 1), scale_negative.view(n, 1, 1)
     doubled = 2 * bias
-    goodness = compiled_where_it_pays(_goodness_made_here, rows)(first, second, partners.forward, *scales, doubled)
-    modulation = rule.modulation(*goodness, units=rows.shape[2])
-    weights = modulation.positive.unsqueeze(-1), modulation.negative.unsqueeze(-1)
-    second_pass = compiled_where_it_pays(_errors_made_here, rows)
+    goodness = compiled_if_large(_goodness_made_here, rows)(first, second, partners.forward, *scales, doubled)
+    gains = rule.gains(*goodness, units=rows.shape[2])
+    weights = gains.positive.unsqueeze(-1), gains.negative.unsqueeze(-1)
+    second_pass = compiled_if_large(_errors_made_here, rows)
     bias_error = torch.zeros_like(bias)
     for chunk in _chunks(n, rows):
         here = torch.arange(n, device=rows.device)[chunk]
@@ -75,7 +75,7 @@ def _made_here(
             errors[:, chunk],
         )
         bias_error += at_bias.sum(dim=(0, 1))
-    return 2 * bias_error, modulation
+    return 2 * bias_error, gains
 
 
 def _goodness_made_here(
@@ -119,17 +119,17 @@ def _errors_made_here(
 
 
 def _passed_on(
-    rows: Tensor, bias: Tensor, presentation: Presentation, rule: Modulating, error: Tensor
-) -> tuple[Tensor, Modulation]:
-    goodness = compiled_where_it_pays(_goodness_passed_on, rows)(rows, bias).chunk(2)
-    modulation = rule.modulation(*goodness, units=rows.shape[2])
-    weights = torch.cat((modulation.positive, modulation.negative)).unsqueeze(-1)
-    second_pass = compiled_where_it_pays(_errors_passed_on, rows)
+    rows: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains, error: Tensor
+) -> tuple[Tensor, Gains]:
+    goodness = compiled_if_large(_goodness_passed_on, rows)(rows, bias).chunk(2)
+    gains = rule.gains(*goodness, units=rows.shape[2])
+    weights = torch.cat((gains.positive, gains.negative)).unsqueeze(-1)
+    second_pass = compiled_if_large(_errors_passed_on, rows)
     bias_error = torch.zeros_like(bias)
     for chunk in _chunks(len(rows), rows):
         second_pass(rows[chunk], weights[chunk], bias, error[chunk])
         bias_error += error[chunk].sum(dim=(0, 1), dtype=bias.dtype)
-    return bias_error, modulation
+    return bias_error, gains
 
 
 def _goodness_passed_on(u: Tensor, bias: Tensor) -> Tensor:

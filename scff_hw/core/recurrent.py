@@ -35,7 +35,7 @@ from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing, check_lengths
 from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule, Signals
-from scff_hw.core.shapes import WAYS
+from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.errors import UsageError
 
@@ -57,7 +57,7 @@ class Direction:
     @property
     def arrays(self) -> dict[str, SynapticArray]:
         """Both arrays by name, e.g. forwards.hidden."""
-        way = WAYS[self.backwards]
+        way = DIRECTIONS[self.backwards]
         return {f"{way}.inputs": self.inputs, f"{way}.hidden": self.hidden}
 
 
@@ -159,7 +159,7 @@ class RecurrentLayer:
 
     def _walked(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
         """Pre-activations of all directions, `[M, P, D units]`; P is 2 where negative pairs are read too, else 1."""
-        found = [walk(direction, driven_by(direction, frames, others), packing) for direction in self.directions]
+        found = [unroll(direction, input_drive(direction, frames, others), packing) for direction in self.directions]
         return torch.cat([z for z, _ in found], dim=2), [trace for _, trace in found]
 
     def _packed(self, stream: Stream) -> tuple[Packing, Tensor]:
@@ -220,7 +220,7 @@ class Trace:
     mean: Tensor
 
 
-def walk(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
+def unroll(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
     """Go through all steps, adding what the states drive to what frames drive, `[M, P, units]`.
 
     No tensor is changed in place, so that autograd, which a control learns by, can follow.
@@ -238,7 +238,7 @@ def walk(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor
     return torch.cat(z), Trace(torch.cat(read), states, total / packing.lengths.view(-1, 1, 1))
 
 
-def driven_by(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
+def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
     """What drives each step but the state: frames through W, and both biases; `[M, P, units]`, a new tensor."""
     bias = direction.inputs.bias + direction.hidden.bias
     u = wide(direction.inputs.mvm(frames))
@@ -253,7 +253,7 @@ def recurrent_geometries(features: int, units: int, both: bool) -> dict[str, Den
     """The arrays of a recurrent layer by name, e.g. forwards.inputs."""
     return {
         f"{way}.{part}": Dense(inputs, units)
-        for way in WAYS[: 1 + both]
+        for way in DIRECTIONS[: 1 + both]
         for part, inputs in (("inputs", features), ("hidden", units))
     }
 
@@ -282,5 +282,6 @@ def make_directions(
         weight, bias = initial_recurrent_weights(geometry, units, generator(seed, "init", *full.split(".")))
         arrays[part] = backend.array(weight, bias, geometry, optimisation, name=full)
     return tuple(
-        Direction(arrays[f"{way}.inputs"], arrays[f"{way}.hidden"], way == "backwards") for way in WAYS[: 1 + both]
+        Direction(arrays[f"{way}.inputs"], arrays[f"{way}.hidden"], way == "backwards")
+        for way in DIRECTIONS[: 1 + both]
     )

@@ -14,7 +14,7 @@ from typing import Protocol
 
 Shape = tuple[int, ...]
 
-WAYS = ("forwards", "backwards")
+DIRECTIONS = ("forwards", "backwards")
 """Names of a recurrent layer's directions, in which the names of their arrays start."""
 
 

@@ -179,7 +179,7 @@ def reference_layer(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
     """An array as a layer of the integer reference, bit for bit."""
     state = array.state()
     layer = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
-    layer.held = state["held"].flatten(1).to(torch.int64).numpy()
+    layer.stored = state["held"].flatten(1).to(torch.int64).numpy()
     layer.bias = state["bias"].to(torch.int64).numpy()
     layer.states = state["states"].to(torch.int64).numpy().astype(np.uint32)
     return layer

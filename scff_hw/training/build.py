@@ -20,7 +20,7 @@ from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.core.recurrent import Direction, RecurrentLayer, recurrent_geometries
 from scff_hw.core.rules import Rule, rule_class
-from scff_hw.core.shapes import WAYS
+from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.errors import RecipeError, nearest
 from scff_hw.recipes import Recipe
 
@@ -123,7 +123,7 @@ def _layer(
             raise RecipeError(
                 f"The rule '{rule_type.name}' makes pairs of images. Got sequences of {recipe.data.name} instead."
             )
-        ways = WAYS[: layer.directions]
+        ways = DIRECTIONS[: layer.directions]
         directions = tuple(
             Direction(arrays[f"{name}.{way}.inputs"], arrays[f"{name}.{way}.hidden"], way == "backwards")
             for way in ways

@@ -92,7 +92,7 @@ def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> No
             metrics = means.mean(layer)
             for part, array in context.network.layers[layer].arrays.items():
                 if isinstance(array, Metered):
-                    metrics |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_figures().items()}
+                    metrics |= {f"{part}.{key}".lstrip("."): value for key, value in array.take_metrics().items()}
             context.folder.log(kind="epoch", layer=layer + 1, epoch=epoch + 1, **metrics, seconds=seconds)
             context.values.setdefault("layers", {})[str(layer + 1)] = metrics
         for key in ("epoch_sums", "epoch_seconds"):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from scff_hw.backends import Backend, backend_class, make_backend
-from scff_hw.core.memory import large_blocks_kept
+from scff_hw.core.memory import keep_large_blocks
 from scff_hw.core.rules import rule_class
 from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, write_document
 from scff_hw.documents.run import Status
@@ -115,7 +115,7 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
     began = time.monotonic() - details.duration_s
     status: Status = "failed"
     try:
-        with context.stop.catching_signals(), torch.no_grad(), large_blocks_kept():
+        with context.stop.catching_signals(), torch.no_grad(), keep_large_blocks():
             summary = _run_stages(context, checkpoint)
         status = "done"
     except KeyboardInterrupt:

@@ -116,11 +116,11 @@ def test_pulses_that_are_counted_are_those_that_happen() -> None:
     draw = torch.Generator().manual_seed(1)
     x, error = torch.rand(200, 20, generator=draw), torch.rand(200, 10, generator=draw) * 0.01
     array.update(x, error, torch.zeros(10))
-    figures = array.take_figures()
+    figures = array.take_metrics()
     happened = float((array.weight / 0.001).abs().sum())
     assert figures["pulses"] == pytest.approx(happened, rel=0.05)
     assert figures["clipped_updates"] == 0
-    assert array.take_figures()["pulses"] == 0
+    assert array.take_metrics()["pulses"] == 0
 
 
 def test_updates_too_large_for_a_train_are_counted_as_clipped() -> None:
@@ -129,7 +129,7 @@ def test_updates_too_large_for_a_train_are_counted_as_clipped() -> None:
     error = torch.zeros(4, 10)
     error[:, :5], error[:, 5:] = 0.009, 0.02  # 9 and 20 steps of at most 10
     array.update(torch.ones(4, 20), error, torch.zeros(10))
-    assert array.take_figures()["clipped_updates"] == pytest.approx(0.5)
+    assert array.take_metrics()["clipped_updates"] == pytest.approx(0.5)
 
 
 def test_weights_written_later_keep_the_scale_of_the_first() -> None:
@@ -143,11 +143,11 @@ def test_weights_written_later_keep_the_scale_of_the_first() -> None:
 
 def test_weights_at_their_bounds_are_counted() -> None:
     array = dense(AnalogBackend(profile("ideal", "learning.weight_scaling_omega=0 w")))
-    assert array.take_figures()["weights_at_bounds"] < 0.02
+    assert array.take_metrics()["weights_at_bounds"] < 0.02
     weight = array.weight
     weight[:5] = 10.0
     array.write(weight)
-    assert 0.5 <= array.take_figures()["weights_at_bounds"] < 0.55
+    assert 0.5 <= array.take_metrics()["weights_at_bounds"] < 0.55
 
 
 def test_fullness_is_that_of_devices_not_of_their_difference() -> None:
@@ -155,10 +155,10 @@ def test_fullness_is_that_of_devices_not_of_their_difference() -> None:
     fill = ["array.refresh_every=null", "learning.weight_scaling_omega=0 w", "device.device_to_device.w_max=0 %"]
     array = dense(AnalogBackend(profile("pcm", *fill)), rate=1.0)
     array.write(torch.zeros(10, 20))
-    empty = array.take_figures()
+    empty = array.take_metrics()
     assert empty["device_fullness"] < 0.02 and empty["weights_at_bounds"] == 0
     array.write(torch.cat([torch.ones(5, 20), -torch.ones(5, 20)]))  # one device of each pair half full, of 2 w
-    half = array.take_figures()
+    half = array.take_metrics()
     assert half["device_fullness"] == pytest.approx(0.25, abs=0.01)
     assert half["device_fullness_p90"] == pytest.approx(0.5, abs=0.01)
     array.write(torch.zeros(10, 20))
@@ -166,20 +166,20 @@ def test_fullness_is_that_of_devices_not_of_their_difference() -> None:
     error[100:] = -0.3
     for _ in range(3):
         array.update(torch.ones(200, 20), error, torch.zeros(10))
-    full = array.take_figures()
+    full = array.take_metrics()
     hidden = array.grid.tiles[0][0].get_hidden_parameters()
     assert full["device_fullness"] == pytest.approx(
         float(torch.stack([hidden["hidden_weights_0"], hidden["hidden_weights_1"]]).mean()) / 2, abs=1e-3
     )
     assert full["device_fullness"] > 0.6 and float(array.weight.abs().mean()) / 2 < 0.2
-    assert "device_fullness" not in dense(AnalogBackend(profile("ideal"))).take_figures()
+    assert "device_fullness" not in dense(AnalogBackend(profile("ideal"))).take_metrics()
 
 
 def test_an_exact_array_has_no_pulses() -> None:
     array = dense(AnalogBackend(profile("exact")))
     array.update(torch.ones(2, 20), torch.ones(2, 10), torch.zeros(10))
     assert isinstance(array, Metered) and not isinstance(dense(AnalogBackend(profile("exact"))).grid, Metered)
-    assert array.take_figures() == {"clipped_updates": 0.0, "weights_at_bounds": 0.0, "pulses": 0.0}
+    assert array.take_metrics() == {"clipped_updates": 0.0, "weights_at_bounds": 0.0, "pulses": 0.0}
 
 
 @pytest.mark.parametrize(

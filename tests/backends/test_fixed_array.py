@@ -164,7 +164,7 @@ def test_an_input_is_prepared_once_for_its_mvm_and_its_update() -> None:
     array.update(x, error, torch.zeros(5))
     twin.update(x, error, torch.zeros(5))
     assert torch.equal(array.weight, twin.weight)
-    assert array.take_figures()["clipped_inputs"] == pytest.approx(twin.take_figures()["clipped_inputs"])
+    assert array.take_metrics()["clipped_inputs"] == pytest.approx(twin.take_metrics()["clipped_inputs"])
 
 
 def test_figures_are_shares_of_what_was_cut_off() -> None:
@@ -173,11 +173,11 @@ def test_figures_are_shares_of_what_was_cut_off() -> None:
     x = torch.tensor([[100.0, -100.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     array.mvm(x)
     array.update(x, torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.zeros(2))
-    figures = array.take_figures()
+    figures = array.take_metrics()
     assert figures == {"clipped_inputs": 2 / 8, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
     array.update(torch.full((1, 4), 7.0), torch.tensor([[-1.9, 0.0]]), torch.zeros(2))
-    assert array.take_figures()["weights_at_bounds"] == 0.5
-    assert array.take_figures() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bounds": 0.5}
+    assert array.take_metrics()["weights_at_bounds"] == 0.5
+    assert array.take_metrics() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bounds": 0.5}
 
 
 def test_weights_stop_at_the_ends_of_their_range() -> None:

@@ -60,8 +60,8 @@ def test_formats_hold_what_was_seen() -> None:
         assert 0.12 < each.used < 8 and each.clipped < 0.02, f"{name} uses {each.used:.2f} of its range"
     assert ranges["input"].largest == 1.0 and form.input == QFormat(8, 6)
     assert 1 / 8 < ranges["weight"].used <= 1 / 4, "a quarter of the range, or an eighth, before it learns"
-    assert (form.weight.bits, form.held.bits) == (8, 16)
-    assert form.held.one == form.weight.one + 8
+    assert (form.weight.bits, form.stored.bits) == (8, 16)
+    assert form.stored.one == form.weight.one + 8
     assert form.accumulator.one == form.weight.one + form.standardised.one
     assert form.bias.one == form.accumulator.one + 8
     assert form.gradient.one == form.error.one + form.standardised.one
@@ -108,7 +108,7 @@ def test_scales_can_differ_by_channel() -> None:
     form = calibrated(recipe("fixed_point.weight_scales=channel"))[0].formats["layers.1"]
     assert isinstance(form.weight.frac, tuple) and len(form.weight.frac) == 100
     assert isinstance(form.accumulator.frac, tuple) and isinstance(form.bias.frac, tuple)
-    assert form.held.fracs == tuple(frac + 8 for frac in form.weight.frac)
+    assert form.stored.fracs == tuple(frac + 8 for frac in form.weight.frac)
 
 
 def test_a_given_scale_of_weights_is_taken() -> None:

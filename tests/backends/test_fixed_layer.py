@@ -101,7 +101,7 @@ def integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
 def assert_same(layer: FixedLayer, reference: IntegerLayer) -> None:
     array, form = layer.array, layer.array.formats
     state = array.state()
-    assert np.array_equal(state["held"].flatten(1).numpy(), reference.held)
+    assert np.array_equal(state["held"].flatten(1).numpy(), reference.stored)
     assert np.array_equal(state["bias"].numpy(), reference.bias)
     assert np.array_equal(state["states"].numpy(), reference.states)
     unit = np.exp2(-np.asarray(form.weight.fracs, dtype=np.float64))[:, None]
@@ -308,5 +308,5 @@ def test_compiled_layers_equal_the_reference(stochastic: bool, monkeypatch: pyte
     layer, reference = make(geometry, formats, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     step(layer, reference, Stream(torch.rand(64, 1030, generator=generator)), generator)
-    update = "stepped_at_random" if stochastic else "stepped"
+    update = "stepped_stochastically" if stochastic else "stepped"
     assert {"_scaled", "requantised", "_outputs", "_errors", "_transmitted", update} <= set(made)

@@ -24,7 +24,7 @@ FRAC, FEATURE_FRAC = 7, 5
 def drawn(seed: int, classes: int = 4, features: int = 30) -> tuple[IntegerReadout, np.ndarray]:
     rng = np.random.default_rng(seed)
     readout = untrained(classes, features, FRAC, FEATURE_FRAC, "half_even")
-    readout.held = rng.integers(-9000, 9000, readout.held.shape)
+    readout.stored = rng.integers(-9000, 9000, readout.stored.shape)
     readout.bias = rng.integers(-(2**20), 2**20, readout.bias.shape)
     return readout, rng.integers(-127, 128, features)
 
@@ -32,19 +32,19 @@ def drawn(seed: int, classes: int = 4, features: int = 30) -> tuple[IntegerReado
 @given(seed=st.integers(0, 2**32 - 1), label=st.integers(0, 3), rate_shift=st.integers(0, 6))
 def test_an_update_is_the_gradient_of_one_logistic_unit_a_class(seed: int, label: int, rate_shift: int) -> None:
     readout, x = drawn(seed)
-    weight = torch.tensor(readout.shown / 2.0**FRAC, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor(readout.quantised / 2.0**FRAC, dtype=torch.float64, requires_grad=True)
     bias = torch.tensor(readout.bias / 2.0 ** (FRAC + FEATURE_FRAC + 8), dtype=torch.float64, requires_grad=True)
     logits = weight @ torch.tensor(x / 2.0**FEATURE_FRAC) + bias
     target = torch.nn.functional.one_hot(torch.tensor(label), 4).double()
     torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="sum").backward()
     assert weight.grad is not None and bias.grad is not None
-    before, bias_before = readout.held.copy(), readout.bias.copy()
+    before, bias_before = readout.stored.copy(), readout.bias.copy()
     readout.learn(x, label, rate_shift)
     # the table's argument is off by up to half a step of 1/32, where the logistic function's slope is at most 1/4
     slack = 2.0**-rate_shift / 4 * (1 / 64 + 1e-3)
-    change = (before - readout.held) / 2.0 ** (FRAC + 8)
+    change = (before - readout.stored) / 2.0 ** (FRAC + 8)
     wanted = weight.grad.numpy() * 2.0**-rate_shift
-    saturated = np.abs(readout.held) == 2**15 - 1
+    saturated = np.abs(readout.stored) == 2**15 - 1
     within = slack * np.abs(x / 2.0**FEATURE_FRAC) + 2.0 ** -(FRAC + 8)
     assert (saturated | (np.abs(change - wanted) <= within)).all()
     change = (bias_before - readout.bias) / 2.0 ** (FRAC + FEATURE_FRAC + 8)
@@ -79,13 +79,13 @@ def test_first_weights_are_uniform_within_the_root_of_the_fan_in(bits: Any) -> N
     form = default_formats(torch.full((300, fan_in), fan_in**-0.5), options)
     layer = IntegerLayer(np.zeros((300, fan_in)), np.ones(300), LayerSpec(form, None, True, 1.0, 1.0, 0.0))
     layer.start(5)
-    found = layer.held / 2.0**form.held.one
-    step, bound = 2.0**-form.held.one, fan_in**-0.5
+    found = layer.stored / 2.0**form.stored.one
+    step, bound = 2.0**-form.stored.one, fan_in**-0.5
     assert np.abs(found).max() == pytest.approx(bound, abs=step + bound / 2**15)
     # a uniform distribution's variance is a third of its bound's square; 120 300 draws
     assert found.std() == pytest.approx(bound / 3**0.5, rel=0.01)
     assert found.mean() == pytest.approx(0, abs=4 * bound / (3 * found.size) ** 0.5)
     assert not layer.bias.any()
-    again = layer.held.copy()
+    again = layer.stored.copy()
     layer.start(6)
-    assert np.mean(layer.held == again) < 0.2
+    assert np.mean(layer.stored == again) < 0.2

@@ -136,7 +136,7 @@ def assert_same(layer: FixedRecurrentLayer, reference: Reference) -> None:
     for direction, wanted in zip(layer.directions, reference.directions, strict=True):
         for array, integer in ((direction.inputs, wanted.inputs), (direction.hidden, wanted.hidden)):
             state = array.state()
-            assert np.array_equal(state["held"].numpy(), integer.held)
+            assert np.array_equal(state["held"].numpy(), integer.stored)
             assert np.array_equal(state["bias"].numpy(), integer.bias)
             assert np.array_equal(state["states"].numpy(), integer.states)
             unit = np.exp2(-np.asarray(integer.spec.formats.weight.fracs, dtype=np.float64))[:, None]

@@ -56,7 +56,7 @@ def sequences_of(lengths: list[int], features: int, seed: int = 0) -> Sequences:
 
 def held(layer: IntegerRecurrent) -> list[NDArray[Any]]:
     arrays = [array for direction in layer.directions for array in (direction.inputs, direction.hidden)]
-    return [part for array in arrays for part in (array.held, array.bias, array.states)]
+    return [part for array in arrays for part in (array.stored, array.bias, array.states)]
 
 
 @settings(max_examples=40)
@@ -82,16 +82,16 @@ def test_one_step_at_a_time_gives_the_integers_of_whole_sequences(
         for k, n in enumerate(partner):
             streamed.begin_pair()
             for t, frame in enumerate(sequences[k]):
-                streamed.step(frame, sequences[n][t] if t < len(sequences[n]) else None)
-            assert np.array_equal(streamed.passed_on(), positive[k])
+                streamed.learn(frame, sequences[n][t] if t < len(sequences[n]) else None)
+            assert np.array_equal(streamed.transmitted(), positive[k])
         streamed.apply(0)
         for wanted, found in zip(held(whole), held(other), strict=True):
             assert np.array_equal(wanted, found)
         for sequence, wanted in zip(sequences, whole.forward(sequences), strict=True):
             streamed.begin_pair()
             for frame in sequence:
-                streamed.hear(frame)
-            assert np.array_equal(streamed.passed_on(), wanted)
+                streamed.step(frame)
+            assert np.array_equal(streamed.transmitted(), wanted)
 
 
 def test_a_direction_that_reads_from_the_end_cannot_be_streamed() -> None:

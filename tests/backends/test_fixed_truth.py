@@ -128,14 +128,14 @@ def test_one_update_is_that_of_float(case: Case, rule: SCFF) -> None:
     form, array = reference.spec.formats, layer.array
     partners = Partners.draw(N, generator)
     before, bias_before = array.weight, array.bias.clone()
-    held, bias_held = reference.held.copy(), reference.bias.copy()
+    held, bias_held = reference.stored.copy(), reference.bias.copy()
     _, output = layer.learn(stream, partners, generator)
     passed = output(True)
     assert passed.negative is not None
     forward = None if case.pairs == "passed" else partners.forward.numpy()
     positive, negative = reference.learn(raw(stream, form), forward, RATE_SHIFT)
     changes = {
-        "weights": ((reference.held - held) * 2.0**-form.held.one, (array.weight - before).flatten(1)),
+        "weights": ((reference.stored - held) * 2.0**-form.stored.one, (array.weight - before).flatten(1)),
         "biases": ((reference.bias - bias_held) * 2.0**-form.bias.one, array.bias - bias_before),
         "positive stream": (positive * 2.0**-form.transmitted.one, passed.positive),
         "negative stream": (negative * 2.0**-form.transmitted.one, passed.negative),
@@ -161,11 +161,11 @@ def test_updates_have_the_size_of_float_s_on_average(rule: SCFF) -> None:
             layer, reference, stream = make(case, rule, generator)
             form, array, partners = reference.spec.formats, layer.array, Partners.draw(N, generator)
             before, bias_before = array.weight, array.bias.clone()
-            held, bias_held = reference.held.copy(), reference.bias.copy()
+            held, bias_held = reference.stored.copy(), reference.bias.copy()
             layer.learn(stream, partners, generator)
             forward = None if case.pairs == "passed" else partners.forward.numpy()
             reference.learn(raw(stream, form), forward, RATE_SHIFT)
-            weights = (reference.held - held) * 2.0**-form.held.one
+            weights = (reference.stored - held) * 2.0**-form.stored.one
             biases = (reference.bias - bias_held) * 2.0**-form.bias.one
             ratios["weights"].append(alike(weights, (array.weight - before).flatten(1))[1])
             ratios["biases"].append(alike(biases, array.bias - bias_before)[1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scff_hw.backends import Conv2d, Dense, FloatBackend, Geometry, Optimisation
-from scff_hw.core import SCFF, PairLayer, Partners, Stream, make_pairs, modulated, passes
+from scff_hw.core import SCFF, PairLayer, Partners, Stream, errors_from_gains, make_pairs, passes
 from scff_hw.core.literal import LiteralLayer, pair
 
 thetas = st.floats(0, 12, allow_nan=False)
@@ -48,7 +48,7 @@ def test_errors_are_the_gradient_of_the_loss(
     loss = -F.logsigmoid(g_pos - theta_pos).mean() - F.logsigmoid(theta_neg - g_neg).mean()
     loss = loss + penalty * torch.linalg.vector_norm(g_pos.reshape(samples, -1), dim=1).mean()
     truth = torch.autograd.grad(loss, (z_pos, z_neg))
-    found = modulated(SCFF(theta_pos, theta_neg, penalty), z_pos.detach(), z_neg.detach())
+    found = errors_from_gains(SCFF(theta_pos, theta_neg, penalty), z_pos.detach(), z_neg.detach())
     torch.testing.assert_close(found.positive, truth[0], rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(found.negative, truth[1], rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(found.loss, loss.detach())
@@ -57,12 +57,12 @@ def test_errors_are_the_gradient_of_the_loss(
 
 
 def test_a_silent_layer_has_no_error() -> None:
-    errors = modulated(SCFF(1.0, 2.0, 0.1), -torch.ones(3, 4, 2, 2), -torch.ones(3, 4, 2, 2))
+    errors = errors_from_gains(SCFF(1.0, 2.0, 0.1), -torch.ones(3, 4, 2, 2), -torch.ones(3, 4, 2, 2))
     assert not errors.positive.any() and not errors.negative.any()
 
 
 def test_huge_goodness_stays_finite() -> None:
-    errors = modulated(SCFF(1.0, 2.0, 0.1), torch.full((2, 3), 1e4), torch.full((2, 3), 1e4))
+    errors = errors_from_gains(SCFF(1.0, 2.0, 0.1), torch.full((2, 3), 1e4), torch.full((2, 3), 1e4))
     assert all(torch.isfinite(value).all() for value in (errors.positive, errors.negative, errors.loss))
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scff_hw.core import compiling
-from scff_hw.core.compiling import CACHE, WORTH_COMPILING, compiled_where_it_pays, usable_cache
+from scff_hw.core.compiling import CACHE, WORTH_COMPILING, compiled_if_large, usable_cache
 
 LARGE = torch.linspace(-1, 1, WORTH_COMPILING)
 
@@ -49,7 +49,7 @@ def halved(x: torch.Tensor) -> torch.Tensor:
 def test_where_compiling_fails_layers_run_as_they_are_after_one_warning(broken: list[str]) -> None:
     with pytest.warns(RuntimeWarning) as seen:
         for function in (doubled, halved, doubled):
-            assert torch.equal(compiled_where_it_pays(function, LARGE)(LARGE), function(LARGE))
+            assert torch.equal(compiled_if_large(function, LARGE)(LARGE), function(LARGE))
     (warning,) = seen
     assert str(warning.message) == (
         "Large layers run uncompiled, slower: torch.compile failed (RuntimeError: no compiler works); "
@@ -65,7 +65,7 @@ def test_an_error_of_the_function_itself_is_raised(broken: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(KeyError, match="of the function"):
-            compiled_where_it_pays(refuses, LARGE)(LARGE)
+            compiled_if_large(refuses, LARGE)(LARGE)
 
 
 def test_a_cache_that_cannot_be_written_gives_way_to_a_temporary_one(

@@ -104,7 +104,7 @@ def test_inference_passes_on_what_a_sample_paired_with_itself_gives() -> None:
         if literal.concatenated:
             half = standardise(expected)
             expected = torch.cat([half, half], 1)
-        expected = literal.passed_on(literal.pre_activation(expected)).detach()
+        expected = literal.transmitted(literal.pre_activation(expected)).detach()
         torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -16,7 +16,7 @@ from scff_hw.cli import main
 from scff_hw.core import (
     SCFF,
     Errors,
-    Modulation,
+    Gains,
     Network,
     PairLayer,
     Partners,
@@ -49,8 +49,8 @@ class OppositeGains(SCFF):
 
     name: ClassVar[str] = "opposite-gains-for-this-test"
 
-    def modulation(self, *goodness: Any, **units: Any) -> Modulation:
-        found = super().modulation(*goodness, **units)
+    def gains(self, *goodness: Any, **units: Any) -> Gains:
+        found = super().gains(*goodness, **units)
         return replace(found, positive=-found.positive, negative=-found.negative)
 
 
@@ -85,7 +85,7 @@ def test_a_float_layer_of_any_size_learns_by_the_override(rule: type[SCFF], unit
         torch.testing.assert_close(found, -plain, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rule", "what"), [(Opposite, "errors"), (OppositeGains, "modulation")])
+@pytest.mark.parametrize(("rule", "what"), [(Opposite, "errors"), (OppositeGains, "gains")])
 def test_fixed_point_refuses_it_before_a_run_begins(
     rule: type[SCFF], what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from scff_hw.backends import Conv2d, Dense, FloatBackend, Optimisation
 from scff_hw.backends.fixed import QFormat
 from scff_hw.backends.fixed.reference import layer as reference
 from scff_hw.core import SCFF, PairLayer, Partners, Stream, make_pairs, pass_pairs, standardise
-from scff_hw.core.compiling import WORTH_COMPILING, compiled_where_it_pays
+from scff_hw.core.compiling import WORTH_COMPILING, compiled_if_large
 from scff_hw.core.functional import scaled_to
 from scff_hw.core.literal import LiteralLayer, pair
 from scff_hw.export.nir.graph import FLAT
@@ -74,7 +74,7 @@ def test_edge_cases_follow_the_definition(n: int, dtype: torch.dtype) -> None:
 def test_compiled_passes_follow_the_definition() -> None:
     x = edge_cases(3072, torch.float32)
     assert x.numel() > WORTH_COMPILING
-    assert_standardised(compiled_where_it_pays(standardise, x)(x), x)
+    assert_standardised(compiled_if_large(standardise, x)(x), x)
 
 
 @given(

@@ -169,7 +169,7 @@ class CLayer:
 
     def __init__(self, library: ctypes.CDLL, layer: IntegerLayer, shape: tuple[int, ...]) -> None:
         self.runtime, self.shape = library, shape
-        self.constants = LayerConstants.of(layer.spec, len(layer.held), shape)
+        self.constants = LayerConstants.of(layer.spec, len(layer.stored), shape)
         values = dict(self.constants.initialisers())
         self._fracs = np.array(values["weight_frac"], np.int8)
         self.struct = Layer()
@@ -178,7 +178,7 @@ class CLayer:
                 value = Pool(value.kind, value.size, value.stride, value.padding, value.out_height, value.out_width)
             setattr(self.struct, name, address(self._fracs) if name == "weight_frac" else value)
         self.weight = layer.weight.astype(np.int8)
-        self.shadow = layer.held.astype(f"i{self.constants.stored_bytes}")
+        self.shadow = layer.stored.astype(f"i{self.constants.stored_bytes}")
         self.bias, self.states = layer.bias.astype(np.int32), layer.states.astype(np.uint32)
         self.state = State(
             address(self.weight),

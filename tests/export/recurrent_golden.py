@@ -37,7 +37,7 @@ def crc_of_array(array: IntegerLayer, before: int) -> int:
     """Of all that learning changes, in the widths of C."""
     form, parts = array.spec.formats, [array.weight.astype(np.int8)]
     if form.shadow is not None:
-        parts.append(array.held.astype(f"<i{form.shadow.bits // 8}"))
+        parts.append(array.stored.astype(f"<i{form.shadow.bits // 8}"))
     parts.append(array.bias.astype("<i4"))
     if form.stochastic:
         parts.append(array.states.astype("<u4"))
@@ -46,7 +46,7 @@ def crc_of_array(array: IntegerLayer, before: int) -> int:
 
 def array_text(name: str, array: IntegerLayer) -> str:
     """An array's constants, and what it starts from."""
-    units, fan_in = array.held.shape
+    units, fan_in = array.stored.shape
     constants = LayerConstants.of(array.spec, units, (fan_in,))
     fields = "".join(f"    .{key} = {value},\n" for key, value in initialisers(constants, f"{name}_frac"))
     form = array.spec.formats
@@ -58,7 +58,7 @@ def array_text(name: str, array: IntegerLayer) -> str:
         f"static uint32_t {name}_states[] = {{\n{numbers(array.states, 'u')}\n}};",
     ]
     if form.shadow is not None:
-        made.append(f"static int{form.shadow.bits}_t {name}_shadow[] = {{\n{numbers(array.held.ravel())}\n}};")
+        made.append(f"static int{form.shadow.bits}_t {name}_shadow[] = {{\n{numbers(array.stored.ravel())}\n}};")
     made.append(f"#define {name.upper()}_SHADOW {f'{name}_shadow' if form.shadow else 'NULL'}")
     return "\n".join(made)
 
@@ -69,7 +69,7 @@ def golden(kind: str) -> str:
     (direction,) = layer.directions
     arrays = {"inputs": direction.inputs, "hidden": direction.hidden}
     texts = [array_text(name, array) for name, array in arrays.items()]
-    before = [array.held.copy() for array in arrays.values()]
+    before = [array.stored.copy() for array in arrays.values()]
     draw = np.random.default_rng(5)
     lengths = draw.integers(8, 33, 12).tolist()
     sequences = sequences_of(lengths, FEATURES, 4)
@@ -84,7 +84,7 @@ def golden(kind: str) -> str:
         for k, n in zip(chosen, np.roll(chosen, -1), strict=True):
             streamed.begin_pair()
             for t, frame in enumerate(sequences[k]):
-                streamed.step(frame, sequences[n][t] if t < len(sequences[n]) else None)
+                streamed.learn(frame, sequences[n][t] if t < len(sequences[n]) else None)
                 found = crc(streamed.states.astype(np.int8), before=found)
                 steps += 1
             assert streamed.states.any(axis=1).all(), "silent units: the test would see nothing"
@@ -92,12 +92,12 @@ def golden(kind: str) -> str:
         streamed.apply(rates[-1])
         weights.append(crc_of_array(direction.hidden, crc_of_array(direction.inputs, 0)))
     for array, start in zip(arrays.values(), before, strict=True):
-        assert (array.held != start).mean() > 0.3, "hardly a weight moved: the test would see nothing"
+        assert (array.stored != start).mean() > 0.3, "hardly a weight moved: the test would see nothing"
     answers, passed = 0, np.zeros(0, np.int64)
     streamed.begin_pair()
     for frame in sequences[0]:
-        streamed.hear(frame)
-        passed = streamed.passed_on()
+        streamed.step(frame)
+        passed = streamed.transmitted()
         answers = crc(passed.astype(np.int8), before=answers)
     answers = crc(layer.features(passed).astype(np.int8), before=answers)
     values = {

@@ -106,7 +106,7 @@ class CRecurrent:
 
     def __init__(self, library: ctypes.CDLL, layer: IntegerRecurrent, c_layer: Any, structs: Any) -> None:
         (direction,) = layer.directions
-        units, features = direction.inputs.held.shape
+        units, features = direction.inputs.stored.shape
         self.runtime = library
         self.inputs, self.hidden = c_layer(direction.inputs, (features,)), c_layer(direction.hidden, (units,))
         arrays = (self.inputs, self.hidden)

@@ -78,7 +78,7 @@ def compare(
     """Learn in both, all layers in every batch; shifts, rates and batch sizes vary."""
     ours = [c_layer(layer, shape) for layer, shape in zip(layers, shapes, strict=True)]
     draw = np.random.default_rng(1)
-    start = [layer.held.copy() for layer in layers]
+    start = [layer.stored.copy() for layer in layers]
     for step in range(updates):
         n = int(draw.integers(2, BATCH + 1))
         shift, rate = int(draw.integers(1, n)), int(draw.integers(0, 5))
@@ -90,12 +90,12 @@ def compare(
             found = c.learn(views, shift, rate)
             for a, b in zip(expected, found, strict=True):
                 assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
-            assert np.array_equal(layer.held, c.held), f"weights at update {step}"
+            assert np.array_equal(layer.stored, c.held), f"weights at update {step}"
             assert np.array_equal(layer.bias, c.bias), f"biases at update {step}"
             # a layer that makes its pairs takes one view or two, any other both streams
             views = list(expected) if step % 2 or not layers[-1].spec.makes_pairs else [expected[0]]
     for layer, c, before in zip(layers, ours, start, strict=True):
-        assert (layer.held != before).mean() > 0.05, "hardly a weight moved: the test would see nothing"
+        assert (layer.stored != before).mean() > 0.05, "hardly a weight moved: the test would see nothing"
         assert np.array_equal(layer.weight, c.weight)
         if c.constants.stochastic:
             assert np.array_equal(layer.states, c.states)
@@ -162,7 +162,7 @@ def test_blank_samples_are_learned_the_same_in_c(recipe: str, rounding: str, lay
         found = c.learn(views, shift, 0)
         for a, b in zip(expected, found, strict=True):
             assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
-        assert np.array_equal(layer.held, c.held) and np.array_equal(layer.bias, c.bias), f"update {step}"
+        assert np.array_equal(layer.stored, c.held) and np.array_equal(layer.bias, c.bias), f"update {step}"
 
 
 def test_two_views_and_chosen_positions_learn_the_same_in_c(layers_of: Any, c_layer: Any) -> None:
@@ -178,5 +178,5 @@ def test_two_views_and_chosen_positions_learn_the_same_in_c(layers_of: Any, c_la
         found = c.learn(views, 2, 0, chosen)
         assert np.array_equal(expected[0].reshape(6, -1), found[0])
         assert np.array_equal(expected[1].reshape(6, -1), found[1])
-        assert np.array_equal(layer.held, c.held)
+        assert np.array_equal(layer.stored, c.held)
         assert np.array_equal(layer.bias, c.bias)

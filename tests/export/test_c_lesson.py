@@ -67,7 +67,7 @@ def test_c_learns_a_thousand_labels_as_the_reference_does(rounding: Any, library
         )
         assert status == 0
         readout.learn(x.astype(np.int64), label, rate_shift)
-        assert np.array_equal(readout.held, shadow) and np.array_equal(readout.shown, weight)
+        assert np.array_equal(readout.stored, shadow) and np.array_equal(readout.quantised, weight)
         assert np.array_equal(readout.bias, bias)
     assert np.abs(shadow).max() == 2**15 - 1  # saturation was met
 
@@ -84,7 +84,7 @@ def test_first_weights_are_the_same_in_c(
         c = c_layer(layer, shape)
         library.scff_start(ctypes.byref(c.struct), ctypes.byref(c.state), ctypes.c_uint32(99))
         layer.start(99)
-        assert np.array_equal(layer.held, c.held) and np.array_equal(layer.weight, c.weight)
+        assert np.array_equal(layer.stored, c.held) and np.array_equal(layer.weight, c.weight)
         assert np.array_equal(layer.bias, c.bias)
         if layer.spec.formats.stochastic:
             assert np.array_equal(layer.states, c.states)

@@ -59,21 +59,21 @@ def learn_in_both(
         assert c.begin_pair() == 0
         for t, frame in enumerate(own):
             second = other[t] if t < len(other) else None
-            streamed.step(frame, second)
+            streamed.learn(frame, second)
             assert c.learn(frame, second) == 0
             assert np.array_equal(streamed.states, [c.positive, c.negative]), f"states at step {t} of pair {k}"
             assert np.array_equal(streamed.total, c.total)
             assert np.array_equal(direction._of_inputs, c.of_inputs), f"sums of W at step {t} of pair {k}"
             assert np.array_equal(direction._of_hidden, c.of_hidden), f"sums of U at step {t} of pair {k}"
             assert np.array_equal(direction._of_bias, c.of_bias)
-        passed = streamed.passed_on()
+        passed = streamed.transmitted()
         assert np.array_equal(passed, c.passed_on())
         assert np.array_equal(layer.features(passed), c.features(passed))
     streamed.apply(rate_shift)
     assert c.apply(rate_shift) == 0
     assert not (c.of_inputs.any() or c.of_hidden.any() or c.of_bias.any() or c.sums.steps)
     for array, ours in ((direction.inputs, c.inputs), (direction.hidden, c.hidden)):
-        assert np.array_equal(array.held, ours.held), "what updates change"
+        assert np.array_equal(array.stored, ours.held), "what updates change"
         assert np.array_equal(array.weight, ours.weight)
         assert np.array_equal(array.bias, ours.bias)
         if array.spec.formats.stochastic:
@@ -86,10 +86,10 @@ def step_in_both(layer: IntegerRecurrent, c: CRecurrent, sequence: np.ndarray) -
     streamed.begin_pair()
     assert c.begin_pair() == 0
     for frame in sequence:
-        streamed.hear(frame)
+        streamed.step(frame)
         assert c.step(frame) == 0
         assert np.array_equal(streamed.states[0], c.positive)
-        assert np.array_equal(streamed.passed_on(), c.passed_on())
+        assert np.array_equal(streamed.transmitted(), c.passed_on())
     assert np.array_equal(layer.forward([sequence])[0], c.passed_on())
 
 
@@ -99,7 +99,7 @@ def test_a_thousand_steps_are_learned_the_same_in_c(formats: dict[str, Any], in_
     layer = layer_of(13, 18, 3, **formats)
     c, draw = in_c(layer), np.random.default_rng(1)
     (direction,) = layer.directions
-    before = [array.held.copy() for array in (direction.inputs, direction.hidden)]
+    before = [array.stored.copy() for array in (direction.inputs, direction.hidden)]
     steps, ended = 0, []
     while steps < STEPS:
         sequences = sequences_of([int(n) for n in draw.integers(1, 13, draw.integers(2, 6))], 13, seed=steps)
@@ -109,7 +109,7 @@ def test_a_thousand_steps_are_learned_the_same_in_c(formats: dict[str, Any], in_
     step_in_both(layer, c, sequences_of([9], 13, seed=99)[0])
     assert np.mean(ended, axis=0).min() > 0.8, "silent units: the test would see nothing"
     for array, start in zip((direction.inputs, direction.hidden), before, strict=True):
-        assert (array.held != start).mean() > 0.3, "hardly a weight moved: the test would see nothing"
+        assert (array.stored != start).mean() > 0.3, "hardly a weight moved: the test would see nothing"
 
 
 def test_other_formats_and_shapes_give_the_same_too(in_c: Any) -> None:

@@ -30,7 +30,7 @@ def test_c_and_python_save_the_same_bytes(formats: tuple[str, ...], finished: An
     network = IntegerRun.of(FinishedRun.open(finished("digits-100", *formats)))
     layer, shape = network.layers[0], network.shapes[0]
     c = c_layer(layer, shape)
-    expected = saved_bytes(layer, LayerConstants.of(layer.spec, len(layer.held), shape))
+    expected = saved_bytes(layer, LayerConstants.of(layer.spec, len(layer.stored), shape))
     assert c.save() == expected
     assert len(expected) == c.constants.save_size
     held, bias, weight = c.held.copy(), c.bias.copy(), c.weight.copy()

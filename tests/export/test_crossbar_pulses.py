@@ -209,7 +209,7 @@ def test_errors_of_post_activations_are_those_of_the_rule() -> None:
     y = torch.relu(z)
     wanted = rule.errors(Signals(torch.empty(0), z[0], z[1]))
     goodness = y.square().mean(dim=2, keepdim=True)
-    by = rule.modulation(goodness[0], goodness[1], 30)
+    by = rule.gains(goodness[0], goodness[1], 30)
     factors = torch.stack([by.positive, by.negative])[:, :, 0].numpy()
     for sample in range(64):
         (yc, y_exponent), (mc, m_exponent) = codes(y[:, sample].numpy()), codes(factors[:, sample])

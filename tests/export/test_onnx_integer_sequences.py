@@ -153,9 +153,9 @@ def test_a_step_hands_on_what_the_streaming_reference_holds(name: str, exported:
     for reader in stepwise_readers(folder / "integer-step.onnx", model).values():
         streaming = StreamingRecurrent(layer)
         for heard, frame in enumerate(frames, start=1):
-            streaming.hear(frame)
+            streaming.step(frame)
             features, _ = reader(x[:, :heard], np.array([heard], dtype=np.int64))
-            np.testing.assert_array_equal(features[0], layer.features(streaming.passed_on()))
+            np.testing.assert_array_equal(features[0], layer.features(streaming.transmitted()))
 
 
 def test_integers_need_no_more_than_float32(exported: Exported) -> None:

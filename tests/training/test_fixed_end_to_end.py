@@ -52,7 +52,7 @@ def as_integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
 
 def assert_same(layer: Any, reference: IntegerLayer) -> None:
     state = layer.array.state()
-    assert np.array_equal(state["held"].flatten(1).numpy(), reference.held)
+    assert np.array_equal(state["held"].flatten(1).numpy(), reference.stored)
     assert np.array_equal(state["bias"].numpy(), reference.bias)
     assert np.array_equal(state["states"].numpy(), reference.states)
     unit = np.exp2(-np.asarray(layer.array.formats.weight.fracs, dtype=np.float64))[:, None]

@@ -157,10 +157,10 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
         for name, array in layer.arrays.items():
             way, part = name.split(".")
             integer = getattr(reference.directions[way == "backwards"], part)
-            np.testing.assert_array_equal(array.state()["held"].numpy(), integer.held)
+            np.testing.assert_array_equal(array.state()["held"].numpy(), integer.stored)
             np.testing.assert_array_equal(array.state()["states"].numpy(), integer.states)
-            before = quantise(weights[f"layers.1.{name}.weight"].double().numpy(), array.formats.held)
-            assert not np.array_equal(before, integer.held)
+            before = quantise(weights[f"layers.1.{name}.weight"].double().numpy(), array.formats.stored)
+            assert not np.array_equal(before, integer.stored)
         features = network.features(stream, [0]).numpy() * 2.0**form.feature.one
         np.testing.assert_array_equal(features, reference.features(reference.forward(raw)))
 

@@ -81,7 +81,7 @@ class AnalogArray:
         low, high = self.grid.read().aminmax()
         return float(low), float(high)
 
-    def take_figures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """What the devices went through since the last call: see `PulseMeter.take`."""
         return self._meter.take()
 

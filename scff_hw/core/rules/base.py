@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scff_hw.core.goodness import Errors, Modulation, modulated
+from scff_hw.core.goodness import Errors, Gains, errors_from_gains
 from scff_hw.core.streams import Stream
 
 
@@ -54,16 +54,16 @@ class Rule(ABC):
 class GainRule(Rule):
     """A rule whose errors are outputs times gains, which it computes from goodness alone.
 
-    Large layers compute `errors` from `modulation` without storing any output; a subclass that overrides `errors` is
+    Large layers compute `errors` from `gains` without storing any output; a subclass that overrides `errors` is
     asked for its own instead, whatever the size.
     """
 
     def errors(self, signals: Signals) -> Errors:
-        return modulated(self, signals.positive, signals.negative)
+        return errors_from_gains(self, signals.positive, signals.negative)
 
     @abstractmethod
-    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
-        """The gains by which outputs are multiplied: see `scff_hw.core.goodness.Modulating`."""
+    def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
+        """The gains by which outputs are multiplied: see `scff_hw.core.goodness.HasGains`."""
 
 
 def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:

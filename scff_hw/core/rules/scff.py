@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from scff_hw.core.goodness import Modulation, contrast
+from scff_hw.core.goodness import Gains, contrast
 from scff_hw.core.rules.base import GainRule
 
 
@@ -20,6 +20,6 @@ class SCFF(GainRule):
     theta_neg: float
     penalty: float = 0.0
 
-    def modulation(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Modulation:
+    def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
         """See `contrast`."""
         return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scff_hw.core.goodness import Errors, modulated
+from scff_hw.core.goodness import Errors, errors_from_gains
 from scff_hw.core.rules.base import Rule, Signals
 from scff_hw.core.rules.scff import SCFF
 
@@ -28,7 +28,7 @@ class ShuffledSCFF(Rule):
 
     def errors(self, signals: Signals) -> Errors:
         rule = SCFF(self.theta_pos, self.theta_neg, self.penalty)
-        found = modulated(rule, *_every_second_exchanged(signals.positive, signals.negative))
+        found = errors_from_gains(rule, *_every_second_exchanged(signals.positive, signals.negative))
         positive, negative = _every_second_exchanged(found.positive, found.negative)
         return replace(found, positive=positive, negative=negative)
 

@@ -37,7 +37,7 @@ def feed_forward_values(
     """
     recipe, layers = network.recipe, network.layers
     constants = [
-        LayerConstants.of(layer.spec, len(layer.held), shape)
+        LayerConstants.of(layer.spec, len(layer.stored), shape)
         for layer, shape in zip(layers, network.shapes, strict=True)
     ]
     two_views = recipe.augmentation.two_views

@@ -258,7 +258,7 @@ def _even(count: int) -> int:
 
 def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:
     """The bytes that `scff_save` writes for a layer or a readout."""
-    stored = layer.held.astype(f"<i{constants.stored_bytes}").tobytes()
+    stored = layer.stored.astype(f"<i{constants.stored_bytes}").tobytes()
     body = stored + layer.bias.astype("<i4").tobytes()
     if isinstance(layer, IntegerLayer) and constants.stochastic:
         body += layer.states.astype("<u4").tobytes()

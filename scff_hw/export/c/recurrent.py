@@ -44,7 +44,7 @@ def recurrent_values(
         UsageError: the target is too small, or sums of two sequences could overflow.
     """
     recipe, direction = network.recipe, network.direction
-    units, features = direction.inputs.held.shape
+    units, features = direction.inputs.stored.shape
     form = direction.hidden.spec.formats
     arrays = {name: _array(name, array) for name, array in (("inputs", direction.inputs), ("hidden", direction.hidden))}
     max_steps = min(arrays["inputs"].c.max_rows // 4, arrays["hidden"].c.max_rows // 2)
@@ -155,7 +155,7 @@ def recurrent_golden(network: RecurrentRun, max_steps: int) -> RecurrentGolden:
         for own, other in (pair, pair[::-1]):
             streaming.begin_pair()
             for t, frame in enumerate(own):
-                streaming.step(frame, other[t] if t < len(other) else None)
+                streaming.learn(frame, other[t] if t < len(other) else None)
         streaming.apply(network.rate_shift)
         arrays = zip((direction.inputs, direction.hidden), constants, strict=True)
         crcs.append([zlib.crc32(saved_bytes(array, c)[:-4]) for array, c in arrays])
@@ -172,5 +172,5 @@ def recurrent_golden(network: RecurrentRun, max_steps: int) -> RecurrentGolden:
 
 
 def _constants(array: IntegerLayer) -> LayerConstants:
-    units, fan_in = array.held.shape
+    units, fan_in = array.stored.shape
     return LayerConstants.of(array.spec, units, (fan_in,))

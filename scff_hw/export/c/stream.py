@@ -96,7 +96,7 @@ def write_stream(
         progress.finish()
         correct, readout = _answers(network, layers, labelled, tests, file, progress)
         constants = [
-            LayerConstants.of(layer.spec, len(layer.held), shape)
+            LayerConstants.of(layer.spec, len(layer.stored), shape)
             for layer, shape in zip(layers, network.shapes, strict=True)
         ]
         form = LayerConstants.of_readout(

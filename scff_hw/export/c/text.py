@@ -41,7 +41,7 @@ def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValue
         weights=c.units * c.fan_in,
         weight_format=f"{form.weight.bits} bits, frac {fracs_text(form.weight.fracs)}",
         weight_text=numbers(layer.weight.ravel()),
-        shadow_text=numbers(layer.held.ravel()),
+        shadow_text=numbers(layer.stored.ravel()),
         bias_text=numbers(layer.bias),
         states_text=numbers(layer.states, "u"),
         frac_text=numbers(c.weight_frac),

@@ -44,7 +44,7 @@ def layer_entry(number: int, geometry: Geometry, recipe: Recipe, rate: float) ->
 
 def _has_scff_errors(recipe: Recipe) -> bool:
     rule = rule_class(recipe.training.rule.name)
-    parts = ("errors", "modulation")
+    parts = ("errors", "gains")
     return issubclass(rule, SCFF) and all(getattr(rule, part) is getattr(SCFF, part) for part in parts)
 
 

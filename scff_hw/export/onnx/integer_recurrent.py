@@ -51,7 +51,7 @@ class IntegerSequences:
 
     @property
     def features_in(self) -> int:
-        return self.first.directions[0].inputs.held.shape[1]
+        return self.first.directions[0].inputs.stored.shape[1]
 
     @property
     def units(self) -> int:
@@ -76,7 +76,7 @@ class IntegerSequences:
         read = Value(frames, (self.features_in,))
         u = product(graph, read, weight, None, form.standardised.top, f"{name}.inputs.weight")
         v = summed(graph, u, None, form, "")
-        bias = graph.constant(part.drive_of_bias, np.float32, f"{name}.inputs.bias")
+        bias = graph.constant(part.bias_drive, np.float32, f"{name}.inputs.bias")
         return graph.op("Add", graph.op("Mul", v, f32(2)), bias)
 
     def next_state(self, graph: Graph, state: str, drive: str, direction: int) -> str:

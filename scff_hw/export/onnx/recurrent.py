@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from scff_hw.core.shapes import WAYS
+from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.export.onnx.graph import BATCH, INPUT, LENGTHS, STEPS, Graph
 from scff_hw.export.onnx.parts import TensorProto, helper, onnx
 
@@ -80,7 +80,7 @@ class Arithmetic(Protocol):
 
 def direction_name(backwards: bool) -> str:
     """The name prefix of a direction's arrays."""
-    return f"layers.1.{WAYS[backwards]}"
+    return f"layers.1.{DIRECTIONS[backwards]}"
 
 
 def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:

@@ -69,8 +69,8 @@ def calibrate(
             found = calibrate_recurrent(name, layer, stream, options, learning=learning, batch=batch)
             formats |= found.formats
             ranges += found.ranges
-            features[name] = found.passed_on.positive
-            stream, before = found.passed_on, next(iter(found.formats.values())).transmitted
+            features[name] = found.transmitted.positive
+            stream, before = found.transmitted, next(iter(found.formats.values())).transmitted
             continue
         assert isinstance(layer, PairLayer), "a layer of another kind was to be calibrated"
         seen, stream = _observe(layer, stream, learning)

@@ -22,7 +22,7 @@ from scff_hw.backends.fixed.formats.choose import (
 from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
 from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import standardise
-from scff_hw.core.recurrent import RecurrentLayer, driven_by, packed, walk
+from scff_hw.core.recurrent import RecurrentLayer, input_drive, packed, unroll
 from scff_hw.core.rules import Signals
 from scff_hw.core.streams import Partners, Stream
 
@@ -33,7 +33,7 @@ class RecurrentCalibration:
 
     formats: dict[str, LayerFormats]
     ranges: list[TensorRange]
-    passed_on: Stream
+    transmitted: Stream
 
 
 def calibrate_recurrent(
@@ -50,7 +50,7 @@ def calibrate_recurrent(
     Raises:
         UsageError: a sum could overflow its accumulator; names the array and the bits that would do.
     """
-    seen, passed_on = _observe(layer, samples, learning, batch)
+    seen, transmitted = _observe(layer, samples, learning, batch)
     bits = {"input": INPUT_BITS, "pre_activation": PRE_ACTIVATION_BITS, "error": options.error_bits}
     chosen = {tensor: best_format(values, bits.get(tensor, options.activation_bits)) for tensor, values in seen.items()}
     shared: dict[str, Any] = {
@@ -77,7 +77,7 @@ def calibrate_recurrent(
         ranges.append(range_of(full, "weight", array.weight, weight))
         check_sums(full, formats[full], fan_in, fan_in)
         check_steps(full, formats[full], (batch or count) * steps if learning else None, steps)
-    return RecurrentCalibration(formats, ranges, passed_on)
+    return RecurrentCalibration(formats, ranges, transmitted)
 
 
 def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
@@ -88,7 +88,7 @@ def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int)
     others = packing.partner_rows(partners)
     single, pairs, states = [], [], []
     for direction in layer.directions:
-        z, trace = walk(direction, driven_by(direction, frames, others), packing)
+        z, trace = unroll(direction, input_drive(direction, frames, others), packing)
         read = trace.read.flatten(0, 1)
         single += [direction.inputs.mvm(frames), direction.hidden.mvm(read) + direction.hidden.bias]
         pairs.append(z)
@@ -101,14 +101,14 @@ def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int)
         found = rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         # the rule averages over all steps of all sequences, an update sums steps and averages its sequences
         error = torch.stack((found.positive, found.negative)) * (len(frames) / (batch or count))
-    passed_on = layer.forward(samples, partners)
-    assert passed_on.negative is not None
+    transmitted = layer.forward(samples, partners)
+    assert transmitted.negative is not None
     return {
         "input": raw,
         "standardised": frames,
         "state": torch.cat(states),
         "pre_activation": grown * torch.cat(single),
         "output": grown * torch.relu(z),
-        "transmitted": torch.cat((passed_on.positive, passed_on.negative)),
+        "transmitted": torch.cat((transmitted.positive, transmitted.negative)),
         "error": error,
-    }, passed_on
+    }, transmitted

@@ -55,7 +55,7 @@ def integer_rule(rule: Rule | None) -> SCFF | None:
     Raises:
         UsageError: its errors are not SCFF's; names the rule, and what it overrides.
     """
-    changed = [] if not isinstance(rule, SCFF) else overridden(rule, SCFF, "errors", "modulation")
+    changed = [] if not isinstance(rule, SCFF) else overridden(rule, SCFF, "errors", "gains")
     if rule is not None and (changed or not isinstance(rule, SCFF)):
         why = f", which overrides {' and '.join(f'{name}()' for name in changed)} of SCFF" if changed else ""
         raise UsageError(

@@ -40,7 +40,7 @@ def parse_formats(text: str, outputs: Mapping[str, int], where: str) -> dict[str
             f"The file {where} must hold the formats of {wanted}. Got those of {', '.join(names) or 'none'} instead."
         )
     for name, form in formats.items():
-        if len(form.weight.fracs) not in (1, outputs[name]) or len(form.held.fracs) != len(form.weight.fracs):
+        if len(form.weight.fracs) not in (1, outputs[name]) or len(form.stored.fracs) != len(form.weight.fracs):
             raise CheckpointError(
                 f"Layer {name} of {where} must have 1 scale of weights, or one for each of {outputs[name]} channels. "
                 f"Got {len(form.weight.fracs)} instead."

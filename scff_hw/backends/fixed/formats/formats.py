@@ -134,7 +134,7 @@ class LayerFormats:
         return self.accumulator.plus(BIAS_GUARD_BITS, BIAS_BITS)
 
     @property
-    def held(self) -> QFormat:
+    def stored(self) -> QFormat:
         """Where updates go: the shadow, or the weights themselves."""
         return self.shadow or self.weight
 

@@ -44,7 +44,7 @@ MEAN_GUARD_BITS = 6
 RECIPROCAL_BITS = 30
 
 HALF_BITS = 7
-HALF_OF_BLANK = 181
+VARYING_WEIGHT = 181
 """Of a pair with a constant half, the weight of its other half: sqrt(2) with 7 fraction bits. The two sum to 2."""
 
 
@@ -189,12 +189,12 @@ def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Int
 
     def weights(other: NDArray[np.bool_]) -> Ints:
         one, both = 1 << HALF_BITS, 2 << HALF_BITS
-        return np.where(first == other, one, np.where(other, HALF_OF_BLANK, both - HALF_OF_BLANK))
+        return np.where(first == other, one, np.where(other, VARYING_WEIGHT, both - VARYING_WEIGHT))
 
     return weights(last), weights(last[partner])
 
 
-def weighed_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
+def weighted_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
     """`z` of pairs `[N, P, C]` whose first halves weigh `weight`, `[N]`."""
     w = weight[:, None, None]
     return shift_right(w * a + ((2 << HALF_BITS) - w) * b, HALF_BITS, rounding)
@@ -221,7 +221,7 @@ class IntegerLayer:
         form = spec.formats
         self.spec, self.shape = spec, weight.shape
         rows = weight.reshape(len(weight), -1).astype(np.float64)
-        self.held = quantise(rows, form.held)
+        self.stored = quantise(rows, form.stored)
         self.bias = quantise(bias.astype(np.float64), form.bias)
         self.states = first_states(seed, len(rows))
 
@@ -229,20 +229,20 @@ class IntegerLayer:
     def weight(self) -> Ints:
         form = self.spec.formats
         if form.shadow is None:
-            return self.held
-        return requantise(self.held, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
+            return self.stored
+        return requantise(self.stored, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
 
     def start(self, seed: int) -> None:
         """Random first weights, uniform within `1 / sqrt(fan_in)`, and biases of 0: what a device makes for itself.
 
         A draw r of a weight stands for `(r - 2^15) / 2^15` of the bound; generators go on from where they are after it.
         """
-        form, fan_in = self.spec.formats, self.held.shape[1]
+        form, fan_in = self.spec.formats, self.stored.shape[1]
         m, s = split(1 / math.sqrt(fan_in))
-        drawn, self.states = draws(first_states(seed, len(self.held)), fan_in)
-        shift = DRAW_BITS - 1 + COEFFICIENT_BITS + s - np.asarray(form.held.fracs)
+        drawn, self.states = draws(first_states(seed, len(self.stored)), fan_in)
+        shift = DRAW_BITS - 1 + COEFFICIENT_BITS + s - np.asarray(form.stored.fracs)
         values = shift_right((drawn - (1 << (DRAW_BITS - 1))) * m, shift[:, None], form.rounding)
-        self.held = saturate(values, form.held.bits)
+        self.stored = saturate(values, form.stored.bits)
         self.bias = np.zeros_like(self.bias)
 
     def standardised(self, x: Ints) -> Ints:
@@ -269,7 +269,7 @@ class IntegerLayer:
         shift = form.pre_activation.one - form.output.one
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
 
-    def passed_on(self, z: Ints, side: tuple[int, ...]) -> Ints:
+    def transmitted(self, z: Ints, side: tuple[int, ...]) -> Ints:
         """What the next layer takes as its input, of pre-activations `[N, P, C]` over positions `side`."""
         form = self.spec.formats
         if self.spec.transmit == "triangle":
@@ -283,12 +283,12 @@ class IntegerLayer:
     def forward(self, x: Ints) -> Ints:
         """What plain samples give: as pairs with themselves where the layer makes its pairs."""
         v = self.pre_activations(self.mvm(self.standardised(x)))
-        return self.passed_on(2 * v if self.spec.makes_pairs else v, self._side(x))
+        return self.transmitted(2 * v if self.spec.makes_pairs else v, self._side(x))
 
-    def features(self, passed_on: Ints) -> Ints:
+    def features(self, transmitted: Ints) -> Ints:
         """The readout's view of what is passed on, `[N, F]`."""
         form = self.spec.formats
-        x = pooled(passed_on, self.spec.readout_pool)
+        x = pooled(transmitted, self.spec.readout_pool)
         return standardise(x.reshape(len(x), -1), form.feature, form.rounding)
 
     def learn(
@@ -318,8 +318,8 @@ class IntegerLayer:
             z_pos, z_neg, weights = first, last, None
         else:
             weights = half_weights(x, partner, n)
-            z_pos = weighed_sum(first, last, weights[0], form.rounding)
-            z_neg = weighed_sum(first, last[partner], weights[1], form.rounding)
+            z_pos = weighted_sum(first, last, weights[0], form.rounding)
+            z_neg = weighted_sum(first, last[partner], weights[1], form.rounding)
         y_pos, y_neg = self.outputs(z_pos), self.outputs(z_neg)
         s_pos, s_neg = (checked((y * y).sum(axis=2), 32, "sum of squared outputs") for y in (y_pos, y_neg))
         units, positions = v.shape[2], min(spec.positions or v.shape[1], v.shape[1])
@@ -339,7 +339,7 @@ class IntegerLayer:
             error = error * chosen[:, :, None]
         self.update(x, error, rate_shift)
         side = self._side(views[0])
-        return self.passed_on(z_pos, side), self.passed_on(z_neg, side)
+        return self.transmitted(z_pos, side), self.transmitted(z_neg, side)
 
     def update(self, x: Ints, error: Ints, rate_shift: int) -> None:
         """`W -= 2^-rate_shift * sum error x^T`, and the same for biases.
@@ -348,8 +348,8 @@ class IntegerLayer:
             x: standardised inputs.
             error: `[R, P, C]`.
         """
-        rows = fields(x, self.spec.kernel).reshape(-1, self.held.shape[1])
-        errors = error.reshape(-1, len(self.held))
+        rows = fields(x, self.spec.kernel).reshape(-1, self.stored.shape[1])
+        errors = error.reshape(-1, len(self.stored))
         self.apply(matmul(errors.T, rows), errors.sum(axis=0), rate_shift)
 
     def apply(self, gradient: Ints, bias_gradient: Ints, rate_shift: int) -> None:
@@ -362,13 +362,13 @@ class IntegerLayer:
         form = self.spec.formats
         checked(gradient, form.gradient.bits, "gradient's accumulator")
         checked(bias_gradient, form.gradient.bits, "bias gradient's accumulator")
-        shift = (form.gradient.one + rate_shift - np.asarray(form.held.fracs))[:, None]
+        shift = (form.gradient.one + rate_shift - np.asarray(form.stored.fracs))[:, None]
         if form.stochastic:
-            drawn, self.states = draws(self.states, self.held.shape[1])
+            drawn, self.states = draws(self.states, self.stored.shape[1])
             change = stochastic_shift(gradient, shift, drawn)
         else:
             change = shift_right(gradient, shift, form.rounding)
-        self.held = saturate(self.held - change, form.held.bits)
+        self.stored = saturate(self.stored - change, form.stored.bits)
         bias_shift = form.error.one + rate_shift - np.asarray(form.bias.fracs)
         self.bias = saturate(self.bias - shift_right(bias_gradient, bias_shift, form.rounding), form.bias.bits)
 

@@ -32,27 +32,27 @@ class IntegerReadout:
     """Weights of a linear readout, as integers that learn.
 
     Attributes:
-        held: `[classes, features]`, the shadow in 16 bits; weights are its upper 8.
+        stored: `[classes, features]`, the shadow in 16 bits; weights are its upper 8.
         bias: `[classes]` in 32 bits, 8 of them guard bits.
         weight: format of the weights.
         feature_frac: fraction bits of the features.
     """
 
-    held: Ints
+    stored: Ints
     bias: Ints
     weight: QFormat
     feature_frac: int
     rounding: Rounding
 
     @property
-    def shown(self) -> Ints:
+    def quantised(self) -> Ints:
         """Weights as the MVM reads them, in 8 bits."""
-        return requantise(self.held, SHADOW_BITS - WEIGHT_BITS, WEIGHT_BITS, self.rounding)
+        return requantise(self.stored, SHADOW_BITS - WEIGHT_BITS, WEIGHT_BITS, self.rounding)
 
     def logits(self, features: Ints) -> Ints:
         """Of features `[N, features]`, `[N, classes]` in 32 bits."""
         bias = shift_right(self.bias, BIAS_GUARD_BITS, self.rounding)
-        return checked(matmul(features, self.shown.T) + bias, 32, "readout's accumulator")
+        return checked(matmul(features, self.quantised.T) + bias, 32, "readout's accumulator")
 
     def learn(self, features: Ints, label: int, rate_shift: int) -> None:
         """Change the weights once, by one sample's features `[features]`; the learning rate is `2^-rate_shift`.
@@ -60,8 +60,8 @@ class IntegerReadout:
         Raises:
             UsageError: the label is none of the classes.
         """
-        if not 0 <= label < len(self.held):
-            raise UsageError(f"The label must be from 0 to {len(self.held) - 1}. Got {label} instead.")
+        if not 0 <= label < len(self.stored):
+            raise UsageError(f"The label must be from 0 to {len(self.stored) - 1}. Got {label} instead.")
         scale = self.weight.one + self.feature_frac
         logits = self.logits(features[None])[0]
         error = logistic(shift_right(logits, scale - TABLE_STEPS_PER_UNIT_LOG2, self.rounding))
@@ -69,7 +69,7 @@ class IntegerReadout:
         shadow_frac = self.weight.one + SHADOW_BITS - WEIGHT_BITS
         shift = COEFFICIENT_BITS + self.feature_frac + rate_shift - shadow_frac
         change = shift_right(error[:, None] * features, shift, self.rounding)
-        self.held = saturate(self.held - change, SHADOW_BITS)
+        self.stored = saturate(self.stored - change, SHADOW_BITS)
         bias_shift = COEFFICIENT_BITS + rate_shift - scale - BIAS_GUARD_BITS
         self.bias = saturate(self.bias - shift_right(error, bias_shift, self.rounding), BIAS_BITS)
 

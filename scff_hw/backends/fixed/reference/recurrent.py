@@ -23,7 +23,7 @@ from scff_hw.backends.fixed.reference.arithmetic import (
     split,
 )
 from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer, coefficients, requantise, standardise
-from scff_hw.core.shapes import WAYS
+from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.errors import UsageError
 
 TOTAL_BITS = 24
@@ -31,7 +31,7 @@ TOTAL_BITS = 24
 
 
 @dataclass(frozen=True)
-class Walk:
+class Unrolled:
     """What one half of a pair did to a direction, T steps in order of time.
 
     Attributes:
@@ -58,20 +58,20 @@ class IntegerDirection:
 
     def __init__(self, inputs: IntegerLayer, hidden: IntegerLayer, backwards: bool = False) -> None:
         self.inputs, self.hidden, self.backwards = inputs, hidden, backwards
-        self.units = len(hidden.held)
+        self.units = len(hidden.stored)
         self.clear()
 
     def clear(self) -> None:
         """Begin new sums of gradients: of W, U, and of both biases alike."""
-        self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.held), np.zeros_like(self.hidden.held)
+        self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.stored), np.zeros_like(self.hidden.stored)
         self._of_bias = np.zeros_like(self.hidden.bias)
 
-    def driven(self, x: Ints) -> Ints:
+    def input_drive(self, x: Ints) -> Ints:
         """What standardised frames `[T, F]` drive, without bias, at the scale of pre-activations, `[T, C]`."""
         return self._to_pre_activation(self.inputs, self.inputs.mvm(x)[:, 0, :])
 
     @property
-    def drive_of_bias(self) -> Ints:
+    def bias_drive(self) -> Ints:
         """What the bias of W drives at every step, `[C]`."""
         form = self.inputs.spec.formats
         bias = shift_right(self.inputs.bias, BIAS_GUARD_BITS, form.rounding)
@@ -85,10 +85,10 @@ class IntegerDirection:
             driven: the sum of what both frames drive, `[C]`.
         """
         form = self.hidden.spec.formats
-        z = driven + self.drive_of_bias + self.hidden.pre_activations(self.hidden.mvm(state[None]))[0, 0]
+        z = driven + self.bias_drive + self.hidden.pre_activations(self.hidden.mvm(state[None]))[0, 0]
         return z, standardise(self.hidden.outputs(z)[None], form.standardised, form.rounding)[0]
 
-    def walk(self, driven: Ints) -> Walk:
+    def unroll(self, driven: Ints) -> Unrolled:
         """All steps of one half of a pair, `[T, C]` of what frames drive."""
         read, z = np.zeros_like(driven), np.zeros_like(driven)
         state, total = np.zeros_like(driven[0]), np.zeros_like(driven[0])
@@ -97,9 +97,9 @@ class IntegerDirection:
             read[t] = state
             z[t], state = self.step(state, driven[t])
             total = total + state
-        return Walk(read, z, state, total)
+        return Unrolled(read, z, state, total)
 
-    def passed_on(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
+    def transmitted(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
         """A sequence's last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
         form = self.hidden.spec.formats
         shift = form.standardised.one - form.transmitted.one
@@ -152,7 +152,7 @@ class IntegerRecurrent:
         self.spec = self.directions[0].hidden.spec
         check_alike(
             {
-                f"{WAYS[direction.backwards]}.{part}": array.spec.formats
+                f"{DIRECTIONS[direction.backwards]}.{part}": array.spec.formats
                 for direction in self.directions
                 for part, array in (("inputs", direction.inputs), ("hidden", direction.hidden))
             }
@@ -167,24 +167,24 @@ class IntegerRecurrent:
         """What raw sequences `[T, F]`, each paired with itself, pass on: `[N, C]`, or `[N, 2 C]` with `averages`."""
         found = []
         for frames in sequences:
-            driven = [2 * direction.driven(direction.inputs.standardised(frames)) for direction in self.directions]
-            walks = [direction.walk(each) for direction, each in zip(self.directions, driven, strict=True)]
-            found.append(self.passed_on(walks, len(frames)))
+            driven = [2 * direction.input_drive(direction.inputs.standardised(frames)) for direction in self.directions]
+            passes = [direction.unroll(each) for direction, each in zip(self.directions, driven, strict=True)]
+            found.append(self.transmitted(passes, len(frames)))
         return np.stack(found)
 
-    def passed_on(self, walks: Sequence[Walk], steps: int) -> Ints:
+    def transmitted(self, passes: Sequence[Unrolled], steps: int) -> Ints:
         """The last states of all directions, then the means of all."""
         parts = [
-            direction.passed_on(walk.final, walk.total, steps, self.averages)
-            for direction, walk in zip(self.directions, walks, strict=True)
+            direction.transmitted(unrolled.final, unrolled.total, steps, self.averages)
+            for direction, unrolled in zip(self.directions, passes, strict=True)
         ]
         return np.concatenate(parts, axis=1).ravel()
 
-    def features(self, passed_on: Ints) -> Ints:
+    def features(self, transmitted: Ints) -> Ints:
         """The readout's view of what is passed on."""
         form = self.spec.formats
         shift = form.transmitted.one - form.feature.one
-        return requantise(passed_on, shift, form.feature.bits, form.rounding)
+        return requantise(transmitted, shift, form.feature.bits, form.rounding)
 
     def learn(self, sequences: Sequence[Ints], partner: NDArray[np.int64], rate_shift: int) -> tuple[Ints, Ints]:
         """Change the weights once, from all steps of a batch.
@@ -199,22 +199,22 @@ class IntegerRecurrent:
         passed: tuple[list[Ints], list[Ints]] = ([], [])
         for own, other in zip(sequences, (sequences[n] for n in partner), strict=True):
             other = other[: len(own)]
-            frames, walks = [], []
+            frames, passes = [], []
             for direction in self.directions:
                 x = [direction.inputs.standardised(half) for half in (own, other)]
-                v = direction.driven(x[0])
+                v = direction.input_drive(x[0])
                 # where the other half has ended it is silent
                 joined = v.copy()
-                joined[: len(other)] += direction.driven(x[1])
+                joined[: len(other)] += direction.input_drive(x[1])
                 frames.append(x)
-                walks.append((direction.walk(2 * v), direction.walk(joined)))
-            z = [np.concatenate([pair[half].z for pair in walks], axis=1) for half in (0, 1)]
+                passes.append((direction.unroll(2 * v), direction.unroll(joined)))
+            z = [np.concatenate([pair[half].z for pair in passes], axis=1) for half in (0, 1)]
             found = self.errors(z[0], z[1], len(sequences))
             errors = zip(*(self._split(each) for each in found), strict=True)
-            for direction, x, (positive, negative), error in zip(self.directions, frames, walks, errors, strict=True):
+            for direction, x, (positive, negative), error in zip(self.directions, frames, passes, errors, strict=True):
                 direction.collect(x, (positive.read, negative.read), error)
             for half, kept in enumerate(passed):
-                kept.append(self.passed_on([pair[half] for pair in walks], len(own)))
+                kept.append(self.transmitted([pair[half] for pair in passes], len(own)))
         for direction in self.directions:
             direction.apply(rate_shift)
         return np.stack(passed[0]), np.stack(passed[1])
@@ -243,8 +243,8 @@ class IntegerRecurrent:
 class StreamingRecurrent:
     """A layer of one direction that takes one step at a time and keeps no step.
 
-    A batch is `begin`, then for each pair `begin_pair` and a `step` for each frame of its first half, then `apply`.
-    Inference is `begin_pair`, a `hear` for each frame, and `passed_on`.
+    A batch is `begin`, then for each pair `begin_pair` and a `learn` for each frame of its first half, then `apply`.
+    Inference is `begin_pair`, a `step` for each frame, and `transmitted`.
 
     Raises:
         UsageError: a direction of the layer reads sequences from their ends.
@@ -272,11 +272,11 @@ class StreamingRecurrent:
         self.total = np.zeros(self.direction.units, dtype=np.int64)
         self.steps = 0
 
-    def step(self, own: Ints, other: Ints | None) -> None:
+    def learn(self, own: Ints, other: Ints | None) -> None:
         """Learn from one step of a pair: raw frames `[F]`; `other` is None once the second half has ended."""
         direction = self.direction
         frames = [direction.inputs.standardised(half[None]) for half in (own, other) if half is not None]
-        v = [direction.driven(x)[0] for x in frames]
+        v = [direction.input_drive(x)[0] for x in frames]
         read = self.states
         joined = v[0] if other is None else v[0] + v[1]
         stepped = [direction.step(read[0], 2 * v[0]), direction.step(read[1], joined)]
@@ -290,13 +290,13 @@ class StreamingRecurrent:
         """Change the weights once, by all pairs since `begin`."""
         self.direction.apply(rate_shift)
 
-    def hear(self, frame: Ints) -> None:
+    def step(self, frame: Ints) -> None:
         """One step of inference: a raw frame `[F]`."""
         direction = self.direction
-        v = direction.driven(direction.inputs.standardised(frame[None]))[0]
+        v = direction.input_drive(direction.inputs.standardised(frame[None]))[0]
         self.states[0] = direction.step(self.states[0], 2 * v)[1]
         self.total, self.steps = self.total + self.states[0], self.steps + 1
 
-    def passed_on(self) -> Ints:
+    def transmitted(self) -> Ints:
         """What the sequence heard so far passes on, `[C]`, or `[2 C]` with averages."""
-        return self.direction.passed_on(self.states[0], self.total, self.steps, self.layer.averages).ravel()
+        return self.direction.transmitted(self.states[0], self.total, self.steps, self.layer.averages).ravel()

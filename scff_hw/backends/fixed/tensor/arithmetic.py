@@ -17,8 +17,14 @@ from scff_hw.backends.fixed.reference.arithmetic import (
     reciprocal,
     split,
 )
-from scff_hw.backends.fixed.reference.layer import HALF_BITS, HALF_OF_BLANK, MEAN_GUARD_BITS, RECIPROCAL_BITS, LayerSpec
-from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.backends.fixed.reference.layer import (
+    HALF_BITS,
+    MEAN_GUARD_BITS,
+    RECIPROCAL_BITS,
+    VARYING_WEIGHT,
+    LayerSpec,
+)
+from scff_hw.core.compiling import compiled_if_large
 
 Halves = tuple[Tensor, Tensor]
 """What the first halves of the positive and the negative pairs weigh, `[N]`, in steps of 2^-7."""
@@ -62,7 +68,7 @@ def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool =
     r = torch.div(1 << RECIPROCAL_BITS, root, rounding_mode="floor") * (v > 0)
     mean = torch.div((s1 << (MEAN_GUARD_BITS + 1)) + n, 2 * n, rounding_mode="floor")
     scale = torch.ldexp(r.double(), e + form.one - RECIPROCAL_BITS - MEAN_GUARD_BITS)
-    scaled = _scaled if varying else compiled_where_it_pays(_scaled, x)
+    scaled = _scaled if varying else compiled_if_large(_scaled, x)
     return scaled(flat, mean.float()[:, None], scale[:, None], form, rounding).view_as(x)
 
 
@@ -84,13 +90,13 @@ def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
     first, last = blank[:n], blank[-n:]
     one, both = 1 << HALF_BITS, 2 << HALF_BITS
     w_pos, w_neg = (
-        torch.where(first == other, one, torch.where(other, HALF_OF_BLANK, both - HALF_OF_BLANK)).to(x.dtype)
+        torch.where(first == other, one, torch.where(other, VARYING_WEIGHT, both - VARYING_WEIGHT)).to(x.dtype)
         for other in (last, last if forward is None else last[forward])
     )
     return w_pos, w_neg
 
 
-def weighed_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
+def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
     """`z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which holds 23 bits and a half."""
     if weight is None:
         return a + b

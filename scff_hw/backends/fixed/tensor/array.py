@@ -9,10 +9,10 @@ from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_
 from scff_hw.backends.fixed.reference.arithmetic import first_states, rate_shift
 from scff_hw.backends.fixed.tensor.arithmetic import EXACT, nearest, scales
 from scff_hw.backends.fixed.tensor.quantisers import quant_identity, quant_layer
-from scff_hw.backends.fixed.tensor.update import dithering, fast_draws, read_out, stepped, stepped_at_random
+from scff_hw.backends.fixed.tensor.update import dithering, fast_draws, read_out, stepped, stepped_stochastically
 from scff_hw.backends.state import check_plain_sgd, check_state
 from scff_hw.core.arrays import Optimisation
-from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.geometry import Geometry, Prepared, Workspace
 from scff_hw.errors import CheckpointError
 
@@ -57,7 +57,7 @@ class FixedArray:
         self.read = quant_identity(formats.standardised)
         self.read_error = quant_identity(formats.error)
         self._unit = scales(form, weight.dim()).float()
-        held = formats.held
+        held = formats.stored
         # float32 holds integers of 16 bits exactly, and their sums
         dtype = torch.float32 if held.bits <= 16 else torch.float64
         self._held = _integers(weight, held).to(dtype).flatten(1)
@@ -126,14 +126,14 @@ class FixedArray:
         per_step = (self._steps * rate).to(gradient)
         if formats.stochastic:
             drawn, self._states = fast_draws(self._states, gradient.shape[1])
-            shifts = [formats.gradient.one + self.rate_shift - frac for frac in formats.held.fracs]
+            shifts = [formats.gradient.one + self.rate_shift - frac for frac in formats.stored.fracs]
             self._write(
-                *compiled_where_it_pays(stepped_at_random, gradient)(
+                *compiled_if_large(stepped_stochastically, gradient)(
                     self._held, gradient, per_step, drawn, *dithering(shifts), formats
                 )
             )
         else:
-            self._write(*compiled_where_it_pays(stepped, gradient)(self._held, gradient, per_step, formats))
+            self._write(*compiled_if_large(stepped, gradient)(self._held, gradient, per_step, formats))
         total = torch.round(bias_error.double() * 2.0**formats.error.one) * 2.0**-formats.error.one
         change = nearest(total * scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
         self._bias = (self._bias - change).clamp_(-formats.bias.top, formats.bias.top)
@@ -143,7 +143,7 @@ class FixedArray:
         low, high = self.module.weight.aminmax()
         return float(low), float(high)
 
-    def take_figures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """Shares of inputs and errors cut off, in some samples of each batch, and of weights at their ends."""
         counts = zip(METERED, self._counts.tolist(), strict=True)
         figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in counts}

@@ -20,7 +20,7 @@ from scff_hw.backends.fixed.reference.layer import LayerSpec
 from scff_hw.backends.fixed.tensor import arithmetic as tensors
 from scff_hw.backends.fixed.tensor.arithmetic import requantise, sum_of_squares
 from scff_hw.backends.fixed.tensor.array import FixedArray
-from scff_hw.core.compiling import compiled_where_it_pays
+from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import Pool, reflect_pad
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.rules import SCFF
@@ -79,7 +79,7 @@ class FixedLayer:
         forward, backward = (None, None) if made is None else (made.forward, made.backward)
         halves = None if made is None else tensors.half_weights(x, made.forward, n)
         # pairs with a constant half are rare, and not worth compiling for
-        fused = compiled_where_it_pays if halves is None else _as_it_is
+        fused = compiled_if_large if halves is None else _as_it_is
         y_pos, y_neg, s_pos, s_neg, loudest = fused(_outputs, first)(first, last, forward, halves, form)
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned * n)
@@ -120,7 +120,7 @@ class FixedLayer:
             views = [view.flatten(1) for view in views]
         x = standardised(torch.cat(views), self.padding, self.array.formats)
         u = self.array.mvm_on_grid(x)
-        v = compiled_where_it_pays(requantised, u)(u, *pre_activation_scales(self.array, u), self.array.formats)
+        v = compiled_if_large(requantised, u)(u, *pre_activation_scales(self.array, u), self.array.formats)
         n = len(stream.positive)
         return x, v[:n], v[-n:]
 
@@ -129,13 +129,13 @@ class FixedLayer:
     ) -> Stream:
         form, pool = self.array.formats, self.pool
         w_pos, w_neg = halves or (None, None)
-        pairs = [tensors.weighed_sum(first, last, w_pos, form.rounding) if self.makes_pairs else first]
+        pairs = [tensors.weighted_sum(first, last, w_pos, form.rounding) if self.makes_pairs else first]
         if negative:
             passed = forward is None
-            pairs.append(last if passed else tensors.weighed_sum(first, last[forward], w_neg, form.rounding))
+            pairs.append(last if passed else tensors.weighted_sum(first, last[forward], w_neg, form.rounding))
         found = []
         for z in pairs:
-            y = compiled_where_it_pays(_transmitted, z)(z, self.transmit, form)
+            y = compiled_if_large(_transmitted, z)(z, self.transmit, form)
             y = y if pool is None else _pooled(y, pool)
             found.append(y * 2.0**-form.transmitted.one)
         return Stream(found[0], found[1] if negative else None)
@@ -151,7 +151,7 @@ def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, loud
     units = len(loudest)
     scale = 1 / (units * 4.0**form.output.one)
     positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
-    figures = rule.modulation(positive, negative, units=units)
+    figures = rule.gains(positive, negative, units=units)
     silent = (loudest == 0).float().mean()
     return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent)
 
@@ -195,8 +195,8 @@ def _outputs(
     z_pos, z_neg = first, last
     if forward is not None:
         w_pos, w_neg = halves or (None, None)
-        z_pos = tensors.weighed_sum(first, last, w_pos, form.rounding)
-        z_neg = tensors.weighed_sum(first, last[forward], w_neg, form.rounding)
+        z_pos = tensors.weighted_sum(first, last, w_pos, form.rounding)
+        z_neg = tensors.weighted_sum(first, last[forward], w_neg, form.rounding)
     shift = form.pre_activation.one - form.output.one
     y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
     loudest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))

@@ -26,11 +26,11 @@ def stepped(held: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats
         per_step: rate over the size of a step, one or `[outputs, 1]`.
     """
     change = nearest(gradient * per_step, form.rounding)
-    held = (held - change.to(held)).clamp(-form.held.top, form.held.top)
+    held = (held - change.to(held)).clamp(-form.stored.top, form.stored.top)
     return held, *read_out(held, form)
 
 
-def stepped_at_random(
+def stepped_stochastically(
     held: Tensor,
     gradient: Tensor,
     per_step: Tensor,
@@ -50,7 +50,7 @@ def stepped_at_random(
     # float64: an integer and the fractions below it together need more bits than float32 has
     dither = (bits >> dropped).double() * scale + half
     change = torch.floor(gradient.double() * per_step.double() + dither)
-    held = (held - change.to(held)).clamp(-form.held.top, form.held.top)
+    held = (held - change.to(held)).clamp(-form.stored.top, form.stored.top)
     return held, *read_out(held, form)
 
 
