@@ -1,7 +1,7 @@
-"""Backends: who owns the weights, reads them and changes them. See `scff_hw.core.backend` for what each must do.
+"""Backends own, read and update the weights. See `scff_hw.core.backend` for their interface.
 
-`analog` and `fixed` need extras and are imported when they are asked for. Further backends declare an entry point in
-the group `scff_hw.backends`: a subclass of `scff_hw.core.backend.Backend`.
+`analog` and `fixed` need extras and are imported at first use. Further backends declare an entry point in the group
+`scff_hw.backends`: a subclass of `scff_hw.core.backend.Backend`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""SGD and AdamW on an array's weight and bias, with gradients written down instead of collected by autograd.
+"""SGD and AdamW on an array's weight and bias, with explicit gradients instead of autograd.
 
-PyTorch's fused kernels are called directly: the bookkeeping of a `torch.optim` class takes as long a step as the
-arithmetic of a small layer.
+PyTorch's fused kernels are called directly: the overhead of a `torch.optim` class per step equals the arithmetic of a
+small layer.
 """
 
 from __future__ import annotations
@@ -15,74 +15,74 @@ from scff_hw.core.arrays import Optimisation
 from scff_hw.errors import UsageError
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""PyTorch's defaults, with which the paper's authors train."""
+"""PyTorch's defaults, also used by the paper's authors."""
 
 
 class Descent:
-    """Changes `parameters` in place.
+    """Updates `parameters` in place.
 
     Attributes:
-        learning_rate: of the next step.
-        state: PyTorch's names for what an optimiser remembers of a parameter, e.g. `{"weight.exp_avg": ...}`.
+        learning_rate: rate of the next step.
+        state: optimiser state by parameter and PyTorch's name, e.g. `{"weight.exp_avg": ...}`.
 
     Raises:
         UsageError: an optimiser other than "sgd" and "adamw".
     """
 
-    def __init__(self, parameters: dict[str, Tensor], wanted: Optimisation) -> None:
-        if wanted.optimiser not in ("adamw", "sgd"):
+    def __init__(self, parameters: dict[str, Tensor], optimisation: Optimisation) -> None:
+        if optimisation.optimiser not in ("adamw", "sgd"):
             raise UsageError(
-                f"The optimiser of the float backend must be 'adamw' or 'sgd'. Got '{wanted.optimiser}' instead."
+                f"The optimiser of the float backend must be 'adamw' or 'sgd'. Got '{optimisation.optimiser}' instead."
             )
-        self.learning_rate = wanted.learning_rate
-        self._parameters, self._wanted = parameters, wanted
+        self.learning_rate = optimisation.learning_rate
+        self._parameters, self._optimisation = parameters, optimisation
         self.state: dict[str, Tensor] = {}
         for name, parameter in parameters.items():
-            if wanted.optimiser == "adamw":
+            if optimisation.optimiser == "adamw":
                 self.state[f"{name}.step"] = torch.zeros((), device=parameter.device)
                 self.state[f"{name}.exp_avg"] = torch.zeros_like(parameter)
                 self.state[f"{name}.exp_avg_sq"] = torch.zeros_like(parameter)
-            elif wanted.momentum:
+            elif optimisation.momentum:
                 self.state[f"{name}.momentum_buffer"] = torch.zeros_like(parameter)
 
     def step(self, gradients: dict[str, Tensor]) -> None:
-        """One step down; `gradients` has the keys and the shapes of the parameters, contiguous."""
-        wanted, parameters = self._wanted, list(self._parameters.values())
-        downhill = [gradients[name] for name in self._parameters]
-        if wanted.optimiser == "adamw":
+        """One descent step; `gradients` has the keys and the shapes of the parameters, contiguous."""
+        optimisation, parameters = self._optimisation, list(self._parameters.values())
+        in_order = [gradients[name] for name in self._parameters]
+        if optimisation.optimiser == "adamw":
             adamw(
                 parameters,
-                downhill,
-                self._remembered("exp_avg"),
-                self._remembered("exp_avg_sq"),
+                in_order,
+                self._moments("exp_avg"),
+                self._moments("exp_avg_sq"),
                 [],
-                self._remembered("step"),
+                self._moments("step"),
                 fused=True,
                 amsgrad=False,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
                 lr=self.learning_rate,
-                weight_decay=wanted.weight_decay,
+                weight_decay=optimisation.weight_decay,
                 eps=EPSILON,
                 maximize=False,
             )
         else:
-            # a buffer that starts at zero gives the first step PyTorch gives, as dampening is 0
+            # a zero initial buffer gives PyTorch's first step, as dampening is 0
             buffers: list[Tensor | None] = [None] * len(parameters)
-            if wanted.momentum:
-                buffers = [*self._remembered("momentum_buffer")]
+            if optimisation.momentum:
+                buffers = [*self._moments("momentum_buffer")]
             sgd(
                 parameters,
-                downhill,
+                in_order,
                 buffers,
                 fused=True,
-                weight_decay=wanted.weight_decay,
-                momentum=wanted.momentum,
+                weight_decay=optimisation.weight_decay,
+                momentum=optimisation.momentum,
                 lr=self.learning_rate,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
             )
 
-    def _remembered(self, key: str) -> list[Tensor]:
+    def _moments(self, key: str) -> list[Tensor]:
         return [self.state[f"{name}.{key}"] for name in self._parameters]

@@ -1,11 +1,11 @@
-"""What every backend must do, as tests. Subclass `BackendContract`, return your backend from `backend`, run pytest.
+"""The contract of backends, as tests. Subclass `BackendContract`, return your backend from `backend`, run pytest.
 
     class TestMyBackend(BackendContract):
         def backend(self):
             return MyBackend()
 
-A backend whose reads or writes are noisy says so: `repeats` measurements are averaged, each on a fresh array, and the
-mean must lie within `relative_error` of the truth. State both with a reason: n and bound are part of the claim.
+For a backend with noisy reads or writes, `repeats` measurements are averaged, each on a new array, and the mean must
+lie within `relative_error` of the truth. State both with a reason: n and bound are part of the claim.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _id(geometry: Geometry) -> str:
 
 
 def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
-    """Weights of either sign between 0.1 and 0.5, biases within 0.5: none is lost in the noise of a read."""
+    """Weights of either sign between 0.1 and 0.5, biases within 0.5: all are above the read noise."""
     draw = torch.Generator().manual_seed(seed)
     weight = 0.1 + 0.4 * torch.rand(geometry.weight_shape, generator=draw)
     sign = 1 - 2 * torch.randint(2, geometry.weight_shape, generator=draw)
@@ -43,7 +43,7 @@ def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _rows(geometry: Geometry, x: Tensor) -> Tensor:
-    """Every receptive field as a row: `[R * positions, fan_in]`, float64."""
+    """One row per receptive field: `[R * positions, fan_in]`, float64."""
     return geometry.rows(x.double())
 
 
@@ -53,7 +53,7 @@ def _columns(geometry: Geometry, y: Tensor) -> Tensor:
 
 
 class BackendContract:
-    """The contract; see the module's text."""
+    """The contract; see the module's docstring."""
 
     relative_error: ClassVar[float] = 1e-5
     repeats: ClassVar[int] = 1
@@ -61,11 +61,11 @@ class BackendContract:
     error_scale: ClassVar[float] = 0.5
 
     def backend(self) -> Backend:
-        """The backend under test, made afresh at each call."""
+        """The backend under test, a new one at each call."""
         raise NotImplementedError("return the backend under test from backend()")
 
     def repeats_of(self, geometry: Geometry) -> int:
-        """How many measurements are averaged; more where there are few weights to average over."""
+        """Number of measurements to average; more for geometries with few weights."""
         return self.repeats
 
     @pytest.fixture(params=GEOMETRIES, ids=_id)
@@ -85,9 +85,9 @@ class BackendContract:
         draw = torch.Generator().manual_seed(seed)
         return (torch.rand(like.shape, generator=draw) * 2 - 1) * self.error_scale
 
-    def assert_close(self, found: Tensor, truth: Tensor) -> None:
+    def assert_close(self, measured: Tensor, truth: Tensor) -> None:
         """Frobenius distance, relative to the truth."""
-        distance = float((found.double() - truth.double()).norm() / truth.double().norm())
+        distance = float((measured.double() - truth.double()).norm() / truth.double().norm())
         assert distance < self.relative_error, f"relative error {distance:.2e}, allowed {self.relative_error:.0e}"
 
     def mean_mvm(self, geometry: Geometry, x: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class BackendContract:
         read: Tensor | None = None,
         rate: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """What one update changes; `read` is what the array read before it, `rate` multiplies the learning rate."""
+        """Changes by one update; `read` is the input of the preceding MVM, `rate` multiplies the learning rate."""
         changes = []
         for _ in range(self.repeats_of(geometry)):
             array = self.make(geometry)
@@ -115,14 +115,14 @@ class BackendContract:
         weights, biases = zip(*changes, strict=True)
         return torch.stack(weights).mean(0), torch.stack(biases).mean(0)
 
-    def test_says_what_a_run_needs_to_know(self) -> None:
+    def test_declares_its_properties(self) -> None:
         backend = self.backend()
         assert backend.name and backend.device_kinds
         assert {torch.device(kind).type for kind in backend.device_kinds} == set(backend.device_kinds)
         assert all(isinstance(text, str) for text in backend.documents().values())
 
     def test_is_restored_as_it_was_prepared(self) -> None:
-        """A new run prepares its backend; the resumed one has what that one stored in the run folder, no more."""
+        """A new run prepares its backend; a resumed run has only what the first stored in the run folder."""
         geometry = Dense(13, 7)
         weight, bias = _weights(geometry, 0)
         optimisation = Optimisation("sgd", learning_rate=self.learning_rate)
@@ -145,19 +145,19 @@ class BackendContract:
         assert self.backend().noisy_reads or torch.equal(array.mvm(x), array.mvm(x))
 
     def test_starts_from_the_weights_given(self, geometry: Geometry) -> None:
-        wanted, _ = _weights(geometry, 0)
+        expected, _ = _weights(geometry, 0)
         array = self.make(geometry)
         assert array.weight.shape == geometry.weight_shape
-        self.assert_close(array.weight, wanted)
+        self.assert_close(array.weight, expected)
         low, high = array.weight_range()
         assert low == pytest.approx(float(array.weight.min())) and high == pytest.approx(float(array.weight.max()))
 
     def test_mvm_is_the_product_with_the_weights(self, geometry: Geometry) -> None:
         x = self.inputs(geometry)
-        found = self.mean_mvm(geometry, x)
-        assert found.shape == (ROWS, *geometry.output_shape(geometry.input_shape(SIZE)))
+        u = self.mean_mvm(geometry, x)
+        assert u.shape == (ROWS, *geometry.output_shape(geometry.input_shape(SIZE)))
         weight = self.make(geometry).weight.double().flatten(1)
-        self.assert_close(_columns(geometry, found), _rows(geometry, x) @ weight.T)
+        self.assert_close(_columns(geometry, u), _rows(geometry, x) @ weight.T)
 
     def test_mvm_is_linear(self, geometry: Geometry) -> None:
         a, b = self.inputs(geometry, 3), self.inputs(geometry, 4)
@@ -188,7 +188,7 @@ class BackendContract:
         self.assert_close(stale, fresh)
 
     def test_one_update_takes_the_rows_of_many_reads(self) -> None:
-        """As a recurrent layer asks: states are read step by step, fewer at each, and all teach at once."""
+        """As in a recurrent layer: states are read step by step, fewer at each, then one update uses all rows."""
         geometry = Dense(7, 7)
         x = self.inputs(geometry)
         error, bias_error = self.errors(x), torch.zeros(geometry.outputs)
@@ -218,13 +218,13 @@ class BackendContract:
         bias_error = self.errors(torch.zeros(geometry.outputs))
         array.update(x, error, bias_error)
         saved = array.state()
-        kept = {name: value.clone() for name, value in saved.items()}
+        copies = {name: value.clone() for name, value in saved.items()}
         twin.load_state(saved)
         assert torch.equal(twin.weight, array.weight) and torch.equal(twin.bias, array.bias)
-        for one in (array, twin):
-            one.update(x, error, bias_error)
+        for each in (array, twin):
+            each.update(x, error, bias_error)
         self.assert_close(twin.weight, array.weight)
-        assert all(torch.equal(saved[name], kept[name]) for name in saved), "the state shares memory with the array"
+        assert all(torch.equal(saved[name], copies[name]) for name in saved), "the state shares memory with the array"
 
     def test_refuses_the_state_of_another_array(self, geometry: Geometry) -> None:
         other = self.make(Dense(geometry.inputs + 1, geometry.outputs))

@@ -24,7 +24,7 @@ class FloatBackend(Backend):
 
     Attributes:
         dtype: "float64", "float32" or "bfloat16". In bfloat16 the MVM and the outer product are computed in
-            bfloat16; the weights themselves are kept in float32, or small updates would be rounded away.
+            bfloat16; the weights are stored in float32, otherwise small updates would be rounded to zero.
         device: a PyTorch device, e.g. "cpu" or "cuda".
     """
 
@@ -41,7 +41,7 @@ class FloatBackend(Backend):
                 f"The dtype of the float backend must be one of {', '.join(DTYPES)}. Got '{self.dtype}' instead."
             )
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise UsageError(f"The device '{self.device}' was asked for, but PyTorch sees no CUDA device here.")
+            raise UsageError(f"The device '{self.device}' was requested, but PyTorch finds no CUDA device here.")
 
     @classmethod
     def make(
@@ -61,7 +61,7 @@ class FloatBackend(Backend):
 
 
 class FloatArray:
-    """One layer's weights as PyTorch tensors; gradients are set by hand, autograd is never asked."""
+    """One layer's weights as PyTorch tensors, with explicit gradients, without autograd."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class FloatArray:
         prepared = self._prepare(x)
         self._prepared = None
         gradient = prepared.outer(error.to(self.dtype))
-        # fused optimisers walk through memory in order, so a gradient in another layout would be read permuted
+        # fused optimisers read memory in order, so a gradient in another layout would be read permuted
         gradient = gradient.to(self._weight.dtype).contiguous()
         self._descent.step({"weight": gradient, "bias": bias_error.to(self._bias.dtype)})
 
@@ -114,19 +114,19 @@ class FloatArray:
         return float(low), float(high)
 
     def state(self) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self._everything().items()}
+        return {name: value.clone() for name, value in self._state().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        everything = self._everything()
-        check_state(everything, state)
-        for name, value in everything.items():
+        own = self._state()
+        check_state(own, state)
+        for name, value in own.items():
             value.copy_(state[name])
 
-    def _everything(self) -> dict[str, Tensor]:
+    def _state(self) -> dict[str, Tensor]:
         return {"weight": self._weight, "bias": self._bias} | self._descent.state
 
     def _prepare(self, x: Tensor) -> Prepared:
-        """The input in the form its products want; kept from an `mvm` to the `update` of the same `x`."""
+        """The input prepared for its products; cached from an `mvm` to the `update` of the same `x`."""
         if self._prepared is None or self._prepared[0] is not x:
             self.geometry.check_input(x)
             self._prepared = (x, self.geometry.prepare(x.to(self.dtype), self._workspace))

@@ -1,4 +1,4 @@
-"""Backends by name: those of scff-hw, each imported when it is asked for, and those of installed packages."""
+"""Backends by name: those of scff-hw, each imported at first use, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from scff_hw.hardware import Profile
 
 
-def _checked(found: object) -> type[Backend]:
-    if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise UsageError(f"A backend must be a subclass of scff_hw.core.backend.Backend. Got {found!r} instead.")
-    return found
+def _checked(item: object) -> type[Backend]:
+    if not (isinstance(item, type) and issubclass(item, Backend)):
+        raise UsageError(f"A backend must be a subclass of scff_hw.core.backend.Backend. Got {item!r} instead.")
+    return item
 
 
 BACKENDS: Registry[type[Backend]] = Registry(
@@ -27,20 +27,20 @@ BACKENDS: Registry[type[Backend]] = Registry(
         "float": "scff_hw.backends.float:FloatBackend",
     },
 )
-"""Backends by name, those of installed packages included."""
+"""Backends by name, including those of installed packages."""
 
 
 def backend_names() -> list[str]:
-    """Names of the backends known here, those of installed packages included."""
+    """Names of the available backends, including those of installed packages."""
     return BACKENDS.names()
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The backend of that name, to ask what it can do.
+    """The backend class of that name, e.g. for its declared properties.
 
     Raises:
         UsageError: no such backend.
-        MissingPartError: what the backend needs is not installed.
+        MissingPartError: a package that the backend requires is not installed.
         PluginError: the package of the backend cannot be imported.
     """
     return BACKENDS.get(name)
@@ -55,16 +55,16 @@ def make_backend(
     seed: int = 0,
     options: Any = None,
 ) -> Backend:
-    """The backend of that name, made as its `make` says.
+    """The backend of that name, created by its `make`.
 
     Args:
-        profile: the hardware of a backend that simulates some; None for its default.
-        seed: of the run; decides the devices of a simulated chip.
+        profile: hardware profile of a backend that simulates hardware; None for its default.
+        seed: seed of the run; determines the devices of a simulated chip.
         options: the recipe's section for this backend; None for its defaults.
 
     Raises:
-        UsageError: no such backend, or it does not know the dtype, the device or profiles.
-        MissingPartError: what the backend needs is not installed.
+        UsageError: no such backend, or it does not support the dtype, the device or profiles.
+        MissingPartError: a package that the backend requires is not installed.
         PluginError: the package of the backend cannot be imported.
     """
     return backend_class(name).make(dtype=dtype, device=device, profile=profile, seed=seed, options=options)

@@ -1,9 +1,8 @@
-"""What a backend must do: own an array of synapses, read it, and change it in its own physics.
+"""The interface of an array of synapses: a backend owns its weights, reads them and updates them in its own physics.
 
-A layer asks two things of its array, for dense, convolutional and recurrent geometry alike: `mvm(x)`, and
-`update(x, error)`. Both take the same `x`; an update follows the `mvm` it belongs to, so an array may keep
-what it prepared of `x` in between. A recurrent layer reads its states step by step, then updates once with the rows
-of all steps: so an update must not need that very `mvm`.
+A layer makes two calls, for dense, convolutional and recurrent geometries: `mvm(x)` and `update(x, error)`. Both take
+the same `x`, and an update follows its `mvm`, so an array may cache what it prepared from `x`. A recurrent layer calls
+`mvm` once per step, then updates once with the rows of all steps: an update must not depend on that `mvm`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from scff_hw.core.geometry import Geometry
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How an array turns the gradient of its layer's loss into a change of its weights.
+    """How an array converts the gradient of its layer's loss into a weight update.
 
     Attributes:
         optimiser: "adamw" or "sgd"; a backend may support only one of them.
-        learning_rate: before any decay.
+        learning_rate: initial rate, before decay.
         weight_decay: decoupled, as in AdamW; biases decay too.
-        momentum: of SGD.
+        momentum: SGD only.
     """
 
     optimiser: str = "adamw"
@@ -35,14 +34,14 @@ class Optimisation:
 
 @runtime_checkable
 class SynapticArray(Protocol):
-    """One layer's weights and biases, held by a backend."""
+    """One layer's weights and biases, owned by a backend."""
 
     @property
     def geometry(self) -> Geometry: ...
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next update; a trainer lowers it as it goes."""
+        """Learning rate of the next update; the trainer decays it."""
         ...
 
     @learning_rate.setter
@@ -50,69 +49,69 @@ class SynapticArray(Protocol):
 
     @property
     def bias(self) -> Tensor:
-        """`[outputs]`, as the layer adds it to the pre-activation (twice for a pair)."""
+        """`[outputs]`; the layer adds it to the pre-activation (twice for a pair)."""
         ...
 
     @property
     def weight(self) -> Tensor:
-        """A copy of the weights, in the shape `geometry.weight_shape`, float32 or float64."""
+        """A copy of the weights, shape `geometry.weight_shape`, float32 or float64."""
         ...
 
     def mvm(self, x: Tensor) -> Tensor:
-        """`W x` for every row and position, without the bias."""
+        """`W x` for each row and position, without the bias."""
         ...
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
-        """Descend the gradient `sum error x^T`: for plain SGD, `W -= learning_rate * sum error x^T`.
+        """One gradient step; for plain SGD, `W -= learning_rate * sum error x^T`.
 
         Args:
-            x: as given to `mvm`.
-            error: the shape of `mvm(x)`, already averaged over the batch.
+            x: as passed to `mvm`.
+            error: shape of `mvm(x)`, already averaged over the batch.
             bias_error: `[outputs]`.
         """
         ...
 
     def weight_range(self) -> tuple[float, float]:
-        """The smallest and the greatest weight."""
+        """Minimum and maximum weight."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that determines what the array does next, as tensors that share no memory with it."""
+        """The complete state of the array, as tensors that share no memory with it."""
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from `state()`.
+        """Restore a state returned by `state()`.
 
         Raises:
-            CheckpointError: names or shapes are not this array's.
+            CheckpointError: names or shapes do not match this array.
         """
         ...
 
 
 @runtime_checkable
 class Metered(Protocol):
-    """An array that counts what its devices go through; its `state` holds the counts too."""
+    """An array that counts events in its devices; its `state` includes the counts."""
 
     def take_metrics(self) -> dict[str, float]:
-        """Figures since the last call, by name; asked for once an epoch, and logged with it."""
+        """Metrics since the last call, by name; called and logged once per epoch."""
         ...
 
 
 @runtime_checkable
 class OwnArithmetic(Protocol):
-    """A backend whose layers and readout compute in numbers of their own, such as integers.
+    """A backend whose layers and readout use their own number system, such as integers.
 
-    Its arrays make the same two calls; what lies between them is not the float layer's.
+    Its layers make the same two calls to arrays; the computation between them differs from the float layer's.
     """
 
     def layer(self, **parts: Any) -> Any:
-        """A layer (`scff_hw.core.layer.Layer`) from the fields of `scff_hw.core.layer.PairLayer`."""
+        """A layer (`scff_hw.core.layer.Layer`) with the fields of `scff_hw.core.layer.PairLayer`."""
         ...
 
     def recurrent_layer(self, **parts: Any) -> Any:
-        """A layer from the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
+        """A layer with the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
         ...
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A readout's weights and biases as this backend's inference has them."""
+        """A readout's weights and biases, as represented in this backend's inference."""
         ...

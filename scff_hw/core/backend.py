@@ -1,9 +1,9 @@
-"""What a backend is: it makes arrays of synapses, and says what a run needs to know of it.
+"""The base class of backends: a backend makes arrays of synapses and declares its properties to a run.
 
-Subclass `Backend` and declare an entry point in the group `scff_hw.backends`; `--backend NAME` then takes it. All but
-`name` and `array` has a default. `scff_hw.backends.contract` has the tests that a backend must pass.
+To add one, subclass `Backend` and declare an entry point in the group `scff_hw.backends`; `--backend NAME` selects it.
+Only `name` and `array` have no default. `scff_hw.backends.contract` contains the tests that a backend must pass.
 
-What `scff_hw.training` calls, and when:
+Calls from `scff_hw.training`, in order:
 
     new run                                     resumed or evaluated run
     --------------------------------------      ------------------------------------------
@@ -16,8 +16,8 @@ What `scff_hw.training` calls, and when:
     per epoch:      array.take_metrics(), where arrays are `Metered`
     per checkpoint: array.state()
 
-Arrays are made again with the untrained weights where a run compares with them. An evaluation loads the checkpoint
-where `state_is_truth`, and repeats where `noisy_reads`.
+A run that compares with untrained weights makes its arrays a second time. An evaluation loads the checkpoint if
+`state_is_truth`, and repeats if `noisy_reads`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from scff_hw.core.streams import Stream
 
 @dataclass(frozen=True)
 class Trial:
-    """What a backend may look at before a new run: data and weights as they are, no labels.
+    """What a backend may use to prepare a new run: initial weights and unlabelled data.
 
     Attributes:
-        network: makes the network in float32, with the weights that the run starts from.
-        samples: the first n samples that hidden layers learn from, in an order that the run's seed decides; all where
-            there are fewer.
-        batch: samples of one update.
-        views: of each sample where pairs are made, 1 or 2.
-        learning: False where the weights will stay as they are.
+        network: returns the network in float32, with its initial weights.
+        samples: returns the first n training samples of the hidden layers, in an order given by the run's seed; all
+            of them if there are fewer.
+        batch: samples per update.
+        views: views per sample where pairs are made, 1 or 2.
+        learning: False if the weights stay fixed.
     """
 
     network: Callable[[], Network]
@@ -59,13 +59,13 @@ class Backend(ABC):
     """Makes arrays; see the module's text for the order of calls.
 
     Attributes:
-        name: what `--backend` takes.
-        device_kinds: types of torch devices that it computes on, best first.
+        name: value of `--backend`.
+        device_kinds: supported types of torch devices, preferred first.
         options_section: section of a recipe that is passed to `make` as `options`; empty for none.
-        state_is_truth: weights are not all that a run learned: an evaluation loads the arrays' states.
-        noisy_reads: reading twice gives two results, so that an evaluation reads repeatedly and gives mean and spread.
-        integers: layers and readout compute in the integers that `formats.json` declares, as the `fixed` backend's do.
-        ideal: hardware has no limits here: what studies compare other backends with.
+        state_is_truth: learned state exceeds the weights, so an evaluation loads the arrays' states.
+        noisy_reads: two reads differ, so an evaluation reads repeatedly and reports mean and spread.
+        integers: layers and readout compute in the integers that `formats.json` declares, as in the `fixed` backend.
+        ideal: no hardware limits; studies use it as the baseline for other backends.
     """
 
     name: ClassVar[str]
@@ -80,49 +80,49 @@ class Backend(ABC):
     def make(
         cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
     ) -> Backend:
-        """The backend of a run. By default `cls(dtype=..., device=...)`, with `profile` and `seed` where one is given.
+        """The backend of a run. By default `cls(dtype=..., device=...)`, with `profile` and `seed` if one is given.
 
         Args:
             dtype: "float64", "float32" or "bfloat16".
-            device: of the run's data, such as "cpu" or "cuda:0".
+            device: device of the run's data, such as "cpu" or "cuda:0".
             profile: the `scff_hw.hardware.Profile` of a backend that simulates hardware; None for its default.
-            seed: of the run.
+            seed: seed of the run.
             options: the section `options_section` of the recipe; None for its defaults.
 
         Raises:
-            UsageError: it does not know the dtype, the device or profiles.
-            MissingPartError: what it needs is not installed.
+            UsageError: the dtype or the device is not supported, or profiles are not.
+            MissingPartError: a required package is not installed.
         """
         hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
         return cls(dtype=dtype, device=device, **hardware)  # type: ignore[call-arg]
 
     @property
     def hardware(self) -> Any:
-        """The `scff_hw.hardware.Profile` that it simulates, stored with a run: its attribute `profile`, or None."""
+        """The simulated `scff_hw.hardware.Profile`, stored with a run: the attribute `profile`, or None."""
         return getattr(self, "profile", None)
 
     def prepare(self, trial: Trial) -> Backend:
-        """The backend that a new run uses: this one, or one fitted to the run's weights and data.
+        """The backend of a new run: this one, or one fitted to the run's weights and data.
 
         Raises:
-            UsageError: it cannot hold such a network.
+            UsageError: the backend cannot represent the network.
         """
         return self
 
     def documents(self) -> dict[str, str]:
-        """Text files of the run folder that `restore` reads, by name: names start with "backend."."""
+        """Text files of the run folder for `restore`, by name; names start with "backend."."""
         return {}
 
     def restore(self, read: Callable[[str], str], geometries: Mapping[str, Geometry], where: str) -> Backend:
-        """The backend of a run that exists, as `prepare` made it.
+        """The backend of an existing run, as `prepare` returned it.
 
         Args:
-            read: the text of a file in the run folder, empty where there is none.
-            geometries: of the run's arrays by name, such as layers.1.
+            read: returns the text of a file in the run folder, empty if it does not exist.
+            geometries: geometries of the run's arrays by name, such as layers.1.
             where: the run folder, for messages.
 
         Raises:
-            CheckpointError: a document is damaged, or of another network.
+            CheckpointError: a document is damaged, or belongs to another network.
         """
         return self
 
@@ -130,13 +130,13 @@ class Backend(ABC):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> SynapticArray:
-        """An array that starts from `weight` and `bias`.
+        """An array with initial `weight` and `bias`.
 
         Args:
-            weight: float32, of the shape `geometry.weight_shape`.
+            weight: float32, shape `geometry.weight_shape`.
             bias: float32 `[outputs]`.
-            name: of the array within its network, e.g. layers.1 or layers.1.forwards.hidden.
+            name: name of the array within its network, e.g. layers.1 or layers.1.forwards.hidden.
 
         Raises:
-            UsageError: a geometry or an optimisation that it does not have.
+            UsageError: the geometry or the optimisation is not supported.
         """

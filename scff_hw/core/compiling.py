@@ -1,8 +1,8 @@
-"""Fusing the elementwise work between two MVMs into one kernel, where a compiler is present and the work is large.
+"""Fuses the elementwise work between two MVMs into one kernel, if a compiler is present and the tensors are large.
 
-Eager PyTorch walks through memory once an operation. A convolutional layer's pre-activations are tens of
-megabytes, and a learning step touches them in some thirty operations, which costs more than its MVM; compiled by
-torch.compile they are read a few times. Small layers stay eager: they fit the cache, and compiling takes seconds.
+Eager PyTorch passes over memory once per operation. A convolutional layer's pre-activations are tens of megabytes, and
+a learning step applies some thirty operations to them, which costs more than its MVM; compiled by torch.compile they
+are read a few times. Small layers stay eager: they fit the cache, and compiling takes seconds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import torch
 from torch import Tensor
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-"""Environment variable that names torch's folder for compiled code."""
+"""Environment variable with torch's folder for compiled code."""
 
 WORTH_COMPILING = 1 << 16
-"""Elements of a batch from which the elementwise work on it is compiled."""
+"""Least number of elements of a batch for which the elementwise work is compiled."""
 
 
 @functools.cache
 def compiler_missing() -> str | None:
-    """What torch.compile lacks on this machine, in words, or None where it can work.
+    """Why torch.compile cannot be used on this machine, or None if it can.
 
     `SCFF_HW_COMPILE=0` in the environment turns compilation off.
     """
@@ -46,15 +46,15 @@ def compiler_missing() -> str | None:
 
 
 def compiler() -> str:
-    """The C++ compiler that torch.compile calls."""
+    """The C++ compiler used by torch.compile."""
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
 def usable_cache() -> str | None:
-    """Give torch another folder for compiled code where its own cannot be written; why, in words, or None.
+    """Give torch a temporary folder for compiled code if its own is not writable; returns the reason, or None.
 
-    Without one `torch._dynamo` cannot be imported, and without that torch's optimisers cannot be made either. The other
-    folder is a temporary one of this process, so that layers are compiled anew in each; one warning (RuntimeWarning).
+    Without a folder `torch._dynamo` cannot be imported, and without that torch's optimisers cannot be created. The
+    temporary folder belongs to this process, so each process compiles layers anew; one warning (RuntimeWarning).
     """
     folder = Path(os.environ.get(CACHE) or _default_cache())
     try:
@@ -76,7 +76,7 @@ def usable_cache() -> str | None:
 
 
 def _default_cache() -> Path:
-    """As `torch._inductor.runtime.cache_dir_utils` has it, whose import needs the folder."""
+    """As in `torch._inductor.runtime.cache_dir_utils`, whose import needs the folder."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -85,13 +85,13 @@ def _default_cache() -> Path:
 
 
 cache_refused = usable_cache()
-"""Why torch's own folder for compiled code is not used in this process, or None where it is."""
+"""Why this process does not use torch's own folder for compiled code, or None if it does."""
 
 
 def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
     """`function` itself, or its compiled form if `like` is large and a compiler is present.
 
-    Where compiling fails, `function` runs as it is, after one warning (RuntimeWarning) per process.
+    If compiling fails, `function` runs uncompiled, after one warning (RuntimeWarning) per process.
     """
     if like.numel() < WORTH_COMPILING or _failed or compiler_missing():
         return function
@@ -99,7 +99,7 @@ def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..
 
 
 _failed: list[str] = []
-"""Why compiling failed in this process: nothing is compiled after that."""
+"""Why compiling failed in this process; nothing is compiled after a failure."""
 
 
 @functools.cache
@@ -110,7 +110,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return compiled(*arguments)
         except Exception as error:  # compiler, linker, file system and torch each raise their own
-            result = function(*arguments)  # raises what is the function's own
+            result = function(*arguments)  # raises the function's own errors
             _give_up(error)
             return result
 

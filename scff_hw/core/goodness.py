@@ -12,11 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Errors:
-    """What a rule returns for one batch of one layer.
+    """Output of a rule for one batch of one layer.
 
     Attributes:
-        positive, negative: `[N, C, ...]`, the derivative of the layer's loss by the pre-activations of the positive
-            and the negative pairs, averaged over batch and positions (so an update is `W -= lr * errors^T x`).
+        positive, negative: `[N, C, ...]`, the derivative of the layer's loss with respect to the pre-activations of the
+            positive and negative pairs, averaged over batch and positions (an update is `W -= lr * errors^T x`).
         goodness_positive, goodness_negative: scalars, means over batch and positions.
         loss: scalar.
     """
@@ -30,11 +30,10 @@ class Errors:
 
 @dataclass(frozen=True)
 class Gains:
-    """Errors of a rule that multiplies each output by one number a position, computed from goodness alone.
+    """Errors of a rule in factored form: error = gain * output, with one gain per position.
 
     Attributes:
-        positive, negative: `[N, P]`, by what the outputs of the positive and the negative pairs are multiplied to
-            give the errors at their pre-activations.
+        positive, negative: `[N, P]`, the gains of the positive and negative pairs.
         goodness_positive, goodness_negative, loss: as in `Errors`.
     """
 
@@ -46,10 +45,10 @@ class Gains:
 
 
 class HasGains(Protocol):
-    """What a rule offers whose errors are modulated outputs; its layer then need not store any output."""
+    """A rule whose errors are outputs times gains; its layer need not store any output."""
 
     def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
-        """From the goodness of every position, `[N, P]` twice, of a layer of `units` units a position."""
+        """Gains from the goodness of each position, `[N, P]` twice, for a layer of `units` units per position."""
         ...
 
 
@@ -59,7 +58,7 @@ def goodness(y: Tensor) -> Tensor:
     Args:
         y: `[N, C]` or `[N, C, ...]`.
     Returns:
-        `[N]` or `[N, ...]`: one goodness a position.
+        `[N]` or `[N, ...]`: one goodness per position.
     """
     return y.square().mean(dim=1)
 
@@ -76,7 +75,7 @@ def contrast(
 
     The loss is equation 3 of the paper with its penalty term,
     `softplus(theta_pos - G_pos) + softplus(G_neg - theta_neg)` averaged over positions and batch, plus
-    `penalty * ||G_pos||_F` a sample. With `y = relu(z)` and C units its derivatives are
+    `penalty * ||G_pos||_F` per sample. With `y = relu(z)` and C units its derivatives are
 
         d_pos = -(2/C) y (sigmoid(theta_pos - G_pos) / P - penalty G_pos / ||G_pos||) / N
         d_neg =  (2/C) y  sigmoid(G_neg - theta_neg) / (P N)
@@ -102,16 +101,16 @@ def contrast(
 
 
 def errors_from_gains(rule: HasGains, z_positive: Tensor, z_negative: Tensor) -> Errors:
-    """The errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`."""
+    """Errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`: outputs times gains."""
     y_positive, y_negative = torch.relu(z_positive), torch.relu(z_negative)
     g_positive, g_negative = goodness(y_positive), goodness(y_negative)
-    found = rule.gains(
+    gains = rule.gains(
         g_positive.view(len(g_positive), -1), g_negative.view(len(g_negative), -1), y_positive.shape[1]
     )
     return Errors(
-        positive=y_positive * found.positive.view_as(g_positive).unsqueeze(1),
-        negative=y_negative * found.negative.view_as(g_negative).unsqueeze(1),
-        goodness_positive=found.goodness_positive,
-        goodness_negative=found.goodness_negative,
-        loss=found.loss,
+        positive=y_positive * gains.positive.view_as(g_positive).unsqueeze(1),
+        negative=y_negative * gains.negative.view_as(g_negative).unsqueeze(1),
+        goodness_positive=gains.goodness_positive,
+        goodness_negative=gains.goodness_negative,
+        loss=gains.loss,
     )

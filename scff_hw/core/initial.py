@@ -23,9 +23,9 @@ def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -
 
 
 def initial_recurrent_weights(geometry: Geometry, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weights and biases of an array of a recurrent layer, float32, uniform within 1 / sqrt(units) (PyTorch's default).
+    """Weights and biases of a recurrent layer's array, float32, uniform within 1 / sqrt(units) (PyTorch's default).
 
-    With more units than features, frames then drive a unit less than the state it carries.
+    With more units than features, the input drive of a unit is then smaller than the drive from its state.
     """
     bound = 1 / math.sqrt(units)
     return _uniform(geometry, bound, bound, generator)

@@ -1,4 +1,4 @@
-"""A layer: pairs at its input, an array from a backend, a rule on its pre-activations, and what it passes on."""
+"""A layer: pairs at its input, an array from a backend, a rule on its pre-activations, and an output function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pas
 
 @dataclass(frozen=True)
 class Telemetry:
-    """What a layer reports of one batch, as 0-d tensors on its device."""
+    """Metrics of a layer for one batch, as 0-d tensors on its device."""
 
     goodness_pos: Tensor
     goodness_neg: Tensor
@@ -29,7 +29,7 @@ class Telemetry:
 
 
 class Layer(Protocol):
-    """What a network asks of a layer: dense and convolutional ones are below, recurrent ones in `recurrent`."""
+    """The interface of a layer: see `PairLayer` (dense, convolutional) and `recurrent.RecurrentLayer`."""
 
     @property
     def rule(self) -> Rule | None:
@@ -38,30 +38,30 @@ class Layer(Protocol):
 
     @property
     def makes_pairs(self) -> bool:
-        """Pairs are formed at this layer's input, not passed on by the one before."""
+        """True if pairs are formed at this layer's input, False if the previous layer passes them."""
         ...
 
     @property
     def arrays(self) -> Mapping[str, SynapticArray]:
-        """Its arrays by what follows the layer's name in theirs; the only array of a layer has no name of its own."""
+        """Arrays keyed by name suffix, e.g. `forwards.hidden`; a single-array layer uses the key ""."""
         ...
 
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        """Change the weights once; `partners` is needed where the layer makes its pairs.
+        """Update the weights once; `partners` is required if the layer makes its pairs.
 
-        `generator` is needed where the layer learns from random positions. Also returns how to obtain the layer's
-        output from before the update, with its negative stream or without.
+        `generator` is required if the layer learns from random positions. Returns the telemetry and a function that
+        computes the pre-update output; pass True to include the negative stream.
         """
         ...
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """The layer's output, without learning; its negative stream too where `partners` is given."""
+        """The layer's output, without learning; includes the negative stream if `partners` is given."""
         ...
 
     def features(self, output: Tensor) -> Tensor:
-        """The readout's view `[N, F]` of a layer's output: pooled once more, flattened, standardised."""
+        """Readout features `[N, F]` of a layer's output: pooled once more, flattened, standardised."""
         ...
 
 
@@ -72,12 +72,12 @@ class PairLayer:
     Attributes:
         array: weights and biases, in a backend.
         rule: None for a layer that does not learn.
-        makes_pairs: pairs are formed at this layer's input (layer 1, Algorithm 2), not passed on (Algorithm 1).
+        makes_pairs: pairs are formed at this layer's input (layer 1, Algorithm 2), not passed (Algorithm 1).
         padding: reflection padding of the input, in positions (convolution only).
-        transmit: "triangle" or "relu", what is passed on.
-        pool: applied to what is passed on.
+        transmit: output function, "triangle" or "relu".
+        pool: applied to the output.
         readout_pool: the extra pool of the readout's features.
-        update_positions: random positions of each sample that a convolution learns from; None for all.
+        update_positions: number of random positions per sample that a convolution learns from; None for all.
     """
 
     array: SynapticArray
@@ -96,7 +96,7 @@ class PairLayer:
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        assert self.rule is not None, "a layer without a rule was asked to learn"
+        assert self.rule is not None, "learn() needs a layer with a rule"
         presentation = compiled_if_large(_present, stream.positive)(
             stream, partners, self.array.geometry.flattens, self.makes_pairs, self.padding
         )
@@ -105,15 +105,15 @@ class PairLayer:
         rule = self.rule
         large = u.numel() > passes.CHUNK_ELEMENTS
         if large and isinstance(rule, GainRule) and not overridden(rule, GainRule, "errors"):
-            error, bias_error, found = passes.errors_in_two_passes(u, bias, presentation, rule)
-            telemetry = _telemetry(found, bias_error)
+            error, bias_error, gains = passes.errors_in_two_passes(u, bias, presentation, rule)
+            telemetry = _telemetry(gains, bias_error)
         else:
             error, bias_error, telemetry = compiled_if_large(_errors, u)(u, bias, presentation, rule)
         if self.update_positions is not None and error.dim() > 2:
-            assert generator is not None, "a layer that learns from random positions was given no generator"
+            assert generator is not None, "a layer that learns from random positions needs a generator"
             error = at_random_positions(error, self.update_positions, generator)
         self.array.update(presentation.inputs, error, bias_error)
-        return telemetry, lambda negative: self._pass_on(u, bias, presentation, negative)
+        return telemetry, lambda negative: self._output(u, bias, presentation, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         presentation = _present(
@@ -121,22 +121,22 @@ class PairLayer:
         )
         u = self.array.mvm(presentation.inputs)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
-        return self._pass_on(u, self.array.bias, presentation, negative)
+        return self._output(u, self.array.bias, presentation, negative)
 
     def features(self, output: Tensor) -> Tensor:
         pooled = output if self.readout_pool is None else self.readout_pool(output)
         return standardise(pooled.flatten(1))
 
-    def _pass_on(self, u: Tensor, bias: Tensor, presentation: Presentation, negative: bool) -> Stream:
+    def _output(self, u: Tensor, bias: Tensor, presentation: Presentation, negative: bool) -> Stream:
         transmitted = compiled_if_large(_transmit, u)(u, bias, presentation, self.transmit, negative)
         pool = self.pool or _identity
         return Stream(pool(transmitted[0]), pool(transmitted[1]) if negative else None)
 
 
 def at_random_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`error` `[R, C, ...]` at `count` random positions of each row, scaled so that its mean stays; 0 elsewhere.
+    """`error` `[R, C, ...]` at `count` random positions of each row, scaled to keep its mean; 0 elsewhere.
 
-    A device array updates position by position: this is what makes a convolution's update affordable there.
+    A device array updates one position at a time; fewer positions make a convolution's update affordable there.
     """
     rows, positions = len(error), error[0, 0].numel()
     if count >= positions:
@@ -153,14 +153,14 @@ def _identity(x: Tensor) -> Tensor:
 def _present(
     stream: Stream, partners: Partners | None, flattens: bool, makes_pairs: bool, padding: int
 ) -> Presentation:
-    """The batch as the array reads it; a dense layer flattens images and maps."""
+    """The batch in the form that the array reads; a dense layer flattens images and maps."""
     if flattens:
         stream = stream.flat()
     return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 
 
 def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
-    """From the MVM to the errors at the MVM and at the bias: unfold the pairs, ask the rule, fold back."""
+    """Errors at the MVM and at the bias, from the MVM: unfold the pairs, apply the rule, fold back."""
     positive, negative = presentation.pre_activations(wide(u), bias)
     assert negative is not None
     errors = rule.errors(Signals(presentation.inputs, positive, negative))
@@ -168,14 +168,14 @@ def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> 
     return error.to(u.dtype), bias_error, _telemetry(errors, bias_error)
 
 
-def _telemetry(found: Errors | Gains, bias_error: Tensor) -> Telemetry:
-    """A unit that was silent in every pair has a bias error of exactly zero."""
-    silent = (bias_error == 0).to(bias_error.dtype).mean()
-    return Telemetry(found.goodness_positive, found.goodness_negative, found.loss, silent)
+def _telemetry(errors: Errors | Gains, bias_error: Tensor) -> Telemetry:
+    """A unit whose output is zero in all pairs (a dead unit) has a bias error of exactly zero."""
+    dead = (bias_error == 0).to(bias_error.dtype).mean()
+    return Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead)
 
 
 def _transmit(u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool) -> tuple[Tensor, ...]:
-    """What the positive (and the negative) pairs pass on, before pooling."""
+    """Outputs of the positive (and the negative) pairs, before pooling."""
     positive, other = presentation.pre_activations(wide(u), bias)
     activation = TRANSMIT[transmit]
     if not negative:

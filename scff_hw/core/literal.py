@@ -1,8 +1,8 @@
-"""SCFF read literally: concatenated pairs, one network for both halves, autograd. The oracle, and the baseline.
+"""Literal SCFF: concatenated pairs, one network for both halves, autograd. Test oracle and benchmark baseline.
 
-Each line follows Algorithms 1 and 2 of the paper's appendix C, in the layout and with the operations its authors' code
-uses. Nothing here is used for learning by the rest of the package: tests hold the closed form to it, and
-`scff-hw bench core` measures against it.
+Each line follows Algorithms 1 and 2 of the paper's appendix C, with the layout and the operations of its authors' code.
+The rest of the package does not learn with it: tests compare the closed form with it, and `scff-hw bench core` measures
+against it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LiteralLayer:
 
     Attributes:
         weight: `[C, F]` (dense) or `[C, channels, k, k]`.
-        concatenated: the input is a pair, both halves side by side along dimension 1.
+        concatenated: the input is a pair, its halves concatenated along dimension 1.
     """
 
     weight: Tensor
@@ -60,7 +60,7 @@ class LiteralLayer:
 
 
 def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple[Tensor, Tensor]:
-    """Inputs of `layer` from what came before: new pairs (layer 1, Algorithm 2), or the two streams (Algorithm 1)."""
+    """Inputs of `layer`: new pairs (layer 1, Algorithm 2), or the previous layer's two streams (Algorithm 1)."""
     if not layer.concatenated:
         return x_pos, x_neg
     x = standardise(x_pos)
@@ -69,7 +69,7 @@ def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple
 
 
 def literal_loss(layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int]) -> Tensor:
-    """The loss of the last layer of `layers` on a batch, the others being frozen.
+    """The loss of the last layer of `layers` on a batch; the other layers are frozen.
 
     Args:
         x: `[N, ...]`, the network's input.

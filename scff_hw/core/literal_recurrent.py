@@ -1,6 +1,6 @@
-"""Recurrent SCFF read literally: concatenated pairs, padded batches with masks, autograd. Oracle and baseline.
+"""Literal recurrent SCFF: concatenated pairs, padded batches with masks, autograd. Oracle and baseline.
 
-Nothing here is used for learning: tests hold the packed, closed form of `recurrent` to it and measure against it.
+The package does not learn with it: tests compare the packed closed form of `recurrent` with it and measure against it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LiteralDirection:
         return [self.w_inputs, self.b_inputs, self.w_hidden, self.b_hidden]
 
     def outputs(self, pairs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs `[N, T, H]`, meaningless behind a sequence's end, and last states `[N, H]`, of pairs `[N, T, 2F]`."""
+        """Outputs `[N, T, H]`, undefined past a sequence's end, and last states `[N, H]`, of pairs `[N, T, 2F]`."""
         steps = pairs.shape[1]
         state = pairs.new_zeros(len(pairs), len(self.b_hidden))
         outputs = [state] * steps
@@ -38,8 +38,8 @@ class LiteralDirection:
             first, second = pairs[:, t].chunk(2, dim=1)
             drive = F.linear(first, self.w_inputs) + F.linear(second, self.w_inputs, self.b_inputs)
             outputs[t] = torch.relu(drive + F.linear(state, self.w_hidden, self.b_hidden))
-            going = (t < lengths)[:, None]
-            state = torch.where(going, standardise(outputs[t].detach()), state)
+            active = (t < lengths)[:, None]
+            state = torch.where(active, standardise(outputs[t].detach()), state)
         return torch.stack(outputs, dim=1), state
 
 
@@ -55,15 +55,15 @@ def literal_recurrent_loss(
     """The loss of a batch: summed over the steps of a sequence, averaged over sequences.
 
     Args:
-        x: `[N, T, F]`, zero behind the ends of the sequences.
-        shift: of the negative pairs.
+        x: `[N, T, F]`, zero past the end of each sequence.
+        shift: cyclic shift of the negative pairs.
     """
     x = standardise(x.flatten(0, 1)).view_as(x)
-    going = torch.arange(x.shape[1]) < lengths[:, None]
+    active = torch.arange(x.shape[1]) < lengths[:, None]
     positive, negative = (
         torch.cat([direction.outputs(torch.cat([x, other], dim=2), lengths)[0] for direction in directions], dim=2)
         for other in (x, x.roll(-shift, dims=0))
     )
-    g_pos, g_neg = positive.pow(2).mean(dim=2)[going], negative.pow(2).mean(dim=2)[going]
+    g_pos, g_neg = positive.pow(2).mean(dim=2)[active], negative.pow(2).mean(dim=2)[active]
     attract, repel = -F.logsigmoid(g_pos - theta_pos), -F.logsigmoid(theta_neg - g_neg)
     return (attract + repel + penalty * g_pos).sum() / len(x)

@@ -1,4 +1,4 @@
-"""A stack of layers, and the two things a network does: let layers learn from a stream, and give features."""
+"""A stack of layers, with its two operations: learning from a stream, and features for the readout."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Network:
     def learn(
         self, stream: Stream, learning: Set[int], generator: torch.Generator, start: int = 0
     ) -> dict[int, Telemetry]:
-        """One batch of learning, forward only: each layer in `learning` changes once, from local signals.
+        """One batch of learning, forward only: each layer in `learning` is updated once, from local signals.
 
-        Deeper layers see what a layer passed on before its update, so that one MVM a sample serves both.
+        Deeper layers receive a layer's pre-update output, so one MVM per sample gives both update and output.
 
         Args:
             stream: the input of layer `start`.
-            learning: layers that change; layers before them, and between them, only pass on.
-            generator: draws the negative partners, and positions where layers learn from a few.
+            learning: layers to update; layers before and between them only compute outputs.
+            generator: draws the negative partners, and the positions of layers that learn from some.
         """
         telemetry: dict[int, Telemetry] = {}
         last = max(learning)
@@ -58,7 +58,7 @@ class Network:
         return telemetry
 
     def outputs(self, x: Tensor | Stream, count: int | None = None) -> list[Tensor]:
-        """What each of the first `count` layers passes on for plain samples: `[N, ...]`, or sequences as a stream."""
+        """Outputs of each of the first `count` layers for plain samples: `[N, ...]`, or sequences as a stream."""
         outputs: list[Tensor] = []
         stream = x if isinstance(x, Stream) else Stream(x)
         for layer in self.layers[:count]:
@@ -67,20 +67,20 @@ class Network:
         return outputs
 
     def features(self, x: Tensor | Stream, layers: Sequence[int]) -> Tensor:
-        """Features of the readout, `[N, F]`: those of `layers`, each standardised a sample, side by side."""
+        """Features of the readout, `[N, F]`: those of `layers`, each standardised per sample, concatenated."""
         outputs = self.outputs(x, max(layers) + 1)
         return torch.cat([self.layers[k].features(outputs[k]) for k in layers], dim=1)
 
 
 def feed_forward(network: Network) -> list[PairLayer]:
-    """The layers of a network that has no others.
+    """The layers of a network whose layers are all feed-forward.
 
     Raises:
         UsageError: names the first layer that is not feed-forward.
     """
-    found: list[PairLayer] = []
+    layers: list[PairLayer] = []
     for number, layer in enumerate(network.layers, start=1):
         if not isinstance(layer, PairLayer):
             raise UsageError(f"All layers must be feed-forward for this. Got a recurrent one, layer {number}, instead.")
-        found.append(layer)
-    return found
+        layers.append(layer)
+    return layers

@@ -1,11 +1,11 @@
-"""From an MVM to the errors at it in two passes over the pre-activations, for rules that modulate outputs.
+"""Errors at an MVM in two passes over the pre-activations, for rules that multiply outputs by gains.
 
-The first pass gives goodness, one number a position; the rule makes modulations of it; the second pass multiplies
-outputs by them. Nothing as large as a pre-activation is kept in between, for an output is computed anew faster than
-it is written to memory and read again. The second pass takes a few samples at a time, so that what it sums for the
-biases is still in the cache.
+The first pass computes goodness, one number per position; the rule computes gains from it; the second pass multiplies
+outputs by the gains. No tensor as large as a pre-activation is stored in between: recomputing an output is faster than
+writing it to memory and reading it back. The second pass processes a few samples at a time, so that the errors summed
+for the biases are still in the cache.
 
-Tensors of pre-activations are `[N, P, C]` here: P positions of C units, as channels-last maps lie in memory.
+Pre-activations are `[N, P, C]` here: P positions of C units, the memory order of channels-last maps.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from scff_hw.core.goodness import Gains, HasGains
 from scff_hw.core.streams import Presentation
 
 CHUNK_ELEMENTS = 1 << 20
-"""Pre-activations that the second pass takes at a time: 4 MiB in float32."""
+"""Pre-activations per chunk of the second pass: 4 MiB in float32."""
 
 
 def errors_in_two_passes(
     u: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains
 ) -> tuple[Tensor, Tensor, Gains]:
-    """What `rule` makes of a batch.
+    """Errors of `rule` for a batch.
 
     Args:
         u: `[R, C, ...]`, the MVM of `presentation.inputs`, without bias.
         bias: `[C]`; counts twice in a pair made here.
-        presentation: with a negative to every positive.
-        rule: modulates outputs by goodness.
+        presentation: includes negative pairs.
+        rule: computes gains from goodness.
     Returns:
-        Errors at `u`, of its shape and dtype; errors at the bias, `[C]`; the gains they are made of.
+        Errors at `u`, same shape and dtype; errors at the bias, `[C]`; the gains.
     """
     rows = u.movedim(1, -1).reshape(len(u), -1, u.shape[1])
     error = torch.empty_like(rows)
-    passes = _passed_on if presentation.scale_positive is None else _made_here
-    bias_error, gains = passes(rows, bias, presentation, rule, error)
+    two_passes = _of_passed_pairs if presentation.scale_positive is None else _of_made_pairs
+    bias_error, gains = two_passes(rows, bias, presentation, rule, error)
     return error.view(len(u), *u.shape[2:], u.shape[1]).movedim(-1, 1), bias_error, gains
 
 
-def _made_here(
+def _of_made_pairs(
     rows: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains, error: Tensor
 ) -> tuple[Tensor, Gains]:
     partners, scale_positive, scale_negative = (
@@ -56,10 +56,10 @@ def _made_here(
     errors = error.view(presentation.views, n, *error.shape[1:])
     scales = scale_positive.view(n, 1, 1), scale_negative.view(n, 1, 1)
     doubled = 2 * bias
-    goodness = compiled_if_large(_goodness_made_here, rows)(first, second, partners.forward, *scales, doubled)
+    goodness = compiled_if_large(_goodness_of_made_pairs, rows)(first, second, partners.forward, *scales, doubled)
     gains = rule.gains(*goodness, units=rows.shape[2])
     weights = gains.positive.unsqueeze(-1), gains.negative.unsqueeze(-1)
-    second_pass = compiled_if_large(_errors_made_here, rows)
+    second_pass = compiled_if_large(_errors_of_made_pairs, rows)
     bias_error = torch.zeros_like(bias)
     for chunk in _chunks(n, rows):
         here = torch.arange(n, device=rows.device)[chunk]
@@ -78,7 +78,7 @@ def _made_here(
     return 2 * bias_error, gains
 
 
-def _goodness_made_here(
+def _goodness_of_made_pairs(
     first: Tensor, second: Tensor, after: Tensor, scale_positive: Tensor, scale_negative: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     positive = scale_positive * (wide(first) + wide(second)) + bias
@@ -86,7 +86,7 @@ def _goodness_made_here(
     return torch.relu(positive).square().mean(-1), torch.relu(negative).square().mean(-1)
 
 
-def _errors_made_here(
+def _errors_of_made_pairs(
     first: Tensor,
     second: Tensor,
     here: Tensor,
@@ -101,7 +101,7 @@ def _errors_made_here(
 ) -> Tensor:
     """Write the errors at the samples `here`; return the sum of their pairs' errors, for the bias.
 
-    A sample is in three pairs: with itself, first in one with the sample `after`, second in one with `before`.
+    A sample is in three pairs: with itself, as first half with the sample `after`, as second half with `before`.
     """
     mine, other = wide(first[here]), wide(second[here])
     positive = pull[here] * torch.relu(scale_positive[here] * (mine + other) + bias)
@@ -118,13 +118,13 @@ def _errors_made_here(
     return positive + negative
 
 
-def _passed_on(
+def _of_passed_pairs(
     rows: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains, error: Tensor
 ) -> tuple[Tensor, Gains]:
-    goodness = compiled_if_large(_goodness_passed_on, rows)(rows, bias).chunk(2)
+    goodness = compiled_if_large(_goodness_of_passed_pairs, rows)(rows, bias).chunk(2)
     gains = rule.gains(*goodness, units=rows.shape[2])
     weights = torch.cat((gains.positive, gains.negative)).unsqueeze(-1)
-    second_pass = compiled_if_large(_errors_passed_on, rows)
+    second_pass = compiled_if_large(_errors_of_passed_pairs, rows)
     bias_error = torch.zeros_like(bias)
     for chunk in _chunks(len(rows), rows):
         second_pass(rows[chunk], weights[chunk], bias, error[chunk])
@@ -132,16 +132,16 @@ def _passed_on(
     return bias_error, gains
 
 
-def _goodness_passed_on(u: Tensor, bias: Tensor) -> Tensor:
+def _goodness_of_passed_pairs(u: Tensor, bias: Tensor) -> Tensor:
     return torch.relu(wide(u) + bias).square().mean(-1)
 
 
-def _errors_passed_on(u: Tensor, weights: Tensor, bias: Tensor, error: Tensor) -> None:
+def _errors_of_passed_pairs(u: Tensor, weights: Tensor, bias: Tensor, error: Tensor) -> None:
     error.copy_(weights * torch.relu(wide(u) + bias))
 
 
 def _chunks(count: int, rows: Tensor) -> list[slice]:
-    """Equal parts of `count` samples, so that one compiled shape serves all of them."""
+    """Equal parts of `count` samples, so that all use one compiled shape."""
     limit = max(1, CHUNK_ELEMENTS // rows[0].numel())
     size = max(d for d in range(1, count + 1) if count % d == 0 and d <= limit)
     return [slice(start, start + size) for start in range(0, count, size)]

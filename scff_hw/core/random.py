@@ -1,6 +1,6 @@
-"""Named random streams: every draw follows from the run's seed and from what it is for, never from what ran before.
+"""Named random streams: each draw depends on the run's seed and the stream's names, never on earlier draws.
 
-A stream is a function of (seed, names), so a resumed run draws exactly what the interrupted one would have drawn.
+A stream is a function of (seed, names), so a resumed run draws the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations

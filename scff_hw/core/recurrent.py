@@ -1,19 +1,19 @@
 """A recurrent layer, in one direction or two: SCFF at every step, without a gradient through time.
 
-A direction has two arrays, W for the frames and U for the state it carries, each with a bias that counts once. At
-step t it reads a pair of frames (a, b), both standardised, as
+A direction has two arrays, W for frames and U for the state, each with a bias that counts once. At step t it reads a
+pair of frames (a, b), both standardised, as
 
     z_t = W a_t + W b_t + bias_W + U s_{t-1} + bias_U,     y_t = relu(z_t),     s_t = standardise(y_t),  s_{-1} = 0
 
 As in `streams`, W reads each frame once: with u = W x a positive pair (k, k) gets 2 u_k, a negative pair (k, n) gets
-u_k + u_n. A negative pair lasts as long as its first half; where its other half has ended, that half is silent.
+u_k + u_n. A negative pair lasts as long as its first half; once its second half has ended, that half contributes 0.
 The second direction reads each sequence from its own last frame to its first.
 
 Goodness is the mean of y^2 over the units of all directions, at every step. States are inputs like frames: the rule's
-errors at z_t change W and U by products with what was read at step t, and go nowhere else. To the rule every step of
-every sequence is a sample of one position, so `penalty` weighs the goodness of a step where the paper has the norm
-over all steps of a sequence. Errors are summed over the steps of a sequence and averaged over sequences, so that what
-a step contributes does not depend on how long its own or other sequences are: a chip knows it as it hears it.
+errors at z_t update W and U by outer products with the inputs of step t, and propagate no further. The rule treats each
+step of each sequence as a sample of one position, so `penalty` weights the goodness of a step, where the paper uses the
+norm over all steps of a sequence. Errors are summed over the steps of a sequence and averaged over sequences, so the
+contribution of a step is independent of all sequence lengths: a chip can compute it at that step.
 
 Source: paper, section 3.5 and appendix E.
 """
@@ -47,7 +47,7 @@ class Direction:
     Attributes:
         inputs: `Dense(features, units)`, reads frames.
         hidden: `Dense(units, units)`, reads states.
-        backwards: reads sequences from their ends.
+        backwards: reads sequences from the last frame to the first.
     """
 
     inputs: SynapticArray
@@ -63,15 +63,15 @@ class Direction:
 
 @dataclass(frozen=True)
 class RecurrentLayer:
-    """One direction, or several that share nothing but their goodness.
+    """One direction, or several that share only their goodness.
 
     Attributes:
-        directions: of the same numbers of features and units.
+        directions: with equal numbers of features and of units.
         rule: None for a layer that does not learn.
-        averages: passes on the means of the states over time too, behind the last ones.
+        averages: the output also contains the means of the states over time, after the last states.
 
     Raises:
-        UsageError: no direction, or arrays that do not fit each other.
+        UsageError: no direction, or arrays with mismatched shapes.
     """
 
     directions: tuple[Direction, ...]
@@ -89,7 +89,7 @@ class RecurrentLayer:
 
     @property
     def features_in(self) -> int:
-        """Values a frame."""
+        """Values per frame."""
         return self.directions[0].inputs.geometry.inputs
 
     @property
@@ -100,29 +100,29 @@ class RecurrentLayer:
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        """Change every array once, from all steps of a batch.
+        """Update each array once, from all steps of a batch.
 
         Args:
-            stream: `positive` `[N, T, F]`, floating point, of which nothing behind the end of a sequence is read;
-                `lengths` int64 `[N]`, in 1..T.
-            partners: who is whose negative.
+            stream: `positive` `[N, T, F]`, floating point, not read past the end of a sequence; `lengths` int64
+                `[N]`, in 1..T.
+            partners: the negative partner of each sequence.
             generator: not used; other layers draw positions.
         Returns:
-            Figures of the batch, and how to obtain what `forward` gave before the update.
+            The telemetry, and a function that computes the pre-update output of `forward`.
 
         Raises:
-            UsageError: shapes or lengths that do not fit.
+            UsageError: invalid shapes or lengths.
         """
-        assert self.rule is not None, "a layer without a rule was asked to learn"
-        assert partners is not None, "a recurrent layer makes its pairs but was given no partners"
+        assert self.rule is not None, "learn() needs a layer with a rule"
+        assert partners is not None, "a recurrent layer makes its pairs, so it needs partners"
         packing, frames = self._packed(stream)
         others = packing.partner_rows(partners)
-        z, traces = self._walked(frames, packing, others)
+        z, traces = self._unrolled(frames, packing, others)
         errors = self.rule.errors(Signals(frames, z[:, 0], z[:, 1]))
         # the rule averages over all steps of all sequences
         share = len(frames) / len(packing.order)
         parts = zip(errors.positive.split(self.units, 1), errors.negative.split(self.units, 1), strict=True)
-        paired, silent = (others < len(frames)).nonzero()[:, 0], []
+        paired, dead = (others < len(frames)).nonzero()[:, 0], []
         for direction, trace, (positive, negative) in zip(self.directions, traces, parts, strict=True):
             at_hidden = torch.stack((positive, negative), dim=1).flatten(0, 1).mul_(share)
             positive, negative = at_hidden[::2], at_hidden[1::2]
@@ -130,37 +130,37 @@ class RecurrentLayer:
             at_bias = at_hidden.sum(dim=0)
             direction.inputs.update(frames, at_inputs, at_bias)
             direction.hidden.update(trace.read.flatten(0, 1), at_hidden, at_bias)
-            silent.append(at_bias == 0)
-        dead = torch.cat(silent).to(z.dtype).mean()
-        telemetry = Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead)
-        return telemetry, lambda negative: self._left(packing, traces, negative)
+            dead.append(at_bias == 0)
+        dead_units = torch.cat(dead).to(z.dtype).mean()
+        telemetry = Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead_units)
+        return telemetry, lambda negative: self._output(packing, traces, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """The standardised states in which each sequence, paired with itself, leaves the directions.
+        """The standardised last states of all directions for each sequence, paired with itself.
 
         Args:
             stream: as in `learn`.
-            partners: give the states of the negative pairs too.
+            partners: if given, the output includes the states of the negative pairs.
         Returns:
-            `[N, D units]`, the first direction's first; with `averages` `[N, 2 D units]`.
+            `[N, D units]`, in the order of the D directions; with `averages` `[N, 2 D units]`.
         """
         packing, frames = self._packed(stream)
-        _, traces = self._walked(frames, packing, None if partners is None else packing.partner_rows(partners))
-        return self._left(packing, traces, partners is not None)
+        _, traces = self._unrolled(frames, packing, None if partners is None else packing.partner_rows(partners))
+        return self._output(packing, traces, partners is not None)
 
     def features(self, output: Tensor) -> Tensor:
-        """What the readout reads of what is passed on: itself, for states are standardised in each direction."""
+        """Readout features: the output itself, since states are standardised in each direction."""
         return output
 
-    def _left(self, packing: Packing, traces: list[Trace], negative: bool) -> Stream:
+    def _output(self, packing: Packing, traces: list[Trace], negative: bool) -> Stream:
         parts = [trace.final for trace in traces] + ([trace.mean for trace in traces] if self.averages else [])
-        states = torch.cat(parts, dim=2).index_select(0, packing.place)
+        states = torch.cat(parts, dim=2).index_select(0, packing.rank)
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
-    def _walked(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
-        """Pre-activations of all directions, `[M, P, D units]`; P is 2 where negative pairs are read too, else 1."""
-        found = [unroll(direction, input_drive(direction, frames, others), packing) for direction in self.directions]
-        return torch.cat([z for z, _ in found], dim=2), [trace for _, trace in found]
+    def _unrolled(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
+        """Pre-activations of all directions, `[M, P, D units]`; P is 2 with negative pairs, else 1."""
+        passes = [unroll(direction, input_drive(direction, frames, others), packing) for direction in self.directions]
+        return torch.cat([z for z, _ in passes], dim=2), [trace for _, trace in passes]
 
     def _packed(self, stream: Stream) -> tuple[Packing, Tensor]:
         packing, frames = packed(stream, self.features_in)
@@ -168,29 +168,29 @@ class RecurrentLayer:
 
 
 def check_directions(directions: Sequence[Direction]) -> None:
-    """Refuse directions that do not make a layer.
+    """Check that directions form a layer.
 
     Raises:
-        UsageError: there is none, or arrays do not fit each other.
+        UsageError: there is none, or array shapes do not match.
     """
     if not directions:
         raise UsageError("A recurrent layer must have at least one direction. Got none instead.")
     first = directions[0].inputs.geometry
     expected = Dense(first.inputs, first.outputs), Dense(first.outputs, first.outputs)
     for direction in directions:
-        found = direction.inputs.geometry, direction.hidden.geometry
-        if found != expected:
+        geometries = direction.inputs.geometry, direction.hidden.geometry
+        if geometries != expected:
             raise UsageError(
                 f"The arrays of a recurrent layer must be {expected[0]} and {expected[1]} in each direction. "
-                f"Got {found[0]} and {found[1]} instead."
+                f"Got {geometries[0]} and {geometries[1]} instead."
             )
 
 
 def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
-    """How the sequences of a stream are packed, and their raw frames `[M, features]`.
+    """The packing of a stream's sequences, and their raw frames `[M, features]`.
 
     Raises:
-        UsageError: shapes or lengths that do not fit.
+        UsageError: invalid shapes or lengths.
     """
     x, lengths = stream.positive, stream.lengths
     if x.dim() != 3 or x.shape[2] != features or 0 in x.shape or not x.is_floating_point():
@@ -207,12 +207,12 @@ def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a direction went through.
+    """States of a direction during an unrolled pass.
 
     Attributes:
         read: `[M, P, units]`, the states that U read.
         final: `[N, P, units]`, the last states, in the order of the packing.
-        mean: of the states over time, likewise.
+        mean: `[N, P, units]`, means of the states over time, in the same order.
     """
 
     read: Tensor
@@ -220,37 +220,37 @@ class Trace:
     mean: Tensor
 
 
-def unroll(direction: Direction, driven: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
-    """Go through all steps, adding what the states drive to what frames drive, `[M, P, units]`.
+def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
+    """Pre-activations of all steps, from the input drive `[M, P, units]` and the states; and the trace.
 
-    No tensor is changed in place, so that autograd, which a control learns by, can follow.
+    No tensor is modified in place, so autograd, by which a control learns, can differentiate the pass.
     """
-    states = total = driven.new_zeros(len(packing.order), *driven.shape[1:])
-    parts = driven.split(packing.counts)
+    states = total = drive.new_zeros(len(packing.order), *drive.shape[1:])
+    parts = drive.split(packing.counts)
     read, z = list(parts), list(parts)
     steps = range(len(parts))
     for step in reversed(steps) if direction.backwards else steps:
         count = packing.counts[step]
-        going = read[step] = states[:count]
-        z[step] = parts[step] + wide(direction.hidden.mvm(going.flatten(0, 1))).view_as(going)
-        found = standardise(torch.relu(z[step]).flatten(0, 1)).view_as(going)
-        states, total = torch.cat((found, states[count:])), torch.cat((total[:count] + found, total[count:]))
+        active = read[step] = states[:count]
+        z[step] = parts[step] + wide(direction.hidden.mvm(active.flatten(0, 1))).view_as(active)
+        new = standardise(torch.relu(z[step]).flatten(0, 1)).view_as(active)
+        states, total = torch.cat((new, states[count:])), torch.cat((total[:count] + new, total[count:]))
     return torch.cat(z), Trace(torch.cat(read), states, total / packing.lengths.view(-1, 1, 1))
 
 
 def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
-    """What drives each step but the state: frames through W, and both biases; `[M, P, units]`, a new tensor."""
+    """Input drive of each step: W times the frames, plus both biases; `[M, P, units]`, a new tensor."""
     bias = direction.inputs.bias + direction.hidden.bias
     u = wide(direction.inputs.mvm(frames))
     positive = torch.add(bias, u, alpha=2)
     if others is None:
         return positive.unsqueeze(1)
-    silence = torch.cat((u, u.new_zeros(1, u.shape[1])))
-    return torch.stack((positive, silence.index_select(0, others).add_(u).add_(bias)), dim=1)
+    padded = torch.cat((u, u.new_zeros(1, u.shape[1])))  # row M is 0: the partner has ended
+    return torch.stack((positive, padded.index_select(0, others).add_(u).add_(bias)), dim=1)
 
 
 def recurrent_geometries(features: int, units: int, both: bool) -> dict[str, Dense]:
-    """The arrays of a recurrent layer by name, e.g. forwards.inputs."""
+    """Geometries of a recurrent layer's arrays by name, e.g. forwards.inputs."""
     return {
         f"{way}.{part}": Dense(inputs, units)
         for way in DIRECTIONS[: 1 + both]
@@ -273,8 +273,8 @@ def make_directions(
     All weights and biases are uniform within 1 / sqrt(units).
 
     Args:
-        both: a second direction, that reads sequences from their ends.
-        name: tells the layer's arrays from those of others, e.g. layers.1.forwards.hidden.
+        both: add a second direction, backwards.
+        name: name of the layer, the prefix of its arrays' names, e.g. layers.1.forwards.hidden.
     """
     arrays: dict[str, SynapticArray] = {}
     for part, geometry in recurrent_geometries(features, units, both).items():

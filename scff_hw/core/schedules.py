@@ -1,4 +1,4 @@
-"""The learning rate over a run: one schedule for the trainer, the integer reference and the streams of devices."""
+"""The learning rate over a run: one schedule for the trainer, the integer reference and on-device learning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class StepDecay(Protocol):
-    """A learning rate that is multiplied by `decay_factor` after every `decay_period_batches` batches."""
+    """A learning rate multiplied by `decay_factor` after every `decay_period_batches` batches."""
 
     @property
     def learning_rate(self) -> float: ...
@@ -17,7 +17,7 @@ class StepDecay(Protocol):
 
 
 def learning_rate(decay: StepDecay, step: int) -> float:
-    """Rate of batch number `step`, from 1 across epochs; batch number `decay_period_batches` is decayed already.
+    """Rate of batch number `step`, counted from 1 across epochs; batch `decay_period_batches` is already decayed.
 
     Source: authors' code.
     """
@@ -25,5 +25,5 @@ def learning_rate(decay: StepDecay, step: int) -> float:
 
 
 def step_of(sample: int, batch_size: int) -> int:
-    """Number, from 1, of the batch of `batch_size` samples that sample number `sample`, from 0, belongs to."""
+    """Number, from 1, of the batch that contains sample number `sample`, from 0, for batches of `batch_size`."""
     return sample // batch_size + 1

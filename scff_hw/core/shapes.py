@@ -1,8 +1,8 @@
-"""Shapes through a network, as arithmetic on integers: no tensor is made.
+"""Shapes through a network, computed with integers: no tensor is allocated.
 
 A shape is `(features,)` for a flat input or a dense layer, `(channels, height, width)` for images and maps.
 Pooling follows torch's `max_pool2d` and `avg_pool2d`, ceil mode included; convolution has stride 1 and
-reflect padding, as every convolution of the SCFF paper has.
+reflect padding, as in all convolutions of the SCFF paper.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Protocol
 Shape = tuple[int, ...]
 
 DIRECTIONS = ("forwards", "backwards")
-"""Names of a recurrent layer's directions, in which the names of their arrays start."""
+"""Names of a recurrent layer's directions, prefixes of the names of their arrays."""
 
 
 class ShapeError(ValueError):
-    """A layer that cannot follow the one before it; `key` names the offending key of the layer, dotted."""
+    """A layer that does not fit its input shape; `key` names the layer's invalid key, dotted."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -41,13 +41,13 @@ class PoolGeometry(Protocol):
 
 @dataclass(frozen=True)
 class LayerShapes:
-    """What one layer takes and gives, batch dimension left out.
+    """Shapes of one layer's tensors, without the batch dimension.
 
     Attributes:
-        input: what the layer receives; a dense layer flattens it.
-        hidden: the pre-activation and the activation, where goodness is taken.
-        output: what the next layer receives: after the pool, equal to `hidden` without one.
-        features: what the readout receives: `output` after the extra pool, equal to `output` without one.
+        input: input of the layer; a dense layer flattens it.
+        hidden: pre-activation and activation, where goodness is computed.
+        output: input of the next layer: after the pool, or `hidden` without one.
+        features: input of the readout: `output` after the extra pool, or `output` without one.
     """
 
     input: Shape
@@ -65,7 +65,7 @@ def conv2d_length(length: int, kernel: int, padding: int) -> int:
     """Length in pixels after a convolution of stride 1 with `padding` reflected pixels on each side.
 
     Raises:
-        ShapeError: reflect padding reaches the input's length, or the kernel is larger than the padded input.
+        ShapeError: the reflect padding is not below the input's length, or the kernel exceeds the padded input.
     """
     if padding >= length:
         raise ShapeError("padding", f"must be below the input's {length} px (reflect padding), got {padding}")
@@ -78,7 +78,7 @@ def conv2d_length(length: int, kernel: int, padding: int) -> int:
 def pool_length(length: int, *, size: int, stride: int, padding: int, ceil: bool) -> int:
     """Length in pixels after pooling windows of `size` px, `stride` px apart, with `padding` px on each side.
 
-    With `ceil` a last, partial window is kept if it starts in the input or its left padding (torch's rule).
+    With `ceil`, a last partial window counts if it starts in the input or its left padding (torch's rule).
 
     Raises:
         ShapeError: padding above half the window, or no window fits.

@@ -1,18 +1,18 @@
-"""Positive and negative pairs, as an array sees them.
+"""Positive and negative pairs, in the form that an array reads.
 
-A pair (a, b) is read by a layer as `W a + W b + 2 bias`: both halves share one weight matrix (paper, section 3.1
-and appendix A). Read literally, a batch of N samples costs four MVMs a sample: two halves of the positive pair
+The pre-activation of a pair (a, b) is `W a + W b + 2 bias`: both halves share one weight matrix (paper, section 3.1
+and appendix A). Computed literally, a batch costs four MVMs per sample: two halves of the positive pair
 (x_k, x_k) and two of the negative pair (x_k, x_n). Both are linear in `u_k = W x_k`, so one MVM is enough:
 
     z_pos[k] = 2 a_pos[k] u_k + 2 bias              z_neg[k] = a_neg[k] (u_k + u_n) + 2 bias,  n = partner[k]
 
-where `a` is the pair's joint standardisation. The joint mean needs no term of its own: each half is centred
-before the MVM, and the mean of a pair is the mean of its halves. The update is one outer product a sample,
+where `a` is one over the pair's joint standard deviation. The joint mean needs no extra term: each half is centred
+before the MVM, and the mean of a pair is the mean of its halves. The update is one outer product per sample,
 
     dW = sum_k D_k x_k^T,     D_k = 2 a_pos[k] d_pos[k] + a_neg[k] d_neg[k] + (a_neg d_neg)[j],  partner[j] = k
 
-A layer that takes the previous layer's positive and negative outputs (Algorithm 1) has no such identity: its two
-streams are read one beside the other.
+A layer that takes the previous layer's positive and negative outputs (Algorithm 1) has no such identity: it reads
+its two streams separately.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from scff_hw.core.functional import reflect_pad, standardise
 
 @dataclass(frozen=True)
 class Stream:
-    """What flows from layer to layer.
+    """Tensors between two layers.
 
     Attributes:
-        positive: `[N, ...]`. At the network's input: the samples themselves.
-        negative: `[N, ...]`, or None where the next layer makes its own pairs, and at inference.
+        positive: `[N, ...]`. At the network's input: the samples.
+        negative: `[N, ...]`, or None if the next layer makes its own pairs, and at inference.
         second_view: `[N, ...]`, another augmentation of the same samples (network input only): positive pairs
-            are then (first view, second view) and negative ones (first view, second view of the partner).
-        lengths: int64 `[N]`, steps of each sequence where `positive` is `[N, T, F]`; None for samples without time.
+            are then (first view, second view) and negative pairs (first view, second view of the partner).
+        lengths: int64 `[N]`, steps of each sequence if `positive` is `[N, T, F]`; None for samples without time.
     """
 
     positive: Tensor
@@ -52,7 +52,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Partners:
-    """Who is whose negative: sample k is paired with `forward[k]`, and `backward` is the inverse permutation."""
+    """Negative partners: sample k is paired with `forward[k]`, and `backward` is the inverse permutation."""
 
     forward: Tensor
     backward: Tensor
@@ -74,23 +74,23 @@ class Partners:
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Shape `[N]` so that it broadcasts over `like`, `[N, C, ...]`."""
+    """`[N]` reshaped to broadcast over `like`, `[N, C, ...]`."""
     return values.view(-1, *(1,) * (like.dim() - 1))
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """Shape `[C]` so that it broadcasts over `like`, `[N, C, ...]`."""
+    """`[C]` reshaped to broadcast over `like`, `[N, C, ...]`."""
     return values.view(1, -1, *(1,) * (like.dim() - 2))
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """A batch as one call of `mvm` reads it, and how its pre-activations and errors unfold.
+    """Input of one `mvm` call for a batch, with the mapping to pre-activations and from errors.
 
     Attributes:
         inputs: `[R, ...]`, the rows of the MVM; R is N times `views`.
-        views: 1, or 2 where two views, or a positive and a negative stream, lie one after the other.
-        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair made here, 0 where both
+        views: 1, or 2 if two views, or a positive and a negative stream, are concatenated.
+        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair made here, 0 if both
             halves are constant; None for passed pairs, and `scale_negative` None at inference.
         partners: the pairing of `scale_negative`.
     """
@@ -123,7 +123,7 @@ class Presentation:
         return positive, per_sample(self.scale_negative, u) * mixed + 2 * b
 
     def fold(self, d_positive: Tensor, d_negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors at the pairs' pre-activations, folded to errors at `u` and at the bias.
+        """Fold errors at the pairs' pre-activations into errors at `u` and at the bias.
 
         Args:
             d_positive, d_negative: `[N, C, ...]`.
@@ -144,7 +144,7 @@ class Presentation:
 
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Per sample: the centred values, their mean `[N]` and the sum of their squares `[N]`."""
+    """Per sample: centred values, mean `[N]` and sum of the centred values' squares `[N]`."""
     dims = tuple(range(1, x.dim()))
     mean = x.mean(dim=dims, keepdim=True)
     centred = x - mean
@@ -152,9 +152,9 @@ def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pair_scale(mean_a: Tensor, energy_a: Tensor, mean_b: Tensor, energy_b: Tensor, elements: int) -> Tensor:
-    """One over the unbiased standard deviation of two halves of `elements` values each, taken together.
+    """One over the joint unbiased standard deviation of two halves of `elements` values each.
 
-    Halves are standardised, so one of them is all zeros or neither is close to it; where both are, this is 0.
+    Halves are standardised, so each is either all zeros or far from it; if both are zero, the result is 0.
     """
     energy = energy_a + energy_b + elements / 2 * (mean_a - mean_b).square()
     return 1 / (energy / (2 * elements - 1)).masked_fill(energy == 0, torch.inf).sqrt()
@@ -167,8 +167,8 @@ def make_pairs(stream: Stream, partners: Partners | None, padding: int = 0) -> P
     jointly with its padding.
 
     Args:
-        stream: its negative stream is ignored.
-        partners: None at inference, where only the pair of each sample with itself is formed.
+        stream: the negative stream is ignored.
+        partners: None at inference, where each sample is paired with itself only.
         padding: reflection padding of `[N, C, H, W]`, in positions.
     """
     views = [stream.positive] if stream.second_view is None else [stream.positive, stream.second_view]
@@ -184,7 +184,7 @@ def make_pairs(stream: Stream, partners: Partners | None, padding: int = 0) -> P
 
 
 def pass_pairs(stream: Stream, padding: int = 0) -> Presentation:
-    """Take the previous layer's positive and negative outputs as they are: Algorithm 1.
+    """Use the previous layer's positive and negative outputs as pairs: Algorithm 1.
 
     Each is padded by reflection, then standardised, padding included.
     """

@@ -1,4 +1,4 @@
-"""Random bits that NumPy, C and Verilog draw alike: Marsaglia's xorshift32, one generator a line."""
+"""Random bits identical in NumPy, C and Verilog: Marsaglia's xorshift32, one generator per row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAW_BITS = 16
-"""Random bits that are taken of a draw."""
+"""Random bits used per draw."""
 
 _WORD = np.uint64(0xFFFFFFFF)
 
@@ -19,7 +19,7 @@ def xorshift32(state: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
-    """A generator's first state for each of `rows` lines, from a 32-bit seed.
+    """Initial generator states for `rows` rows, from a 32-bit seed.
 
     MurmurHash3's finaliser of `seed + row * 0x9E3779B9`; 1 where that is 0.
     """
@@ -30,14 +30,14 @@ def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
 
 
 def draws(states: NDArray[np.uint32], columns: int) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """16 random bits for each place `[rows, columns]`, and the generators' states after them.
+    """16 random bits per element `[rows, columns]`, and the generators' states after them.
 
-    A row draws for its places in order, whether they matter or not: each new state serves two, its lower half the
-    first. The last upper half of an odd row is dropped.
+    A row draws for all of its elements in order, used or not: each new state gives two draws, the lower half first.
+    The last upper half of an odd row is dropped.
     """
-    found = np.empty((len(states), columns + columns % 2), dtype=np.int64)
+    bits = np.empty((len(states), columns + columns % 2), dtype=np.int64)
     for column in range(0, columns, 2):
         states = xorshift32(states)
-        found[:, column] = states & np.uint32((1 << DRAW_BITS) - 1)
-        found[:, column + 1] = states >> np.uint32(DRAW_BITS)
-    return found[:, :columns], states
+        bits[:, column] = states & np.uint32((1 << DRAW_BITS) - 1)
+        bits[:, column + 1] = states >> np.uint32(DRAW_BITS)
+    return bits[:, :columns], states

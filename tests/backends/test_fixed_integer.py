@@ -271,5 +271,5 @@ def test_squares_of_goodness_that_leave_64_bits_are_refused() -> None:
     form = default_formats(torch.full((2, 2), 0.1), FixedPoint())
     spec = LayerSpec(form, 3, True, 1.0, 1.0, 1e-3)
     sums = np.full((1, 4096), 1 << 26, dtype=np.int64)
-    with pytest.raises(WidthError, match="squares of 4096 goodness sums of up to 67108864 leave 64 bits"):
+    with pytest.raises(WidthError, match="squares of 4096 goodness sums of up to 67108864 exceed 64 bits"):
         coefficients(sums, sums, spec, 10_000, 4096)

@@ -239,11 +239,11 @@ def test_what_comes_out_of_turn() -> None:
     with pytest.raises(UsageError, match=r"after 2 sequences\. Got 0"):
         streaming.apply()
     streaming.learn(FRAME, None)
-    with pytest.raises(UsageError, match="must not go on once it has ended"):
+    with pytest.raises(UsageError, match="must not continue once it has ended"):
         streaming.learn(FRAME, FRAME)
     with pytest.raises(UsageError, match="either used or learned from"):
         streaming.step(FRAME)
-    with pytest.raises(UsageError, match="Got one that is going on"):
+    with pytest.raises(UsageError, match="Got one in progress"):
         streaming.apply()
     streaming.end()
     with pytest.raises(UsageError, match=r"after 2 sequences\. Got 1"):

@@ -1,10 +1,10 @@
-"""The analog backend: weights on simulated crossbars of real devices (aihwkit), read and pulsed by the two calls.
+"""The analog backend: weights on simulated crossbars of real devices (aihwkit); `mvm` reads and `update` pulses them.
 
-What follows from a seed, bit for bit: devices (bounds, steps, stuck ones), faults, and the noise of programming and
-drift of programmed weights. What does not: pulses and their noise, noise of writing, noise of reading, decay and
-diffusion. aihwkit 1.2.0 draws those in C++ from generators that it seeds by itself for every tile; its Python interface
-has no way to seed them, and `torch.manual_seed` does not reach them. So learning on devices repeats statistically:
-report several runs. A perfect periphery takes the noise of reading away, and exact devices all of the rest.
+Reproducible from a seed, bit for bit: devices (bounds, steps, stuck ones), faults, and the programming and drift noise
+of programmed weights. Not reproducible: pulses and their noise, write noise, read noise, decay and diffusion. aihwkit
+1.2.0 draws those in C++ from generators that it seeds itself for each tile; its Python interface cannot seed them, and
+`torch.manual_seed` does not affect them. So learning on devices repeats only statistically: report several runs.
+A perfect periphery has no read noise, and exact devices have none of the others.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from scff_hw.hardware.available import require_aihwkit
 __all__ = ["DEFAULT_PROFILE", "AnalogArray", "AnalogBackend"]
 
 DEFAULT_PROFILE = "ideal"
-"""Shipped profile of a run that names none."""
+"""Shipped profile of a run that names no profile."""
 
 
 @dataclass(frozen=True)
 class AnalogBackend(Backend):
-    """Arrays of crossbar tiles, all of one hardware profile. Learning on them repeats statistically (see the module).
+    """Arrays of crossbar tiles, all with one hardware profile. Learning repeats only statistically (see the module).
 
     Attributes:
-        profile: devices, periphery, array and how they are driven.
-        seed: of the run; every tile draws its devices from the stream (seed, "device", array's name, tile).
-        dtype: "float32", what aihwkit computes in.
+        profile: devices, periphery, array and pulse scheme.
+        seed: seed of the run; each tile draws its devices from the stream (seed, "device", array's name, tile).
+        dtype: "float32", the dtype of aihwkit.
         device: "cpu".
 
     Raises:
@@ -74,9 +74,9 @@ class AnalogBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> AnalogArray:
-        """An array that starts from `weight` and `bias`, on devices that follow from the seed and `name`.
+        """An array with initial `weight` and `bias`, on devices determined by the seed and `name`.
 
         Raises:
-            UsageError: an optimiser that devices do not have.
+            UsageError: an optimiser other than plain SGD.
         """
         return AnalogArray(weight, bias, geometry, optimisation, self.profile, self.seed, name)

@@ -1,4 +1,4 @@
-"""The two calls of a layer, on tiles: no autograd, no transposed reads."""
+"""`mvm` and `update` on tiles: no autograd, no transposed reads."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from scff_hw.hardware.schema import Profile
 
 
 class AnalogArray:
-    """One layer's weights on crossbar tiles; its bias is digital and learns as the float backend's does.
+    """One layer's weights on crossbar tiles; the bias is digital and learns as in the float backend.
 
-    The error and the learning rate reach the tiles as they are, divided by the scale of the weights on each tile, so
-    that exact devices make exactly the float backend's SGD step. Rows of the first and the second half of a batch take
-    turns: where a positive and a negative stream are read one after the other, their updates interleave, and
-    asymmetric devices drift far less than with all positive updates first.
+    Error and learning rate are passed to the tiles unchanged except for the division by each tile's weight scale, so
+    exact devices make exactly the float backend's SGD step. Rows of the first and the second half of a batch alternate:
+    this interleaves the updates of concatenated positive and negative streams, and asymmetric devices drift far
+    less than with all positive updates first.
 
     Attributes:
-        geometry: of the layer; a convolution is unfolded, every receptive field a row.
-        profile: of the hardware.
-        learning_rate: of the next update.
+        geometry: geometry of the layer; a convolution is unfolded into one row per receptive field.
+        profile: hardware profile.
+        learning_rate: rate of the next update.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class AnalogArray:
         return self.grid.read().view(self.geometry.weight_shape)
 
     def write(self, weight: Tensor) -> None:
-        """Put weights of the shape `geometry.weight_shape` on the tiles, exactly up to the devices' bounds.
+        """Write weights of shape `geometry.weight_shape` to the tiles, exactly up to the devices' bounds.
 
-        What a device's full range stands for stays as the first weights set it.
+        The scale of the tiles stays that of the first weights.
         """
         self.geometry.check_weight(weight)
         self.grid.write(weight.detach().flatten(1))
@@ -71,7 +71,7 @@ class AnalogArray:
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
         rows = self._prepare(x)
         self._rows = None
-        rows, errors = _in_turns(rows, self.geometry.columns(error).float())
+        rows, errors = _interleaved(rows, self.geometry.columns(error).float())
         rate = self.learning_rate * self.profile.learning.learning_rate_factor
         self._meter.count(rows, errors, rate)
         self.grid.update(rows, errors, rate)
@@ -82,7 +82,7 @@ class AnalogArray:
         return float(low), float(high)
 
     def take_metrics(self) -> dict[str, float]:
-        """What the devices went through since the last call: see `PulseMeter.take`."""
+        """Pulse and bound metrics of the devices since the last call: see `PulseMeter.take`."""
         return self._meter.take()
 
     def state(self) -> dict[str, Tensor]:
@@ -96,15 +96,15 @@ class AnalogArray:
         self._meter.counts.copy_(state["meter"])
 
     def _prepare(self, x: Tensor) -> Tensor:
-        """The input as rows `[R * positions, fan_in]`; kept from an `mvm` to the `update` of the same `x`."""
+        """The input as rows `[R * positions, fan_in]`; cached from an `mvm` to the `update` of the same `x`."""
         if self._rows is None or self._rows[0] is not x:
             self.geometry.check_input(x)
             self._rows = (x, self.geometry.rows(x.float()))
         return self._rows[1]
 
 
-def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows with an error, those of the first and the second half of the batch in turns."""
+def _interleaved(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows with a nonzero error, alternating between the first and the second half of the batch."""
     count = len(rows)
     order = torch.arange(count) if count % 2 else torch.arange(count).view(2, -1).T.flatten()
     active = errors.any(dim=1)[order]
@@ -113,16 +113,16 @@ def _in_turns(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     return rows.index_select(0, order), errors.index_select(0, order)
 
 
-def check_optimisation(wanted: Optimisation, name: str) -> None:
-    """Refuse what a pulse cannot do, naming the options that change it; `name` is the array's, e.g. layers.1."""
-    check_plain_sgd(wanted, name, "analog", "a pulse changes a weight, and nothing keeps moments")
+def check_optimisation(optimisation: Optimisation, name: str) -> None:
+    """Check for plain SGD; errors name the options to change. `name` is the array's, e.g. layers.1."""
+    check_plain_sgd(optimisation, name, "analog", "a pulse changes a weight, and nothing stores moments")
 
 
 def check_wires(profile: Profile) -> None:
-    """Refuse to learn with wires that the simulator has no model of.
+    """Check that the simulator models the profile's wires during learning.
 
     Raises:
-        UsageError: `periphery.wire_resistance` with cells that are no one-sided pairs.
+        UsageError: `periphery.wire_resistance` with cells other than one-sided pairs.
     """
     periphery = profile.periphery
     if periphery.wire_resistance and not periphery.perfect and profile.array.cell != "one-sided-pair":

@@ -1,4 +1,4 @@
-"""Arrays with broken devices and lines: what is broken reads the same whatever is written, pulsed or refreshed."""
+"""Arrays with broken devices and lines, whose values are fixed, whatever is written, pulsed or refreshed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ KINDS = ("stuck-on", "stuck-off", "dead-lines")
 
 @dataclass(frozen=True)
 class FaultyBackend(Backend):
-    """Makes arrays of the analog backend, some of it broken.
+    """Makes analog arrays with faults.
 
     Attributes:
-        kind: "stuck-on", devices at their mean upper bound, in a pair either of the two, so at plus or minus that;
-            "stuck-off", devices at their mean lower bound, in a pair both, so at 0; "dead-lines", whole input and
+        kind: "stuck-on", devices at their mean upper bound; in a pair one of the two, so at plus or minus that bound;
+            "stuck-off", devices at their mean lower bound; in a pair both, so at 0; "dead-lines", whole input and
             output lines that read 0.
-        rate: share of devices, or of input and of output lines, that are broken. Those of a lower rate are among
-            those of a higher one, on one seed.
-        from_start: broken before anything is learned; else only once `fail` is called on the arrays.
+        rate: share of broken devices, or of broken input and output lines. With one seed, the faults of a lower rate
+            are a subset of those of a higher one.
+        from_start: faults are active before learning; otherwise only after `fail` is called on the arrays.
 
     Raises:
-        UsageError: no such kind.
+        UsageError: unknown kind.
     """
 
     name: ClassVar[str] = "faulty"
@@ -53,12 +53,12 @@ class FaultyBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> FaultyArray:
-        """An array whose faults follow from the seed and `name`."""
+        """An array with faults determined by the seed and `name`."""
         return FaultyArray(weight, bias, geometry, optimisation, self, name)
 
 
 class FaultyArray(AnalogArray):
-    """An `AnalogArray` with faults, imposed again after whatever changes weights."""
+    """An `AnalogArray` with faults, imposed again after each change of the weights."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class FaultyArray(AnalogArray):
             self.fail()
 
     def fail(self) -> None:
-        """From now on, what is broken is broken."""
+        """Activate the drawn faults."""
         self._faults = self._drawn
         self.impose()
 
     def impose(self) -> None:
-        """Put every broken device back to what it reads; needed after an update that did not go through `update`."""
+        """Reset all broken devices to their fixed values; needed after updates that bypass `update`."""
         for tile, broken, value in self._faults:
-            # the memory that Python and the simulator share: set_weights would rescale the tile
+            # memory shared by Python and the simulator: set_weights would rescale the tile
             weight = tile._shared_weight_tensor
             weight.copy_(torch.where(broken, value, weight))
 
@@ -105,7 +105,7 @@ class FaultyArray(AnalogArray):
 
 
 def _draw(faults: FaultyBackend, tile: Any, name: str, row: int, column: int) -> tuple[Tensor, Tensor]:
-    """Which devices of a tile are broken, bool, and what they read, in the units of the tile."""
+    """Mask of a tile's broken devices, bool, and the values they read, in the units of the tile."""
     shape = tile._shared_weight_tensor.shape
     draw = generator(faults.seed, "faults", faults.kind, name, row, column)
     if faults.kind == "dead-lines":

@@ -1,4 +1,4 @@
-"""What devices go through while an array learns: pulses, updates that were cut short, weights at their bounds."""
+"""Device metrics while an array learns: pulses, clipped updates, weights at their bounds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class PulseMeter:
     """Counts over updates, from inputs and errors alone: no device is read.
 
-    One sample asks a cross point for a change `rate |x_i e_j|`, and can have at most `max_pulses` steps. aihwkit draws
-    pulses of its row with a probability proportional to `|x_i|`, of its column to `|e_j|`, both cut at 1; a device is
-    pulsed where they coincide (PulsedUpdateMetaParameter of aihwkit 1.2.0). Counted is the expected number.
+    One sample requests a change `rate |x_i e_j|` of a cross point, limited to `max_pulses` steps. aihwkit draws
+    pulses of its row with a probability proportional to `|x_i|`, of its column to `|e_j|`, both clipped at 1; a device
+    is pulsed where they coincide (PulsedUpdateMetaParameter of aihwkit 1.2.0). The expected number is counted.
 
     Attributes:
-        counts: float64 `[3]`: changes asked for, those cut short, pulses.
+        counts: float64 `[3]`: requested changes, clipped changes, pulses.
     """
 
     def __init__(self, profile: Profile, grid: TileGrid) -> None:
@@ -35,7 +35,7 @@ class PulseMeter:
         self._one_sided = profile.array.cell == "one-sided-pair"
 
     def count(self, x: Tensor, error: Tensor, rate: float) -> None:
-        """Add one update of `[R, inputs]` by `[R, outputs]`."""
+        """Count one update with `x` `[R, inputs]` and `error` `[R, outputs]`."""
         if not self._pulsed or not len(x) or not rate:
             return
         inputs = [_Lines.of(part) for part in x.abs().split(self._grid.input_sizes, dim=1)]
@@ -45,52 +45,52 @@ class PulseMeter:
                 self._count_tile(part, e, rate / self._step / scale)
 
     def _count_tile(self, x: _Lines, error: _Lines, gain: float) -> None:
-        """One tile; `gain` is the steps that an input and an error of 1 ask for."""
+        """Count one tile; `gain` is the number of steps for an input and an error of 1."""
         longest, learning = self._learning.max_pulses, self._learning
         requested = x.active @ error.active
-        x_sum, e_sum, cut = x.total, error.total, 0.0
+        x_sum, e_sum, clipped = x.total, error.total, 0.0
         if learning.update_management or learning.pulse_management:
-            # rows are pulsed up to certainty, columns up to the error at which a whole train is not enough
+            # row probabilities reach 1; columns are clipped at the error that needs more than a whole train
             steps = gain * x.largest * error.largest
             if float(steps.max()) > longest:
                 reach = (error.largest * (longest / steps.clamp_min(1e-30)).clamp_max(1)).unsqueeze(1)
-                cut = float(x.active @ _sums(error.values > reach * (1 + 1e-6)))
+                clipped = float(x.active @ _sums(error.values > reach * (1 + 1e-6)))
                 e_sum = _sums(error.values.minimum(reach))
         else:
             reach = torch.tensor((longest / gain) ** 0.5)
             within_x, within_e = x.active - _sums(x.values > reach), error.active - _sums(error.values > reach)
-            cut = float(requested - within_x @ within_e)
+            clipped = float(requested - within_x @ within_e)
             x_sum, e_sum = _sums(x.values.minimum(reach)), _sums(error.values.minimum(reach))
-        self.counts += torch.tensor([float(requested), cut, gain * float(x_sum @ e_sum)], dtype=torch.float64)
+        self.counts += torch.tensor([float(requested), clipped, gain * float(x_sum @ e_sum)], dtype=torch.float64)
 
     def take(self) -> dict[str, float]:
-        """Figures since the last call, and a fresh start.
+        """Metrics since the last call; resets the counts.
 
         Returns:
-            `clipped_updates`: share of the changes asked for that were larger than a whole train of pulses.
-            `weights_at_bounds`: share of devices now within half a step of a bound of theirs; of a one-sided pair,
-                whose devices rest at the lower one, only the upper counts.
+            `clipped_updates`: share of the requested changes that exceed a whole train of pulses.
+            `weights_at_bounds`: share of devices now within half a step of one of their bounds; in a one-sided pair,
+                whose idle devices are at the lower bound, only the upper counts.
             `pulses`: expected number of pulses on devices.
-            `device_fullness`, `device_fullness_p90`, of one-sided pairs: how much of its range a device has used,
-                0 at its lower and 1 at its upper bound, the mean and the 90th percentile over devices. The difference
-                of a pair, its weight, may be small while both are full and hardly move any more.
+            `device_fullness`, `device_fullness_p90`, for one-sided pairs: used share of a device's range, 0 at its
+                lower and 1 at its upper bound, mean and 90th percentile over devices. The weight, the difference of
+                a pair, may be small while both devices are full and hardly change any more.
         """
-        requested, cut, pulses = self.counts.tolist()
+        requested, clipped, pulses = self.counts.tolist()
         self.counts.zero_()
-        found = {
-            "clipped_updates": cut / requested if requested else 0.0,
+        metrics = {
+            "clipped_updates": clipped / requested if requested else 0.0,
             "weights_at_bounds": at_bounds(self._grid, self._step / 2, self._one_sided) if self._pulsed else 0.0,
             "pulses": pulses,
         }
         if self._one_sided:
             used = torch.cat([used for _, _, used in _devices(self._grid)])
-            found |= {"device_fullness": float(used.mean()), "device_fullness_p90": _quantile(used, 0.9)}
-        return found
+            metrics |= {"device_fullness": float(used.mean()), "device_fullness_p90": _quantile(used, 0.9)}
+        return metrics
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """Magnitudes `[R, lines]`, and of each row how many are not 0, their sum and the largest."""
+    """Magnitudes `[R, lines]`, and per row `[R]` the number of nonzero values, their sum and the largest."""
 
     values: Tensor
     active: Tensor
@@ -103,12 +103,12 @@ class _Lines:
 
 
 def _sums(values: Tensor) -> Tensor:
-    """Of each row, float32."""
+    """Sum of each row, float32."""
     return values.float() @ torch.ones(values.shape[1])
 
 
 def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
-    """Share of devices whose weight is `within` (on the crossbar) of a bound; both devices of a pair count."""
+    """Share of devices with a weight within `within` (on the crossbar) of a bound; both devices of a pair count."""
     at, count = 0, 0
     for below, above, _ in _devices(grid):
         near = above <= within if upper_only else (above <= within) | (below <= within)
@@ -118,9 +118,9 @@ def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
 
 
 def _devices(grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Of every tile's devices, flat: distance from the lower and to the upper bound, and the share of the range used.
+    """Per tile, for all devices, flat: distance to the lower and to the upper bound, and used share of the range.
 
-    A stuck device, without a range, has used all of it.
+    For a stuck device, which has no range, the used share is 1.
     """
     for tile in grid:
         hidden = tile.get_hidden_parameters()

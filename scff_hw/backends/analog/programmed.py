@@ -1,4 +1,4 @@
-"""Arrays whose weights were trained elsewhere: programmed once, read many times, drifting in between."""
+"""Arrays with weights trained elsewhere: programmed once, read many times, with drift in between."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from scff_hw.hardware.schema import Profile
 
 @dataclass(frozen=True)
 class ProgrammedBackend(Backend):
-    """Makes arrays that are programmed when they are made.
+    """Makes arrays that are programmed at creation.
 
     Attributes:
-        profile: of the hardware.
-        seed: of the devices, those of an analog backend of that seed, and of the noise of programming and drift.
-        compensated: reads are scaled by aihwkit's global drift compensation, one factor a tile.
+        profile: hardware profile.
+        seed: seed of the devices (the same as an analog backend's with that seed) and of programming and drift noise.
+        compensated: reads are scaled by aihwkit's global drift compensation, one factor per tile.
     """
 
     name: ClassVar[str] = "programmed"
@@ -40,17 +40,17 @@ class ProgrammedBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> ProgrammedArray:
-        """An array programmed with `weight`; nothing will learn on it, so `optimisation` is not used."""
+        """An array programmed with `weight`; it does not learn, so `optimisation` is not used."""
         return ProgrammedArray(weight, bias, geometry, self.profile, self.seed, name, self.compensated)
 
 
 class ProgrammedArray:
-    """One layer's weights on tiles that read and drift, programmed as `scff_hw.hardware.programming` says.
+    """One layer's weights on tiles with read noise and drift, programmed by `scff_hw.hardware.programming`.
 
-    Its bias is digital and exact. aihwkit's training tiles ignore drift; these are its inference tiles.
+    The bias is digital and exact. aihwkit's training tiles ignore drift; these are its inference tiles.
 
     Attributes:
-        devices: of each tile, in the order of `grid`.
+        devices: devices of each tile, in the order of `grid`.
     """
 
     learning_rate = 0.0
@@ -84,16 +84,16 @@ class ProgrammedArray:
 
     @property
     def weight(self) -> Tensor:
-        """A copy of the weights as they are now, times the compensation where reads are scaled by it."""
+        """A copy of the current weights, times the drift compensation if `compensated`."""
         return self._read().view(self.geometry.weight_shape)
 
     @property
     def clipped(self) -> int:
-        """How many weights were cut at a bound of their devices when they were programmed."""
+        """Number of weights clipped at a bound of their devices during programming."""
         return sum(devices.clipped for devices in self.devices)
 
     def drift(self, t_s: float) -> None:
-        """Let the devices drift from their programming to `t_s` seconds after it; times need not rise.
+        """Drift the devices from programming to `t_s` seconds after it; successive times need not increase.
 
         Raises:
             UsageError: the profile has no drift.
@@ -131,13 +131,13 @@ class ProgrammedArray:
 
 @contextmanager
 def _drawn_from(seed: int, *names: str) -> Iterator[None]:
-    """PyTorch's global generator, which aihwkit draws this noise from, on a named stream; put back afterwards."""
+    """Seed PyTorch's global generator, used by aihwkit for this noise, with a named stream; restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, *names))
         yield
 
 
 def clipped_share(network: Network) -> float:
-    """Share of the programmed weights of a network that were cut at a bound of their devices, 0..1."""
+    """Share of a network's programmed weights that were clipped at a bound of their devices, 0..1."""
     arrays = [array for array in network.arrays.values() if isinstance(array, ProgrammedArray)]
     return sum(array.clipped for array in arrays) / max(sum(array.weight.numel() for array in arrays), 1)

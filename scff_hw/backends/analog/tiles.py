@@ -17,11 +17,11 @@ from scff_hw.hardware.simulator import rpu_config
 class TileGrid:
     """A matrix `[outputs, inputs]` over tiles of at most `rows` inputs and `columns` outputs each.
 
-    Partial sums of tiles that share outputs are added digitally. Each tile has devices of its own and, where weights
-    are scaled, a scale of its own.
+    Partial sums of tiles that share outputs are added digitally. Each tile has its own devices and, if weights are
+    scaled, its own scale.
 
     Attributes:
-        tiles: row by row of the matrix; `tiles[o][i]` holds outputs `o` and inputs `i`.
+        tiles: in row-major order of the matrix; `tiles[o][i]` covers block `o` of outputs and block `i` of inputs.
         compensated: reads of a programmed tile are scaled by its drift compensation; a learning tile has none.
     """
 
@@ -36,7 +36,7 @@ class TileGrid:
         config: Callable[[Profile, int], Any] = rpu_config,
         scale: Callable[[NDArray[Any], Profile], float] | None = None,
     ) -> None:
-        """`scale` says what 1 w on a tile stands for, from its weights; None leaves it to `config`."""
+        """`scale` returns the value of 1 w on a tile, from its weights; None leaves the scale to `config`."""
         outputs, inputs = weight.shape
         self.input_sizes = _shares(inputs, profile.array.rows)
         self.output_sizes = _shares(outputs, profile.array.columns)
@@ -59,7 +59,7 @@ class TileGrid:
             yield from line
 
     def write(self, weight: Tensor) -> None:
-        """Put `[outputs, inputs]` on the tiles, at the scale of the first weights, up to the bounds of the devices."""
+        """Write `[outputs, inputs]` to the tiles, at the scale of the first weights, up to the devices' bounds."""
         for tile, part in self._parts(weight):
             self._put(tile, part)
 
@@ -72,7 +72,7 @@ class TileGrid:
             yield from zip(line, band.split(self.input_sizes, dim=1), strict=True)
 
     def read(self) -> Tensor:
-        """The weights `[outputs, inputs]` as the next MVM uses them, without its noise; a copy."""
+        """A copy of the weights `[outputs, inputs]` of the next MVM, without its noise."""
         return torch.cat([torch.cat([tile.get_weights()[0] for tile in line], dim=1) for line in self.tiles])
 
     def mvm(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class TileGrid:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def update(self, x: Tensor, error: Tensor, learning_rate: float) -> None:
-        """`W -= learning_rate * error^T x` by pulses, row after row; then what devices do by themselves, once.
+        """`W -= learning_rate * error^T x` by pulses, row after row; then the devices' spontaneous changes, once.
 
         Args:
             x: `[R, inputs]`.
@@ -103,12 +103,12 @@ class TileGrid:
                 tile.post_update_step()
 
     def granularity(self) -> float:
-        """The change of a mean device's pulse at weight 0, which sets the length of pulse trains; 0 if exact."""
+        """Weight change per pulse of a mean device at weight 0, which sets the length of pulse trains; 0 if exact."""
         extra = self.tiles[0][0].tile.dump_extra()
         return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
 
     def scales(self) -> list[list[float]]:
-        """What a weight of 1 on each tile stands for."""
+        """Value of a weight of 1 on each tile."""
         return [[_scale(tile) for tile in line] for line in self.tiles]
 
     def state(self) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class TileGrid:
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from `state()`; names and shapes are checked by the caller."""
+        """Restore a state from `state()`; the caller checks names and shapes."""
         for o, line in enumerate(self.tiles):
             for i, tile in enumerate(line):
                 _restore(tile, state[f"tile.{o}.{i}.hidden"], state[f"tile.{o}.{i}.weight"])
@@ -132,16 +132,16 @@ class TileGrid:
 
 
 def device_seed(seed: int, name: str, row: int, column: int) -> int:
-    """Decides the devices of `tiles[row][column]` of the array `name`, whether they learn or are programmed."""
+    """Seed of the devices of `tiles[row][column]` of the array `name`, the same for learning and programmed tiles."""
     return stream_seed(seed, "device", name, row, column)
 
 
 def _restore(tile: Any, hidden: Tensor, weight: Tensor) -> None:
-    """Give a tile the devices and the weights of another.
+    """Set the devices and the weights of a tile to saved ones.
 
-    Whatever sets weights or hidden parameters also takes the weights as freshly written, so that a device's noise of
-    writing is gone. So what was written is set first, and then, in the memory that Python and the simulator share,
-    what is read. A pair keeps no such memory of its two devices: their noise is drawn anew at their next pulse.
+    Setting weights or hidden parameters treats the weights as newly written, which discards the devices' write noise.
+    So the written values are set first, then the read values, in the memory shared by Python and the simulator. Pairs
+    have no such memory for their two devices: their noise is drawn anew at the next pulse.
     """
     names = tile.tile.get_hidden_parameter_names()
     written = {name: hidden[index] for index, name in enumerate(names) if name.startswith("persistent_weights")}
@@ -167,7 +167,7 @@ def _scale(tile: Any) -> float:
 
 
 def _shares(count: int, most: float | None) -> list[int]:
-    """`count` lines over as few tiles of `most` as hold them, as evenly as goes."""
+    """`count` lines over the fewest tiles of at most `most` lines, as evenly as possible."""
     tiles = 1 if most is None else -(-count // int(most))
     return [count // tiles + (index < count % tiles) for index in range(tiles)]
 

@@ -1,4 +1,4 @@
-"""The `fixed` backend: learning in integers, on Brevitas modules, bit for bit as the integer reference.
+"""The `fixed` backend: learning in integers, on Brevitas modules, bit-exact with the integer reference.
 
 `README.md` in this folder lists the format of every tensor and the order of every operation.
 """

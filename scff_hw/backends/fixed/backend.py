@@ -1,4 +1,4 @@
-"""The `fixed` backend itself: it chooses or reads formats, and makes arrays and layers of them."""
+"""The class of the `fixed` backend: it chooses or reads formats, and makes arrays and layers with them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class FixedBackend(Backend):
     """Arrays and layers in fixed point.
 
     Attributes:
-        options: widths and choices.
-        formats: of each layer, by its name; an array of another name gets formats made for its weights.
-        seed: of the run; decides the random numbers of stochastic rounding.
-        calibration: what `formats` were chosen from, where `prepare` chose them.
+        options: bit widths and modes.
+        formats: formats by array name; arrays of other names get formats fitted to their weights.
+        seed: seed of the run; determines the random numbers of stochastic rounding.
+        calibration: formats and observed ranges, if `prepare` chose the formats.
     """
 
     name: ClassVar[str] = "fixed"
@@ -57,26 +57,26 @@ class FixedBackend(Backend):
                 f"The fixed backend has no devices, so it takes no profile of them. Got '{profile.name}'; "
                 "type: --backend analog"
             )
-        for key, found, allowed in (("dtype", dtype, "float32"), ("device", device, "cpu")):
-            if found != allowed:
+        for key, value, allowed in (("dtype", dtype, "float32"), ("device", device, "cpu")):
+            if value != allowed:
                 raise UsageError(
                     f"The fixed backend computes in integers on the cpu, so training.{key} must be {allowed}. "
-                    f"Got '{found}' instead; type: --set training.{key}={allowed}"
+                    f"Got '{value}' instead; type: --set training.{key}={allowed}"
                 )
         return cls(FixedPoint() if options is None else options, seed=seed)
 
     def prepare(self, trial: Trial) -> FixedBackend:
-        """The backend whose formats fit the weights and samples of `trial`.
+        """A backend with formats fitted to the weights and samples of `trial`.
 
-        Weights that will not learn (post-training quantisation) fill their range.
+        Weights that do not learn (post-training quantisation) use their full range.
 
         Raises:
-            UsageError: a sum could overflow its accumulator; names the layer and the bits that would do. Or a rule has
+            UsageError: a sum could overflow its accumulator; names the layer and the required bits. Or a rule has
                 no fixed-point form.
         """
         samples = trial.samples(self.options.calibration_batches * trial.batch)
         with torch.no_grad():
-            found = calibrate(
+            calibration = calibrate(
                 trial.network(),
                 samples,
                 self.options,
@@ -84,7 +84,7 @@ class FixedBackend(Backend):
                 batch=trial.batch,
                 views=trial.views,
             )
-        return replace(self, formats=found.formats, calibration=found)
+        return replace(self, formats=calibration.formats, calibration=calibration)
 
     def documents(self) -> dict[str, str]:
         return {} if self.calibration is None else {FORMATS: dump_formats(self.calibration)}
@@ -114,30 +114,30 @@ class FixedBackend(Backend):
         readout_pool: Pool | None,
         update_positions: int | None,
     ) -> FixedLayer:
-        """A layer around an array of this backend.
+        """A layer with an array of this backend.
 
         Raises:
-            UsageError: a rule that has no fixed-point form.
+            UsageError: the rule has no fixed-point form.
         """
-        assert isinstance(array, FixedArray), "a fixed-point layer was asked for around another backend's array"
-        known = integer_rule(rule)
-        return FixedLayer(array, known, makes_pairs, padding, transmit, pool, readout_pool, update_positions)
+        assert isinstance(array, FixedArray), "a fixed-point layer needs an array of the fixed backend"
+        scff = integer_rule(rule)
+        return FixedLayer(array, scff, makes_pairs, padding, transmit, pool, readout_pool, update_positions)
 
     def recurrent_layer(
         self, *, directions: tuple[Direction, ...], rule: Rule | None, averages: bool
     ) -> FixedRecurrentLayer:
-        """A recurrent layer around arrays of this backend.
+        """A recurrent layer with arrays of this backend.
 
         Raises:
-            UsageError: a rule that has no fixed-point form, or arrays whose formats do not fit each other.
+            UsageError: the rule has no fixed-point form, or the arrays' formats do not match.
         """
         return FixedRecurrentLayer(directions, integer_rule(rule), averages)
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A readout's weights in 8 bits and its biases in 32, at the scale of its products; numbers on their grids."""
-        held = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
+        """A readout's weights in 8 bits and its biases in 32, at the scale of its products; values on their grids."""
+        form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
         feature = next(iter(self.formats.values())).feature
-        return _on_grid(weight, held), _on_grid(bias, held.plus(feature.one, 32))
+        return _on_grid(weight, form), _on_grid(bias, form.plus(feature.one, 32))
 
 
 def _on_grid(x: Tensor, form: QFormat) -> Tensor:

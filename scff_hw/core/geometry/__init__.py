@@ -1,4 +1,4 @@
-"""Geometries: how a weight matrix meets its input. See `base` for what each answers and how to add one."""
+"""Geometries: how a weight matrix is applied to its input. See `base` for the interface and how to add one."""
 
 from scff_hw.core.geometry.base import Geometry, Prepared, Workspace
 from scff_hw.core.geometry.conv2d import Conv2d

@@ -1,14 +1,14 @@
-"""What a geometry answers, so that nobody asks which one it is.
+"""The interface of a geometry, so that callers need not distinguish kinds.
 
-An array owns a weight matrix `[outputs, fan_in]`. Its geometry says which rows of it an input becomes, and what shape
-the answer has:
+An array owns a weight matrix `[outputs, fan_in]`. Its geometry maps an input to rows for the matrix, and the products
+to the output shape:
 
     x [R, ...] --rows--> [R * positions, fan_in] --(weight)--> [R * positions, outputs] --fold--> u [R, outputs, ...]
     error [R, outputs, ...] --columns--> [R * positions, outputs]
 
-To add a geometry, subclass `Geometry` and answer its abstract questions. Layers, rules and the backends `float` and
-`analog` then work with it: `mvm` and `weight_gradient` follow from `rows`. Override them, or `prepare`, where there is
-something faster. What supports only some kinds, such as an exporter, refuses others through `by_kind`.
+To add a geometry, subclass `Geometry` and implement its abstract methods. Layers, rules and the backends `float` and
+`analog` then work with it: `mvm` and `weight_gradient` default to `rows`. Override them, or `prepare`, with faster
+versions. Code that supports only some kinds, such as an exporter, rejects others through `by_kind`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Choice = TypeVar("Choice")
 
 
 class Workspace:
-    """Buffers that outlive a call; keep one for each layer, and use it from one thread.
+    """Buffers reused across calls; create one per layer, and use it from one thread.
 
-    A tensor handed out under a name stays valid until that name is taken again.
+    A tensor returned for a name stays valid until that name is taken again.
     """
 
     def __init__(self) -> None:
@@ -38,29 +38,29 @@ class Workspace:
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return an uninitialised contiguous tensor of `shape`, with the dtype and device of `like`."""
         count = prod(shape)
-        held = self._buffers.get(name)
-        if held is None or held.numel() < count or held.dtype != like.dtype or held.device != like.device:
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < count or buffer.dtype != like.dtype or buffer.device != like.device:
             self._buffers.pop(name, None)
-            held = self._buffers[name] = torch.empty(count, dtype=like.dtype, device=like.device)
-        return held[:count].view(shape)
+            buffer = self._buffers[name] = torch.empty(count, dtype=like.dtype, device=like.device)
+        return buffer[:count].view(shape)
 
     @property
     def bytes(self) -> int:
-        """Memory held, in bytes."""
+        """Size of all buffers, in bytes."""
         return sum(b.numel() * b.element_size() for b in self._buffers.values())
 
 
 @dataclass(frozen=True)
 class Geometry(ABC):
-    """How a weight matrix meets its input. Immutable.
+    """How a weight matrix is applied to its input. Immutable.
 
     Attributes:
         inputs: size of dimension 1 of an input.
         outputs: rows of the weight matrix, dimension 1 of an output.
-        kind: its name in files and in `by_kind`, such as "dense".
-        input_dims: dimensions of an input, rows included.
+        kind: name in files and in `by_kind`, such as "dense".
+        input_dims: number of dimensions of an input, rows included.
         flattens: a layer flattens each sample before this geometry reads it.
-        row_order: what the fan_in values of a row are, outermost first.
+        row_order: axes of the fan_in values of a row, outermost first.
     """
 
     kind: ClassVar[str]
@@ -74,22 +74,22 @@ class Geometry(ABC):
     @property
     @abstractmethod
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the weight; flattened from dimension 1 on, it is the weight matrix `[outputs, fan_in]`."""
+        """Shape of the weight; flattened from dimension 1, it is the weight matrix `[outputs, fan_in]`."""
 
     @property
     def fan_in(self) -> int:
-        """Columns of the weight matrix: input values that one output reads."""
+        """Columns of the weight matrix: number of input values per output."""
         return prod(self.weight_shape[1:])
 
     @property
     @abstractmethod
     def fan_out(self) -> int:
-        """Output values that one input value reaches."""
+        """Number of output values per input value."""
 
     @property
     @abstractmethod
     def window(self) -> int | None:
-        """Side of the square window that one output reads, in positions; None where there are no positions."""
+        """Side of the square window that one output reads, in positions; None for geometries without positions."""
 
     @property
     def label(self) -> str:
@@ -97,16 +97,16 @@ class Geometry(ABC):
         return f"{self.kind} {self.inputs}x{self.outputs}"
 
     def input_shape(self, side: int) -> tuple[int, ...]:
-        """Shape of one sample with `side` positions along each axis."""
+        """Shape of one sample with `side` positions per axis."""
         return self.inputs, *(side,) * (self.input_dims - 2)
 
     @abstractmethod
     def output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one sample's output, given the shape of the sample, padding included."""
+        """Output shape of one sample, from the sample's shape, padding included."""
 
     @abstractmethod
     def rows(self, x: Tensor) -> Tensor:
-        """The rows `[R * positions, fan_in]` that the weight matrix reads of an input, contiguous."""
+        """Rows `[R * positions, fan_in]` of an input for the weight matrix, contiguous."""
 
     def columns(self, y: Tensor) -> Tensor:
         """Outputs or errors `[R, outputs, ...]` as `[R * positions, outputs]`, in the order of `rows`."""
@@ -118,7 +118,7 @@ class Geometry(ABC):
         return columns.view(len(x), *positions, columns.shape[1]).movedim(-1, 1)
 
     def mvm(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`W x` for every row and position `[R, outputs, ...]`; autograd can follow."""
+        """`W x` for every row and position `[R, outputs, ...]`; differentiable by autograd."""
         return self.fold(self.rows(x) @ weight.flatten(1).T, x)
 
     def weight_gradient(self, x: Tensor, error: Tensor) -> Tensor:
@@ -126,19 +126,19 @@ class Geometry(ABC):
         return (self.columns(error).T @ self.rows(x)).view(self.weight_shape)
 
     def prepare(self, x: Tensor, workspace: Workspace, *, exact: bool = False) -> Prepared:
-        """An input that is read and then learned from, with what both products share.
+        """An input with the intermediates shared by its MVM and its weight gradient.
 
         Args:
-            workspace: holds the intermediates: the result lasts until the next call with it.
-            exact: `x` holds integers, so that neither product may transform it; samples stay rows in memory.
+            workspace: buffers of the intermediates; the result is valid until the next call with it.
+            exact: `x` contains integers, so neither product may transform it; samples stay rows in memory.
 
         Raises:
-            UsageError: `x` is no such input.
+            UsageError: `x` is not a valid input.
         """
         return Unprepared(self, x)
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse an input that an array of this geometry cannot read.
+        """Check that `x` is a valid input of this geometry.
 
         Raises:
             UsageError: names the shape.
@@ -151,7 +151,7 @@ class Geometry(ABC):
             )
 
     def check_weight(self, weight: Tensor) -> None:
-        """Refuse a weight that is not of the geometry's shape.
+        """Check that `weight` has this geometry's shape.
 
         Raises:
             UsageError: names both shapes.
@@ -162,10 +162,10 @@ class Geometry(ABC):
             )
 
     def by_kind(self, whose: str, **choices: Choice) -> Choice:
-        """The choice for this geometry's kind; `whose` geometry it is reads as "a layer of the fixed backend".
+        """The choice for this geometry's kind; `whose` is its owner in messages, e.g. "a layer of the fixed backend".
 
         Raises:
-            UsageError: there is none for this kind.
+            UsageError: no choice for this kind.
         """
         if self.kind not in choices:
             raise UsageError(f"The geometry of {whose} must be {' or '.join(choices)}. Got {self} instead.")
@@ -173,11 +173,11 @@ class Geometry(ABC):
 
 
 class Prepared(ABC):
-    """An input of a geometry, with what its MVM and its weight gradient share."""
+    """An input of a geometry, with the intermediates shared by its MVM and its weight gradient."""
 
     @property
     def sums_samples(self) -> bool:
-        """`outer` sums the products of samples one by one, so that its `total` says how exactly."""
+        """True if `outer` sums one product per sample, in the dtype of its argument `total`."""
         return False
 
     @abstractmethod
@@ -186,11 +186,11 @@ class Prepared(ABC):
 
     @abstractmethod
     def outer(self, error: Tensor, total: torch.dtype | None = None) -> Tensor:
-        """`sum error x^T` in the shape of the weight, without autograd; may be memory of the workspace.
+        """`sum error x^T` in the shape of the weight, without autograd; may be a workspace buffer.
 
         Args:
             error: `[R, outputs, ...]`, in the dtype of the input.
-            total: dtype of the sum over samples where `sums_samples`; None for that of the input.
+            total: dtype of the sum over samples if `sums_samples`; None for that of the input.
         """
 
     @abstractmethod
@@ -199,7 +199,7 @@ class Prepared(ABC):
 
 
 class Unprepared(Prepared):
-    """An input as it is, read by the functions of its geometry."""
+    """An unmodified input, processed by the functions of its geometry."""
 
     def __init__(self, geometry: Geometry, x: Tensor) -> None:
         self.geometry, self.x = geometry, x

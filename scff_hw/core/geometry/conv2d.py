@@ -1,14 +1,14 @@
 """Stride-1 convolution of a padded input and its weight gradient, without autograd, for a few CPU cores.
 
-One input is convolved and then meets its error, so what the two calls share is computed once, by `prepare`.
-On a CPU three strategies do the work; `choose` picks one from the shapes alone:
+The convolution and the weight gradient of an input share intermediates, which `prepare` computes once.
+On a CPU there are three strategies; `choose` selects one from the shapes alone:
 
 - ``winograd``: 3x3 kernels, see `winograd`.
-- ``columns``: few inputs a kernel window. Every window becomes a row, and each call one matrix product.
-- ``direct``: PyTorch's own convolution. Also on CUDA, and for bfloat16 where the processor computes it.
+- ``columns``: few inputs per kernel window. Each window becomes a row, and each call one matrix product.
+- ``direct``: PyTorch's own convolution. Also on CUDA, and for bfloat16 if the processor supports it.
 
-Touching fresh memory costs more here than the arithmetic on it, so all large intermediates live in a
-`Workspace` that the caller keeps from batch to batch.
+Newly allocated memory costs more here than the arithmetic on it, so all large intermediates are in a
+`Workspace` that the caller reuses for all batches.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Conv2d(Geometry):
 
     The weight is `[outputs, inputs, kernel, kernel]`.
 
-    Stride 1, no groups; `x` comes already padded.
+    Stride 1, no groups; `x` is already padded.
     """
 
     kind: ClassVar[str] = "conv2d"
@@ -82,10 +82,10 @@ class Conv2d(Geometry):
 
 @dataclass(frozen=True)
 class PreparedConv(Prepared):
-    """A padded input `x` [N, Ci, H, W] with what its convolution and its weight gradient share.
+    """A padded input `x` [N, Ci, H, W] with the intermediates shared by its convolution and its weight gradient.
 
     `shared` is [N, Ho * Wo, k * k * Ci] for columns (rows ordered ky, kx, channel) and
-    [36, N, tiles, Ci] for winograd; it belongs to `workspace` and lasts until the next `prepare` with it.
+    [36, N, tiles, Ci] for winograd; it belongs to `workspace` and is valid until the next `prepare` with it.
     """
 
     x: Tensor
@@ -121,7 +121,7 @@ def choose(x: Tensor, geometry: Conv2d) -> Strategy:
     """Return the strategy for a padded `x` [N, Ci, H, W].
 
     Winograd needs enough channels for its matrix products to outweigh its transforms, and a map that fills
-    its 4x4 tiles well enough to halve the multiplications at least.
+    its 4x4 tiles well enough to at least halve the multiplications.
     """
     if x.device.type != "cpu" or (x.dtype == torch.bfloat16 and computes_bfloat16()):
         return "direct"
@@ -137,17 +137,17 @@ def choose(x: Tensor, geometry: Conv2d) -> Strategy:
 def prepare(
     x: Tensor, geometry: Conv2d, workspace: Workspace | None = None, strategy: Strategy | None = None
 ) -> PreparedConv:
-    """Compute what `conv_mvm` and `conv_outer` of one padded input share.
+    """Compute the intermediates shared by `conv_mvm` and `conv_outer` for one padded input.
 
     Args:
         x: `[N, inputs, H, W]` in float32, float64 or bfloat16, padding included, best in channels_last.
-            Where the processor has no bfloat16 products, they are computed in float32 and rounded.
-        geometry: of the layer.
-        workspace: holds the intermediates; a fresh one where None.
-        strategy: in place of what `choose` returns; "winograd" is for 3x3 kernels on a CPU only.
+            If the processor has no bfloat16 products, they are computed in float32 and rounded.
+        geometry: geometry of the layer.
+        workspace: buffers of the intermediates; None for a new one.
+        strategy: overrides the result of `choose`; "winograd" is for 3x3 kernels on a CPU only.
 
     Raises:
-        UsageError: `x` is not such an input, or smaller than the kernel.
+        UsageError: `x` has another shape, or is smaller than the kernel.
     """
     if x.dim() != 4 or x.shape[1] != geometry.inputs or min(x.shape[2:]) < geometry.kernel:
         raise UsageError(
@@ -168,9 +168,9 @@ def conv_mvm(x: PreparedConv, weight: Tensor, out: Tensor | None = None) -> Tens
     """Convolve.
 
     Args:
-        x: what `prepare` returned.
+        x: returned by `prepare`.
         weight: `[outputs, inputs, k, k]`.
-        out: receives the result, where given: channels_last, of the result's shape and dtype.
+        out: optional tensor for the result: channels_last, with the result's shape and dtype.
 
     Returns:
         `[N, outputs, H - k + 1, W - k + 1]`, channels_last on a CPU, in the dtype of the input.
@@ -204,9 +204,9 @@ def conv_outer(x: PreparedConv, error: Tensor, total: torch.dtype | None = None)
     """The weight gradient: the outer products of error and input, summed over samples and positions.
 
     Args:
-        x: what `prepare` returned.
+        x: returned by `prepare`.
         error: `[N, outputs, H - k + 1, W - k + 1]`, best in channels_last.
-        total: in which the samples' sums are added up where the strategy is columns; None: the dtype of the input.
+        total: dtype of the sum over samples for the strategy columns; None for the dtype of the input.
 
     Returns:
         `[outputs, inputs, k, k]`, contiguous, in the dtype of the input or in `total`.
@@ -227,7 +227,7 @@ def conv_outer(x: PreparedConv, error: Tensor, total: torch.dtype | None = None)
     if x.strategy == "winograd":
         gradient = winograd_outer(x.shared, rows, x.workspace)
     else:
-        # one product a sample: PyTorch spreads a batch of them over the cores, and not one product's long sum
+        # one product per sample: PyTorch distributes a batch of products over the cores, but not one long sum
         products = torch.bmm(x.shared.transpose(1, 2), rows.view(n, ho * wo, g.outputs)).sum(0, dtype=total)
         gradient = products.view(g.kernel, g.kernel, g.inputs, g.outputs).permute(3, 2, 0, 1)
     return gradient.to(total or x.x.dtype).contiguous()
@@ -260,7 +260,7 @@ def _columns(rows: Tensor, geometry: Conv2d, workspace: Workspace) -> Tensor:
     k = geometry.kernel
     ho, wo = h - k + 1, w - k + 1
     columns = workspace.take("shared", (n, ho * wo, k * k * c), rows)
-    # k pixels side by side are one run of memory, so a window is k runs
+    # k adjacent pixels are one run of memory, so a window is k runs
     windows = rows.as_strided((n, ho, wo, k, k * c), (h * w * c, w * c, c, w * c, 1))
     columns.view(n, ho, wo, k, k * c).copy_(windows)
     return columns

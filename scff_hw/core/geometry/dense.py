@@ -56,7 +56,7 @@ class Dense(Geometry):
 
 
 class BatchAsColumns(Prepared):
-    """An input whose MVM has the batch as columns."""
+    """An input whose MVM uses the batch as columns."""
 
     def __init__(self, geometry: Dense, x: Tensor, workspace: Workspace) -> None:
         self.geometry, self.x, self.workspace = geometry, x, workspace
@@ -66,7 +66,7 @@ class BatchAsColumns(Prepared):
         return (weight @ self.x.T).T
 
     def outer(self, error: Tensor, total: torch.dtype | None = None) -> Tensor:
-        # into memory that is there already: fresh pages cost as much as the product
+        # into an existing buffer: newly allocated pages cost as much as the product
         gradient = self.workspace.take("gradient", self.geometry.weight_shape, self.x)
         return torch.mm(error.T, self.x, out=gradient)
 

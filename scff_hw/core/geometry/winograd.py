@@ -1,6 +1,6 @@
 """Convolution with 3x3 kernels in fewer multiplications: tiles of 4x4 outputs become 36 matrix products.
 
-Four times fewer multiplications than the definition. Source: Lavin and Gray, arXiv 1509.09308, F(4x4, 3x3).
+Four times fewer multiplications than direct convolution. Source: Lavin and Gray, arXiv 1509.09308, F(4x4, 3x3).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def input_tiles(rows: Tensor, workspace: Workspace) -> Tensor:
 
 
 def _output_chunk(outputs: int, tiles: int) -> int:
-    """How many outputs to transform at once, in equal parts, so that the workspace stays small."""
+    """Number of outputs to transform at once, in equal parts, so that the workspace stays small."""
     parts = -(-outputs * tiles * (OUTPUTS + 2) ** 2 // _CHUNK_ELEMENTS)
     return -(-outputs // parts)
 

@@ -1,6 +1,6 @@
 """Local learning rules: one layer's input and pre-activations in, errors at its pre-activations out.
 
-A rule never sees weights, another layer, or (unless it is supervised) labels. To add one, subclass `Rule` and
+A rule has no access to weights, other layers, or (unless it is supervised) labels. To add one, subclass `Rule` and
 either call `register` or declare an entry point in the group `scff_hw.rules`; recipes then name it under
 `training.rule`.
 """

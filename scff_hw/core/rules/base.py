@@ -1,4 +1,4 @@
-"""What a rule is: one layer's input and pre-activations in, errors at its pre-activations out."""
+"""The interface of a rule: one layer's input and pre-activations in, errors at its pre-activations out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scff_hw.core.streams import Stream
 
 @dataclass(frozen=True)
 class Signals:
-    """All that a rule sees of a layer.
+    """The inputs of a rule, from one layer.
 
     Attributes:
-        inputs: `[R, ...]`, what the array read (R is N, or 2N where two streams were read).
+        inputs: `[R, ...]`, the array's inputs (R is N, or 2N for two streams).
         positive, negative: `[N, C, ...]`, pre-activations of the positive and the negative pairs, bias included.
     """
 
@@ -33,7 +33,7 @@ class Rule(ABC):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     own_pairs: ClassVar[bool] = False
-    """True where the rule makes positive and negative samples at the network's input; every layer then takes
+    """True if the rule makes positive and negative samples at the network's input; every layer then takes
     the previous layer's two streams."""
 
     @abstractmethod
@@ -47,15 +47,15 @@ class Rule(ABC):
 
     @classmethod
     def plain(cls, images: Tensor, classes: int) -> Tensor:
-        """A batch as the network reads it where there is nothing to learn (inference)."""
+        """A batch in the form that the network reads at inference."""
         return images
 
 
 class GainRule(Rule):
     """A rule whose errors are outputs times gains, which it computes from goodness alone.
 
-    Large layers compute `errors` from `gains` without storing any output; a subclass that overrides `errors` is
-    asked for its own instead, whatever the size.
+    Large layers compute errors from `gains` without storing any output. If a subclass overrides `errors`, layers of any
+    size call that method.
     """
 
     def errors(self, signals: Signals) -> Errors:
@@ -63,9 +63,9 @@ class GainRule(Rule):
 
     @abstractmethod
     def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
-        """The gains by which outputs are multiplied: see `scff_hw.core.goodness.HasGains`."""
+        """Gains of the outputs: see `scff_hw.core.goodness.HasGains`."""
 
 
 def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:
-    """Methods of a rule that are not those of the class `declared`: no shortcut made for these may be taken."""
+    """Names of the `methods` of `declared` that the rule overrides; optimisations for the originals do not apply."""
     return [name for name in methods if getattr(getattr(rule, name), "__func__", None) is not getattr(declared, name)]

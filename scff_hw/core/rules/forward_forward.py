@@ -19,7 +19,7 @@ class ForwardForward(SCFF):
 
     The hybrid takes one image where a smooth random mask is set and another where it is not. The mask is white noise
     blurred with [1/4, 1/2, 1/4] in both directions and thresholded at one half (Hinton 2022, section 3.2).
-    Layers standardise their input, where Hinton only normalises its length.
+    Layers standardise their input, whereas Hinton only normalises its length.
     """
 
     name: ClassVar[str] = "forward-forward"

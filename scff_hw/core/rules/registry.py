@@ -10,10 +10,10 @@ from scff_hw.errors import UsageError
 from scff_hw.registry import Registry
 
 
-def _checked(found: object) -> type[Rule]:
-    if not (isinstance(found, type) and issubclass(found, Rule) and isinstance(getattr(found, "name", None), str)):
-        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {found!r} instead.")
-    return found
+def _checked(item: object) -> type[Rule]:
+    if not (isinstance(item, type) and issubclass(item, Rule) and isinstance(getattr(item, "name", None), str)):
+        raise UsageError(f"A rule must be a subclass of scff_hw.core.Rule with a name. Got {item!r} instead.")
+    return item
 
 
 RULES: Registry[type[Rule]] = Registry("rule", _checked)
@@ -23,16 +23,16 @@ for _rule in (SCFF, ShuffledSCFF, ForwardForward, LabelledForwardForward):
 
 
 def register(rule: type[Rule]) -> type[Rule]:
-    """Make a rule known by its name; usable as a decorator. A name can be taken once.
+    """Register a rule by its name; usable as a decorator. Names are unique.
 
     Raises:
-        UsageError: not a rule with a name, or another rule has it.
+        UsageError: not a rule with a name, or the name is taken by another rule.
     """
     return RULES.register(rule)
 
 
 def rule_names() -> list[str]:
-    """Names of the rules known here, those of installed packages included."""
+    """Names of the available rules, including those of installed packages."""
     return RULES.names()
 
 
@@ -40,7 +40,7 @@ def rule_class(name: str) -> type[Rule]:
     """The rule of that name.
 
     Raises:
-        UsageError: no such rule, or the entry point of that name gives none.
+        UsageError: no such rule, or the entry point of that name is not a rule.
         PluginError: the package of the rule cannot be imported.
     """
     return RULES.get(name)

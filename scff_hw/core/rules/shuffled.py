@@ -15,10 +15,10 @@ from scff_hw.core.rules.scff import SCFF
 
 @dataclass(frozen=True)
 class ShuffledSCFF(Rule):
-    """A control: SCFF with the roles of every second sample's pairs exchanged, so that nothing tells them apart.
+    """A control: SCFF with the roles of every second sample's pairs exchanged, so nothing distinguishes them.
 
-    What it learns comes from goodness drifting towards the thresholds, not from contrast. Batches are drawn in random
-    order, so which samples are exchanged is random too. A step of a sequence is a sample.
+    Its learning comes from goodness drifting towards the thresholds, not from contrast. Batches are drawn in random
+    order, so the choice of exchanged samples is random too. A step of a sequence is a sample.
     """
 
     name: ClassVar[str] = "scff-shuffled"
@@ -28,9 +28,9 @@ class ShuffledSCFF(Rule):
 
     def errors(self, signals: Signals) -> Errors:
         rule = SCFF(self.theta_pos, self.theta_neg, self.penalty)
-        found = errors_from_gains(rule, *_every_second_exchanged(signals.positive, signals.negative))
-        positive, negative = _every_second_exchanged(found.positive, found.negative)
-        return replace(found, positive=positive, negative=negative)
+        errors = errors_from_gains(rule, *_every_second_exchanged(signals.positive, signals.negative))
+        positive, negative = _every_second_exchanged(errors.positive, errors.negative)
+        return replace(errors, positive=positive, negative=negative)
 
 
 def _every_second_exchanged(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

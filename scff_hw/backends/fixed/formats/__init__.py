@@ -1,1 +1,1 @@
-"""Number formats of fixed point, and how they are chosen."""
+"""Fixed-point number formats and their selection."""

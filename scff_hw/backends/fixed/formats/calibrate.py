@@ -1,4 +1,4 @@
-"""Calibration: from a few unlabelled batches to the formats of every tensor of a network."""
+"""Calibration: the formats of all tensors of a network, from a few unlabelled batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from scff_hw.core.streams import Partners, Stream
 
 @dataclass(frozen=True)
 class Calibration:
-    """Formats by array name (`layers.1`, or e.g. `layers.1.forwards.inputs`), and what they were chosen from."""
+    """Formats by array name (`layers.1`, or e.g. `layers.1.forwards.inputs`), and the observed ranges."""
 
     formats: dict[str, LayerFormats]
     ranges: tuple[TensorRange, ...]
@@ -43,19 +43,19 @@ def calibrate(
 ) -> Calibration:
     """Choose the formats of a network's layers, first to last.
 
-    Every activation gets the power of two with the least mean squared error on what the layer does with `samples` in
-    float. Where the layer is to learn, its outputs are first scaled to the goodness they will have: its thresholds.
-    Weights get the one that holds `weight_headroom` times the largest of them, or them alone where nothing is learned.
+    The scale of an activation is the power of two with the least mean squared error on the float layer's values for
+    `samples`. If the layer learns, its outputs are first scaled to their expected goodness, given by its thresholds.
+    The scale of weights covers `weight_headroom` times the largest weight, or the largest alone without learning.
 
     Args:
-        network: in float, holding the weights that the fixed-point network starts from.
-        samples: N of them, unlabelled; the second half gives negatives to the first.
-        learning: False for weights that stay as they are.
-        batch: samples of one update, which decide the size of errors and sums; 0: as many as are given here.
-        views: of each sample, where pairs are made of two.
+        network: in float, with the initial weights of the fixed-point network.
+        samples: N unlabelled samples; the second half provides the negatives of the first.
+        learning: False for weights that stay fixed.
+        batch: samples per update, which determine the size of errors and sums; 0 for the number of `samples`.
+        views: views per sample where pairs are made, 1 or 2.
 
     Raises:
-        UsageError: a sum could overflow its accumulator; names the layer and the bits that would do. Or a rule has no
+        UsageError: a sum could overflow its accumulator; names the layer and the required bits. Or a rule has no
             fixed-point form.
     """
     formats: dict[str, LayerFormats] = {}
@@ -66,28 +66,28 @@ def calibrate(
     for number, layer in enumerate(network.layers, start=1):
         name = f"layers.{number}"
         if isinstance(layer, RecurrentLayer):
-            found = calibrate_recurrent(name, layer, stream, options, learning=learning, batch=batch)
-            formats |= found.formats
-            ranges += found.ranges
-            features[name] = found.transmitted.positive
-            stream, before = found.transmitted, next(iter(found.formats.values())).transmitted
+            calibrated = calibrate_recurrent(name, layer, stream, options, learning=learning, batch=batch)
+            formats |= calibrated.formats
+            ranges += calibrated.ranges
+            features[name] = calibrated.transmitted.positive
+            stream, before = calibrated.transmitted, next(iter(calibrated.formats.values())).transmitted
             continue
-        assert isinstance(layer, PairLayer), "a layer of another kind was to be calibrated"
-        seen, stream = _observe(layer, stream, learning)
-        positions = seen["output"][0, 0].numel()
+        assert isinstance(layer, PairLayer), "calibration needs feed-forward or recurrent layers"
+        observed, stream = _observe(layer, stream, learning)
+        positions = observed["output"][0, 0].numel()
         learned = min(positions, layer.update_positions or sys.maxsize)
-        # an error is averaged over the samples and positions of an update, which are not those seen here
-        seen["error"] = seen["error"] * (count / (batch or count) * positions / learned)
+        # an error is averaged over the samples and positions of an update, which differ from those observed here
+        observed["error"] = observed["error"] * (count / (batch or count) * positions / learned)
         chosen = {
             tensor: best_format(values, bits)
             for tensor, values, bits in (
-                ("input", seen["input"], INPUT_BITS),
-                ("standardised", seen["standardised"], options.activation_bits),
-                ("pre_activation", seen["pre_activation"], PRE_ACTIVATION_BITS),
-                ("output", seen["output"], options.activation_bits),
-                ("transmitted", seen["transmitted"], options.activation_bits),
-                ("error", seen["error"], options.error_bits),
-                ("feature", seen["feature"], FEATURE_BITS),
+                ("input", observed["input"], INPUT_BITS),
+                ("standardised", observed["standardised"], options.activation_bits),
+                ("pre_activation", observed["pre_activation"], PRE_ACTIVATION_BITS),
+                ("output", observed["output"], options.activation_bits),
+                ("transmitted", observed["transmitted"], options.activation_bits),
+                ("error", observed["error"], options.error_bits),
+                ("feature", observed["feature"], FEATURE_BITS),
             )
         }
         if before is not None:
@@ -103,26 +103,28 @@ def calibrate(
             stochastic=options.stochastic,
         )
         rows = (batch or count) * (views if layer.makes_pairs else 2)
-        inputs = seen["standardised"][0].numel()
+        inputs = observed["standardised"][0].numel()
         check_sums(name, formats[name], layer.array.geometry.fan_in, inputs, rows * learned if learning else None)
-        ranges += [range_of(name, tensor, seen[tensor], form) for tensor, form in chosen.items() if tensor != "feature"]
+        ranges += [
+            range_of(name, tensor, observed[tensor], form) for tensor, form in chosen.items() if tensor != "feature"
+        ]
         ranges.append(range_of(name, "weight", layer.array.weight, weight))
-        features[name] = seen["feature"]
-    # one scale for all that the readout reads side by side
+        features[name] = observed["feature"]
+    # the readout concatenates the features of all layers, so they have one scale
     feature = min((form.feature for form in formats.values()), key=lambda form: form.one)
     ranges += [range_of(name, "feature", values, feature) for name, values in features.items()]
     return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
 
 
 def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
-    """Formats of an array that nothing was observed of, for inputs and errors up to the magnitudes given."""
-    held = weight_format(weight, options, learning=True)
+    """Formats of an array without observed values, for inputs and errors up to the given magnitudes."""
+    weights = weight_format(weight, options, learning=True)
     activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
     return LayerFormats(
         input=QFormat(INPUT_BITS, fraction_bits(inputs, INPUT_BITS)),
         standardised=activation,
-        weight=held,
-        shadow=shadow_format(held, options),
+        weight=weights,
+        shadow=shadow_format(weights, options),
         accumulator_bits=options.accumulator_bits,
         pre_activation=QFormat(PRE_ACTIVATION_BITS, 10),
         output=activation,
@@ -135,7 +137,7 @@ def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, er
 
 
 def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
-    """What every tensor of a layer holds, in float, by the steps that fixed point takes; and what is passed on."""
+    """Values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
     parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
     if layer.array.geometry.flattens:
         parts = [part.flatten(1) for part in parts]
@@ -151,22 +153,22 @@ def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str
     rule = integer_rule(layer.rule)
     grown = growth(rule, z_pos) if learning else 1.0
     activation = TRANSMIT[layer.transmit]
-    passed = [activation(z) if layer.pool is None else layer.pool(activation(z)) for z in (z_pos, z_neg)]
+    outputs = [activation(z) if layer.pool is None else layer.pool(activation(z)) for z in (z_pos, z_neg)]
     error = torch.zeros(1)
     if rule is not None:
-        found = rule.errors(Signals(x, z_pos, z_neg))
-        error = torch.cat([found.positive, found.negative])
+        errors = rule.errors(Signals(x, z_pos, z_neg))
+        error = torch.cat([errors.positive, errors.negative])
         if layer.makes_pairs:
-            error = 2 * found.positive + found.negative + found.negative[partners.backward]
-    seen = {
+            error = 2 * errors.positive + errors.negative + errors.negative[partners.backward]
+    observed = {
         "input": torch.cat(parts),
         "standardised": x,
         "pre_activation": grown * v,
         "output": grown * torch.cat([torch.relu(z_pos), torch.relu(z_neg)]),
-        "transmitted": grown * torch.cat(passed),
+        "transmitted": grown * torch.cat(outputs),
         "error": error,
-        "feature": layer.features(passed[0]),
+        "feature": layer.features(outputs[0]),
     }
-    return seen, Stream(passed[0], passed[1])
+    return observed, Stream(outputs[0], outputs[1])
 
 

@@ -1,4 +1,4 @@
-"""Calibration of a recurrent layer: formats for all of its arrays, from what the layer does with samples in float."""
+"""Calibration of a recurrent layer: formats of all its arrays, from the float layer's values for samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from scff_hw.core.streams import Partners, Stream
 
 @dataclass(frozen=True)
 class RecurrentCalibration:
-    """Formats by array name (`layers.1.forwards.inputs`), what they were chosen from, and what the layer passes on."""
+    """Formats by array name (`layers.1.forwards.inputs`), the observed ranges, and the layer's output."""
 
     formats: dict[str, LayerFormats]
     ranges: list[TensorRange]
@@ -39,24 +39,26 @@ class RecurrentCalibration:
 def calibrate_recurrent(
     name: str, layer: RecurrentLayer, samples: Stream, options: FixedPoint, *, learning: bool, batch: int
 ) -> RecurrentCalibration:
-    """Choose the formats of a recurrent layer, as `calibrate` does those of others.
+    """Choose the formats of a recurrent layer, as `calibrate` does for other layers.
 
     Args:
-        name: of the layer, e.g. layers.1.
-        layer: in float, holding the weights that the fixed-point layer starts from.
-        samples: sequences; each is paired with one half a batch further.
-        batch: sequences of one update; 0: as many as are given here.
+        name: name of the layer, e.g. layers.1.
+        layer: in float, with the initial weights of the fixed-point layer.
+        samples: sequences; each is paired with the one half a batch later.
+        batch: sequences per update; 0 for the number of `samples`.
 
     Raises:
-        UsageError: a sum could overflow its accumulator; names the array and the bits that would do.
+        UsageError: a sum could overflow its accumulator; names the array and the required bits.
     """
-    seen, transmitted = _observe(layer, samples, learning, batch)
+    observed, transmitted = _observe(layer, samples, learning, batch)
     bits = {"input": INPUT_BITS, "pre_activation": PRE_ACTIVATION_BITS, "error": options.error_bits}
-    chosen = {tensor: best_format(values, bits.get(tensor, options.activation_bits)) for tensor, values in seen.items()}
+    chosen = {
+        tensor: best_format(values, bits.get(tensor, options.activation_bits)) for tensor, values in observed.items()
+    }
     shared: dict[str, Any] = {
         tensor: chosen[tensor] for tensor in ("pre_activation", "output", "transmitted", "error")
     } | {
-        "feature": best_format(seen["transmitted"], FEATURE_BITS),
+        "feature": best_format(observed["transmitted"], FEATURE_BITS),
         "accumulator_bits": options.accumulator_bits,
         "rounding": options.rounding,
         "stochastic": options.stochastic,
@@ -66,7 +68,7 @@ def calibrate_recurrent(
         "hidden": {"input": chosen["output"], "standardised": chosen["state"]},
     }
     formats: dict[str, LayerFormats] = {}
-    ranges = [range_of(name, tensor, values, chosen[tensor]) for tensor, values in seen.items()]
+    ranges = [range_of(name, tensor, values, chosen[tensor]) for tensor, values in observed.items()]
     count, steps = samples.positive.shape[:2]
     for part, array in layer.arrays.items():
         full, fan_in = f"{name}.{part}", array.geometry.fan_in
@@ -81,7 +83,7 @@ def calibrate_recurrent(
 
 
 def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
-    """What every tensor of a layer holds, in float, by the steps that fixed point takes; and what is passed on."""
+    """Values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
     packing, raw = packed(samples, layer.features_in)
     frames, count = standardise(raw), len(packing.order)
     partners = Partners.cyclic(count, count // 2)
@@ -98,9 +100,9 @@ def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int)
     grown = growth(rule, z[:, 0]) if learning else 1.0
     error = torch.zeros(1)
     if rule is not None:
-        found = rule.errors(Signals(frames, z[:, 0], z[:, 1]))
-        # the rule averages over all steps of all sequences, an update sums steps and averages its sequences
-        error = torch.stack((found.positive, found.negative)) * (len(frames) / (batch or count))
+        errors = rule.errors(Signals(frames, z[:, 0], z[:, 1]))
+        # the rule averages over all steps of all sequences; an update sums steps and averages its sequences
+        error = torch.stack((errors.positive, errors.negative)) * (len(frames) / (batch or count))
     transmitted = layer.forward(samples, partners)
     assert transmitted.negative is not None
     return {

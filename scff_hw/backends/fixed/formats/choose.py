@@ -1,4 +1,4 @@
-"""Choosing formats: a power of two for the values that were seen, or for the weights a layer starts from."""
+"""Selection of formats: a power of two for the observed values, or for a layer's initial weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from scff_hw.errors import UsageError
 INPUT_BITS = FEATURE_BITS = READOUT_BITS = 8
 
 OVERSHOOT = 2.0
-"""By how much goodness is expected to pass the larger threshold while a layer learns."""
+"""Expected ratio of goodness to the larger threshold after learning."""
 
 
 @dataclass(frozen=True)
 class TensorRange:
-    """What calibration saw of one tensor.
+    """Observed range of one tensor during calibration.
 
     Attributes:
-        layer: its name.
-        largest: magnitude seen, or expected once the layer has learned.
-        holds: the format's largest number.
-        clipped: share of the values seen that the format cuts off.
+        layer: name of the layer.
+        largest: largest magnitude observed, or expected after learning.
+        holds: largest value of the format.
+        clipped: share of the observed values that the format clips.
     """
 
     layer: str
@@ -40,20 +40,20 @@ class TensorRange:
 
     @property
     def used(self) -> float:
-        """Share of the format's range that the largest value takes; above 1 where some are cut off."""
+        """Share of the format's range used by the largest value; above 1 if values are clipped."""
         return self.largest / self.holds
 
     def to_json(self) -> dict[str, Any]:
         frac = list(self.frac) if isinstance(self.frac, tuple) else self.frac
-        figures = {"largest": self.largest, "holds": self.holds, "used": self.used, "clipped": self.clipped}
-        return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | figures
+        values = {"largest": self.largest, "holds": self.holds, "used": self.used, "clipped": self.clipped}
+        return {"layer": self.layer, "tensor": self.tensor, "bits": self.bits, "frac": frac} | values
 
 
 def integer_rule(rule: Rule | None) -> SCFF | None:
-    """The rule itself, whose thresholds and penalty the integer arithmetic takes.
+    """The rule itself, whose thresholds and penalty the integer arithmetic uses.
 
     Raises:
-        UsageError: its errors are not SCFF's; names the rule, and what it overrides.
+        UsageError: its errors are not SCFF's; names the rule and its overridden methods.
     """
     changed = [] if not isinstance(rule, SCFF) else overridden(rule, SCFF, "errors", "gains")
     if rule is not None and (changed or not isinstance(rule, SCFF)):
@@ -66,7 +66,7 @@ def integer_rule(rule: Rule | None) -> SCFF | None:
 
 
 def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
-    """The format of weights, with one scale or one an output channel."""
+    """The format of weights, with one scale or one per output channel."""
     if options.weight_scale is not None:
         return QFormat(options.weight_bits, power_of_two(options.weight_scale))
     headroom = options.weight_headroom if learning else 1.0
@@ -77,12 +77,12 @@ def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QForma
 
 
 def shadow_format(weight: QFormat, options: FixedPoint) -> QFormat | None:
-    """Of what updates are summed in, at the weights' scale with more fraction bits; None without a shadow."""
+    """Format of the shadow weights, which accumulate updates: the weights' scale, more fraction bits; None without."""
     return weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
 
 
 def growth(rule: SCFF | None, z: Tensor) -> float:
-    """By how much outputs will grow: until goodness passes the larger threshold; they are never expected to shrink."""
+    """Expected growth factor of outputs during learning, until goodness passes the larger threshold; at least 1."""
     if rule is None:
         return 1.0
     now = float(torch.relu(z).square().mean())
@@ -90,23 +90,23 @@ def growth(rule: SCFF | None, z: Tensor) -> float:
 
 
 def best_format(values: Tensor, bits: int) -> QFormat:
-    """The power of two that keeps the values with the least mean squared error."""
+    """The format whose power-of-two scale represents the values with the least mean squared error."""
     largest = float(values.abs().max())
     widest = fraction_bits(largest, bits)
     if largest == 0:
         return QFormat(bits, widest)
     flat = values.flatten().double()
-    tried = [frac for frac in range(widest, widest + 5) if frac <= FRAC_RANGE[1]]
-    return min((QFormat(bits, frac) for frac in tried), key=lambda form: _squared_error(flat, form))
+    candidates = [frac for frac in range(widest, widest + 5) if frac <= FRAC_RANGE[1]]
+    return min((QFormat(bits, frac) for frac in candidates), key=lambda form: _squared_error(flat, form))
 
 
 def _squared_error(values: Tensor, form: QFormat) -> float:
-    kept = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
-    return float((values - kept).square().sum())
+    quantised = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
+    return float((values - quantised).square().sum())
 
 
 def range_of(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
-    """What a format holds of the values seen."""
+    """Range of the observed values, compared with the range of a format."""
     frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
     holds = form.top * 2.0**-frac
     clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())

@@ -1,4 +1,4 @@
-"""formats.json: the formats of a run's layers as a file."""
+"""formats.json: the file with the formats of a run's layers."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from scff_hw.documents import SCHEMA, FormatsDocument, parse_document
 from scff_hw.errors import CheckpointError
 
 FORMATS = "formats.json"
-"""Its name in a run folder."""
+"""File name in a run folder."""
 
 
 def dump_formats(calibration: Calibration) -> str:
-    """Formats and what they were chosen from, as JSON that `parse_formats` reads."""
+    """Formats and observed ranges, as JSON for `parse_formats`."""
     layers = {name: form.to_json() for name, form in calibration.formats.items()}
     ranges = [each.to_json() for each in calibration.ranges]
     return json.dumps({"schema": SCHEMA, "layers": layers, "ranges": ranges}, indent=2) + "\n"
 
 
 def parse_formats(text: str, outputs: Mapping[str, int], where: str) -> dict[str, LayerFormats]:
-    """The formats of a run's layers by name, from what `dump_formats` wrote.
+    """The formats of a run's layers by name, from the text of `dump_formats`.
 
     Args:
         outputs: number of outputs of each of the run's arrays, by name.
         where: the file, for messages.
 
     Raises:
-        CheckpointError: not such a document, or one of another network's layers.
+        CheckpointError: invalid document, or formats of another network's layers.
     """
     layers = parse_document(text, FormatsDocument, where).layers
     names = list(layers)
     formats = {name: LayerFormats.from_json(layers[name], f"Layer {name} of {where}") for name in names}
     if formats.keys() != outputs.keys():
-        wanted = ", ".join(outputs)
+        expected = ", ".join(outputs)
         raise CheckpointError(
-            f"The file {where} must hold the formats of {wanted}. Got those of {', '.join(names) or 'none'} instead."
+            f"The file {where} must hold the formats of {expected}. Got those of {', '.join(names) or 'none'} instead."
         )
     for name, form in formats.items():
         if len(form.weight.fracs) not in (1, outputs[name]) or len(form.stored.fracs) != len(form.weight.fracs):

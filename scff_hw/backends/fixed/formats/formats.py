@@ -1,8 +1,8 @@
-"""The formats of fixed-point SCFF: how many bits every tensor of a layer has, and where its binary point is.
+"""The formats of fixed-point SCFF: bit width and binary point of every tensor of a layer.
 
 A value is an integer times `2^-frac`. All formats are signed and symmetric: `bits` bits hold `-(2^(bits-1) - 1)` to
-`2^(bits-1) - 1`, so that a value can be negated. Which tensor has which format, and what is computed from what, is
-the table in `scff_hw/backends/fixed/README.md`.
+`2^(bits-1) - 1`, so that a value can be negated. `scff_hw/backends/fixed/README.md` has the table of all tensors,
+formats and operations.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Rounding = Literal["half_even", "half_up"]
 Frac = int | tuple[int, ...]
 
 FRAC_RANGE = (-24, 40)
-"""Fraction bits that a format may have: beyond, nothing a network holds would be told from 0, or from infinity."""
+"""Range of fraction bits of a format; outside this range every value underflows or saturates."""
 
 PRE_ACTIVATION_BITS = 16
 BIAS_BITS = 32
 BIAS_GUARD_BITS = 8
-"""Fraction bits of a bias beyond its accumulator's, so that small updates are not lost."""
+"""Fraction bits of a bias in addition to its accumulator's, so that small updates are not lost."""
 
 MAX_INPUTS = 1 << 16
-"""Inputs of a sample up to which its variance fits 64 bits (see `standardise` in the reference)."""
+"""Most inputs of a sample for which its variance fits 64 bits (see `standardise` in the reference)."""
 
 
 MAX_STEPS = 1 << 16
-"""Steps of a sequence up to which the sum of its states, of 8 bits, fits 24."""
+"""Most steps of a sequence for which the sum of its 8-bit states fits 24 bits."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class QFormat:
     """`bits` bits, sign included; the value of the integer q is `q * 2^-frac`.
 
     Attributes:
-        frac: fraction bits; one number, or one an output channel (weights and what is computed from them).
+        frac: fraction bits; one number, or one per output channel (weights and tensors computed from them).
     """
 
     bits: int
@@ -46,18 +46,18 @@ class QFormat:
 
     @property
     def top(self) -> int:
-        """The largest integer, of either sign."""
+        """The largest magnitude, as an integer."""
         return (1 << (self.bits - 1)) - 1
 
     @property
     def fracs(self) -> tuple[int, ...]:
-        """Fraction bits as a tuple: of length 1, or one an output channel."""
+        """Fraction bits as a tuple: of length 1, or one per output channel."""
         return self.frac if isinstance(self.frac, tuple) else (self.frac,)
 
     @property
     def one(self) -> int:
-        """Fraction bits of a format that has the same for every channel."""
-        assert isinstance(self.frac, int), "a format of many scales was asked for its one"
+        """Fraction bits of a format with one scale for all channels."""
+        assert isinstance(self.frac, int), "a format with one scale per channel has no single number of fraction bits"
         return self.frac
 
     def plus(self, frac: int, bits: int) -> QFormat:
@@ -67,7 +67,7 @@ class QFormat:
 
 
 def fraction_bits(largest: float, bits: int) -> int:
-    """Most fraction bits with which `bits` bits hold values up to `largest`."""
+    """Largest number of fraction bits with which `bits` bits hold values up to `largest`."""
     low, high = FRAC_RANGE
     if largest <= 0:
         return 0
@@ -78,7 +78,7 @@ def power_of_two(scale: float) -> int:
     """Fraction bits of a scale.
 
     Raises:
-        UsageError: not a power of two; names the two beside it.
+        UsageError: not a power of two; names the two nearest.
     """
     mantissa, exponent = math.frexp(scale)
     if scale <= 0 or mantissa != 0.5:
@@ -93,19 +93,19 @@ class LayerFormats:
     """The formats of one layer's tensors.
 
     Attributes:
-        input: raw inputs: the data's, or what the layer before passed on.
-        standardised: what the MVM reads.
-        weight, shadow: the shadow is None where updates are rounded into the weights.
-        accumulator: of the MVM; its fraction is that of weight times standardised.
-        gradient: of the update's sum of products; error times standardised.
+        input: raw inputs: data, or the previous layer's output.
+        standardised: inputs of the MVM.
+        weight, shadow: the shadow is None if updates are rounded into the weights.
+        accumulator: sums of the MVM; fraction bits of weight plus standardised.
+        gradient: sums of products of the update; fraction bits of error plus standardised.
         bias: at the accumulator's scale, with guard bits.
-        pre_activation: a sample's, bias included.
-        output: what goodness and errors are made of.
-        transmitted: what is passed on.
+        pre_activation: of one sample, bias included.
+        output: rectified pre-activations, from which goodness and errors are computed.
+        transmitted: output of the layer.
         error: at the pre-activations.
-        feature: what the readout reads.
-        rounding: of every requantisation.
-        stochastic: updates are rounded with probability instead.
+        feature: inputs of the readout.
+        rounding: rounding mode of all requantisations.
+        stochastic: updates use stochastic rounding instead.
     """
 
     input: QFormat
@@ -135,34 +135,34 @@ class LayerFormats:
 
     @property
     def stored(self) -> QFormat:
-        """Where updates go: the shadow, or the weights themselves."""
+        """Format of the stored weights, which updates change: the shadow, or the weights without one."""
         return self.shadow or self.weight
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, which `from_json` reads."""
+        """Plain JSON for `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Any, where: str) -> LayerFormats:
-        """From what `to_json` gave.
+        """Formats from the result of `to_json`.
 
         Raises:
-            CheckpointError: something else; names `where`.
+            CheckpointError: invalid document; names `where`.
         """
         try:
             values: dict[str, Any] = {key: _format(value) for key, value in document.items()}
-            found = cls(**values)
+            formats = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({error}).") from None
         for field in fields(cls):
-            if not _fits(field.name, getattr(found, field.name)):
+            if not _fits(field.name, getattr(formats, field.name)):
                 problem = f"{field.name} is {document.get(field.name)!r}"
                 raise CheckpointError(f"{where} holds no formats of a fixed-point layer ({problem}).")
-        return found
+        return formats
 
 
 def _format(value: Any) -> Any:
-    """The format that was written as a mapping; other values as they are."""
+    """The format from its JSON mapping; other values unchanged."""
     if not isinstance(value, dict):
         return value
     frac = value["frac"]
@@ -170,7 +170,7 @@ def _format(value: Any) -> Any:
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a value that was read can be that field of a layer's formats."""
+    """Whether a value from JSON is valid for the field `name` of `LayerFormats`."""
     if name == "rounding":
         return value in get_args(Rounding)
     if name == "stochastic":
@@ -185,15 +185,15 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, products: int | None = None) -> None:
-    """Refuse formats whose sums could overflow.
+    """Check that no sum can overflow.
 
     Args:
-        fan_in: products in one sum of the MVM.
-        inputs: of one sample, padding included.
-        products: in one sum of the update, batch times positions; None where nothing is learned.
+        fan_in: number of products in one sum of the MVM.
+        inputs: number of inputs of one sample, padding included.
+        products: number of products in one sum of the update, batch times positions; None without learning.
 
     Raises:
-        UsageError: names the layer and the bits that would do.
+        UsageError: names the layer and the required bits.
     """
     if inputs > MAX_INPUTS:
         raise UsageError(f"A sample at {name} must have at most {MAX_INPUTS} inputs in fixed point. Got {inputs}.")
@@ -217,14 +217,14 @@ def _check_update(name: str, formats: LayerFormats, products: int) -> None:
 
 
 def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int) -> None:
-    """Refuse sequences for which a sum of a recurrent layer could overflow.
+    """Check that no sum of a recurrent layer can overflow for these sequences.
 
     Args:
-        frames: of all sequences of one update together; None where nothing is learned.
-        steps: of the longest sequence.
+        frames: total number of frames of one update; None without learning.
+        steps: number of steps of the longest sequence.
 
     Raises:
-        UsageError: names the layer and the bits that would do.
+        UsageError: names the layer and the required bits.
     """
     if steps > MAX_STEPS:
         raise UsageError(f"A sequence at {name} must have at most {MAX_STEPS} steps in fixed point. Got {steps}.")
@@ -234,10 +234,10 @@ def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int
 
 
 def check_alike(formats: Mapping[str, LayerFormats]) -> None:
-    """Refuse arrays of one recurrent layer whose formats differ where the layer has one format.
+    """Check that the arrays of a recurrent layer agree in the formats that the layer shares.
 
     Args:
-        formats: by the arrays' names, e.g. forwards.hidden.
+        formats: formats by array name, e.g. forwards.hidden.
 
     Raises:
         UsageError: names the array and the tensor.
@@ -245,11 +245,11 @@ def check_alike(formats: Mapping[str, LayerFormats]) -> None:
     first, *rest = formats.items()
     for name, form in rest:
         for tensor in ("pre_activation", "output", "error", "transmitted", "feature", "rounding"):
-            wanted, found = getattr(first[1], tensor), getattr(form, tensor)
-            if wanted != found:
+            shared, own = getattr(first[1], tensor), getattr(form, tensor)
+            if shared != own:
                 raise UsageError(
-                    f"The format of {tensor} must be that of {first[0]}, {wanted}, in all arrays of a recurrent layer. "
-                    f"Got {found} at {name} instead."
+                    f"The format of {tensor} must be that of {first[0]}, {shared}, in all arrays of a recurrent layer. "
+                    f"Got {own} at {name} instead."
                 )
     for name, form in formats.items():
         if name.endswith("hidden") and form.input != form.output:
@@ -269,13 +269,13 @@ def _check_sum(name: str, formats: LayerFormats, largest: int, what: str, rest: 
 
 
 def check_weights(name: str, largest: Sequence[float], weight: QFormat) -> None:
-    """Refuse weights that a format cannot hold.
+    """Check that a format can represent the weights.
 
     Args:
-        largest: the largest magnitude of the tensor, or of each channel, as the format has scales.
+        largest: the largest magnitude of the tensor, or of each channel, one per scale of the format.
 
     Raises:
-        UsageError: names the fraction bits that would do.
+        UsageError: names the required fraction bits.
     """
     for channel, (value, frac) in enumerate(zip(largest, weight.fracs, strict=True)):
         if value * 2.0**frac > weight.top + 0.5:

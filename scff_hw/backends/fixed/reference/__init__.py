@@ -1,1 +1,1 @@
-"""The integer reference, in NumPy: the specification that other implementations equal bit for bit."""
+"""The integer reference, in NumPy: the specification, which other implementations match bit for bit."""

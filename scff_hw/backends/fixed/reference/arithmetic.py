@@ -1,6 +1,6 @@
 """Integer arithmetic of fixed-point SCFF, in NumPy's int64: the primitives of the reference.
 
-Shifts are arithmetic, divisions round down unless a docstring says otherwise. C needs nothing that is not here.
+Shifts are arithmetic, divisions round down unless a docstring says otherwise. C needs no other primitives.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Ints = NDArray[np.int64]
 
 TABLE_STEPS_PER_UNIT_LOG2 = 5
 TABLE_REACH_LOG2 = 3
-"""The logistic table covers -8 to 8 in steps of 1/32; beyond, its ends are taken."""
+"""The logistic table covers -8 to 8 in steps of 1/32; arguments outside use its ends."""
 
 COEFFICIENT_BITS = 15
-"""Fraction bits of the logistic function, and of the coefficients made of it."""
+"""Fraction bits of the logistic function, and of the coefficients computed from it."""
 
 MAX_RATE_SHIFT = 40
-"""Shift of the lowest learning rate; lower ones, to which a rate may decay, take it."""
+"""Shift of the lowest learning rate; a rate that decays below it stays there."""
 
 def checked(x: Ints, bits: int, what: str) -> Ints:
     """`x` itself.
@@ -53,7 +53,7 @@ def matmul(a: Ints, b: Ints) -> Ints:
 
 
 def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
-    """`x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift goes left.
+    """`x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift is to the left.
 
     Args:
         shift: an integer, or integers that broadcast against `x`.
@@ -67,7 +67,7 @@ def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
 
 
 def saturate(x: Ints, bits: int) -> Ints:
-    """Within the symmetric range of `bits` bits."""
+    """`x` clipped to the symmetric range of `bits` bits."""
     top = (1 << (bits - 1)) - 1
     return np.clip(x, -top, top)
 
@@ -78,14 +78,14 @@ def divide(x: Ints, n: Any) -> Ints:
 
 
 def isqrt(x: Ints) -> Ints:
-    """The largest integers whose squares are at most `x >= 0`."""
+    """Square root of `x >= 0`, rounded down."""
     root = np.sqrt(x.astype(np.float64)).astype(np.int64)
     root -= root * root > x
     return root + ((root + 1) * (root + 1) <= x)
 
 
 def bit_length(x: Ints) -> Ints:
-    """Bits of `0 <= x < 2^53`; 0 for 0."""
+    """Number of bits of `0 <= x < 2^53`; 0 for 0."""
     return np.frexp(x.astype(np.float64))[1].astype(np.int64)
 
 
@@ -98,33 +98,33 @@ def logistic_table() -> Ints:
 
 
 def logistic(t: Ints) -> Ints:
-    """The table's entry for arguments with 5 fraction bits."""
+    """Table entries for arguments with 5 fraction bits."""
     table = logistic_table()
     reach = len(table) // 2
     return table[np.clip(t, -reach, reach - 1) + reach]
 
 
 def reciprocal(n: int) -> tuple[int, int]:
-    """`(m, s)` with `m * 2^-s` next to `1 / n`, and m of 15 bits."""
+    """`(m, s)` with `m * 2^-s` close to `1 / n`, and m of 15 bits."""
     s = 14 + (n - 1).bit_length()
     return min(round((1 << s) / n), (1 << 15) - 1), s
 
 
 def rate_shift(rate: float) -> int:
-    """The shift of the power of two that is nearest to a learning rate, `2^-shift`; at most `MAX_RATE_SHIFT`."""
+    """Shift of the power of two nearest to a learning rate, `2^-shift`; at most `MAX_RATE_SHIFT`."""
     return round(-math.log2(max(rate, 2.0**-MAX_RATE_SHIFT)))
 
 
 def split(value: float) -> tuple[int, int]:
-    """`(m, s)` with `m * 2^-(15 + s)` next to `value > 0`, and m of 15 or 16 bits."""
+    """`(m, s)` with `m * 2^-(15 + s)` close to `value > 0`, and m of 15 or 16 bits."""
     mantissa, exponent = math.frexp(value)
     return round(mantissa * (1 << COEFFICIENT_BITS)), -exponent
 
 
 def stochastic_shift(x: Ints, shift: Any, drawn: Ints) -> Ints:
-    """`x * 2^-shift`, rounded up with the probability of what is cut off. A negative shift goes left.
+    """`x * 2^-shift` with stochastic rounding: up with probability equal to the fraction. Negative shifts go left.
 
-    Exact up to a shift of 16; beyond, probabilities are those of the nearest 16-bit fraction.
+    Exact up to a shift of 16; beyond, the probability is the nearest 16-bit fraction.
     """
     shift = np.asarray(shift, dtype=np.int64)
     s = np.maximum(shift, 0)

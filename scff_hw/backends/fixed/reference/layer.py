@@ -1,6 +1,6 @@
-"""The integer reference: fixed-point SCFF in NumPy, the specification that others equal bit for bit.
+"""The integer reference: fixed-point SCFF in NumPy, the specification, which other implementations match bit for bit.
 
-It is written to be read beside `README.md` in this folder, not to be fast. Every value is an integer in int64, and
+It follows `README.md` of the fixed backend and favours clarity over speed. Every value is an int64 integer, and
 every sum is checked against the width its format declares. Tensors are `[R, n]` (dense) or `[R, C, H, W]`.
 """
 
@@ -39,13 +39,13 @@ from scff_hw.core.shapes import PoolGeometry, pool_length
 from scff_hw.errors import WidthError
 
 MEAN_GUARD_BITS = 6
-"""Fraction bits of a sample's mean beyond those of the sample."""
+"""Fraction bits of a sample's mean in addition to those of the sample."""
 
 RECIPROCAL_BITS = 30
 
 HALF_BITS = 7
 VARYING_WEIGHT = 181
-"""Of a pair with a constant half, the weight of its other half: sqrt(2) with 7 fraction bits. The two sum to 2."""
+"""Weight of the other half of a pair with one constant half: sqrt(2) with 7 fraction bits. The two weights sum to 2."""
 
 
 class PoolShape(PoolGeometry, Protocol):
@@ -57,14 +57,14 @@ class PoolShape(PoolGeometry, Protocol):
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What a layer computes, beside its formats.
+    """Formats and parameters of a layer.
 
     Attributes:
         kernel: None for a dense layer.
         makes_pairs: pairs are formed at this layer's input; otherwise it takes two streams.
-        padding: by reflection, in positions.
+        padding: reflection padding, in positions.
         transmit: "triangle" or "relu".
-        positions: of each sample that a batch learns from, where it has more; None for all of them.
+        positions: number of positions per sample that a batch learns from, at most all; None for all.
     """
 
     formats: LayerFormats
@@ -81,22 +81,22 @@ class LayerSpec:
 
 
 def quantise(x: NDArray[np.float64], form: QFormat) -> Ints:
-    """Numbers to integers of a format, halves to even, out of range to its ends: how data enter."""
+    """Quantise real numbers to integers of a format, halves to even, saturating: used for input data."""
     scale = np.exp2(np.asarray(form.fracs, dtype=np.float64)).reshape(-1, *(1,) * (x.ndim - 1))
     return saturate(np.rint(x * scale).astype(np.int64), form.bits)
 
 
 def requantise(x: Ints, shift: Ints | int, bits: int, rounding: Rounding) -> Ints:
-    """To another format: a rounding shift, then saturation."""
+    """Convert to another format: a rounding shift, then saturation."""
     return saturate(shift_right(x, shift, rounding), bits)
 
 
 def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
-    """Zero mean and unit unbiased standard deviation for every sample `[R, ...]`; zeros where it is constant.
+    """Zero mean and unit unbiased standard deviation for every sample `[R, ...]`; zeros for constant samples.
 
     With s1 and s2 the sums of a sample's n values and of their squares, V = n s2 - s1^2 is n (n - 1) times the
-    variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 fraction bits to spare, and one division gives the
-    reciprocal that all values are multiplied by.
+    variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 spare fraction bits, and one division gives the
+    reciprocal, a factor of all values.
     """
     shape, x = x.shape, x.reshape(len(x), -1)
     n = x.shape[1]
@@ -113,13 +113,13 @@ def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
 
 
 def reflect(x: Ints, padding: int) -> Ints:
-    """Height and width padded by reflection."""
+    """Pad height and width by reflection."""
     edges = (padding, padding)
     return np.pad(x, ((0, 0), (0, 0), edges, edges), mode="reflect") if padding else x
 
 
 def fields(x: Ints, kernel: int | None) -> Ints:
-    """Receptive fields `[R, P, fan_in]` of inputs, each in the order of a row of weights."""
+    """Receptive fields `[R, P, fan_in]` of inputs, with values in the order of a weight row."""
     if kernel is None:
         return x[:, None, :]
     windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))
@@ -127,36 +127,36 @@ def fields(x: Ints, kernel: int | None) -> Ints:
 
 
 def pooled(x: Ints, pool: PoolShape | None) -> Ints:
-    """Pooling as PyTorch does it: an average counts padded zeros, but not what a last window has beyond them."""
+    """Pooling as in PyTorch: an average counts padded zeros, but not the part of a last window beyond them."""
     if pool is None:
         return x
     lengths = [
         pool_length(length, size=pool.size, stride=pool.stride, padding=pool.padding, ceil=pool.ceil)
         for length in x.shape[2:]
     ]
-    found = np.empty((*x.shape[:2], *lengths), dtype=np.int64)
+    result = np.empty((*x.shape[:2], *lengths), dtype=np.int64)
     for i in range(lengths[0]):
         for j in range(lengths[1]):
             top, left = i * pool.stride - pool.padding, j * pool.stride - pool.padding
             window = x[:, :, max(top, 0) : top + pool.size, max(left, 0) : left + pool.size]
             if pool.kind == "max":
-                found[:, :, i, j] = window.max(axis=(2, 3))
+                result[:, :, i, j] = window.max(axis=(2, 3))
             else:
                 height = min(top + pool.size, x.shape[2] + pool.padding) - top
                 width = min(left + pool.size, x.shape[3] + pool.padding) - left
-                found[:, :, i, j] = divide(window.sum(axis=(2, 3)), height * width)
-    return found
+                result[:, :, i, j] = divide(window.sum(axis=(2, 3)), height * width)
+    return result
 
 
 def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: int) -> tuple[Ints, Ints]:
-    """By what outputs are multiplied to give errors, from sums of squared outputs `[N, P]`; 15 fraction bits.
+    """Gains of outputs (error = gain * output), from sums of squared outputs `[N, P]`; 15 fraction bits.
 
     Errors of a pair are `2 / (units * shares)` times output and coefficient. Equation 3 of the paper, with its
-    penalty: see `scff_hw.core.goodness.contrast`. The mantissa of that factor is in here, its power of two is not.
+    penalty: see `scff_hw.core.goodness.contrast`. The result includes that factor's mantissa, not its power of two.
 
     Args:
-        units: that S is summed over.
-        shares: how many errors are averaged: the N samples times the positions that are learned from.
+        units: number of units in each sum S.
+        shares: number of averaged errors: the N samples times the positions that a batch learns from.
     """
     m, s = reciprocal(units)
     shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
@@ -166,7 +166,7 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: 
     pull, push = logistic(theta_pos - g_pos), logistic(g_neg - theta_neg)
     weight = round(spec.penalty * s_pos.shape[1] * (1 << COEFFICIENT_BITS))
     if s_pos.shape[1] * int(s_pos.max(initial=0)) ** 2 >= 1 << 63:
-        raise WidthError(f"The squares of {s_pos.shape[1]} goodness sums of up to {s_pos.max()} leave 64 bits.")
+        raise WidthError(f"The squares of {s_pos.shape[1]} goodness sums of up to {s_pos.max()} exceed 64 bits.")
     norm = isqrt((s_pos * s_pos).sum(axis=1))[:, None]
     pull = pull - s_pos * weight // np.maximum(norm, 1)
     mantissa, _ = split(2 / (units * shares))
@@ -175,17 +175,17 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: 
 
 
 def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Ints]:
-    """What the first halves of the positive and the negative pairs weigh, `[N]`, with 7 fraction bits; 1 as a rule.
+    """Weights of the first halves of the positive and negative pairs, `[N]`, with 7 fraction bits; usually 1.
 
-    A pair's joint standard deviation is next to 1, but where one half is constant 1 / sqrt(2): there the other half,
-    which is all that differs from the bias, weighs sqrt(2), and the constant half what is left of the two.
+    A pair's joint standard deviation is close to 1, but 1 / sqrt(2) if one half is constant. Then the weight of the
+    other half, the only one that differs from the bias, is sqrt(2), and that of the constant half 2 - sqrt(2).
 
     Args:
         x: standardised rows, `[R, ...]`, one view of the N samples or two.
         partner: sample k is paired with `partner[k]`.
     """
-    blank: NDArray[np.bool_] = np.all(x.reshape(len(x), -1) == 0, axis=1)
-    first, last = blank[:n], blank[-n:]
+    constant: NDArray[np.bool_] = np.all(x.reshape(len(x), -1) == 0, axis=1)
+    first, last = constant[:n], constant[-n:]
 
     def weights(other: NDArray[np.bool_]) -> Ints:
         one, both = 1 << HALF_BITS, 2 << HALF_BITS
@@ -195,26 +195,26 @@ def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Int
 
 
 def weighted_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
-    """`z` of pairs `[N, P, C]` whose first halves weigh `weight`, `[N]`."""
+    """`z` of pairs `[N, P, C]` with weights `weight`, `[N]`, of their first halves."""
     w = weight[:, None, None]
     return shift_right(w * a + ((2 << HALF_BITS) - w) * b, HALF_BITS, rounding)
 
 
 def shares(pull: Ints, weight: Ints, rounding: Rounding) -> tuple[Ints, Ints]:
-    """What reaches the first and the second halves of pairs of an error `[N, P, C]` at their `z`."""
+    """Errors at the first and the second halves of pairs, from an error `[N, P, C]` at `z`."""
     w = weight[:, None, None]
     first, second = (shift_right(pull * each, HALF_BITS, rounding) for each in (w, (2 << HALF_BITS) - w))
     return first, second
 
 
 class IntegerLayer:
-    """A layer that holds its weights as integers and learns.
+    """A layer with integer weights that learns.
 
     Attributes:
-        weight: `[C, fan_in]`, int64.
-        shadow: the same at the shadow's scale, or None.
+        weight: `[C, fan_in]`, int64, requantised from `stored`.
+        stored: `[C, fan_in]`, int64: the shadow weights, or the weights if there is no shadow.
         bias: `[C]`.
-        states: of the generators, `[C]`.
+        states: generator states, `[C]`.
     """
 
     def __init__(self, weight: NDArray[np.float64], bias: NDArray[np.float64], spec: LayerSpec, seed: int = 0) -> None:
@@ -233,9 +233,9 @@ class IntegerLayer:
         return requantise(self.stored, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
 
     def start(self, seed: int) -> None:
-        """Random first weights, uniform within `1 / sqrt(fan_in)`, and biases of 0: what a device makes for itself.
+        """Random initial weights, uniform within `1 / sqrt(fan_in)`, and zero biases, as initialised on a device.
 
-        A draw r of a weight stands for `(r - 2^15) / 2^15` of the bound; generators go on from where they are after it.
+        A draw r gives the weight `(r - 2^15) / 2^15` times the bound; generators continue from their states after it.
         """
         form, fan_in = self.spec.formats, self.stored.shape[1]
         m, s = split(1 / math.sqrt(fan_in))
@@ -246,7 +246,7 @@ class IntegerLayer:
         self.bias = np.zeros_like(self.bias)
 
     def standardised(self, x: Ints) -> Ints:
-        """What the MVM reads of raw inputs."""
+        """Inputs of the MVM, from raw inputs."""
         form = self.spec.formats
         return standardise(reflect(x, self.spec.padding), form.standardised, form.rounding)
 
@@ -256,7 +256,7 @@ class IntegerLayer:
         return checked(sums, self.spec.formats.accumulator.bits, "accumulator")
 
     def pre_activations(self, u: Ints) -> Ints:
-        """Of one sample each, bias included, `[R, P, C]`."""
+        """Pre-activations per sample, bias included, `[R, P, C]`."""
         form = self.spec.formats
         total = u + shift_right(self.bias, BIAS_GUARD_BITS, form.rounding)
         total = checked(total, form.accumulator.bits, "accumulator with its bias")
@@ -264,13 +264,13 @@ class IntegerLayer:
         return requantise(total, shift, form.pre_activation.bits, form.rounding)
 
     def outputs(self, z: Ints) -> Ints:
-        """Rectified, as goodness and errors see it."""
+        """Rectified pre-activations, for goodness and errors."""
         form = self.spec.formats
         shift = form.pre_activation.one - form.output.one
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
 
     def transmitted(self, z: Ints, side: tuple[int, ...]) -> Ints:
-        """What the next layer takes as its input, of pre-activations `[N, P, C]` over positions `side`."""
+        """Input of the next layer, from pre-activations `[N, P, C]` over positions `side`."""
         form = self.spec.formats
         if self.spec.transmit == "triangle":
             z = z - divide(checked(z.sum(axis=2), 32, "sum over channels"), z.shape[2])[:, :, None]
@@ -281,12 +281,12 @@ class IntegerLayer:
         return pooled(y.transpose(0, 2, 1).reshape(len(y), -1, *side), self.spec.pool)
 
     def forward(self, x: Ints) -> Ints:
-        """What plain samples give: as pairs with themselves where the layer makes its pairs."""
+        """Output for plain samples, each paired with itself if the layer makes its pairs."""
         v = self.pre_activations(self.mvm(self.standardised(x)))
         return self.transmitted(2 * v if self.spec.makes_pairs else v, self._side(x))
 
     def features(self, transmitted: Ints) -> Ints:
-        """The readout's view of what is passed on, `[N, F]`."""
+        """Readout features of the output, `[N, F]`."""
         form = self.spec.formats
         x = pooled(transmitted, self.spec.readout_pool)
         return standardise(x.reshape(len(x), -1), form.feature, form.rounding)
@@ -298,16 +298,16 @@ class IntegerLayer:
         rate_shift: int,
         chosen: NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Ints]:
-        """Change the weights once.
+        """Update the weights once.
 
         Args:
-            views: raw inputs `[N, ...]`: one view of the samples or two where pairs are made here, else the positive
+            views: raw inputs `[N, ...]`: one or two views of the samples if pairs are made here, else the positive
                 and the negative stream.
-            partner: sample k is paired with `partner[k]`; None where pairs are passed.
+            partner: sample k is paired with `partner[k]`; None for passed pairs.
             rate_shift: the learning rate is `2^-rate_shift`.
-            chosen: `[R, P]`, the positions learned from; None for all.
+            chosen: `[R, P]`, mask of the positions to learn from; None for all.
         Returns:
-            What is passed on of the positive and the negative pairs, from before the change.
+            Pre-update outputs of the positive and the negative pairs.
         """
         spec, form = self.spec, self.spec.formats
         n = len(views[0])

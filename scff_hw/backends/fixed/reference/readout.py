@@ -1,7 +1,7 @@
 """A readout that learns in integers from one labelled sample at a time: part of the reference, in NumPy's int64.
 
-One logistic unit a class, each trained on "this class or not": the gradient of its cross-entropy needs the table that
-goodness is read by, and neither an exponential nor a sum over classes.
+One logistic unit per class, each trained one-versus-rest: the gradient of its cross-entropy needs only the logistic
+table of the goodness gains, no exponential and no sum over classes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ WEIGHT_BITS, SHADOW_BITS, BIAS_BITS = 8, 16, 32
 
 @dataclass
 class IntegerReadout:
-    """Weights of a linear readout, as integers that learn.
+    """A linear readout with integer weights that learns.
 
     Attributes:
-        stored: `[classes, features]`, the shadow in 16 bits; weights are its upper 8.
+        stored: `[classes, features]`, shadow weights in 16 bits; the weights are their upper 8.
         bias: `[classes]` in 32 bits, 8 of them guard bits.
         weight: format of the weights.
         feature_frac: fraction bits of the features.
@@ -46,19 +46,19 @@ class IntegerReadout:
 
     @property
     def quantised(self) -> Ints:
-        """Weights as the MVM reads them, in 8 bits."""
+        """Weights of the MVM, in 8 bits."""
         return requantise(self.stored, SHADOW_BITS - WEIGHT_BITS, WEIGHT_BITS, self.rounding)
 
     def logits(self, features: Ints) -> Ints:
-        """Of features `[N, features]`, `[N, classes]` in 32 bits."""
+        """Logits `[N, classes]` in 32 bits, from features `[N, features]`."""
         bias = shift_right(self.bias, BIAS_GUARD_BITS, self.rounding)
         return checked(matmul(features, self.quantised.T) + bias, 32, "readout's accumulator")
 
     def learn(self, features: Ints, label: int, rate_shift: int) -> None:
-        """Change the weights once, by one sample's features `[features]`; the learning rate is `2^-rate_shift`.
+        """Update the weights once, from one sample's features `[features]`; the learning rate is `2^-rate_shift`.
 
         Raises:
-            UsageError: the label is none of the classes.
+            UsageError: the label is not in 0..classes-1.
         """
         if not 0 <= label < len(self.stored):
             raise UsageError(f"The label must be from 0 to {len(self.stored) - 1}. Got {label} instead.")
@@ -75,6 +75,6 @@ class IntegerReadout:
 
 
 def untrained(classes: int, features: int, frac: int, feature_frac: int, rounding: Rounding) -> IntegerReadout:
-    """A readout of zeros, whose weights have `frac` fraction bits."""
+    """A readout with zero weights of `frac` fraction bits, and zero biases."""
     zeros = np.zeros((classes, features), np.int64)
     return IntegerReadout(zeros, zeros[:, 0], QFormat(WEIGHT_BITS, frac), feature_frac, rounding)

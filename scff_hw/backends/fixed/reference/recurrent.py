@@ -1,7 +1,7 @@
-"""The integer reference of recurrent layers, in NumPy; its specification is a section of `README.md` in this folder.
+"""The integer reference of recurrent layers, in NumPy, specified in a section of the fixed backend's `README.md`.
 
 `IntegerRecurrent` learns from whole sequences, pair by pair. `StreamingRecurrent` learns from one step at a time, as a
-chip does that cannot keep a sequence, and gives the same integers: all that it keeps are sums.
+chip does that cannot store a sequence, with the same integer results: it stores states and sums only.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.errors import UsageError
 
 TOTAL_BITS = 24
-"""Of a state's sum over time, which a mean is made of: 66 000 steps of states of 8 bits."""
+"""Bits of a sum of states over time, used for means: 66 000 steps of 8-bit states."""
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """What one half of a pair did to a direction, T steps in order of time.
+    """The unrolled pass of one pair through a direction, T steps in order of time.
 
     Attributes:
         read: `[T, C]`, the states that U read.
@@ -53,7 +53,7 @@ class IntegerDirection:
     Attributes:
         inputs: W, reads frames.
         hidden: U, reads states.
-        backwards: reads sequences from their ends.
+        backwards: reads sequences from the last frame to the first.
     """
 
     def __init__(self, inputs: IntegerLayer, hidden: IntegerLayer, backwards: bool = False) -> None:
@@ -62,61 +62,61 @@ class IntegerDirection:
         self.clear()
 
     def clear(self) -> None:
-        """Begin new sums of gradients: of W, U, and of both biases alike."""
+        """Reset the gradient sums: of W, of U, and one for both biases."""
         self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.stored), np.zeros_like(self.hidden.stored)
         self._of_bias = np.zeros_like(self.hidden.bias)
 
     def input_drive(self, x: Ints) -> Ints:
-        """What standardised frames `[T, F]` drive, without bias, at the scale of pre-activations, `[T, C]`."""
+        """W times standardised frames `[T, F]`, without bias, at the scale of pre-activations, `[T, C]`."""
         return self._to_pre_activation(self.inputs, self.inputs.mvm(x)[:, 0, :])
 
     @property
     def bias_drive(self) -> Ints:
-        """What the bias of W drives at every step, `[C]`."""
+        """The bias of W at the scale of pre-activations, added at every step, `[C]`."""
         form = self.inputs.spec.formats
         bias = shift_right(self.inputs.bias, BIAS_GUARD_BITS, form.rounding)
         return self._to_pre_activation(self.inputs, bias[None])[0]
 
-    def step(self, state: Ints, driven: Ints) -> tuple[Ints, Ints]:
-        """One step of one half of a pair: pre-activations and the next state, `[C]` each.
+    def step(self, state: Ints, drive: Ints) -> tuple[Ints, Ints]:
+        """One time step of one pair: pre-activations and the next state, `[C]` each.
 
         Args:
-            state: of the step before; 0 at first.
-            driven: the sum of what both frames drive, `[C]`.
+            state: state of the previous step; 0 at the first.
+            drive: sum of both frames' input drives, `[C]`.
         """
         form = self.hidden.spec.formats
-        z = driven + self.bias_drive + self.hidden.pre_activations(self.hidden.mvm(state[None]))[0, 0]
+        z = drive + self.bias_drive + self.hidden.pre_activations(self.hidden.mvm(state[None]))[0, 0]
         return z, standardise(self.hidden.outputs(z)[None], form.standardised, form.rounding)[0]
 
-    def unroll(self, driven: Ints) -> Unrolled:
-        """All steps of one half of a pair, `[T, C]` of what frames drive."""
-        read, z = np.zeros_like(driven), np.zeros_like(driven)
-        state, total = np.zeros_like(driven[0]), np.zeros_like(driven[0])
-        steps = range(len(driven))
+    def unroll(self, drive: Ints) -> Unrolled:
+        """All steps of one pair, from the input drive `[T, C]`."""
+        read, z = np.zeros_like(drive), np.zeros_like(drive)
+        state, total = np.zeros_like(drive[0]), np.zeros_like(drive[0])
+        steps = range(len(drive))
         for t in reversed(steps) if self.backwards else steps:
             read[t] = state
-            z[t], state = self.step(state, driven[t])
+            z[t], state = self.step(state, drive[t])
             total = total + state
         return Unrolled(read, z, state, total)
 
     def transmitted(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
-        """A sequence's last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
+        """Output of a sequence: its last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
         form = self.hidden.spec.formats
         shift = form.standardised.one - form.transmitted.one
-        found = [requantise(final, shift, form.transmitted.bits, form.rounding)]
+        output = [requantise(final, shift, form.transmitted.bits, form.rounding)]
         if averages:
             total = checked(total, TOTAL_BITS, "sum of states over time")
             mean = divide(total << MEAN_GUARD_BITS, steps)
-            found.append(requantise(mean, shift + MEAN_GUARD_BITS, form.transmitted.bits, form.rounding))
-        return np.stack(found)
+            output.append(requantise(mean, shift + MEAN_GUARD_BITS, form.transmitted.bits, form.rounding))
+        return np.stack(output)
 
     def collect(self, frames: Sequence[Ints], reads: Sequence[Ints], errors: Sequence[Ints]) -> None:
-        """Add what steps of one pair contribute to the gradients.
+        """Add the gradients of the steps of one pair to the sums.
 
         Args:
             frames: standardised, `[T, F]` of the pair's first half and `[T', F]` of its second, T' <= T.
-            reads: the states that U read, `[T, C]` of the positive and of the negative pair.
-            errors: at the pre-activations, likewise.
+            reads: the states that U read, `[T, C]`, of the positive and the negative pair.
+            errors: errors at the pre-activations, `[T, C]`, in the same order.
         """
         positive, negative = errors
         own, others = frames
@@ -125,7 +125,7 @@ class IntegerDirection:
         self._of_bias += (positive + negative).sum(axis=0)
 
     def apply(self, rate_shift: int) -> None:
-        """Change both arrays once by all that was collected, and clear it."""
+        """Update both arrays once from the gradient sums, and reset the sums."""
         self.inputs.apply(self._of_inputs, self._of_bias, rate_shift)
         self.hidden.apply(self._of_hidden, self._of_bias, rate_shift)
         self.clear()
@@ -137,14 +137,14 @@ class IntegerDirection:
 
 
 class IntegerRecurrent:
-    """A recurrent layer that learns: one direction or two, which share nothing but their goodness.
+    """A recurrent layer that learns: one direction or two, which share only their goodness.
 
     Attributes:
-        directions: all of their arrays have the same formats but those of weights, and inputs have their own.
-        averages: passes on the means of the states over time too, behind the last ones.
+        directions: all arrays have the same formats, except those of weights and of inputs.
+        averages: the output also contains the means of the states over time, after the last states.
 
     Raises:
-        UsageError: the arrays' formats do not fit each other.
+        UsageError: the arrays' formats do not match.
     """
 
     def __init__(self, directions: Sequence[IntegerDirection], averages: bool = False) -> None:
@@ -160,17 +160,17 @@ class IntegerRecurrent:
 
     @property
     def units(self) -> int:
-        """C of all directions together, which goodness is the mean over."""
+        """Total number of units of all directions, over which goodness is averaged."""
         return sum(direction.units for direction in self.directions)
 
     def forward(self, sequences: Sequence[Ints]) -> Ints:
-        """What raw sequences `[T, F]`, each paired with itself, pass on: `[N, C]`, or `[N, 2 C]` with `averages`."""
-        found = []
+        """Outputs for raw sequences `[T, F]`, each paired with itself: `[N, C]`, or `[N, 2 C]` with `averages`."""
+        outputs = []
         for frames in sequences:
-            driven = [2 * direction.input_drive(direction.inputs.standardised(frames)) for direction in self.directions]
-            passes = [direction.unroll(each) for direction, each in zip(self.directions, driven, strict=True)]
-            found.append(self.transmitted(passes, len(frames)))
-        return np.stack(found)
+            drives = [2 * direction.input_drive(direction.inputs.standardised(frames)) for direction in self.directions]
+            passes = [direction.unroll(drive) for direction, drive in zip(self.directions, drives, strict=True)]
+            outputs.append(self.transmitted(passes, len(frames)))
+        return np.stack(outputs)
 
     def transmitted(self, passes: Sequence[Unrolled], steps: int) -> Ints:
         """The last states of all directions, then the means of all."""
@@ -181,49 +181,48 @@ class IntegerRecurrent:
         return np.concatenate(parts, axis=1).ravel()
 
     def features(self, transmitted: Ints) -> Ints:
-        """The readout's view of what is passed on."""
+        """Readout features of the output."""
         form = self.spec.formats
         shift = form.transmitted.one - form.feature.one
         return requantise(transmitted, shift, form.feature.bits, form.rounding)
 
     def learn(self, sequences: Sequence[Ints], partner: NDArray[np.int64], rate_shift: int) -> tuple[Ints, Ints]:
-        """Change the weights once, from all steps of a batch.
+        """Update the weights once, from all steps of a batch.
 
         Args:
             sequences: raw, `[T, F]` each; T differs.
             partner: sequence k is paired with `partner[k]`.
             rate_shift: the learning rate is `2^-rate_shift`.
         Returns:
-            What is passed on of the positive and the negative pairs, from before the change.
+            Pre-update outputs of the positive and the negative pairs.
         """
-        passed: tuple[list[Ints], list[Ints]] = ([], [])
+        outputs: tuple[list[Ints], list[Ints]] = ([], [])
         for own, other in zip(sequences, (sequences[n] for n in partner), strict=True):
             other = other[: len(own)]
             frames, passes = [], []
             for direction in self.directions:
                 x = [direction.inputs.standardised(half) for half in (own, other)]
                 v = direction.input_drive(x[0])
-                # where the other half has ended it is silent
+                # the second half contributes 0 once it has ended
                 joined = v.copy()
                 joined[: len(other)] += direction.input_drive(x[1])
                 frames.append(x)
                 passes.append((direction.unroll(2 * v), direction.unroll(joined)))
             z = [np.concatenate([pair[half].z for pair in passes], axis=1) for half in (0, 1)]
-            found = self.errors(z[0], z[1], len(sequences))
-            errors = zip(*(self._split(each) for each in found), strict=True)
+            errors = zip(*(self._split(error) for error in self.errors(z[0], z[1], len(sequences))), strict=True)
             for direction, x, (positive, negative), error in zip(self.directions, frames, passes, errors, strict=True):
                 direction.collect(x, (positive.read, negative.read), error)
-            for half, kept in enumerate(passed):
-                kept.append(self.transmitted([pair[half] for pair in passes], len(own)))
+            for half, transmitted in enumerate(outputs):
+                transmitted.append(self.transmitted([pair[half] for pair in passes], len(own)))
         for direction in self.directions:
             direction.apply(rate_shift)
-        return np.stack(passed[0]), np.stack(passed[1])
+        return np.stack(outputs[0]), np.stack(outputs[1])
 
     def errors(self, z_pos: Ints, z_neg: Ints, sequences: int) -> tuple[Ints, Ints]:
         """Errors at the pre-activations `[T, C]` of the steps of a positive and a negative pair.
 
         Args:
-            sequences: of the batch, over which errors are averaged; those of different steps are summed.
+            sequences: number of sequences of the batch, over which errors are averaged; errors of steps are summed.
         """
         form = self.spec.formats
         y_pos, y_neg = (self.directions[0].hidden.outputs(z) for z in (z_pos, z_neg))
@@ -236,24 +235,24 @@ class IntegerRecurrent:
         return pull, push
 
     def _split(self, x: Ints) -> list[Ints]:
-        """Of all directions' units, those of each."""
+        """Split the units of all directions by direction."""
         return np.split(x, np.cumsum([direction.units for direction in self.directions])[:-1], axis=1)
 
 
 class StreamingRecurrent:
-    """A layer of one direction that takes one step at a time and keeps no step.
+    """A layer of one direction that processes one time step at a time and stores none.
 
-    A batch is `begin`, then for each pair `begin_pair` and a `learn` for each frame of its first half, then `apply`.
-    Inference is `begin_pair`, a `step` for each frame, and `transmitted`.
+    Learning: `begin`, then per pair `begin_pair` and one `learn` per frame of its first half, then `apply`.
+    Inference: `begin_pair`, one `step` per frame, then `transmitted`.
 
     Raises:
-        UsageError: a direction of the layer reads sequences from their ends.
+        UsageError: a direction of the layer is backwards.
     """
 
     def __init__(self, layer: IntegerRecurrent) -> None:
         if any(direction.backwards for direction in layer.directions):
             raise UsageError(
-                "A recurrent layer that hears one step at a time must read forwards only. "
+                "A recurrent layer that takes one step at a time must read forwards only. "
                 "Got a direction that reads sequences from their ends instead, which needs the whole sequence."
             )
         self.layer = layer
@@ -262,18 +261,18 @@ class StreamingRecurrent:
         self.begin_pair()
 
     def begin(self, sequences: int) -> None:
-        """Begin a batch of so many sequences, each the first half of one pair."""
+        """Begin a batch of `sequences` sequences, each the first half of one pair."""
         self.sequences = sequences
         self.direction.clear()
 
     def begin_pair(self) -> None:
-        """Begin a pair, or a sequence to infer from: its states are 0."""
+        """Begin a pair, or a sequence for inference, with zero states."""
         self.states = np.zeros((2, self.direction.units), dtype=np.int64)
         self.total = np.zeros(self.direction.units, dtype=np.int64)
         self.steps = 0
 
     def learn(self, own: Ints, other: Ints | None) -> None:
-        """Learn from one step of a pair: raw frames `[F]`; `other` is None once the second half has ended."""
+        """One time step of learning, from raw frames `[F]`; `other` is None once the second half has ended."""
         direction = self.direction
         frames = [direction.inputs.standardised(half[None]) for half in (own, other) if half is not None]
         v = [direction.input_drive(x)[0] for x in frames]
@@ -287,16 +286,16 @@ class StreamingRecurrent:
         self.total, self.steps = self.total + self.states[0], self.steps + 1
 
     def apply(self, rate_shift: int) -> None:
-        """Change the weights once, by all pairs since `begin`."""
+        """Update the weights once, from all pairs since `begin`."""
         self.direction.apply(rate_shift)
 
     def step(self, frame: Ints) -> None:
-        """One step of inference: a raw frame `[F]`."""
+        """One time step of inference, from a raw frame `[F]`."""
         direction = self.direction
         v = direction.input_drive(direction.inputs.standardised(frame[None]))[0]
         self.states[0] = direction.step(self.states[0], 2 * v)[1]
         self.total, self.steps = self.total + self.states[0], self.steps + 1
 
     def transmitted(self) -> Ints:
-        """What the sequence heard so far passes on, `[C]`, or `[2 C]` with averages."""
+        """Output for the sequence so far, `[C]`, or `[2 C]` with averages."""
         return self.direction.transmitted(self.states[0], self.total, self.steps, self.layer.averages).ravel()

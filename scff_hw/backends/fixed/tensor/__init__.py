@@ -1,1 +1,1 @@
-"""The reference's integers on PyTorch tensors."""
+"""The reference's integer arithmetic on PyTorch tensors."""

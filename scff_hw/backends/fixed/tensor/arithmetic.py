@@ -1,7 +1,7 @@
-"""The reference's arithmetic on PyTorch tensors that hold integers as floating point, exactly.
+"""The reference's arithmetic on PyTorch tensors that store integers exactly as floating point.
 
-float32 holds integers up to 2^24 and float64 up to 2^53, and a sum of integers is exact in any order while no part of
-it leaves that range; so matrix products run at full speed. Each function says what its arguments may be.
+float32 represents integers up to 2^24 and float64 up to 2^53, and a sum of integers is exact in any order if no partial
+sum leaves that range; so matrix products run at full speed. Each function documents the range of its arguments.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from scff_hw.backends.fixed.reference.layer import (
 from scff_hw.core.compiling import compiled_if_large
 
 Halves = tuple[Tensor, Tensor]
-"""What the first halves of the positive and the negative pairs weigh, `[N]`, in steps of 2^-7."""
+"""Weights of the first halves of the positive and the negative pairs, `[N]`, in steps of 2^-7."""
 
 EXACT: dict[Rounding, int] = {"half_even": 1 << 24, "half_up": 1 << 23}
-"""Sums below are exact in float32 and in what rounds them: one half is added to round half up."""
+"""Sums below this bound are exact in float32, and so is their rounding: rounding half up adds one half."""
 
 
 def scales(form: QFormat, dims: int, *, inverse: bool = False) -> Tensor:
-    """`2^-frac` (or `2^frac`) of every output channel, as they multiply a tensor of `dims` dimensions; float64."""
+    """`2^-frac` (or `2^frac`) per output channel, broadcastable to a tensor of `dims` dimensions; float64."""
     sign = 1 if inverse else -1
     return torch.tensor([2.0 ** (sign * frac) for frac in form.fracs], dtype=torch.float64).view(-1, *(1,) * (dims - 1))
 
 
 def nearest(x: Tensor, rounding: Rounding) -> Tensor:
-    """To the nearest integer, halves to even or up; `x` is a multiple of a power of two."""
+    """Round to the nearest integer, halves to even or up; `x` is a multiple of a power of two."""
     return torch.round(x) if rounding == "half_even" else torch.floor(x + 0.5)
 
 
 def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """Integers `x * 2^-shift`, rounded and saturated; a tensor holds `2^-shift` itself."""
+    """Integers `x * 2^-shift`, rounded and saturated; a tensor `shift` contains `2^-shift` itself."""
     scale = shift if isinstance(shift, Tensor) else 2.0**-shift
     return nearest(x * scale, rounding).clamp(-form.top, form.top)
 
 
 def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool = False) -> Tensor:
-    """Zero mean and unit unbiased standard deviation for every sample of integers of 8 bits; integers in float32.
+    """Zero mean and unit unbiased standard deviation per sample, for 8-bit integers; integers in float32.
 
     Args:
-        varying: the number of samples differs from call to call, for each of which fusing would compile anew.
+        varying: the number of samples differs between calls, so fusing would compile anew for each.
     """
     n = x[0].numel()
     flat = x.flatten(1)
@@ -79,15 +79,15 @@ def _scaled(flat: Tensor, mean: Tensor, scale: Tensor, form: QFormat, rounding: 
 
 
 def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
-    """As in the reference, from what the array reads; None where every half weighs 1.
+    """As in the reference, from the array's inputs; None if all weights are 1.
 
     Args:
-        forward: sample k is paired with `forward[k]`; None where there are no negative pairs.
+        forward: sample k is paired with `forward[k]`; None without negative pairs.
     """
-    blank = ~x.flatten(1).any(dim=1)
-    if not blank.any():
+    constant = ~x.flatten(1).any(dim=1)
+    if not constant.any():
         return None
-    first, last = blank[:n], blank[-n:]
+    first, last = constant[:n], constant[-n:]
     one, both = 1 << HALF_BITS, 2 << HALF_BITS
     w_pos, w_neg = (
         torch.where(first == other, one, torch.where(other, VARYING_WEIGHT, both - VARYING_WEIGHT)).to(x.dtype)
@@ -97,7 +97,7 @@ def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
 
 
 def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
-    """`z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which holds 23 bits and a half."""
+    """`z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which represents 23 bits and a half."""
     if weight is None:
         return a + b
     w = weight.view(-1, *(1,) * (a.dim() - 1))
@@ -105,7 +105,7 @@ def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding
 
 
 def shares(error: Tensor, weight: Tensor | None, rounding: Rounding) -> tuple[Tensor, Tensor]:
-    """As in the reference; in float64 where halves do not weigh 1, for products of 30 bits."""
+    """As in the reference; in float64 if weights differ from 1, for products of 30 bits."""
     if weight is None:
         return error, error
     w = weight.view(-1, *(1,) * (error.dim() - 1)).double()
@@ -114,12 +114,12 @@ def shares(error: Tensor, weight: Tensor | None, rounding: Rounding) -> tuple[Te
 
 
 def divide(x: Tensor, n: int | Tensor) -> Tensor:
-    """`x / n`, halves up, of integers in float32."""
+    """`x / n` for integers, rounded to the nearest, halves up; integers in float32."""
     return torch.div(2 * x.to(torch.int64) + n, 2 * n, rounding_mode="floor").float()
 
 
 def sum_of_squares(y: Tensor, top: int) -> Tensor:
-    """Over the units, dimension 1, of integers up to `top`."""
+    """Sum of squares over the units, dimension 1, of integers up to `top`."""
     exact = y.shape[1] * top * top < EXACT["half_even"]
     return y.square().sum(dim=1) if exact else y.square().sum(dim=1, dtype=torch.float64)
 
@@ -147,7 +147,7 @@ def coefficients(s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, shar
 
 
 def isqrt(x: Tensor) -> Tensor:
-    """The largest integers whose squares are at most the int64 `x >= 0`."""
+    """Square root of int64 `x >= 0`, rounded down."""
     root = x.double().sqrt().to(torch.int64)
     root = root - (root * root > x).to(torch.int64)
     return root + ((root + 1) * (root + 1) <= x)

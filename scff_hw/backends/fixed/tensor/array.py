@@ -1,4 +1,4 @@
-"""One layer's weights in fixed point: a Brevitas layer that holds them, and the update in integers."""
+"""One layer's weights in fixed point: a Brevitas layer with the weights, and the update in integers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from scff_hw.backends.fixed.formats.formats import LayerFormats, QFormat, check_
 from scff_hw.backends.fixed.reference.arithmetic import first_states, rate_shift
 from scff_hw.backends.fixed.tensor.arithmetic import EXACT, nearest, scales
 from scff_hw.backends.fixed.tensor.quantisers import quant_identity, quant_layer
-from scff_hw.backends.fixed.tensor.update import dithering, fast_draws, read_out, stepped, stepped_stochastically
+from scff_hw.backends.fixed.tensor.update import (
+    dithering,
+    fast_draws,
+    requantised_weights,
+    stepped,
+    stepped_stochastically,
+)
 from scff_hw.backends.state import check_plain_sgd, check_state
 from scff_hw.core.arrays import Optimisation
 from scff_hw.core.compiling import compiled_if_large
@@ -17,24 +23,24 @@ from scff_hw.core.geometry import Geometry, Prepared, Workspace
 from scff_hw.errors import CheckpointError
 
 COUNTED = 4
-"""Samples of a batch that are looked at for values cut off."""
+"""Samples per batch that are checked for clipped values."""
 
 METERED = "inputs", "errors"
-"""Values whose cutting off is counted."""
+"""Tensors whose clipped values are counted."""
 
 MANY_PARTS = 64
-"""Float32 products after which one in float64 is faster."""
+"""Number of float32 products above which one float64 product is faster."""
 
 
 class FixedArray:
-    """Weights, shadow and biases as integers; numbers in and out are on the grids of their formats.
+    """Weights, shadow weights and biases as integers; inputs and outputs are values on the grids of their formats.
 
-    `mvm` and `update` put what they are given on those grids first, so that any caller may use them.
+    `mvm` and `update` first quantise their arguments to those grids, so any caller may use them.
 
     Attributes:
-        module: the Brevitas layer that holds the weights, with its quantiser; `module(read(x))` equals `mvm(x)`.
-        read, read_error: the Brevitas quantisers of the inputs and of the errors.
-        formats: of the layer's tensors.
+        module: the Brevitas layer with the weights and their quantiser; `module(quantise_input(x))` equals `mvm(x)`.
+        quantise_input, quantise_error: the Brevitas quantisers of inputs and errors.
+        formats: formats of the layer's tensors.
     """
 
     def __init__(
@@ -50,30 +56,29 @@ class FixedArray:
         geometry.check_weight(weight)
         check_optimisation(optimisation, name)
         form = formats.weight
-        sizes = weight.abs().flatten(1).amax(dim=1) if len(form.fracs) > 1 else weight.abs().max().view(1)
-        check_weights(name, sizes.tolist(), form)
+        largest = weight.abs().flatten(1).amax(dim=1) if len(form.fracs) > 1 else weight.abs().max().view(1)
+        check_weights(name, largest.tolist(), form)
         self.geometry, self.formats = geometry, formats
         self.module = quant_layer(geometry, form, torch.zeros(geometry.weight_shape))
-        self.read = quant_identity(formats.standardised)
-        self.read_error = quant_identity(formats.error)
+        self.quantise_input = quant_identity(formats.standardised)
+        self.quantise_error = quant_identity(formats.error)
         self._unit = scales(form, weight.dim()).float()
-        held = formats.stored
-        # float32 holds integers of 16 bits exactly, and their sums
-        dtype = torch.float32 if held.bits <= 16 else torch.float64
-        self._held = _integers(weight, held).to(dtype).flatten(1)
-        self._steps = scales(held, 2, inverse=True)
+        # float32 represents integers of 16 bits exactly, and their sums
+        dtype = torch.float32 if formats.stored.bits <= 16 else torch.float64
+        self._stored = _integers(weight, formats.stored).to(dtype).flatten(1)
+        self._steps = scales(formats.stored, 2, inverse=True)
         self._bias = _integers(bias, formats.bias)
         self._states = first_states(seed, geometry.outputs)
         self.learning_rate = optimisation.learning_rate
         self._workspace = Workspace()
         self._prepared: tuple[Tensor, Prepared] | None = None
-        # values cut off and values looked at, since the figures were last taken
+        # clipped values and checked values since the last take_metrics
         self._counts = torch.zeros(len(METERED), 2, dtype=torch.int64)
-        self._put(self._held)
+        self._put(self._stored)
 
     @property
     def learning_rate(self) -> float:
-        """A power of two, which a shift can apply: the one nearest to what was asked for."""
+        """A power of two, applicable as a shift: the one nearest to the requested rate."""
         return 2.0**-self.rate_shift
 
     @learning_rate.setter
@@ -95,25 +100,25 @@ class FixedArray:
         return self.module.weight.detach().clone()
 
     def mvm(self, x: Tensor) -> Tensor:
-        return self.mvm_on_grid(self.read(x.float()))
+        return self.mvm_on_grid(self.quantise_input(x.float()))
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
-        self.update_on_grid(self.read(x.float()), self.read_error(error), bias_error)
+        self.update_on_grid(self.quantise_input(x.float()), self.quantise_error(error), bias_error)
 
     def mvm_on_grid(self, x: Tensor) -> Tensor:
-        """`W x` of inputs that are on their grid already; float64 where integers could leave float32's exact range."""
+        """`W x` for inputs already on their grid; float64 if integers could leave float32's exact range."""
         prepared = self._prepare(x)
         weight = self.module.weight
         if self._row_sum * self.formats.standardised.top + self._bias_size >= EXACT[self.formats.rounding]:
             return self.geometry.mvm(x.double(), weight.double())
-        # weights are on their grid already, so that quantising them again would change nothing
+        # weights are already on their grid, so they need no quantisation
         return prepared.mvm(weight)
 
     def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor, *, addends: int = 1) -> None:
-        """`update` with inputs and errors that are on their grids already.
+        """`update` for inputs and errors already on their grids.
 
         Args:
-            addends: how many errors of their format each of those given is a sum of.
+            addends: each given error is a sum of this many errors of the format.
         """
         formats = self.formats
         prepared = self._prepare(x)
@@ -129,11 +134,11 @@ class FixedArray:
             shifts = [formats.gradient.one + self.rate_shift - frac for frac in formats.stored.fracs]
             self._write(
                 *compiled_if_large(stepped_stochastically, gradient)(
-                    self._held, gradient, per_step, drawn, *dithering(shifts), formats
+                    self._stored, gradient, per_step, drawn, *dithering(shifts), formats
                 )
             )
         else:
-            self._write(*compiled_if_large(stepped, gradient)(self._held, gradient, per_step, formats))
+            self._write(*compiled_if_large(stepped, gradient)(self._stored, gradient, per_step, formats))
         total = torch.round(bias_error.double() * 2.0**formats.error.one) * 2.0**-formats.error.one
         change = nearest(total * scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
         self._bias = (self._bias - change).clamp_(-formats.bias.top, formats.bias.top)
@@ -144,52 +149,52 @@ class FixedArray:
         return float(low), float(high)
 
     def take_metrics(self) -> dict[str, float]:
-        """Shares of inputs and errors cut off, in some samples of each batch, and of weights at their ends."""
+        """Shares of clipped inputs and errors, in some samples of each batch, and of weights at their bounds."""
         counts = zip(METERED, self._counts.tolist(), strict=True)
-        figures = {f"clipped_{what}": cut / count if count else 0.0 for what, (cut, count) in counts}
+        metrics = {f"clipped_{name}": clipped / count if count else 0.0 for name, (clipped, count) in counts}
         self._counts.zero_()
         top = self.module.weight.abs() >= self.formats.weight.top * self._unit
-        return figures | {"weights_at_bounds": float(top.float().mean())}
+        return metrics | {"weights_at_bounds": float(top.float().mean())}
 
     def state(self) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self._everything().items()}
+        return {name: value.clone() for name, value in self._state().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        check_state(self._everything(), state)
-        held = state["held"].flatten(1).to(self._held)
-        weight = read_out(held, self.formats)[0].view(self.geometry.weight_shape) * self._unit
+        check_state(self._state(), state)
+        stored = state["held"].flatten(1).to(self._stored)
+        weight = requantised_weights(stored, self.formats)[0].view(self.geometry.weight_shape) * self._unit
         if not torch.equal(weight, state["weight"]):
             raise CheckpointError("The state was saved in other formats than this array's: its weights do not follow.")
         self._bias = state["bias"].to(self._bias).clone()
         self._states = state["states"].to(torch.int64).numpy().astype("uint32")
         self._counts.copy_(state["meter"])
-        self._put(held)
+        self._put(stored)
 
-    def _everything(self) -> dict[str, Tensor]:
+    def _state(self) -> dict[str, Tensor]:
         states = torch.from_numpy(self._states.astype("int64"))
-        held = self._held.view(self.geometry.weight_shape)
+        stored = self._stored.view(self.geometry.weight_shape)
         weight = self.module.weight.detach()
-        return {"weight": weight, "held": held, "bias": self._bias, "states": states, "meter": self._counts}
+        return {"weight": weight, "held": stored, "bias": self._bias, "states": states, "meter": self._counts}
 
-    def _put(self, held: Tensor) -> None:
-        self._write(held.clone(), *read_out(held, self.formats))
+    def _put(self, stored: Tensor) -> None:
+        self._write(stored.clone(), *requantised_weights(stored, self.formats))
         self._bias_size = float(self.accumulator_bias.abs().max())
 
-    def _write(self, held: Tensor, weight: Tensor, row_sums: Tensor) -> None:
-        """Take over what is held, and the weights that the MVM reads of it; integers `[outputs, fan_in]`."""
-        self._held = held
+    def _write(self, stored: Tensor, weight: Tensor, row_sums: Tensor) -> None:
+        """Set the stored weights and the weights requantised for the MVM; integers `[outputs, fan_in]`."""
+        self._stored = stored
         self._row_sum = float(row_sums.max())
         torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
     def _prepare(self, x: Tensor) -> Prepared:
-        """The input as its products want it; kept from an MVM to its update."""
+        """The input prepared for its products; cached from an MVM to its update."""
         if self._prepared is None or self._prepared[0] is not x:
             self.geometry.check_input(x)
             self._prepared = (x, self.geometry.prepare(x, self._workspace, exact=True))
         return self._prepared[1]
 
     def _gradient(self, x: Tensor, prepared: Prepared, error: Tensor, addends: int) -> Tensor:
-        """`sum error x^T`, exactly: in float32 as many samples at a time as it can hold, their sums in float64."""
+        """`sum error x^T`, exact: float32 for as many samples at a time as stay exact, their sums in float64."""
         formats = self.formats
         products = EXACT[formats.rounding] // (addends * formats.error.top * formats.standardised.top)
         samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)
@@ -205,18 +210,18 @@ class FixedArray:
             total += prepared.narrow(start, len(part)).outer(part)
         return total
 
-    def _count(self, what: str, values: Tensor, form: QFormat) -> None:
-        """Of a few rows all over a batch: looking at every value would cost as much as computing it."""
+    def _count(self, name: str, values: Tensor, form: QFormat) -> None:
+        """Count clipped values in a few rows spread over a batch; checking all would cost as much as computing them."""
         values = values[:: max(1, len(values) // COUNTED)][:COUNTED]
-        cut = int((values.abs() >= form.top * 2.0**-form.one).sum())
-        self._counts[METERED.index(what)] += torch.tensor([cut, values.numel()])
+        clipped = int((values.abs() >= form.top * 2.0**-form.one).sum())
+        self._counts[METERED.index(name)] += torch.tensor([clipped, values.numel()])
 
 
 def _integers(x: Tensor, form: QFormat) -> Tensor:
-    """Numbers to integers of a format, halves to even, out of range to its ends; float64."""
+    """Quantise to integers of a format, halves to even, saturating; float64."""
     return torch.round(x.detach().double() * scales(form, x.dim(), inverse=True)).clamp(-form.top, form.top)
 
 
-def check_optimisation(wanted: Optimisation, name: str) -> None:
-    """Refuse anything but plain SGD, naming the options that change it; `name` is the array's, e.g. layers.1."""
-    check_plain_sgd(wanted, name, "fixed", "moments would take more memory than the weights")
+def check_optimisation(optimisation: Optimisation, name: str) -> None:
+    """Check for plain SGD; errors name the options to change. `name` is the array's, e.g. layers.1."""
+    check_plain_sgd(optimisation, name, "fixed", "moments would take more memory than the weights")

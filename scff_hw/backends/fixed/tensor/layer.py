@@ -1,7 +1,7 @@
-"""A layer in fixed point: the reference's steps between two MVMs, on tensors of integers held as floating point.
+"""A layer in fixed point: the reference's steps between two MVMs, on integers stored as floating point.
 
-Streams between layers, inputs of `mvm` and errors given to `update` are numbers on their formats' grids; in between,
-a `_integers` name holds the integers themselves.
+Streams between layers, inputs of `mvm` and errors for `update` are values on their formats' grids; the tensors in
+between contain the integers themselves.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from scff_hw.core.streams import Partners, Stream
 
 @dataclass(frozen=True)
 class FixedLayer:
-    """A feed-forward layer, dense or convolutional, whose every number is an integer of a declared width.
+    """A feed-forward layer, dense or convolutional, in which all values are integers of declared widths.
 
     Attributes:
         rule: SCFF's thresholds and penalty; None for a layer that does not learn.
-        update_positions: random positions of each sample that a convolution learns from; None for all.
+        update_positions: number of random positions per sample that a convolution learns from; None for all.
     """
 
     array: FixedArray
@@ -47,12 +47,12 @@ class FixedLayer:
 
     @property
     def arrays(self) -> dict[str, FixedArray]:
-        """The layer's only array, which has no name of its own."""
+        """The layer's only array, with the key ""."""
         return {"": self.array}
 
     @property
     def spec(self) -> LayerSpec:
-        """The same layer, as the reference takes it."""
+        """The parameters of this layer for the reference."""
         rule = self.rule or SCFF(0.0, 0.0)
         return LayerSpec(
             self.array.formats,
@@ -71,16 +71,16 @@ class FixedLayer:
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        assert self.rule is not None, "a layer without a rule was asked to learn"
+        assert self.rule is not None, "learn() needs a layer with a rule"
         form, spec = self.array.formats, self.spec
         x, first, last = self._read(stream)
         n, units, positions = len(first), first.shape[1], first[0, 0].numel()
-        made = partners if self.makes_pairs else None
-        forward, backward = (None, None) if made is None else (made.forward, made.backward)
-        halves = None if made is None else tensors.half_weights(x, made.forward, n)
-        # pairs with a constant half are rare, and not worth compiling for
-        fused = compiled_if_large if halves is None else _as_it_is
-        y_pos, y_neg, s_pos, s_neg, loudest = fused(_outputs, first)(first, last, forward, halves, form)
+        own_partners = partners if self.makes_pairs else None
+        forward, backward = (None, None) if own_partners is None else (own_partners.forward, own_partners.backward)
+        halves = None if own_partners is None else tensors.half_weights(x, own_partners.forward, n)
+        # pairs with a constant half are rare: compiling for them does not pay
+        fused = compiled_if_large if halves is None else _uncompiled
+        y_pos, y_neg, s_pos, s_neg, largest = fused(_outputs, first)(first, last, forward, halves, form)
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned * n)
         _, exponent = split(2 / (units * learned * n))
@@ -89,19 +89,19 @@ class FixedLayer:
             y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(x) // n, halves, shift, form
         )
         if learned < positions:
-            assert generator is not None, "a layer that learns from random positions was given no generator"
+            assert generator is not None, "a layer that learns from random positions needs a generator"
             error = error * chosen_positions(error, learned, generator)
             bias_error = _sum_by_unit(error)
         self.array.update_on_grid(x, error, bias_error)
-        figures = telemetry(self.rule, form, s_pos, s_neg, loudest)
-        return figures, lambda negative: self._pass_on(first, last, forward, halves, negative)
+        report = telemetry(self.rule, form, s_pos, s_neg, largest)
+        return report, lambda negative: self._output(first, last, forward, halves, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         x, first, last = self._read(stream)
         negative = partners is not None or (not self.makes_pairs and stream.negative is not None)
         forward = partners.forward if self.makes_pairs and partners is not None else None
         halves = tensors.half_weights(x, forward, len(first)) if self.makes_pairs else None
-        return self._pass_on(first, last, forward, halves, negative)
+        return self._output(first, last, forward, halves, negative)
 
     def features(self, output: Tensor) -> Tensor:
         form = self.array.formats
@@ -110,7 +110,7 @@ class FixedLayer:
         return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.one
 
     def _read(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
-        """What the array reads, its rows one view or stream after the other, and pre-activations of the first and last.
+        """Inputs of the array, views or streams concatenated, and pre-activations of the first and the last of them.
 
         With one view or stream both are the same.
         """
@@ -124,7 +124,7 @@ class FixedLayer:
         n = len(stream.positive)
         return x, v[:n], v[-n:]
 
-    def _pass_on(
+    def _output(
         self, first: Tensor, last: Tensor, forward: Tensor | None, halves: tensors.Halves | None, negative: bool
     ) -> Stream:
         form, pool = self.array.formats, self.pool
@@ -133,31 +133,31 @@ class FixedLayer:
         if negative:
             passed = forward is None
             pairs.append(last if passed else tensors.weighted_sum(first, last[forward], w_neg, form.rounding))
-        found = []
+        outputs = []
         for z in pairs:
             y = compiled_if_large(_transmitted, z)(z, self.transmit, form)
             y = y if pool is None else _pooled(y, pool)
-            found.append(y * 2.0**-form.transmitted.one)
-        return Stream(found[0], found[1] if negative else None)
+            outputs.append(y * 2.0**-form.transmitted.one)
+        return Stream(outputs[0], outputs[1] if negative else None)
 
 
-def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, loudest: Tensor) -> Telemetry:
-    """Figures as the float rule would give them for these outputs.
+def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, largest: Tensor) -> Telemetry:
+    """Telemetry of the float rule for these outputs.
 
     Args:
         s_pos, s_neg: `[N, ...]`, sums of squared outputs over the units.
-        loudest: `[C]`, the largest output of each unit.
+        largest: `[C]`, the largest output of each unit.
     """
-    units = len(loudest)
+    units = len(largest)
     scale = 1 / (units * 4.0**form.output.one)
     positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
-    figures = rule.gains(positive, negative, units=units)
-    silent = (loudest == 0).float().mean()
-    return Telemetry(figures.goodness_positive, figures.goodness_negative, figures.loss, silent)
+    gains = rule.gains(positive, negative, units=units)
+    dead = (largest == 0).float().mean()
+    return Telemetry(gains.goodness_positive, gains.goodness_negative, gains.loss, dead)
 
 
 def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What `requantised` takes beside `u`, which is `[R, C, ...]`: the accumulator's scale, the bias, and the shift."""
+    """Arguments of `requantised` for `u` `[R, C, ...]`: the accumulator's scale, the bias, and the shift."""
     form = array.formats
     shape = (1, -1, *(1,) * (u.dim() - 2))
     scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs])
@@ -166,32 +166,32 @@ def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor,
 
 
 def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """1 at `count` random positions of each row of `[R, C, ...]`, 0 elsewhere; drawn as by `at_random_positions`."""
+    """1 at `count` random positions of each row of `[R, C, ...]`, 0 elsewhere; drawn as in `at_random_positions`."""
     rows, positions = len(error), error[0, 0].numel()
     chosen = torch.rand(rows, positions, generator=generator).topk(count, dim=1).indices
     return torch.zeros(rows, positions).scatter_(1, chosen, 1.0).view(rows, 1, *error.shape[2:])
 
 
 def standardised(x: Tensor, padding: int, form: LayerFormats, *, varying: bool = False) -> Tensor:
-    """What an array reads of raw inputs, numbers on their grid; `varying` as in `tensors.standardise`."""
+    """Inputs of an array, values on their grid, from raw inputs; `varying` as in `tensors.standardise`."""
     raw = torch.round(x.float() * 2.0**form.input.one).clamp(-form.input.top, form.input.top)
-    found = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding, varying=varying)
-    return found * 2.0**-form.standardised.one
+    integers = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding, varying=varying)
+    return integers * 2.0**-form.standardised.one
 
 
 def requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
-    """Pre-activations of `W x` and a bias, integers in float32."""
+    """Pre-activations from `u` = `W x` and a bias, integers in float32."""
     return requantise(u * scale + bias, shift, form.pre_activation, form.rounding).float()
 
 
-def _as_it_is(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
+def _uncompiled(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
     return function
 
 
 def _outputs(
     first: Tensor, last: Tensor, forward: Tensor | None, halves: tensors.Halves | None, form: LayerFormats
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Outputs of positive and negative pairs, their sums of squares at each position, each unit's largest output."""
+    """Outputs of positive and negative pairs, sums of squares per position, and the largest output per unit."""
     z_pos, z_neg = first, last
     if forward is not None:
         w_pos, w_neg = halves or (None, None)
@@ -199,8 +199,8 @@ def _outputs(
         z_neg = tensors.weighted_sum(first, last[forward], w_neg, form.rounding)
     shift = form.pre_activation.one - form.output.one
     y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
-    loudest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))
-    return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top), loudest
+    largest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))
+    return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top), largest
 
 
 def _errors(
@@ -214,9 +214,9 @@ def _errors(
     shift: int,
     form: LayerFormats,
 ) -> tuple[Tensor, Tensor]:
-    """Errors at the rows of the MVM, and their sums, on their grid.
+    """Errors at the rows of the MVM, and their sums per unit, on their grid.
 
-    Products and sums of four stay below 2^24; halves that do not weigh 1 are in float64.
+    Products and sums of four stay below 2^24; halves with weights other than 1 are in float64.
     """
     pull, push = -y_pos * c_pos.unsqueeze(1), y_neg * c_neg.unsqueeze(1)
     if backward is None:
@@ -231,7 +231,7 @@ def _errors(
 
 
 def _sum_by_unit(error: Tensor) -> Tensor:
-    """Over rows and positions, `[C]`, in float64."""
+    """Sums over rows and positions, `[C]`, in float64."""
     return error.sum(dim=(0, *range(2, error.dim())), dtype=torch.float64)
 
 
@@ -243,7 +243,7 @@ def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:
 
 
 def _pooled(x: Tensor, pool: Pool) -> Tensor:
-    """Integers pooled; an average divides by what its window covers, as PyTorch counts it."""
+    """Pooling of integers; an average divides by the size of its window, counted as in PyTorch."""
     if pool.kind == "max":
         return pool(x)
     options = {"padding": pool.padding, "ceil_mode": pool.ceil, "divisor_override": 1}

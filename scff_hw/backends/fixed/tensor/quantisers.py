@@ -35,12 +35,12 @@ def activation_quantiser(form: QFormat) -> type:
 
 
 def quant_identity(form: QFormat) -> QuantIdentity:
-    """A module that puts numbers on the grid of a format, halves to even, out of range to its ends."""
+    """A module that quantises values to the grid of a format, halves to even, saturating."""
     return QuantIdentity(act_quant=activation_quantiser(form)).eval()
 
 
 def quant_layer(geometry: Geometry, form: QFormat, weight: Tensor) -> QuantLinear | QuantConv2d:
-    """A Brevitas layer without bias that holds `weight`, which is copied.
+    """A Brevitas layer without bias, with a copy of `weight`.
 
     Raises:
         UsageError: Brevitas has no such layer.

@@ -1,4 +1,4 @@
-"""One step of a layer's weights, as large tensors take it: fused, and with random numbers for all rows at once."""
+"""One weight update, in a form for large tensors: fused, with random numbers for all rows at once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from scff_hw.backends.fixed.reference.arithmetic import DRAW_BITS
 from scff_hw.backends.fixed.tensor.arithmetic import nearest
 
 Step = tuple[Tensor, Tensor, Tensor]
-"""What is held after it, the weights read out of that, and the sum of their magnitudes in each row; integers."""
+"""(stored weights, weights requantised for the MVM, L1 norm per row), all integer-valued."""
 
 
-def stepped(held: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
-    """`held - gradient * per_step`, rounded to the nearest.
+def stepped(stored: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
+    """`stored - gradient * per_step`, rounded to the nearest.
 
     Args:
-        held: integers `[outputs, fan_in]`.
-        gradient: numbers, of the same shape.
-        per_step: rate over the size of a step, one or `[outputs, 1]`.
+        stored: integers `[outputs, fan_in]`.
+        gradient: real values, same shape.
+        per_step: learning rate over step size, a scalar or `[outputs, 1]`.
     """
     change = nearest(gradient * per_step, form.rounding)
-    held = (held - change.to(held)).clamp(-form.stored.top, form.stored.top)
-    return held, *read_out(held, form)
+    stored = (stored - change.to(stored)).clamp(-form.stored.top, form.stored.top)
+    return stored, *requantised_weights(stored, form)
 
 
 def stepped_stochastically(
-    held: Tensor,
+    stored: Tensor,
     gradient: Tensor,
     per_step: Tensor,
     drawn: Tensor,
@@ -40,32 +40,32 @@ def stepped_stochastically(
     half: Tensor,
     form: LayerFormats,
 ) -> Step:
-    """As `stepped`, but rounded up with the probability of what is cut off.
+    """As `stepped`, but with stochastic rounding: up with probability equal to the fraction.
 
     Args:
-        drawn: 16 random bits a weight, in int16.
-        dropped, scale, half: of `dithering`.
+        drawn: 16 random bits per weight, in int16.
+        dropped, scale, half: results of `dithering`.
     """
     bits = drawn.to(torch.int32) & ((1 << DRAW_BITS) - 1)
-    # float64: an integer and the fractions below it together need more bits than float32 has
+    # float64: integer and fraction bits together exceed the precision of float32
     dither = (bits >> dropped).double() * scale + half
     change = torch.floor(gradient.double() * per_step.double() + dither)
-    held = (held - change.to(held)).clamp(-form.stored.top, form.stored.top)
-    return held, *read_out(held, form)
+    stored = (stored - change.to(stored)).clamp(-form.stored.top, form.stored.top)
+    return stored, *requantised_weights(stored, form)
 
 
-def read_out(held: Tensor, form: LayerFormats) -> tuple[Tensor, Tensor]:
-    """The weights that the MVM reads, in float32, and the sum of their magnitudes in each row."""
-    weight = held
+def requantised_weights(stored: Tensor, form: LayerFormats) -> tuple[Tensor, Tensor]:
+    """The stored weights requantised for the MVM, in float32, and the L1 norm per row."""
+    weight = stored
     if form.shadow is not None:
-        weight = nearest(held * 2.0 ** (form.weight.bits - form.shadow.bits), form.rounding)
+        weight = nearest(stored * 2.0 ** (form.weight.bits - form.shadow.bits), form.rounding)
         weight = weight.clamp(-form.weight.top, form.weight.top)
     weight = weight.float()
     return weight, weight.abs().sum(dim=1)
 
 
 def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """For each shift, how 16 random bits become what is added before rounding down: `(bits >> dropped) * scale + half`.
+    """Per shift, the dither added before rounding down, from 16 random bits: `(bits >> dropped) * scale + half`.
 
     Up to a shift of 16 every fraction has its exact probability; beyond, that of the nearest 16-bit fraction.
     """
@@ -85,7 +85,7 @@ def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fast_draws(states: NDArray[np.uint32], columns: int) -> tuple[Tensor, NDArray[np.uint32]]:
-    """What `integer.draws` gives, as int16 `[rows, columns]`: a word's lower half lies first in memory."""
+    """The result of `xorshift.draws`, as int16 `[rows, columns]`: a word's lower half is first in memory."""
     words = np.empty((-(-columns // 2), len(states)), dtype=np.dtype("<u4"))
     state, moved = states.copy(), np.empty_like(states)
     for word in words:
