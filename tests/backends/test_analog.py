@@ -105,7 +105,7 @@ def test_the_two_halves_of_a_batch_take_turns() -> None:
 
 
 def test_pulses_that_are_counted_are_those_that_happen() -> None:
-    """Constant steps without any noise: the weights tell how many pulses there were. n = 200 samples, bound 5 %."""
+    """Constant steps without any noise: the weights give the number of pulses. n = 200 samples, bound 5 %."""
     plain = (
         "device.response.cycle_to_cycle=0 %",
         "device.device_to_device.step=0 %",
@@ -116,10 +116,10 @@ def test_pulses_that_are_counted_are_those_that_happen() -> None:
     draw = torch.Generator().manual_seed(1)
     x, error = torch.rand(200, 20, generator=draw), torch.rand(200, 10, generator=draw) * 0.01
     array.update(x, error, torch.zeros(10))
-    figures = array.take_metrics()
+    metrics = array.take_metrics()
     happened = float((array.weight / 0.001).abs().sum())
-    assert figures["pulses"] == pytest.approx(happened, rel=0.05)
-    assert figures["clipped_updates"] == 0
+    assert metrics["pulses"] == pytest.approx(happened, rel=0.05)
+    assert metrics["clipped_updates"] == 0
     assert array.take_metrics()["pulses"] == 0
 
 
@@ -133,7 +133,7 @@ def test_updates_too_large_for_a_train_are_counted_as_clipped() -> None:
 
 
 def test_weights_written_later_keep_the_scale_of_the_first() -> None:
-    """Else learning would go on with coarser steps than it began with, once weights have grown."""
+    """Otherwise steps would become coarser than at the start, once weights have grown."""
     array = dense(AnalogBackend(profile("ecram", "learning.weight_scaling_omega=0.3 w")))
     scales, weight = array.grid.scales(), array.weight
     array.write(2 * weight)
@@ -217,11 +217,11 @@ def test_a_saved_array_goes_on_with_its_devices(name: str) -> None:
     twin.load_state(state)
     found = twin.state()
     names = array.grid.tiles[0][0].tile.get_hidden_parameter_names()
-    # a pair's noise of writing is drawn anew: what its two devices show is then what was written
-    shown = [k for k, n in enumerate(names) if n.startswith("hidden_weights") and "persistent_weights_0" in names]
+    # write noise of a pair is drawn anew: its two devices then read the written values
+    redrawn = [k for k, n in enumerate(names) if n.startswith("hidden_weights") and "persistent_weights_0" in names]
     for key in state:
-        kept = [k for k in range(len(state[key])) if k not in shown] if key.endswith("hidden") else slice(None)
-        assert torch.equal(found[key][kept], state[key][kept]), key
+        compared = [k for k in range(len(state[key])) if k not in redrawn] if key.endswith("hidden") else slice(None)
+        assert torch.equal(found[key][compared], state[key][compared]), key
 
 
 @pytest.mark.parametrize(

@@ -142,9 +142,9 @@ def test_brevitas_gives_the_references_products(geometry: Geometry, scales: str,
         assert len(set(fracs)) > 1, "the rows of this test are to have scales of their own"
     integers = quantise(x.double().numpy(), form.standardised)
     found = reference.mvm(integers)  # [R, P, C]
-    wanted = array.mvm(x).flatten(2).transpose(1, 2) if geometry.window else array.mvm(x)[:, None]
+    expected = array.mvm(x).flatten(2).transpose(1, 2) if geometry.window else array.mvm(x)[:, None]
     unit = np.exp2(-np.asarray(form.accumulator.fracs, dtype=np.float64))
-    assert np.array_equal(found * unit, wanted.double().numpy())
+    assert np.array_equal(found * unit, expected.double().numpy())
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -173,8 +173,8 @@ def test_figures_are_shares_of_what_was_cut_off() -> None:
     x = torch.tensor([[100.0, -100.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     array.mvm(x)
     array.update(x, torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.zeros(2))
-    figures = array.take_metrics()
-    assert figures == {"clipped_inputs": 2 / 8, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
+    metrics = array.take_metrics()
+    assert metrics == {"clipped_inputs": 2 / 8, "clipped_errors": 1 / 4, "weights_at_bounds": 0.0}
     array.update(torch.full((1, 4), 7.0), torch.tensor([[-1.9, 0.0]]), torch.zeros(2))
     assert array.take_metrics()["weights_at_bounds"] == 0.5
     assert array.take_metrics() == {"clipped_inputs": 0.0, "clipped_errors": 0.0, "weights_at_bounds": 0.5}
@@ -190,11 +190,11 @@ def test_weights_stop_at_the_ends_of_their_range() -> None:
         assert array.weight_range() == pytest.approx((float(array.weight[0, 0]),) * 2)
 
 
-def test_a_rate_is_the_power_of_two_next_to_what_was_asked_for() -> None:
+def test_a_rate_is_the_power_of_two_nearest_to_the_requested_one() -> None:
     array = made(Dense(30, 12))
-    for wanted, found in ((0.25, 0.25), (0.3, 0.25), (1.0, 1.0), (3.0, 4.0), (1e-3, 2.0**-10)):
-        array.learning_rate = wanted
-        assert array.learning_rate == found
+    for requested, applied in ((0.25, 0.25), (0.3, 0.25), (1.0, 1.0), (3.0, 4.0), (1e-3, 2.0**-10)):
+        array.learning_rate = requested
+        assert array.learning_rate == applied
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def recipe(*overrides: str) -> Recipe:
     return load_recipe("digits-100", list(overrides))
 
 
-def calibrated(wanted: Recipe, learning: bool = True) -> tuple[FixedBackend, Calibration]:
-    samples = plain_samples(wanted, load("digits"), "train")
-    backend = calibrated_backend(wanted, untrained_weights(wanted, 0), samples, 0, learning=learning)
+def calibrated(run_recipe: Recipe, learning: bool = True) -> tuple[FixedBackend, Calibration]:
+    samples = plain_samples(run_recipe, load("digits"), "train")
+    backend = calibrated_backend(run_recipe, untrained_weights(run_recipe, 0), samples, 0, learning=learning)
     assert backend.calibration is not None
     return backend, backend.calibration
 
@@ -94,8 +94,8 @@ def test_errors_are_sized_for_one_update(overrides: tuple[str, ...]) -> None:
 def test_a_later_layer_reads_what_the_one_before_passes_on(overrides: tuple[str, ...]) -> None:
     first = recipe(*overrides).layers[0]
     second = replace_layer(first) if first.kind == "dense" else first.model_copy(update={"pairs": "passed"})
-    wanted = recipe(*overrides).model_copy(update={"layers": (first, second)})
-    formats = calibrated(wanted)[0].formats
+    run_recipe = recipe(*overrides).model_copy(update={"layers": (first, second)})
+    formats = calibrated(run_recipe)[0].formats
     assert formats["layers.2"].input == formats["layers.1"].transmitted
     assert formats["layers.1"].feature == formats["layers.2"].feature, "the readout reads both at one scale"
 
@@ -217,10 +217,10 @@ def test_sums_that_just_fit_are_let_through() -> None:
 
 def test_formats_are_read_as_they_were_written() -> None:
     for overrides in ((), ("fixed_point.weight_scales=channel", "fixed_point.shadow_bits=0")):
-        wanted = recipe(*overrides)
-        backend, found = calibrated(wanted)
+        run_recipe = recipe(*overrides)
+        backend, found = calibrated(run_recipe)
         text = dump_formats(found)
-        assert load_formats(text, wanted, 0, "formats.json") == backend
+        assert load_formats(text, run_recipe, 0, "formats.json") == backend
         ranges = json.loads(text)["ranges"]
         assert [each["tensor"] for each in ranges] == [each.tensor for each in found.ranges]
 
@@ -255,10 +255,10 @@ def damaged(text: str, how: str) -> str:
     "how", ["key", "superfluous", "missing", "text", "type", "fraction", "rounding", "others", "none", "channels"]
 )
 def test_damaged_or_foreign_formats_are_refused(how: str) -> None:
-    wanted = recipe()
-    text = dump_formats(calibrated(wanted)[1])
+    run_recipe = recipe()
+    text = dump_formats(calibrated(run_recipe)[1])
     with pytest.raises(CheckpointError, match=r"(Layer layers\.\d of|The file) runs/formats\.json "):
-        load_formats(damaged(text, how), wanted, 0, "runs/formats.json")
+        load_formats(damaged(text, how), run_recipe, 0, "runs/formats.json")
 
 
 @pytest.mark.parametrize(

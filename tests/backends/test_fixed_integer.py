@@ -69,8 +69,8 @@ def test_a_shift_can_differ_by_channel() -> None:
 @given(x=WORDS, bits=st.integers(2, 32), shift=st.integers(-8, 24), rounding=ROUNDINGS)
 def test_requantising_is_a_shift_then_both_ends(x: int, bits: int, shift: int, rounding: Rounding) -> None:
     top = 2 ** (bits - 1) - 1
-    wanted = min(max(rounded(Fraction(x) / Fraction(2) ** shift, rounding), -top), top)
-    assert requantise(array(x), shift, bits, rounding)[0] == wanted
+    expected = min(max(rounded(Fraction(x) / Fraction(2) ** shift, rounding), -top), top)
+    assert requantise(array(x), shift, bits, rounding)[0] == expected
 
 
 @given(value=st.floats(-300, 300), bits=st.integers(2, 16), fracs=st.tuples(st.integers(-4, 12), st.integers(-4, 12)))
@@ -140,8 +140,8 @@ def test_the_generator_is_its_scalar_form(states: list[int]) -> None:
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 40))
 def test_first_states_are_hashed_row_numbers(seed: int, rows: int) -> None:
-    wanted = [murmur_finaliser((seed + row * 0x9E3779B9) & 0xFFFFFFFF) or 1 for row in range(rows)]
-    assert integer.first_states(seed, rows).tolist() == wanted
+    expected = [murmur_finaliser((seed + row * 0x9E3779B9) & 0xFFFFFFFF) or 1 for row in range(rows)]
+    assert integer.first_states(seed, rows).tolist() == expected
 
 
 def test_no_first_state_is_zero() -> None:
@@ -150,19 +150,19 @@ def test_no_first_state_is_zero() -> None:
 
 @given(states=st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=4), columns=st.integers(1, 9))
 def test_a_state_serves_two_weights_lower_half_first(states: list[int], columns: int) -> None:
-    wanted, ends = [], []
+    expected, ends = [], []
     for state in states:
         row: list[int] = []
         while len(row) < columns:
             state = scalar_xorshift(state)
             row += [state & 0xFFFF, state >> 16]
-        wanted.append(row[:columns])
+        expected.append(row[:columns])
         ends.append(state)
     first = np.array(states, dtype=np.uint32)
     drawn, after = integer.draws(first, columns)
-    assert drawn.tolist() == wanted and after.tolist() == ends
+    assert drawn.tolist() == expected and after.tolist() == ends
     fast, fast_after = fast_draws(first, columns)
-    assert (fast.numpy().astype(np.int64) & 0xFFFF).tolist() == wanted and fast_after.tolist() == ends
+    assert (fast.numpy().astype(np.int64) & 0xFFFF).tolist() == expected and fast_after.tolist() == ends
     assert first.tolist() == states, "the states given were changed"
 
 

@@ -127,16 +127,16 @@ def step(layer: FixedLayer, reference: IntegerLayer, stream: Stream, generator: 
             assert (chosen.sum(1) == layer.update_positions).all()
             generator.set_state(state)
     forward = None if partners is None else partners.forward.numpy()
-    wanted = reference.learn(raw, forward, layer.array.rate_shift, chosen)
-    figures, output = layer.learn(stream, partners, generator)
-    assert all(bool(torch.isfinite(figure)) for figure in (figures.goodness_pos, figures.goodness_neg, figures.loss))
+    expected_outputs = reference.learn(raw, forward, layer.array.rate_shift, chosen)
+    report, output = layer.learn(stream, partners, generator)
+    assert all(bool(torch.isfinite(value)) for value in (report.goodness_pos, report.goodness_neg, report.loss))
     found = output(True)
     assert found.negative is not None
-    for values, expected in zip((found.positive, found.negative), wanted, strict=True):
+    for values, expected in zip((found.positive, found.negative), expected_outputs, strict=True):
         assert np.array_equal(integers(values, form.transmitted), expected)
     assert_same(layer, reference)
     features = layer.features(found.positive)
-    assert np.array_equal(integers(features, form.feature), reference.features(wanted[0]))
+    assert np.array_equal(integers(features, form.feature), reference.features(expected_outputs[0]))
     plain = layer.forward(Stream(stream.positive)).positive
     assert np.array_equal(integers(plain, form.transmitted), reference.forward(raw[0]))
 
@@ -190,9 +190,9 @@ def test_pools_are_pytorchs(kind: Any, ceil: bool) -> None:
     for size, stride in itertools.product(range(1, 5), range(1, 5)):
         for padding in range(size // 2 + 1):
             pool = Pool(kind, size, stride, padding, ceil)
-            wanted = torch.floor(pool(x) + 0.5)
-            assert torch.equal(torch.from_numpy(pooled(x.numpy().astype(np.int64), pool)).double(), wanted), pool
-            assert torch.equal(_pooled(x.float(), pool).double(), wanted), pool
+            expected = torch.floor(pool(x) + 0.5)
+            assert torch.equal(torch.from_numpy(pooled(x.numpy().astype(np.int64), pool)).double(), expected), pool
+            assert torch.equal(_pooled(x.float(), pool).double(), expected), pool
 
 
 def form(error: QFormat, frac: int = 5, **others: Any) -> LayerFormats:

@@ -43,10 +43,10 @@ def test_an_update_is_the_gradient_of_one_logistic_unit_a_class(seed: int, label
     # the table's argument is off by up to half a step of 1/32, where the logistic function's slope is at most 1/4
     slack = 2.0**-rate_shift / 4 * (1 / 64 + 1e-3)
     change = (before - readout.stored) / 2.0 ** (FRAC + 8)
-    wanted = weight.grad.numpy() * 2.0**-rate_shift
+    expected = weight.grad.numpy() * 2.0**-rate_shift
     saturated = np.abs(readout.stored) == 2**15 - 1
     within = slack * np.abs(x / 2.0**FEATURE_FRAC) + 2.0 ** -(FRAC + 8)
-    assert (saturated | (np.abs(change - wanted) <= within)).all()
+    assert (saturated | (np.abs(change - expected) <= within)).all()
     change = (bias_before - readout.bias) / 2.0 ** (FRAC + FEATURE_FRAC + 8)
     assert np.abs(change - bias.grad.numpy() * 2.0**-rate_shift) == pytest.approx(0, abs=slack + 1e-5)
 

@@ -133,8 +133,8 @@ def integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
 
 
 def assert_same(layer: FixedRecurrentLayer, reference: Reference) -> None:
-    for direction, wanted in zip(layer.directions, reference.directions, strict=True):
-        for array, integer in ((direction.inputs, wanted.inputs), (direction.hidden, wanted.hidden)):
+    for direction, expected in zip(layer.directions, reference.directions, strict=True):
+        for array, integer in ((direction.inputs, expected.inputs), (direction.hidden, expected.hidden)):
             state = array.state()
             assert np.array_equal(state["held"].numpy(), integer.stored)
             assert np.array_equal(state["bias"].numpy(), integer.bias)
@@ -161,18 +161,18 @@ def step(layer: FixedRecurrentLayer, reference: Reference, stream: Stream, draw:
     ]
     partners = Partners.draw(len(raw), draw)
     negative = layer.forward(stream, partners)
-    wanted = reference.learn(raw, partners.forward.numpy(), first.rate_shift)
-    figures, output = layer.learn(stream, partners)
-    assert all(bool(torch.isfinite(figure)) for figure in (figures.goodness_pos, figures.goodness_neg, figures.loss))
+    expected = reference.learn(raw, partners.forward.numpy(), first.rate_shift)
+    report, output = layer.learn(stream, partners)
+    assert all(bool(torch.isfinite(value)) for value in (report.goodness_pos, report.goodness_neg, report.loss))
     found, passed = output(True), layer.formats.transmitted
     for each in (found, negative):
         assert each.negative is not None
-        assert np.array_equal(integers(each.positive, passed), wanted[0])
-        assert np.array_equal(integers(each.negative, passed), wanted[1])
+        assert np.array_equal(integers(each.positive, passed), expected[0])
+        assert np.array_equal(integers(each.negative, passed), expected[1])
     assert output(False).negative is None
     assert_same(layer, reference)
     assert np.array_equal(
-        integers(layer.features(found.positive), layer.formats.feature), reference.features(wanted[0])
+        integers(layer.features(found.positive), layer.formats.feature), reference.features(expected[0])
     )
     plain = layer.forward(stream)
     assert plain.negative is None and np.array_equal(integers(plain.positive, passed), reference.forward(raw))

@@ -54,7 +54,7 @@ def sequences_of(lengths: list[int], features: int, seed: int = 0) -> Sequences:
     return [quantise(draw.normal(size=(length, features)), QFormat(8, 5)) for length in lengths]
 
 
-def held(layer: IntegerRecurrent) -> list[NDArray[Any]]:
+def state_of(layer: IntegerRecurrent) -> list[NDArray[Any]]:
     arrays = [array for direction in layer.directions for array in (direction.inputs, direction.hidden)]
     return [part for array in arrays for part in (array.stored, array.bias, array.states)]
 
@@ -85,13 +85,13 @@ def test_one_step_at_a_time_gives_the_integers_of_whole_sequences(
                 streamed.learn(frame, sequences[n][t] if t < len(sequences[n]) else None)
             assert np.array_equal(streamed.transmitted(), positive[k])
         streamed.apply(0)
-        for wanted, found in zip(held(whole), held(other), strict=True):
-            assert np.array_equal(wanted, found)
-        for sequence, wanted in zip(sequences, whole.forward(sequences), strict=True):
+        for expected, found in zip(state_of(whole), state_of(other), strict=True):
+            assert np.array_equal(expected, found)
+        for sequence, expected in zip(sequences, whole.forward(sequences), strict=True):
             streamed.begin_pair()
             for frame in sequence:
                 streamed.step(frame)
-            assert np.array_equal(streamed.transmitted(), wanted)
+            assert np.array_equal(streamed.transmitted(), expected)
 
 
 def test_a_direction_that_reads_from_the_end_cannot_be_streamed() -> None:
@@ -101,9 +101,9 @@ def test_a_direction_that_reads_from_the_end_cannot_be_streamed() -> None:
 
 def test_learning_changes_every_array() -> None:
     layer = layer_of(4, 5, both=True)
-    before = [part.copy() for part in held(layer)]
+    before = [part.copy() for part in state_of(layer)]
     layer.learn(sequences_of([3, 5, 1], 4), np.array([1, 2, 0]), 0)
-    changed = [not np.array_equal(*pair) for pair in zip(before, held(layer), strict=True)]
+    changed = [not np.array_equal(*pair) for pair in zip(before, state_of(layer), strict=True)]
     assert changed == [True, True, False] * 4, "weights and biases change, generators only where they are drawn from"
 
 

@@ -117,10 +117,10 @@ RULES = {
 
 @pytest.mark.parametrize("rule", list(RULES.values()), ids=list(RULES))
 def test_one_update_is_that_of_float(case: Case, rule: SCFF) -> None:
-    """Changes have cosines above 0.99 and norms within 3 %; what is passed on, above 0.97 and within 5 %.
+    """Changes have cosines above 0.99 and norms within 3 %; outputs, above 0.97 and within 5 %.
 
     Float standardises a pair jointly and fixed point each of its halves: z differs by 1/(4 n), 0.2 % for 160 inputs.
-    Thresholds are such that pull and push do not cancel, which would multiply all differences. What is passed on has
+    Thresholds are such that pull and push do not cancel, which would multiply all differences. Outputs have
     8-bit grids wide enough for the goodness that a layer is to reach, of which it uses a part before it has learned.
     """
     generator = torch.Generator().manual_seed(0)
@@ -128,18 +128,18 @@ def test_one_update_is_that_of_float(case: Case, rule: SCFF) -> None:
     form, array = reference.spec.formats, layer.array
     partners = Partners.draw(N, generator)
     before, bias_before = array.weight, array.bias.clone()
-    held, bias_held = reference.stored.copy(), reference.bias.copy()
+    stored, bias_stored = reference.stored.copy(), reference.bias.copy()
     _, output = layer.learn(stream, partners, generator)
     passed = output(True)
     assert passed.negative is not None
     forward = None if case.pairs == "passed" else partners.forward.numpy()
     positive, negative = reference.learn(raw(stream, form), forward, RATE_SHIFT)
     changes = {
-        "weights": ((reference.stored - held) * 2.0**-form.stored.one, (array.weight - before).flatten(1)),
-        "biases": ((reference.bias - bias_held) * 2.0**-form.bias.one, array.bias - bias_before),
+        "weights": ((reference.stored - stored) * 2.0**-form.stored.one, (array.weight - before).flatten(1)),
+        "biases": ((reference.bias - bias_stored) * 2.0**-form.bias.one, array.bias - bias_before),
         "positive stream": (positive * 2.0**-form.transmitted.one, passed.positive),
         "negative stream": (negative * 2.0**-form.transmitted.one, passed.negative),
-        # of a blank sample only biases are passed on, which are below a step of the grid
+        # of a blank sample the output consists of biases only, which are below a step of the grid
         "features": (
             reference.features(positive)[case.blank :] * 2.0**-form.feature.one,
             layer.features(passed.positive)[case.blank :],
@@ -161,12 +161,12 @@ def test_updates_have_the_size_of_float_s_on_average(rule: SCFF) -> None:
             layer, reference, stream = make(case, rule, generator)
             form, array, partners = reference.spec.formats, layer.array, Partners.draw(N, generator)
             before, bias_before = array.weight, array.bias.clone()
-            held, bias_held = reference.stored.copy(), reference.bias.copy()
+            stored, bias_stored = reference.stored.copy(), reference.bias.copy()
             layer.learn(stream, partners, generator)
             forward = None if case.pairs == "passed" else partners.forward.numpy()
             reference.learn(raw(stream, form), forward, RATE_SHIFT)
-            weights = (reference.stored - held) * 2.0**-form.stored.one
-            biases = (reference.bias - bias_held) * 2.0**-form.bias.one
+            weights = (reference.stored - stored) * 2.0**-form.stored.one
+            biases = (reference.bias - bias_stored) * 2.0**-form.bias.one
             ratios["weights"].append(alike(weights, (array.weight - before).flatten(1))[1])
             ratios["biases"].append(alike(biases, array.bias - bias_before)[1])
     for what, found in ratios.items():

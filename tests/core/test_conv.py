@@ -44,9 +44,9 @@ def reference(x: Tensor, weight: Tensor, error: Tensor) -> tuple[Tensor, Tensor]
     return F.conv2d(x, weight), conv2d_weight(x, list(weight.shape), error)
 
 
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    assert got.shape == wanted.shape
-    return float((got.double() - wanted).norm() / wanted.norm())
+def relative_error(got: Tensor, expected: Tensor) -> float:
+    assert got.shape == expected.shape
+    return float((got.double() - expected).norm() / expected.norm())
 
 
 def check(
@@ -154,17 +154,17 @@ def test_out_receives_the_result(strategy: Strategy, memory_format: torch.memory
 @pytest.mark.parametrize("geometry", [Conv2d(4, 6, 3), Conv2d(3, 8, 5), Conv2d(40, 64, 3)])
 def test_a_workspace_serves_batches_of_any_size_and_is_not_part_of_results(geometry: Conv2d) -> None:
     workspace = Workspace()
-    results, wanted = [], []
+    results, references = [], []
     for n in (6, 12, 3):
         x, weight, error = batch(geometry, n, 18, 14)
         prepared = prepare(x, geometry, workspace)
         results += [conv_mvm(prepared, weight), conv_outer(prepared, error)]
-        wanted += reference(x, weight, error)
-    for got, expected in zip(results, wanted, strict=True):
+        references += reference(x, weight, error)
+    for got, expected in zip(results, references, strict=True):
         assert relative_error(got, expected) < 1e-5
-    held = workspace.bytes
+    size = workspace.bytes
     prepare(batch(geometry, 12, 18, 14)[0], geometry, workspace)
-    assert workspace.bytes == held > 0
+    assert workspace.bytes == size > 0
 
 
 @pytest.mark.parametrize("geometry", [Conv2d(3, 8, 5), Conv2d(40, 64, 3)])

@@ -44,7 +44,7 @@ def batch(lengths: list[int], features: int = 3, seed: int = 0) -> Stream:
 
 
 def streamed(layer: RecurrentLayer, stream: Stream, partners: Partners) -> tuple[Telemetry, Tensor]:
-    """Learn from a batch pair by pair; its figures, and what each sequence passed on."""
+    """Learn from a batch pair by pair; its telemetry, and the output of each sequence."""
     assert stream.lengths is not None
     lengths = stream.lengths.tolist()
     streaming = Streaming(layer, sequences=len(lengths))
@@ -170,15 +170,15 @@ def held_bytes(thing: Any, seen: set[int] | None = None) -> int:
 def test_memory_does_not_grow_with_the_length_of_a_sequence() -> None:
     draw = torch.Generator().manual_seed(0)
     using, learning = Streaming(layer_of(averages=True)), Streaming(layer_of(averages=True))
-    held = []
+    sizes = []
     for steps in (1, 1, 300):
         for _ in range(steps):
             frames = torch.randn(2, 3, generator=draw, dtype=torch.float64)
             using.step(frames[0])
             learning.learn(*frames)
-        held.append((held_bytes(using), held_bytes(learning)))
-    # what the arrays keep of what they read is counted too, and does not grow either
-    assert held[0] == held[1] == held[2]
+        sizes.append((held_bytes(using), held_bytes(learning)))
+    # inputs cached by the arrays are counted too, and do not grow either
+    assert sizes[0] == sizes[1] == sizes[2]
     numbers = 2 * 5, 2 * 2 * 5 + 5 * 3 + 5 * 5 + 5 + 3
     for streaming, bound in zip((using, learning), numbers, strict=True):
         assert held_bytes(streaming) - held_bytes(streaming.layer) == 8 * bound
