@@ -1,7 +1,7 @@
-"""Every JSON document that scff-hw writes and reads back: one frozen model per document, checked at reading.
+"""JSON documents of scff-hw: one frozen model per document, validated at reading.
 
-A document carries `schema`, the version of its model. Reading raises `CheckpointError` with one sentence that names the
-file, the key, the value and what is allowed.
+The field `schema` is the version of the model. Reading raises `CheckpointError` with one sentence that names the file,
+the key, the value and the allowed values.
 """
 
 from scff_hw.documents.base import SCHEMA, Document, parse_document, read_document, read_file, write_document

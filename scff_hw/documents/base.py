@@ -1,4 +1,4 @@
-"""What all documents share: the base model, reading, writing, and a validation error as one sentence."""
+"""Base model of documents, reading, writing, and validation errors as one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
 
 SCHEMA = 1
-"""Version of the documents that are written; 0 stands for files of before documents had one."""
+"""Version of written documents; 0 is the version of files without one."""
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -39,7 +39,7 @@ class Document(BaseModel):
     schema_version: Literal[0, 1] = Field(0, alias="schema")
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values by the names in the file; what is None is left out."""
+        """Plain JSON values by the names in the file, without None values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -47,22 +47,22 @@ D = TypeVar("D", bound=Document)
 
 
 def read_document(path: Path, model: type[D], absent: str = "") -> D:
-    """Read and check one document.
+    """Read and validate one document.
 
     Args:
-        absent: the sentence for a file that does not exist.
+        absent: error sentence for a missing file.
 
     Raises:
-        CheckpointError: it does not exist, cannot be read, is not JSON, or does not fit its schema.
+        CheckpointError: the file is missing, unreadable, not JSON, or does not match its schema.
     """
     return parse_document(read_file(path, absent), model, str(path))
 
 
 def read_file(path: Path, absent: str = "") -> str:
-    """The text of a file.
+    """Read the text of a file.
 
     Raises:
-        CheckpointError: it does not exist, cannot be read, or is not UTF-8.
+        CheckpointError: the file is missing, unreadable, or not UTF-8.
     """
     try:
         return path.read_bytes().decode("utf-8")
@@ -75,7 +75,7 @@ def read_file(path: Path, absent: str = "") -> str:
 
 
 def parse_document(text: str, model: type[D], where: str) -> D:
-    """A document from its text; `where` is what errors call it. Otherwise as `read_document`."""
+    """Validate a document from its text; `where` names it in errors. Otherwise as `read_document`."""
     try:
         return model.model_validate_json(text)
     except (ValidationError, ValueError) as error:
@@ -88,12 +88,12 @@ def write_document(path: Path, document: Document) -> None:
 
 
 def sentence(error: ValueError, where: str) -> str:
-    """The first problem of a validation error: the key, what is allowed, the value found.
+    """One sentence for the first problem of a validation error: key, allowed values, value found.
 
     Args:
-        where: the place of the document, e.g. "the file runs/a/run.json".
+        where: name of the document, e.g. "the file runs/a/run.json".
     """
-    if not isinstance(error, ValidationError):  # e.g. lone surrogates, which no JSON text holds
+    if not isinstance(error, ValidationError):  # e.g. lone surrogates, which are not valid in JSON
         return f"{_capital(where)} is not JSON ({error})."
     problem = error.errors(include_url=False)[0]
     kind, key, allowed = problem["type"], ".".join(map(str, problem["loc"])), problem["msg"]
@@ -104,7 +104,7 @@ def sentence(error: ValueError, where: str) -> str:
     if kind == "extra_forbidden":
         return f"{_capital(where)} holds the unknown key '{key}'; it may be damaged, or of a newer version."
     allowed = "be one JSON object" if kind in ("model_type", "dict_type") else allowed.partition(" should ")[2]
-    got = f"Got {_shown(problem['input'])} instead."
+    got = f"Got {_as_text(problem['input'])} instead."
     if not key:
         return f"{_capital(where)} must {allowed or 'be valid'}. {got}"
     return f"The key '{key}' in {where} must {allowed or 'be valid'}. {got}"
@@ -114,7 +114,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a tensor file says of itself, and a checkpoint of the position in its run."""
+"""Metadata of tensor files, and the position of a checkpoint in its run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class TensorFileDetails(Document):
     """The entry `scff_hw` in the metadata of a safetensors file.
 
     Attributes:
-        digest: of the whole file with 64 zeros in place of this digest; None before schema 1.
-        run: identity of the run that the tensors are of; None for tensors of no run.
+        digest: digest of the whole file with 64 zeros in place of this digest; None before schema 1.
+        run: identity of the run of the tensors; None for tensors without a run.
     """
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
@@ -22,7 +22,7 @@ class TensorFileDetails(Document):
 
 
 class StageValues(Document):
-    """Results of the finished stages; stages add keys of their own."""
+    """Results of the finished stages; stages may add keys."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, JsonValue]
@@ -41,7 +41,7 @@ class CheckpointState(TensorFileDetails):
     """The position of a checkpoint: in `stage`, before batch `batch` of epoch `epoch` (both from 0).
 
     Attributes:
-        metrics_bytes: length of the metrics file at that moment.
+        metrics_bytes: length of the metrics file at this position.
     """
 
     stage: str

@@ -13,14 +13,14 @@ FractionBits = Annotated[int, Field(ge=-128, le=128)]
 
 
 class TensorFormat(Part):
-    """What calibration saw of one tensor, and the format it chose.
+    """Calibration of one tensor: observed range and chosen format.
 
     Attributes:
         frac: fraction bits; one number, or one per output channel.
-        largest: magnitude seen.
-        holds: the largest magnitude of the format.
+        largest: largest observed magnitude.
+        holds: largest magnitude of the format.
         used: `largest / holds`.
-        clipped: share of the values seen that the format clips.
+        clipped: share of the observed values that the format clips.
     """
 
     layer: str
@@ -34,7 +34,7 @@ class TensorFormat(Part):
 
 
 class FormatsDocument(Document):
-    """formats.json; what stands in `layers` is checked by `scff_hw.backends.fixed.LayerFormats`."""
+    """formats.json; `scff_hw.backends.fixed.LayerFormats` validates `layers`."""
 
     layers: dict[str, dict[str, Any]]
     ranges: tuple[TensorFormat, ...]

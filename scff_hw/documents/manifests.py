@@ -1,4 +1,4 @@
-"""What an exporter says of the files that it wrote: manifest.json of a folder, the object that `--json` prints."""
+"""Manifests of exports: manifest.json of a folder, and the object that `--json` prints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Bytes = Annotated[int, Field(ge=0)]
 
 
 class Manifest(Document):
-    """A manifest of any exporter. Keys that an export has no value for are left out."""
+    """Base of the manifests of all exporters. Keys without a value are omitted."""
 
     digests_key: ClassVar[str] = "files"
-    """The field, which a subclass declares, of the SHA-256 of every file by its path in the folder."""
+    """Name of the field, declared by a subclass, with the SHA-256 of every file by its path in the folder."""
 
     def with_digests(self, digests: dict[str, str]) -> Self:
-        """The same with the SHA-256 of every file, in hexadecimal."""
+        """A copy with the SHA-256 of every file, in hexadecimal."""
         return self.model_copy(update={self.digests_key: digests})
 
     def as_json(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ Where = Literal["flash", "RAM"]
 
 
 class Buffer(Part):
-    """One buffer of an exported network; code is not in it."""
+    """One buffer of an exported network, without code."""
 
     buffer: str
     where: Where
@@ -41,14 +41,14 @@ class Buffer(Part):
 
 
 class FunctionSize(Part):
-    """Code of one function, and its own stack; None where the compiler does not say it."""
+    """Code size of one function, and its own stack; None if the compiler does not report it."""
 
     flash_bytes: Bytes
     stack_bytes: Bytes | None
 
 
 class CodeSizes(Part):
-    """Sizes of the runtime's functions as the target's compiler makes them, or why they are not known."""
+    """Sizes of the compiled runtime functions, or the reason why they are unknown."""
 
     compiler: str | None = None
     flags: str | None = None
@@ -57,7 +57,7 @@ class CodeSizes(Part):
 
 
 class GoldenCounts(Part):
-    """What the selftest compares: samples classified, updates, samples or sequences per update."""
+    """Counts of the selftest: classified samples, updates, samples or sequences per update."""
 
     answers: int
     updates: int
@@ -65,7 +65,7 @@ class GoldenCounts(Part):
 
 
 class CReadout(Part):
-    """Formats of a readout in C; `learning_weight_frac` where it learns on the device."""
+    """Formats of a readout in C; `learning_weight_frac` if it learns on the device."""
 
     weight_frac: int
     learning_weight_frac: int | None = None
@@ -74,7 +74,7 @@ class CReadout(Part):
 
 
 class CLayer(Part):
-    """Formats of one layer, from 1, and the rows whose sums fit its accumulators."""
+    """Formats of one layer, numbered from 1, and the largest number of rows whose sums fit its accumulators."""
 
     layer: int
     formats: dict[str, Any]
@@ -82,18 +82,18 @@ class CLayer(Part):
 
 
 class Scratch(Part):
-    """Bytes of scratch of learning: for each sample, and besides."""
+    """Scratch memory for learning in bytes: per sample, and independent of the number of samples."""
 
     per_sample: Bytes
     beside: Bytes
 
 
 class LessonResult(Part):
-    """What the integer reference ended with after the stream of samples beside the sources.
+    """Result of the integer reference after the exported stream of samples.
 
     Attributes:
-        correct, correct_untrained: right answers of `tests`, with layers that learned and with random ones.
-        crcs: CRC-32 of each layer's saved bytes, and of the readout's.
+        correct, correct_untrained: correct classifications of `tests`, with trained and with random layers.
+        crcs: CRC-32 of the saved bytes of each layer, and of the readout.
     """
 
     samples: int
@@ -108,13 +108,13 @@ class LessonResult(Part):
 
 
 class CManifest(Manifest):
-    """manifest.json of a network in C, of feed-forward layers or of one recurrent layer.
+    """manifest.json of a network in C, with feed-forward layers or one recurrent layer.
 
     Attributes:
-        run: name of the run's folder.
+        run: name of the run folder.
         target: "host", or the name of a digital profile; `core` is its processor.
-        layers, learning_batch, learn_scratch_bytes, lesson: of feed-forward layers.
-        arrays, max_steps: of a recurrent layer: formats by array, steps whose sums fit the accumulators.
+        layers, learning_batch, learn_scratch_bytes, lesson: for feed-forward layers.
+        arrays, max_steps: for a recurrent layer: formats by array, and number of steps whose sums fit the accumulators.
         flash_bytes, ram_bytes: sums over `memory`.
     """
 
@@ -142,10 +142,10 @@ class CManifest(Manifest):
 
 
 class ReaderResult(Part):
-    """Answers of one reader of an ONNX file, beside the library's.
+    """Outputs of one runtime for an ONNX file, compared with the library.
 
     Attributes:
-        features_equal, logits_equal, classes_equal: shares of the samples' features, logits and classes.
+        features_equal, logits_equal, classes_equal: equal shares of features, logits and classes.
         largest_logit_difference, mean_logit_difference: relative to the largest logit.
     """
 
@@ -162,8 +162,8 @@ class OnnxFile(Part):
     """One ONNX file.
 
     Attributes:
-        held_to: what its answers are compared with.
-        tolerance: largest difference of logits allowed, relative to the largest; of files in float32.
+        held_to: reference of the comparison.
+        tolerance: largest allowed difference of logits, relative to the largest logit; for float32 files.
     """
 
     bytes: Bytes
@@ -176,10 +176,10 @@ class OnnxManifest(Manifest):
     """manifest.json of a folder of ONNX files.
 
     Attributes:
-        run: path of the run's folder.
-        test_accuracy: the run's own, on `measured_on`.
-        samples: of the `test_samples` that every file was checked on.
-        left_out: files that were not written, and why.
+        run: path of the run folder.
+        test_accuracy: accuracy of the run on `measured_on`.
+        samples: number of the `test_samples` used to check every file.
+        left_out: omitted files, with the reason.
     """
 
     digests_key: ClassVar[str] = "sha256"
@@ -200,13 +200,13 @@ class OnnxManifest(Manifest):
 
 
 class NirManifest(Manifest):
-    """What `scff-hw export nir --json` prints of the file that it wrote.
+    """Output of `scff-hw export nir --json`.
 
     Attributes:
-        nir: version of the package that wrote it.
+        nir: version of the package nir.
         nodes: kinds of the nodes by name.
-        steps: what a reader does, in order; also in the file's metadata.
-        largest_feature_difference, largest_logit_difference: from the library's, relative to the largest.
+        steps: steps of the computation in order; also in the metadata of the file.
+        largest_feature_difference, largest_logit_difference: difference from the library, relative to the largest.
     """
 
     nir: str
@@ -219,7 +219,7 @@ class NirManifest(Manifest):
 
 
 class CrossbarChecks(Part):
-    """What `--check` found: the selftest's line, and differences of currents relative to the largest."""
+    """Results of `--check`: line of the selftest, and differences of currents relative to the largest current."""
 
     selftest: str
     netlist_without_wires: float
@@ -230,8 +230,8 @@ class CrossbarManifest(Manifest):
     """manifest.json of a crossbar program.
 
     Attributes:
-        version: of the program's format.
-        clipped_weights: those of `weights` that lie beyond the bounds of the mean device.
+        version: version of the program format.
+        clipped_weights: number of the `weights` beyond the bounds of the mean device.
     """
 
     format: Literal["scff-hw crossbar program"]

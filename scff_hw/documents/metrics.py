@@ -12,7 +12,7 @@ from scff_hw.errors import CheckpointError
 
 
 class _Line(BaseModel):
-    """Figures by name beside those declared."""
+    """Declared fields and further metrics by name."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, float]
@@ -21,7 +21,7 @@ class _Line(BaseModel):
 
 
 class BatchLine(_Line):
-    """One layer in one batch; `step` counts a layer's batches over all epochs, from 1."""
+    """One layer in one batch; `step` counts the batches of the layer over all epochs, from 1."""
 
     kind: Literal["batch"]
     layer: int = Field(ge=1)
@@ -59,16 +59,16 @@ _LINE: TypeAdapter[Any] = TypeAdapter(MetricsLine)
 
 
 def parse_metrics(path: Path, absent: str = "") -> list[dict[str, Any]]:
-    """The lines of a metrics file.
+    """Read the lines of a metrics file.
 
     Raises:
-        CheckpointError: it does not exist, or a line is none of a run; names the line.
+        CheckpointError: the file is missing, or a line is invalid; names the line.
     """
-    found = []
+    records = []
     for number, line in enumerate(read_file(path, absent).splitlines(), start=1):
         try:
             record = _LINE.validate_json(line)
         except (ValidationError, ValueError) as error:
             raise CheckpointError(sentence(error, f"the metrics line {path}:{number}")) from None
-        found.append(record.model_dump(exclude_unset=True))
-    return found
+        records.append(record.model_dump(exclude_unset=True))
+    return records

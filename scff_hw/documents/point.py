@@ -13,7 +13,7 @@ from scff_hw.documents.base import STRICT, Digest, Document, Share
 
 
 class PointRow(BaseModel):
-    """One row of a study's table; studies add columns of their own."""
+    """One row of the results of a study; studies may add columns."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, str | int | float | bool | None]
@@ -25,10 +25,10 @@ class PointResult(Document):
     """The result of a point.
 
     Attributes:
-        key: of the point, which its file is named by.
+        key: key of the point, and name of its file.
         labels: columns that identify the point.
-        seconds: that measuring took.
-        digest: of the rows as canonical JSON, so that a lost or changed row is noticed.
+        seconds: duration of the measurement.
+        digest: digest of the rows as canonical JSON, to detect lost or changed rows.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -43,7 +43,7 @@ class PointResult(Document):
     def of(
         cls, study: str, key: str, labels: dict[str, Any], rows: list[dict[str, Any]], seconds: float
     ) -> PointResult:
-        """The document of measured rows."""
+        """Create the document of measured rows."""
         parsed = tuple(PointRow.model_validate(row) for row in rows)
         return cls(
             schema=1,
@@ -57,10 +57,10 @@ class PointResult(Document):
 
     @model_validator(mode="after")
     def _whole(self) -> PointResult:
-        if (wanted := _digest(self.rows)) != self.digest:
+        if (expected := _digest(self.rows)) != self.digest:
             raise PydanticCustomError(
                 "changed_rows", "Input should hold the rows that were measured, of the digest {digest}",
-                {"digest": wanted[:12]},
+                {"digest": expected[:12]},
             )
         return self
 

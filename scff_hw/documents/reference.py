@@ -1,6 +1,6 @@
-"""The JSON schemas of the documents that scff-hw writes, for programs that read them.
+"""Generates the JSON schemas of the documents of scff-hw, for other programs.
 
-Written by `python -m scff_hw.documents.reference scff_hw/documents/schemas`.
+Command: `python -m scff_hw.documents.reference scff_hw/documents/schemas`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOCUMENTS = {
     "manifest-nir": NirManifest,
     "manifest-onnx": OnnxManifest,
 }
-"""Models by the name of their schema's file."""
+"""Models by the file name of their schema."""
 
 
 def json_schema(name: str) -> str:
@@ -44,7 +44,7 @@ def json_schema(name: str) -> str:
 
 
 def main() -> None:
-    """Write all of them into the folder named on the command line."""
+    """Write all schemas into the folder named on the command line."""
     for name in DOCUMENTS:
         write_atomic(Path(sys.argv[1]) / f"{name}.schema.json", json_schema(name).encode())
 

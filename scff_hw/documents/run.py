@@ -1,4 +1,4 @@
-"""run.json: what was run, from which data, and how far it got."""
+"""run.json: recipe, data and status of a run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DataIdentity(Part):
     """The data of a run.
 
     Attributes:
-        digest: of the samples and labels as read, before anything is made of them; see `scff_hw.data`.
-        folder: where they were read from; empty for data that come with a package.
+        digest: digest of the samples and labels as read, before preprocessing; see `scff_hw.data`.
+        folder: folder of the data; empty for bundled data.
     """
 
     digest: Digest
@@ -25,7 +25,7 @@ class DataIdentity(Part):
 
     @property
     def place(self) -> str:
-        """The folder, or what stands for it, in messages."""
+        """The folder for messages, or "a package" for bundled data."""
         return self.folder or "a package"
 
 
@@ -33,11 +33,11 @@ class RunDetails(Document):
     """run.json.
 
     Attributes:
-        profile: name of the hardware profile, None where no hardware is simulated.
+        profile: name of the hardware profile; None without simulated hardware.
         started: ISO 8601, UTC.
-        duration_s: of all sessions together.
-        versions: of what determines a run's numbers, by name.
-        data: None in runs of before schema 1, whose data are not known.
+        duration_s: total duration of all sessions.
+        versions: versions of the packages that determine the results, by name.
+        data: None in runs before schema 1, whose data are unknown.
     """
 
     recipe: str

@@ -1,4 +1,4 @@
-"""study.json: what a study folder was made for."""
+"""study.json: description of a study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scff_hw.documents.base import Digest, Document, Part, Seed
 
 
 class StudiedRun(Part):
-    """The finished run that a study was asked about; `finished` is when it was started."""
+    """The finished run that a study uses; `finished` is its start time."""
 
     path: str
     seed: Seed
@@ -22,7 +22,7 @@ class StudyDescription(Document):
     """study.json.
 
     Attributes:
-        recipe, profile: YAML text; the profile is None where no device is simulated.
+        recipe, profile: YAML text; the profile is None without simulated devices.
         data: digests of the data sets by name; see `scff_hw.data`.
     """
 

@@ -1,4 +1,4 @@
-"""summary.json: what came of a finished run."""
+"""summary.json: results of a finished run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scff_hw.documents.base import STRICT, Document, Part, Seed, Share
 
 
 class LayerMetrics(Part):
-    """Means of a layer's last epoch by name; those of its arrays' meters as `part.name`."""
+    """Means over a layer's last epoch by name; those of the meters of its arrays as `part.name`."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, float]
@@ -31,8 +31,8 @@ class RunSummary(Document):
     """summary.json.
 
     Attributes:
-        run: path of the run's folder as it was given.
-        measured_on: the part of the data that the accuracies are of.
+        run: path of the run folder as given.
+        measured_on: part of the data used for the accuracies.
     """
 
     run: str
