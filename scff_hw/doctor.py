@@ -1,4 +1,4 @@
-"""What works on this machine, and the command that mends what does not: `scff-hw doctor`."""
+"""Checks of the installation, with a command that fixes each problem: `scff-hw doctor`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENOUGH_DISK_BYTES = 2 * GIB
 COMPILE_LIMIT_S = 180.0
 
 _CPUINFO = Path("/proc/cpuinfo")
-_SHOWN_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+_REPORTED_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _COMPILE_TRIAL = """
 import torch
@@ -44,12 +44,12 @@ _PROGRAMS = {
     "cppcheck": "checking the C runtime against MISRA C, which only its tests do",
     "ngspice": "simulating netlists of crossbars",
 }
-"""Programs that exports are built, run and checked with, and what they are needed for."""
+"""External programs for building, running and checking exports, with their purpose."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: "warn" costs speed, a data set or a part, "fail" stops the work; `advice` says how to mend it."""
+    """One result: "warn" costs speed, a data set or a part, "fail" blocks all work; `advice` is the fix."""
 
     name: str
     status: Status
@@ -58,11 +58,11 @@ class Check:
 
 
 def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
-    """Look at this machine and return the findings, in the order to read them.
+    """Check this machine and return the results in order.
 
-    The C++ compiler is tried on one line; `deep` also compiles a small function with torch.compile: some seconds, at
-    most COMPILE_LIMIT_S. `data_dir` is where the data sets are looked for, as in `scff_hw.data.data_root`. Nothing
-    raises: what cannot be found out is a finding too.
+    The C++ compiler compiles one line; `deep` also compiles a small function with torch.compile, which takes some
+    seconds, at most COMPILE_LIMIT_S. `data_dir` is the folder of the data sets, as in `scff_hw.data.data_root`. No
+    exception is raised: a check that fails to run is also a result.
     """
     checks = [_python(), _package_files(), _torch()]
     if checks[-1].status == "fail":
@@ -117,7 +117,7 @@ def _gpu() -> Check:
         found = f"an NVIDIA driver, but torch {torch.__version__} is built without CUDA"
         return Check("GPU", "warn", found, _pip(f"--force-reinstall torch=={release}"))
     found = f"an NVIDIA driver that torch's CUDA {torch.version.cuda} cannot use"
-    return Check("GPU", "warn", found, "nvidia-smi   # says what is wrong with the driver, or how old it is")
+    return Check("GPU", "warn", found, "nvidia-smi   # prints the version and the errors of the driver")
 
 
 def _nvidia_driver() -> bool:
@@ -129,16 +129,16 @@ def _cpu() -> Iterator[Check]:
 
     capability = torch.backends.cpu.get_cpu_capability()
     flags = _cpu_flags()
-    known = ", ".join(flag for flag in _SHOWN_CPU_FLAGS if flag in flags)
+    known = ", ".join(flag for flag in _REPORTED_CPU_FLAGS if flag in flags)
     found = f"{platform.machine()}, torch uses {capability}" + (f" (has {known})" if known else "")
     if platform.machine() == "x86_64" and "avx2" not in flags and flags:
-        advice = "use a machine with AVX2; in a virtual machine, hand the host's CPU through (-cpu host)"
+        advice = "use a machine with AVX2; in a virtual machine, pass the host's CPU through (-cpu host)"
         yield Check("CPU", "warn", f"{found}: no AVX2, slower", advice)
     else:
         yield Check("CPU", "ok", found)
 
     if not flags:
-        yield Check("bfloat16", "ok", "this system does not say whether the CPU multiplies in bfloat16")
+        yield Check("bfloat16", "ok", "this system does not report bfloat16 support of the CPU")
     elif native := sorted(_BFLOAT16_CPU_FLAGS & flags):
         yield Check("bfloat16", "ok", f"in hardware ({', '.join(native)})")
     else:
@@ -151,13 +151,13 @@ def _cpu() -> Iterator[Check]:
 
 
 def _cpu_flags() -> set[str]:
-    """Return the CPU's feature flags as Linux names them; empty on other systems."""
+    """Return the CPU's feature flags with their Linux names; empty on other systems."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:
         return set()
-    named = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
-    return set(next(named, "").split())
+    flag_lists = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return set(next(flag_lists, "").split())
 
 
 def _compiler() -> Check:
@@ -181,7 +181,7 @@ def _compiler() -> Check:
 
 
 def _compile_failure(compiler: str) -> str | None:
-    """What went wrong when `compiler` made a shared library of one line, or None."""
+    """Error of `compiler` for a shared library of one line, or None."""
     with tempfile.TemporaryDirectory(prefix="scff-hw-doctor-") as folder:
         target = Path(folder, "trial.so")
         try:
@@ -234,9 +234,9 @@ def _compile_trial() -> Check:
 
 
 def _cause(lines: list[str]) -> str:
-    """Return the last line of a traceback that names an exception; torch prints hints after it."""
-    named = [line for line in lines if "Error:" in line or "error:" in line]
-    return (named or lines or ["no message"])[-1].strip()
+    """Return the last line of a traceback that names an exception; torch prints hints below it."""
+    errors = [line for line in lines if "Error:" in line or "error:" in line]
+    return (errors or lines or ["no message"])[-1].strip()
 
 
 def _fixed() -> Check:
@@ -288,12 +288,12 @@ def _analog() -> Check:
     version = aihwkit_version()
     if version is None:
         return Check("aihwkit", "warn", "not installed: no analog backend", build_command())
-    wrong = try_in_subprocess()
-    if wrong is None:
-        return Check("aihwkit", "ok", f"{version}, a tile keeps its weights: the analog backend works")
+    failure = try_in_subprocess()
+    if failure is None:
+        return Check("aihwkit", "ok", f"{version}, a tile test passed: the analog backend works")
     import torch
 
-    found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({wrong})"
+    found = f"{version} does not work with torch {torch.__version__}, it was built against another one ({failure})"
     return Check("aihwkit", "fail", found, build_command())
 
 
@@ -302,9 +302,9 @@ def _memory() -> Check:
     found = f"{available / GIB:.1f} GiB available"
     if available >= ENOUGH_MEMORY_BYTES:
         return Check("memory", "ok", found)
-    wanted = f"{ENOUGH_MEMORY_BYTES / GIB:.0f} GiB"
+    needed = f"{ENOUGH_MEMORY_BYTES / GIB:.0f} GiB"
     advice = "close other programs, or: scff-hw train RECIPE --set training.batch_size=20"
-    return Check("memory", "warn", f"{found}; the convolutional recipes want {wanted}", advice)
+    return Check("memory", "warn", f"{found}; the convolutional recipes need {needed}", advice)
 
 
 def _disk(data_dir: Path | None) -> Check:
@@ -319,7 +319,7 @@ def _disk(data_dir: Path | None) -> Check:
     found = f"{free / GIB:.1f} GiB free for data under {root}"
     if free >= ENOUGH_DISK_BYTES:
         return Check("disk", "ok", found)
-    advice = "free some space, or keep the data elsewhere: export SCFF_HW_DATA=/path/with/space"
+    advice = "free some space, or store the data elsewhere: export SCFF_HW_DATA=/path/with/space"
     return Check("disk", "warn", found, advice)
 
 
@@ -332,11 +332,11 @@ def _data(data_dir: Path | None) -> Iterator[Check]:
             yield Check(f"data: {name}", "ok", f"comes with {info(name).comes_with}")
             continue
         try:
-            whole = verify(name, data_dir, recorded=False)
+            verified = verify(name, data_dir, recorded=False)
         except (DataError, OSError) as error:
             yield Check(f"data: {name}", "warn", str(error).split("; ")[0], f"scff-hw data fetch {name}{at}")
         else:
-            size = sum(part.size_bytes for part in whole)
+            size = sum(part.size_bytes for part in verified)
             yield Check(f"data: {name}", "ok", f"whole, {size / 1e6:.0f} MB")
 
 

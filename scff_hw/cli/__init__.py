@@ -1,6 +1,6 @@
 """The command line: `scff-hw`, or `python -m scff_hw`. Progress and tables go to standard error.
 
-The commands are imported inside `main`, where a signal is met from the first import on.
+The commands are imported inside `main`, so that signals are handled from the first import on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (by default the program's arguments) and return its exit code.
 
-    0 good, 1 failed, 2 wrong use. Nothing is raised: every error is one sentence on standard error.
+    0 success, 1 failure, 2 wrong use. No exception is raised: every error is one sentence on standard error.
     """
     try:
         from scff_hw.cli._boundary import guarded

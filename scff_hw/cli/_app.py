@@ -1,4 +1,4 @@
-"""The commands of `scff-hw`. Each imports what it needs when it runs, so that `--help` is quick."""
+"""The commands of `scff-hw`. Commands import their modules when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ app = typer.Typer(
     name="scff-hw",
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Self-contrastive forward-forward learning, written for the hardware that will run it.",
-    epilog="Exit codes: 0 good, 1 failed, 2 wrong use. Progress and tables go to standard error.",
+    help="Self-contrastive forward-forward learning for hardware: float, fixed-point and analog backends.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong use. Progress and tables go to standard error.",
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         emit(f"scff-hw {version('scff-hw')}")
@@ -34,7 +34,7 @@ def _version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -56,14 +56,14 @@ app.command("doctor")(_doctor.doctor)
 
 @cache
 def command() -> Any:
-    """The root command, whose help texts are shown as they are written: typer would take `[...]` for markup."""
+    """The root command with escaped help texts; otherwise typer interprets `[...]` as markup."""
     root = typer.main.get_command(app)
     _escape_help(root)
     return root
 
 
 def _escape_help(part: Any) -> None:
-    """Escape the texts of a command, its parameters and the commands below it for rich."""
+    """Escape the help texts of a command, its parameters and its subcommands for rich."""
     for name in ("help", "short_help", "epilog"):
         if text := getattr(part, name, None):
             setattr(part, name, escape(text))
@@ -72,15 +72,15 @@ def _escape_help(part: Any) -> None:
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run the command that `arguments` name, and return its exit code; errors are raised.
+    """Run the command given by `arguments` and return its exit code; errors are raised.
 
     Raises:
-        UsageError: an argument that is not UTF-8 text: every one may have to be written into a file.
+        UsageError: an argument is not UTF-8 text; arguments are written to files.
     """
     for argument in arguments:
         if any("\ud800" <= character <= "\udfff" for character in argument):
             raise UsageError(f"The arguments must be UTF-8 text. Got {argument!a} instead.")
-    # Not command.main(): that would turn Ctrl-C and a closed pipe into its own exits.
+    # Not command.main(), which handles Ctrl-C and closed pipes itself.
     with command().make_context("scff-hw", arguments) as context:
         result = command().invoke(context)
     return result if isinstance(result, int) else 0

@@ -1,4 +1,4 @@
-"""`scff-hw bench`: how fast it is here, against the literal algorithm."""
+"""`scff-hw bench`: speed on this machine, relative to the literal algorithm."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: core, analog, fixed, kernels or recurrent.")],
-    only: Annotated[str, typer.Option(help="Only the cases whose name contains this.")] = "",
-    repeats: Annotated[int, typer.Option(callback=at_least(1, 10_000), help="Timed turns of each case.")] = 5,
-    threads: Annotated[int, typer.Option(callback=at_least(1, 1024), help="Threads of PyTorch.")] = 2,
+    name: Annotated[str, typer.Argument(help="Benchmark: core, analog, fixed, kernels or recurrent.")],
+    only: Annotated[str, typer.Option(help="Run only cases whose name contains this text.")] = "",
+    repeats: Annotated[int, typer.Option(callback=at_least(1, 10_000), help="Timed runs per case.")] = 5,
+    threads: Annotated[int, typer.Option(callback=at_least(1, 1024), help="Number of PyTorch threads.")] = 2,
     json: Json = False,
 ) -> None:
-    """Measure speed on this machine, each case against another way of doing the same in the same run.
+    """Measure speed on this machine, each case relative to a reference implementation in the same run.
 
-    kernels counts instructions of exported C on emulated cores instead; --repeats and --threads change nothing there.
+    kernels counts instructions of exported C on emulated cores; --repeats and --threads have no effect there.
     """
     from scff_hw import bench as benchmarks
     from scff_hw.errors import UsageError, nearest
@@ -43,7 +43,7 @@ def bench(
 
 
 def case_table(cases: list[dict[str, Any]]) -> Table:
-    """Return one row a case: its name, its ratio, then whatever else was measured."""
+    """Return a table with one row per case: name, ratio, and all other measurements."""
     others = [key for key in cases[0] if key not in ("name", "ratio")]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", no_wrap=True)

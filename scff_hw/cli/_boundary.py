@@ -1,6 +1,6 @@
-"""The one place where an exception becomes one sentence on standard error and an exit code.
+"""Converts exceptions to one sentence on standard error and an exit code.
 
-It imports little, and of the standard library alone: a signal that arrives while the rest is imported is met here too.
+Imports only a few standard modules, so that signals are also handled while the other modules are imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from io import TextIOWrapper
 
 from scff_hw.errors import ScffError
 
-TYPE_CHECKING = False  # not of `typing`, which would take longer to import than all the rest
+TYPE_CHECKING = False  # not from `typing`, whose import takes longer than all others
 if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
@@ -27,17 +27,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Interrupted(ScffError):
-    """Ctrl-C or SIGTERM; the message says how to go on."""
+    """Ctrl-C or SIGTERM; the message has the command that resumes."""
 
 
 class DiskFull(ScffError):
-    """The disk is full; the message says which, and how to go on."""
+    """The disk is full; the message names the disk and the command that resumes."""
 
 
 class _Stop:
-    """SIGINT, SIGTERM and SIGHUP of a command: each raises KeyboardInterrupt, until the command has ended.
+    """Handler of SIGINT, SIGTERM and SIGHUP: raises KeyboardInterrupt until the command has ended.
 
-    Code that was interrupted may raise something else in its place, such as a failed import: `received` tells.
+    Interrupted code may raise another error instead, such as a failed import; `received` records the signal.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ _stop = _Stop()
 
 @contextmanager
 def resumable(out: Path, command: str, began: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Turn an interruption and a full disk into an error that tells how to continue the run in `out`.
+    """Convert an interruption or a full disk to an error with the command that resumes the run in `out`.
 
     Args:
-        began: whether there is anything that `command` could continue.
+        began: whether there is anything to resume.
     """
     try:
         yield
@@ -73,7 +73,7 @@ def resumable(out: Path, command: str, began: Callable[[], bool] = lambda: True)
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Return `run()`'s exit code; whatever it raises becomes one sentence and 1 (failed) or 2 (wrong use)."""
+    """Return the exit code of `run()`; any exception becomes one sentence and code 1 (failure) or 2 (wrong use)."""
     with _interruptible():
         _open_standard_streams()
         try:
@@ -86,7 +86,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def _failed(error: Any) -> int:
-    """Say what the exception `error` means, and return its exit code."""
+    """Print the message of the exception `error` and return its exit code."""
     typer: Any = sys.modules.get("typer")
     if isinstance(error, ScffError):
         return _fail(str(error), error.exit_code, error)
@@ -99,14 +99,14 @@ def _failed(error: Any) -> int:
     if typer is not None and isinstance(error, typer.TyperException):
         return _fail(_usage(error), error.exit_code)
     if isinstance(error, BrokenPipeError):
-        # The reader has seen enough.
-        _give_up_unwritten()
+        # The reader of the pipe has closed it.
+        _discard_unwritten()
         return 1
     if isinstance(error, OSError):
-        _give_up_unwritten()
+        _discard_unwritten()
         return _fail(_os_error(error), 1, error)
-    if (wanted := _memory(error)) is not None:
-        message = f"Not enough memory{wanted}; choose smaller layers, smaller batches or fewer samples."
+    if (amount := _memory(error)) is not None:
+        message = f"Not enough memory{amount}; choose smaller layers, smaller batches or fewer samples."
         return _fail(message, 1, error)
     from scff_hw.registry import failed_plugin
 
@@ -120,8 +120,8 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _give_up_unwritten() -> None:
-    """Where standard output takes no more: Python would complain, and exit with 120, when it flushes at exit."""
+def _discard_unwritten() -> None:
+    """Redirect a closed standard output; otherwise Python fails with exit code 120 when it flushes at exit."""
     try:
         _flush()
     except OSError:
@@ -129,7 +129,7 @@ def _give_up_unwritten() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what was closed by `>&-`: the next file opened would take its number, and get what is printed."""
+    """Open streams closed by `>&-`; otherwise the next opened file gets their number and all printed text."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -141,9 +141,9 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM, and a closed terminal, stop a command as Ctrl-C does, so that it cleans up after itself.
+    """Let SIGTERM and a closed terminal stop a command as Ctrl-C does, with clean-up.
 
-    A signal that is ignored stays ignored: nohup ignores SIGHUP.
+    Ignored signals stay ignored: nohup ignores SIGHUP.
     """
     _stop.received = _stop.ended = False
     if threading.current_thread() is not threading.main_thread():
@@ -175,14 +175,14 @@ def _usage(error: Any) -> str:
 
 
 def _os_error(error: OSError) -> str:
-    place = error.filename or "what was being written"
+    path = error.filename or "what was being written"
     if error.errno in FULL:
-        return f"No space left on the disk that holds {place}: free some and try again."
-    return f"{error.strerror or error}: {place}."
+        return f"No space left on the disk that holds {path}: free some and try again."
+    return f"{error.strerror or error}: {path}."
 
 
 def _memory(error: BaseException) -> str | None:
-    """How much memory could not be had, as far as `error` tells; None for another error."""
+    """The amount of memory that could not be allocated, if known; None for another error."""
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ""

@@ -1,4 +1,4 @@
-"""`scff-hw data`: what data sets there are, getting them, checking them."""
+"""`scff-hw data`: list, fetch and verify data sets."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets; 
 
 @app.command("list")
 def list_(data_dir: DataDir = None, json: Json = False) -> None:
-    """List the data sets, and which of them are here."""
+    """List the data sets and whether they are present."""
     from scff_hw.data import NAMES, data_root, info
 
     entries = [info(name) for name in NAMES]
-    here = {entry.name: entry.bundled or _whole(entry.name, data_dir) for entry in entries}
+    present = {entry.name: entry.bundled or _is_complete(entry.name, data_dir) for entry in entries}
     root = data_root(data_dir)
     if json:
         rows = [
@@ -35,7 +35,7 @@ def list_(data_dir: DataDir = None, json: Json = False) -> None:
                 "download_bytes": entry.download_bytes,
                 "licence": entry.licence,
                 "source": entry.source,
-                "present": here[entry.name],
+                "present": present[entry.name],
             }
             for entry in entries
         ]
@@ -46,14 +46,14 @@ def list_(data_dir: DataDir = None, json: Json = False) -> None:
         table.add_column(title, no_wrap=title in ("name", "download", "here"))
     for entry in entries:
         size = "bundled" if entry.bundled else megabytes(entry.download_bytes)
-        table.add_row(entry.name, size, "yes" if here[entry.name] else "no", entry.description, entry.licence)
+        table.add_row(entry.name, size, "yes" if present[entry.name] else "no", entry.description, entry.licence)
     show(table)
     say(f"Data directory: {root}")
 
 
 @app.command("fetch")
 def fetch(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
-    """Download data sets and check them; a download that was cut off continues."""
+    """Download and check data sets; an interrupted download resumes."""
     from scff_hw.data import fetch as fetch_data
     from scff_hw.data import info
 
@@ -72,21 +72,21 @@ def fetch(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
 
 @app.command("verify")
 def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
-    """Check that data sets are here and whole."""
+    """Check that data sets are present and complete."""
     from scff_hw.data import info
     from scff_hw.data import verify as verify_data
 
-    found = {name: verify_data(name, data_dir) for name in names}
+    verified = {name: verify_data(name, data_dir) for name in names}
     if json:
         rows = [
             {"path": str(part.path), "bytes": part.size_bytes, "checked": part.how}
-            for parts in found.values()
+            for parts in verified.values()
             for part in parts
         ]
-        emit_json({"data": list(found), "files": rows})
+        emit_json({"data": list(verified), "files": rows})
         return
     table = Table("data set", "file", "size", "checked", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, parts in found.items():
+    for name, parts in verified.items():
         for part in parts:
             table.add_row(name, part.path.name, megabytes(part.size_bytes), part.how)
         if not parts:
@@ -95,11 +95,11 @@ def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
 
 
 def megabytes(count: int) -> str:
-    """Return a size in bytes as megabytes of 10^6 bytes."""
+    """Return a size in megabytes (10^6 bytes) as text."""
     return f"{count / 1e6:,.1f} MB".replace(",", " ")
 
 
-def _whole(name: str, data_dir: Path | None) -> bool:
+def _is_complete(name: str, data_dir: Path | None) -> bool:
     from scff_hw.data import verify as verify_data
 
     try:
@@ -110,7 +110,7 @@ def _whole(name: str, data_dir: Path | None) -> bool:
 
 
 class _Download:
-    """Shows the files of a download one after the other, counted in kilobytes."""
+    """Progress of a download, file by file, in kilobytes."""
 
     def __init__(self, progress: CommandProgress) -> None:
         self._progress = progress

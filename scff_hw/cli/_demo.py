@@ -1,4 +1,4 @@
-"""`scff-hw demo`: real data, every backend, minutes, no download."""
+"""`scff-hw demo`: real data on every backend in minutes, without download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the demo's table: a recipe, a backend, and the hardware it simulates."""
+    """One row of the demo: recipe, backend and simulated hardware."""
 
     name: str
     recipe: str
@@ -45,24 +45,24 @@ def demo(
     ] = RUNS / "demo",
     json: Json = False,
 ) -> None:
-    """Train on handwritten digits with three seeds, in float beside both controls, in integers, and on devices.
+    """Train on handwritten digits with three seeds: in float with both controls, in integers, and on devices.
 
-    Ends with the run in integers exported as ONNX and as C that keeps learning, each checked where it would run. Some
-    minutes, no download.
+    Then exports the integer run as ONNX, as C that continues to learn and as a crossbar program, and checks each
+    export. Takes some minutes, without download.
     """
     from scff_hw.hardware import load_profile
     from scff_hw.recipes import load_recipe
     from scff_hw.report import backend_table, write_accuracies
 
-    refuse_others(out)
+    refuse_foreign_files(out)
     results: dict[str, list[dict[str, Any]]] = {}
     with (
         exclusive(out / LOCK, out),
         resumable(out, f"scff-hw demo --out {out}   (it starts again)"),
         command_progress() as progress,
     ):
-        make_room(out)
-        for row in rows_here(progress):
+        remove_previous(out)
+        for row in available_rows(progress):
             recipe, folder = load_recipe(row.recipe), out / row.name
             runs = {seed: folder / f"seed-{seed}" for seed in SEEDS}
             progress.note(f"{row.name}: recipe {row.recipe}, {recipe.description}")
@@ -84,8 +84,8 @@ def demo(
             run = out / fixed.name / f"seed-{SEEDS[0]}"
             checked = _demo_exports.export_and_check(run, out / _demo_exports.FOLDER, progress)
     if json:
-        each = {name: combined(summaries, out / name) for name, summaries in results.items()}
-        emit_json({"run": str(out), "backends": each, "exports": _demo_exports.as_json(checked)})
+        seed_results = {name: combined(summaries, out / name) for name, summaries in results.items()}
+        emit_json({"run": str(out), "backends": seed_results, "exports": _demo_exports.as_json(checked)})
         return
     show(backend_table(results))
     if checked:
@@ -93,8 +93,8 @@ def demo(
     say(f"Plots: {out}/*/plots   Reports: " + "  ".join(str(out / name / "report.html") for name in results))
 
 
-def rows_here(progress: CommandProgress) -> tuple[Row, ...]:
-    """The rows that can be run here; says which are left out, and why."""
+def available_rows(progress: CommandProgress) -> tuple[Row, ...]:
+    """The rows that this installation can run; reports omitted rows with the reason."""
     from scff_hw.backends import make_backend
 
     missing: set[str] = set()
@@ -107,19 +107,19 @@ def rows_here(progress: CommandProgress) -> tuple[Row, ...]:
     return tuple(row for row in ROWS if row.backend not in missing)
 
 
-def refuse_others(out: Path) -> None:
-    """Raise UsageError where `out` holds anything that is not of a demo."""
+def refuse_foreign_files(out: Path) -> None:
+    """Raise UsageError if `out` contains anything that is not from a demo."""
     if not out.exists():
         return
     ours = {*(row.name for row in ROWS), _demo_exports.FOLDER, LOCK}
-    found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    if foreign := sorted(found - ours):
+    names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if foreign := sorted(names - ours):
         raise UsageError(f"The folder {out} holds {foreign[0]}, which is not of a demo; choose another --out.")
 
 
-def make_room(out: Path) -> None:
-    """Remove the runs of an earlier demo from `out`, whose lock is held; raises UsageError as `refuse_others`."""
-    refuse_others(out)
+def remove_previous(out: Path) -> None:
+    """Remove the runs of an earlier demo from the locked `out`; raises UsageError as `refuse_foreign_files`."""
+    refuse_foreign_files(out)
     for path in out.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""The end of `scff-hw demo`: its run in integers as files for other machines, each checked where it would run."""
+"""Exports of the integer run of `scff-hw demo`, each checked on its target, its emulator or ngspice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class Checked:
-    """One exported folder, who read it, and what that showed."""
+    """Result of one check of an exported folder."""
 
     folder: str
     reader: str
@@ -37,12 +37,12 @@ class Checked:
 
 
 def export_and_check(path: Path, out: Path, progress: CommandProgress) -> list[Checked]:
-    """Export a run of the fixed backend into folders of `out`, and check each; says what is left out, and why.
+    """Export a run of the fixed backend into folders of `out` and check each; reports omitted exports with the reason.
 
-    As ONNX, as C for this machine and for a Cortex-M4, and as a program for crossbars of phase-change memory.
+    Exports ONNX, C for this machine and for a Cortex-M4, and a program for crossbars of phase-change memory.
 
     Args:
-        path: of the run's folder.
+        path: run folder.
 
     Raises:
         ScffError: a check failed.
@@ -70,15 +70,15 @@ def export_and_check(path: Path, out: Path, progress: CommandProgress) -> list[C
 
 
 def as_json(checked: list[Checked]) -> list[dict[str, str]]:
-    """For one object on standard output."""
-    return [asdict(each) for each in checked]
+    """The results as JSON values."""
+    return [asdict(check) for check in checked]
 
 
 def exports_table(checked: list[Checked]) -> Table:
-    """One row a check."""
+    """Table with one row per check."""
     table = Table("export", "read by", "found", box=box.SIMPLE_HEAD, pad_edge=False)
-    for each in checked:
-        table.add_row(each.folder, each.reader, each.found)
+    for check in checked:
+        table.add_row(check.folder, check.reader, check.found)
     return table
 
 
@@ -87,8 +87,8 @@ def _onnx(run: FinishedRun, out: Path, progress: CommandProgress) -> list[Checke
 
     manifest = OnnxExporter().export(run, out, progress=progress)
     return [
-        Checked(f"{out.name}/integer.onnx", name, f"{found.logits_equal:.2%} of logits equal".replace("%", " %"))
-        for name, found in manifest.files["integer.onnx"].readers.items()
+        Checked(f"{out.name}/integer.onnx", name, f"{result.logits_equal:.2%} of logits equal".replace("%", " %"))
+        for name, result in manifest.files["integer.onnx"].readers.items()
     ]
 
 
@@ -111,8 +111,8 @@ def _c(run: FinishedRun, out: Path, target: str, progress: CommandProgress) -> l
     if done.returncode:
         raise ScffError(f"The exported C in {out} failed its check: {done.stdout.strip()[-500:]}")
     where = "this machine" if target == "host" else f"{target} in QEMU"
-    said = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("PASS")]
-    return [Checked(out.name, where, line) for line in said]
+    passed = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("PASS")]
+    return [Checked(out.name, where, line) for line in passed]
 
 
 def _crossbar(run: FinishedRun, out: Path, progress: CommandProgress) -> list[Checked]:

@@ -1,4 +1,4 @@
-"""`scff-hw doctor`: what works on this machine, and how to mend what does not."""
+"""`scff-hw doctor`: checks the installation and prints fixes for problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def doctor(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Say what works on this machine, and how to mend what does not. Exit code 1 where something must be."""
+    """Check the installation and print a fix for each problem. Exit code 1 if a fix is necessary."""
     from scff_hw.doctor import diagnose
 
     checks = diagnose(deep=deep, data_dir=data_dir)
@@ -33,9 +33,9 @@ def doctor(
             sign, style = SIGNS[check.status]
             table.add_row(Text(sign, style=style), check.name, Text(check.found))
             if check.advice:
-                table.add_row("", "", Text(f"mend: {check.advice}", style="dim"))
+                table.add_row("", "", Text(f"fix: {check.advice}", style="dim"))
         show(table)
         warned = sum(check.status == "warn" for check in checks)
-        say(f"{len(failed)} to mend, {warned} that cost speed, data or a part." if failed or warned else "All is well.")
+        say(f"{len(failed)} to fix, {warned} that cost speed, data or a part." if failed or warned else "No problems.")
     if failed:
         raise typer.Exit(1)

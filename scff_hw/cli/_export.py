@@ -1,4 +1,4 @@
-"""`scff-hw export`: finished runs for other machines."""
+"""`scff-hw export`: exports finished runs for other runtimes and hardware."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
 
-app = typer.Typer(help="Write a finished run for other runtimes and machines.", no_args_is_help=True)
+app = typer.Typer(help="Export a finished run for other runtimes and hardware.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
 app.command("crossbar")(_export_crossbar.crossbar)
 app.command("nir")(_export_nir.nir)
@@ -34,31 +34,31 @@ def c(
     batch: Annotated[
         int | None,
         typer.Option(
-            callback=at_least(2), help="Samples to learn from at once, which memory is counted for [default: 8]."
+            callback=at_least(2), help="Learning batch size, for which memory is counted [default: 8]."
         ),
     ] = None,
     learn: Annotated[
         int,
         typer.Option(
             callback=at_least(0),
-            help="Write an image that learns, too, and a stream of so many training samples for it.",
+            help="Also write an image that learns, with a stream of this number of training samples.",
         ),
     ] = 0,
-    epochs: Annotated[int, typer.Option(callback=at_least(1), help="Passes over them.")] = 1,
+    epochs: Annotated[int, typer.Option(callback=at_least(1), help="Passes over these samples.")] = 1,
     labels: Annotated[
-        int | None, typer.Option(callback=at_least(1), help="Labelled samples for its readout [default: as --learn].")
+        int | None, typer.Option(callback=at_least(1), help="Labelled samples for the readout [default: as --learn].")
     ] = None,
-    tests: Annotated[int, typer.Option(callback=at_least(1), help="Test samples it classifies at the end.")] = 1000,
+    tests: Annotated[int, typer.Option(callback=at_least(1), help="Test samples classified at the end.")] = 1000,
     out: Annotated[
         Path | None, typer.Option(callback=file_name, help="New or empty folder [default: RUN/c-TARGET].")
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write C that classifies and keeps learning: sources, weights, golden vectors, a selftest, a build.
+    """Export C that classifies and continues to learn: sources, weights, golden vectors, a selftest, a Makefile.
 
-    With --learn, `make learn` in the folder starts from random weights, learns from the stream and ends with the
-    integers and the accuracy that the integer reference ended with.
+    With --learn, `make learn` in the folder starts from random weights, learns from the stream and reaches the
+    integers and the accuracy of the integer reference.
     """
     from scff_hw.export.c.model import CExporter, COptions
     from scff_hw.export.c.stream import Lesson
@@ -75,8 +75,8 @@ def c(
         say(f"{row.bytes:>9} bytes {row.where:<5}  {row.buffer}")
     say(f"{manifest.flash_bytes:>9} bytes of flash and {manifest.ram_bytes} of RAM, beside the program")
     say(f"Folder: {folder}   Check it: make -C {folder} run")
-    if found := manifest.lesson:
+    if result := manifest.lesson:
         say(
-            f"After {found.samples} samples the reference has {found.correct} of {found.tests} right "
-            f"({found.correct_untrained} where only the readout learns). Learn the same: make -C {folder} learn"
+            f"After {result.samples} samples the reference has {result.correct} of {result.tests} right "
+            f"({result.correct_untrained} where only the readout learns). Learn the same: make -C {folder} learn"
         )

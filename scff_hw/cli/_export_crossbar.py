@@ -17,7 +17,7 @@ def crossbar(
     profile: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Hardware with conductances; see: scff-hw profiles list.")
     ],
-    out: Annotated[Path, typer.Option(callback=file_name, help="Folder to make; it must not hold anything.")],
+    out: Annotated[Path, typer.Option(callback=file_name, help="New or empty folder.")],
     profile_set: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,17 +26,17 @@ def crossbar(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Of every layer's pulses [default: the recipe's, times the profile's factor]."),
+        typer.Option(help="Learning rate of the pulses [default: the recipe's, times the profile's factor]."),
     ] = None,
-    read_voltage: Annotated[float, typer.Option(help="Volts of a full input.")] = 0.2,
+    read_voltage: Annotated[float, typer.Option(help="Voltage of a full-scale input, in volts.")] = 0.2,
     check: Annotated[
-        bool, typer.Option("--check", help="Also compile the kernel with gcc, and solve the netlist with ngspice.")
+        bool, typer.Option("--check", help="Also compile the kernel with gcc, and simulate the netlist with ngspice.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a finished run for an in-memory chip: tiles, conductances, converters, and updates as pulse programs.
+    """Export a finished run for an in-memory chip: tiles, conductances, converters, and updates as pulse programs.
 
-    A profile without device.g_min and device.g_max is refused: conductances are those of your devices.
+    The profile must have device.g_min and device.g_max, the conductances of your devices.
     """
     from scff_hw.export.crossbar.model import CrossbarExporter, CrossbarOptions
     from scff_hw.hardware import load_profile
@@ -52,13 +52,13 @@ def crossbar(
         share = manifest.clipped_weights / manifest.weights
         say(
             f"Warning: {manifest.clipped_weights} weights, {100 * share:.2g} % of all, lie beyond the bounds of the "
-            "mean device, and were cut there.",
+            "mean device, and were clipped.",
             style="yellow",
         )
-    if found := manifest.checks:
-        say(f"Kernel: {found.selftest}")
+    if checks := manifest.checks:
+        say(f"Kernel: {checks.selftest}")
         say(
-            f"Netlist: {found.netlist_without_wires:.1e} off the digital product without wires, "
-            f"{found.ir_drop_of_largest_output:.1e} of the largest output with them"
+            f"Netlist: {checks.netlist_without_wires:.1e} off the digital product without wires, "
+            f"{checks.ir_drop_of_largest_output:.1e} of the largest output with them"
         )
     say(f"Exported to {out}; check the kernel: make -C {out} run")

@@ -14,26 +14,26 @@ from scff_hw.cli._output import emit_json, say
 
 def nir(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
-    out: Annotated[Path, typer.Option(callback=file_name, help="File to make; it must not exist.")],
-    samples: Annotated[int, typer.Option(callback=at_least(1), help="Test samples that the file is checked on.")] = 300,
+    out: Annotated[Path, typer.Option(callback=file_name, help="New file.")],
+    samples: Annotated[int, typer.Option(callback=at_least(1), help="Number of test samples for the check.")] = 300,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write a finished run's linear parts as a NIR file, with the steps between them as metadata, in float32.
+    """Export the linear parts of a finished run as a NIR file, with the other steps as metadata, in float32.
 
-    NIR has no nodes that standardise or rectify, so the parts are not connected: a reader takes the steps itself.
+    NIR has no nodes that standardise or rectify, so the parts are not connected: the reader must implement the steps.
     """
     from scff_hw.export.nir.model import NirExporter, NirOptions
 
-    found = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
+    manifest = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
     if json:
-        emit_json({"file": str(out)} | found.as_json())
+        emit_json({"file": str(out)} | manifest.as_json())
         return
-    kinds = Counter(kind for kind in found.nodes.values() if kind not in ("Input", "Output"))
+    kinds = Counter(kind for kind in manifest.nodes.values() if kind not in ("Input", "Output"))
     say(f"Nodes: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, each between an Input and an Output.")
-    between = dict.fromkeys(str(step["op"]) for step in found.steps if step["op"] != "node")
+    between = dict.fromkeys(str(step["op"]) for step in manifest.steps if step["op"] != "node")
     say(f"Left to the reader, as steps in the metadata: {', '.join(between)}.")
     say(
-        f"Exported to {out}; checked on {found.samples} test samples, {found.accuracy:.2%} right, "
-        f"logits within {found.largest_logit_difference:.1e} of the library's."
+        f"Exported to {out}; checked on {manifest.samples} test samples, {manifest.accuracy:.2%} right, "
+        f"logits within {manifest.largest_logit_difference:.1e} of the library's."
     )

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 def onnx(
     run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
-    out: Annotated[Path, typer.Option(callback=file_name, help="Folder to make; it must not hold anything.")],
+    out: Annotated[Path, typer.Option(callback=file_name, help="New or empty folder.")],
     samples: Annotated[
-        int, typer.Option(callback=at_least(1), help="Test samples that every file is checked on.")
+        int, typer.Option(callback=at_least(1), help="Number of test samples for the check of every file.")
     ] = 200,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write a finished run as ONNX files with a model card, each checked against the library.
+    """Export a finished run as ONNX files with a model card, each compared with the library.
 
-    A run on any backend gives float.onnx; one on the fixed backend also integer.onnx, equal to the integer reference,
-    and qdq.onnx, qonnx.onnx and qoperator.onnx for runtimes and hardware tools, but not of a recurrent network. That
-    takes sequences and their lengths; with one direction there is also a file of one frame at a time, step.onnx, and
-    integer-step.onnx in fixed point.
+    Runs on any backend give float.onnx. Runs on the fixed backend also give integer.onnx, equal to the integer
+    reference, and for feed-forward networks qdq.onnx, qonnx.onnx and qoperator.onnx for runtimes and hardware tools.
+    Recurrent networks take sequences and their lengths; with one direction there is also step.onnx for single frames,
+    and integer-step.onnx in fixed point.
     """
     from scff_hw.export.onnx.model import OnnxExporter, OnnxOptions
 
@@ -49,16 +49,16 @@ def onnx(
 
 
 def check_table(manifest: OnnxManifest) -> Table:
-    """Return one row per file and reader: accuracy on the samples, and how far it is from the library."""
+    """Return a table with one row per file and reader: accuracy and deviation from the library."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", no_wrap=True)
     table.add_column("reader")
     for name in ("samples", "accuracy", "logits equal", "largest difference"):
         table.add_column(name, justify="right")
     for name, file in manifest.files.items():
-        for reader, found in file.readers.items():
-            equal = "-" if file.held_to == "float" else f"{found.logits_equal:.2%}".replace("%", " %")
-            accuracy = f"{found.accuracy:.2%}".replace("%", " %")
-            gap = f"{found.largest_logit_difference:.1e}"
-            table.add_row(name, reader, str(found.samples), accuracy, equal, gap)
+        for reader, result in file.readers.items():
+            equal = "-" if file.held_to == "float" else f"{result.logits_equal:.2%}".replace("%", " %")
+            accuracy = f"{result.accuracy:.2%}".replace("%", " %")
+            gap = f"{result.largest_logit_difference:.1e}"
+            table.add_row(name, reader, str(result.samples), accuracy, equal, gap)
     return table

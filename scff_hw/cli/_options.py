@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ LARGEST_SEED = 2**63 - 1
 
 
 def at_least(least: int, most: int | None = None) -> Callable[[int | None], int | None]:
-    """A check of a whole number, or none, that names the value it refuses, which typer's own bounds do not."""
+    """Return a range check of an optional integer; unlike that of typer, its message names the value."""
 
     def check(value: int | None) -> int | None:
         if value is not None and value < least:
-            raise typer.BadParameter(f"{shown(value)} is less than {least}.")
+            raise typer.BadParameter(f"{number_text(value)} is less than {least}.")
         if value is not None and most is not None and value > most:
-            raise typer.BadParameter(f"{shown(value)} is more than {most}.")
+            raise typer.BadParameter(f"{number_text(value)} is more than {most}.")
         return value
 
     return check
 
 
-def shown(value: int) -> str:
-    """A whole number for a message; a huge one shortened."""
+def number_text(value: int) -> str:
+    """An integer as text for a message; large values are shortened."""
     return str(value) if abs(value) < 10**30 else f"{value:#x}"[:30] + "..."
 
 
 def file_name(value: Path | None) -> Path | None:
-    """A check of the name of something to make: on one line, so that reports and messages can hold it."""
+    """Check that the name of a new file is one line without control characters."""
     if value is not None and any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in str(value)):
         raise typer.BadParameter(f"{str(value)!r} must be a name on one line, without control characters.")
     return value
@@ -42,7 +42,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to sta
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where the data sets are; else $SCFF_HW_DATA, else the user's cache."),
+    typer.Option("--data-dir", help="Folder of the data sets [default: $SCFF_HW_DATA, else the user's cache]."),
 ]
 
 Overrides = Annotated[

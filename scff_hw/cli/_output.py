@@ -1,4 +1,4 @@
-"""What goes where: people read standard error, programs read one JSON object on standard output."""
+"""Output: text and tables for people on standard error, one JSON object for programs on standard output."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rich.table import Table
 
 from scff_hw.errors import ScffError
 
-# Where standard error is a file or a pipe, tables keep their shape instead of guessing a terminal's width.
+# Width of tables if standard error is a file or a pipe.
 PLAIN_WIDTH = 110
 
 
 def console() -> Console:
-    """Return a console on the standard error of this moment."""
+    """Return a console on the current standard error."""
     file = None if sys.stderr is None else cast(IO[str], _Lasting(sys.stderr))
-    shown = Console(file=file, stderr=True, highlight=False)
-    return shown if shown.is_terminal else Console(file=file, stderr=True, highlight=False, width=PLAIN_WIDTH)
+    terminal = Console(file=file, stderr=True, highlight=False)
+    return terminal if terminal.is_terminal else Console(file=file, stderr=True, highlight=False, width=PLAIN_WIDTH)
 
 
 class _Lasting:
-    """Standard error that its reader may leave, e.g. `2>&1 | head -1`: the rest goes nowhere, and work continues."""
+    """Standard error that tolerates a closed pipe, e.g. `2>&1 | head -1`: further output is discarded."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class _Lasting:
 
 
 def say(text: str, style: str = "") -> None:
-    """Print one line to standard error, as it is: no markup, no wrapping."""
+    """Print one line to standard error, without markup or wrapping."""
     console().print(text, style=style, markup=False, soft_wrap=True)
 
 
@@ -74,5 +74,5 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON object, on one line, to standard output, in ASCII, which every encoding has."""
+    """Print one JSON object on one line to standard output, in ASCII, independent of the encoding."""
     emit(json.dumps(value))

@@ -1,4 +1,4 @@
-"""`scff-hw profiles`: what hardware there is, whether a profile is right, and a profile from measurements."""
+"""`scff-hw profiles`: list, show, validate and fit hardware profiles."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from scff_hw.cli._progress import CommandProgress, command_progress
 if TYPE_CHECKING:
     from scff_hw.hardware import Profile, Target
 
-app = typer.Typer(help="List, show, check and fit hardware profiles.")
+app = typer.Typer(help="List, show, validate and fit hardware profiles.")
 
-Named = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped profile, or the path of a YAML file.")]
+ProfileArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A shipped profile, or the path of a YAML file.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. 'device.response.step=0.01 w'."),
@@ -28,13 +30,13 @@ Changes = Annotated[
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the shipped hardware profiles: analog devices, and digital targets."""
+    """List the shipped hardware profiles: analog devices and digital targets."""
     from scff_hw.hardware import load_profile, load_target, profile_names, target_names
 
     profiles = [load_profile(name) for name in profile_names()]
     targets = [load_target(name) for name in target_names()]
     if json:
-        emit_json({"profiles": [_summary(found) for found in (*profiles, *targets)]})
+        emit_json({"profiles": [_summary(hardware) for hardware in (*profiles, *targets)]})
         return
     devices = _table("analog devices", "update", ">states", "cell", "what")
     for profile in profiles:
@@ -48,8 +50,8 @@ def list_(json: Json = False) -> None:
 
 
 @app.command("show")
-def show_(profile: Named, overrides: Changes = None, json: Json = False) -> None:
-    """Print a profile as it is used, every figure written out with its unit, as YAML on standard output."""
+def show_(profile: ProfileArgument, overrides: Changes = None, json: Json = False) -> None:
+    """Print a resolved profile, every value with its unit, as YAML on standard output."""
     from scff_hw.hardware import dump_profile, load_hardware
 
     resolved = load_hardware(profile, overrides or [], "--set")
@@ -64,14 +66,14 @@ def validate(
     profiles: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Profiles to check.")],
     json: Json = False,
 ) -> None:
-    """Check profiles: keys, units, ranges, sources; exit code 2 where one is wrong."""
+    """Validate profiles: keys, units, ranges, sources; exit code 2 if one is invalid."""
     from scff_hw.hardware import load_hardware
 
-    found = [load_hardware(name) for name in profiles]
+    loaded = [load_hardware(name) for name in profiles]
     if json:
-        emit_json({"profiles": [_summary(profile) for profile in found]})
+        emit_json({"profiles": [_summary(profile) for profile in loaded]})
         return
-    for name, profile in zip(profiles, found, strict=True):
+    for name, profile in zip(profiles, loaded, strict=True):
         say(f"{name} is a valid profile: {profile.name}, {_in_short(profile)}.")
 
 
@@ -80,22 +82,22 @@ def fit(
     measurements: Annotated[Path, typer.Argument(help="CSV: pulse number, direction (up or down), conductance.")],
     out: Annotated[
         Path | None,
-        typer.Option(callback=file_name, help="Folder of the profile and its plot [default: beside the CSV]."),
+        typer.Option(callback=file_name, help="Folder for the profile and its plot [default: that of the CSV file]."),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the profile [default: that of the file].")] = "",
+    name: Annotated[str, typer.Option(help="Name of the profile [default: that of the CSV file].")] = "",
     model: Annotated[
-        str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: by held-out pulses.")
+        str, typer.Option(help="soft-bounds, linear-step, exp-step, or best: selected by held-out pulses.")
     ] = "best",
-    source: Annotated[str, typer.Option(help="Where the measurements come from, one line.")] = "",
+    source: Annotated[str, typer.Option(help="Source of the measurements, one line.")] = "",
     g_min: Annotated[
-        str, typer.Option(metavar="QUANTITY", help="Conductance of the lower bound where it is known, e.g. '10 uS'.")
+        str, typer.Option(metavar="QUANTITY", help="Conductance of the lower bound, if known, e.g. '10 uS'.")
     ] = "",
     g_max: Annotated[
-        str, typer.Option(metavar="QUANTITY", help="Conductance of the upper bound where it is known, e.g. '50 uS'.")
+        str, typer.Option(metavar="QUANTITY", help="Conductance of the upper bound, if known, e.g. '50 uS'.")
     ] = "",
     json: Json = False,
 ) -> None:
-    """Make a profile from pulse-against-conductance measurements, with a plot of the fit against the data."""
+    """Fit a profile to measurements of conductance per pulse, with a plot of the fit and the data."""
     from scff_hw.hardware.fitting import fit_device
     from scff_hw.hardware.measurements import read_measurements
     from scff_hw.report.fitted import write_fit
@@ -109,19 +111,19 @@ def fit(
     for warning in fitted.warnings:
         say(f"Warning: {warning}.", style="yellow")
     if json:
-        found = fitted.metrics() | {
+        metrics = fitted.metrics() | {
             "intervals": fitted.intervals,
             "intervals_include": fitted.included,
             "held_out_log_likelihood": fitted.compared,
             "warnings": fitted.warnings,
         }
-        emit_json({"profile": str(profile), "plot": str(plot), **found})
+        emit_json({"profile": str(profile), "plot": str(plot), **metrics})
         return
     table = _table("figure", ">value", "95 % interval")
     for key, value in fitted.metrics().items():
         ends = fitted.intervals.get(key)
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(key.replace("_", " "), shown, f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(key.replace("_", " "), text, f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")
     show(table)
     say(f"{fitted.included[0].upper()}{fitted.included[1:]}.")
     if fitted.compared:
@@ -131,7 +133,7 @@ def fit(
 
 
 def _conductance(option: str, value: str) -> float | None:
-    """Siemens of an option; None where it is not given."""
+    """Value of an option in siemens; None if it is not given."""
     from pydantic_core import PydanticCustomError
 
     from scff_hw.errors import ProfileError
@@ -147,29 +149,29 @@ def _conductance(option: str, value: str) -> float | None:
 
 
 def _stage(progress: CommandProgress, name: str) -> Callable[[int, int], None]:
-    """A listener that starts the stage at its first report; short work reports nothing, or little."""
-    before = 0
+    """Return a progress callback that starts the stage at its first call."""
+    reported = 0
 
     def report(done: int, total: int) -> None:
-        nonlocal before
-        if not before:
+        nonlocal reported
+        if not reported:
             progress.start(name, total)
-        progress.advance(done - before)
-        before = done
+        progress.advance(done - reported)
+        reported = done
 
     return report
 
 
 def _summary(profile: Profile | Target) -> dict[str, Any]:
-    found = {"name": profile.name, "kind": profile.kind, "description": profile.description}
+    summary = {"name": profile.name, "kind": profile.kind, "description": profile.description}
     if profile.kind == "digital":
-        return found | {
+        return summary | {
             "chip": profile.chip,
             "flash_bytes": int(profile.memory.flash),
             "ram_bytes": int(profile.memory.ram),
             "clock_hz": profile.compute.clock,
         }
-    return found | {
+    return summary | {
         "model": profile.device.model,
         "states": None if profile.device.model == "exact" else round(profile.device.states, 1),
         "cell": profile.array.cell,
@@ -189,7 +191,7 @@ def _sizes(target: Target) -> tuple[str, str, str]:
 
 
 def _table(*titles: str) -> Table:
-    """An empty table; a title that begins with > is of figures, and the last one's column may wrap."""
+    """An empty table; titles that begin with > are right-aligned, and the last column may wrap."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         justify = "right" if title.startswith(">") else "left"

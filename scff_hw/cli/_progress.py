@@ -1,4 +1,4 @@
-"""Progress on standard error: a live bar in a terminal, an occasional line elsewhere."""
+"""Progress on standard error: a live bar in a terminal, otherwise occasional lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.text import Text
 
 from scff_hw.cli._output import console
 
-# What a figure is called beside the bar, and how it is written.
+# Label and format of the metrics beside the bar.
 FIGURES = {
     "goodness_pos": ("goodness +", "{:.3g}"),
     "goodness_neg": ("\N{MINUS SIGN}", "{:.3g}"),
@@ -34,7 +34,7 @@ LINE_EVERY_S = 10.0
 
 
 class CommandProgress(Protocol):
-    """The progress of a command: the stages of training and of benchmarks, under a heading such as a seed."""
+    """Progress of a command: stages of training or benchmarks, with a heading such as the seed."""
 
     heading: str
 
@@ -54,13 +54,13 @@ class CommandProgress(Protocol):
 
 
 def command_progress() -> CommandProgress:
-    """Return the progress that suits standard error; used in a `with`, it leaves a terminal in order."""
-    shown = console()
-    return LiveProgress(shown) if shown.is_terminal else LineProgress(shown)
+    """Return the progress for standard error; use it in a `with` block, which restores the terminal."""
+    terminal = console()
+    return LiveProgress(terminal) if terminal.is_terminal else LineProgress(terminal)
 
 
 def figures(fields: dict[str, float]) -> str:
-    """Return "goodness + 4.2  loss 0.52" of the fields of a stage."""
+    """Return the fields of a stage as text, e.g. "goodness + 4.2  loss 0.52"."""
     parts = []
     for key, value in fields.items():
         name, form = FIGURES.get(key, (key.replace("_", " "), "{:.4g}"))
@@ -69,11 +69,11 @@ def figures(fields: dict[str, float]) -> str:
 
 
 class _Stages:
-    """The stage that is going on: how far it is, its last figures, when it began."""
+    """State of the current stage: progress, latest metrics, start time."""
 
-    def __init__(self, shown: Console) -> None:
+    def __init__(self, terminal: Console) -> None:
         self.heading = ""
-        self._console = shown
+        self._console = terminal
         self._stage = ""
         self._total = 0
         self._done = 0
@@ -118,10 +118,10 @@ class _Stages:
 
 
 class LineProgress(_Stages):
-    """At most one line in ten seconds, and one at the end of a stage: for logs."""
+    """For logs: at most one line per ten seconds, and one at the end of a stage."""
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """Count, and now and then print a line."""
+        """Count, and print a line at most every ten seconds."""
         super().advance(n, **fields)
         if self._done >= self._total or not self._due(LINE_EVERY_S):
             return
@@ -132,10 +132,10 @@ class LineProgress(_Stages):
 
 
 class LiveProgress(_Stages):
-    """One live line: the stage, a bar, the time left, the latest figures."""
+    """One live line: stage, bar, remaining time, latest metrics."""
 
-    def __init__(self, shown: Console) -> None:
-        super().__init__(shown)
+    def __init__(self, terminal: Console) -> None:
+        super().__init__(terminal)
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -143,7 +143,7 @@ class LiveProgress(_Stages):
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[figures]}", style="dim"),
-            console=shown,
+            console=terminal,
             transient=True,
         )
         self._task: TaskID | None = None
@@ -158,19 +158,19 @@ class LiveProgress(_Stages):
         self._bars.stop()
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """Put up a bar of `total` steps."""
+        """Show a bar of `total` steps."""
         super().start(stage, total, done)
         self._remove()
         self._task = self._bars.add_task(self._stage, total=total, completed=done, figures="")
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """Count, and redraw ten times a second at most: formatting must not cost training time."""
+        """Count, and redraw at most ten times per second, so that formatting does not slow training."""
         super().advance(n, **fields)
         if self._task is not None and self._due(REFRESH_S):
             self._bars.update(self._task, completed=self._done, figures=figures(self._fields))
 
     def finish(self) -> None:
-        """Replace the bar by a line that stays."""
+        """Replace the bar by a permanent line."""
         self._remove()
         super().finish()
 

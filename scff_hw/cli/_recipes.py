@@ -1,4 +1,4 @@
-"""`scff-hw recipes`: what there is to run."""
+"""`scff-hw recipes`: list and show recipes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def show_(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Print a recipe as it runs, every key written out, as YAML on standard output."""
+    """Print a resolved recipe with every key as YAML on standard output."""
     from scff_hw.recipes import dump_recipe, load_recipe
 
     resolved = load_recipe(recipe, overrides or [])

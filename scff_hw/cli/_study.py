@@ -19,12 +19,12 @@ from scff_hw.errors import UsageError
 
 STUDIES = Path("studies")
 BACKPROP = "0.1"
-"""Learning rate of backpropagation where none is given."""
+"""Default learning rate of backpropagation."""
 
 
 def study(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Which study.")],
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
     source: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a finished run.")],
     profile: Annotated[
         str | None,
@@ -40,17 +40,17 @@ def study(
         ),
     ] = None,
     overrides: Overrides = None,
-    seeds: Annotated[int, typer.Option(callback=at_least(1, MOST_SEEDS), help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(callback=at_least(1, MOST_SEEDS), help="Number of seeds.")] = 3,
     backprop: Annotated[
         str | None,
         typer.Option(metavar="RATE|none", help="Learning rate of backpropagation on the same devices. [0.1]"),
     ] = None,
     engine: Annotated[str, typer.Option(help="local (joblib) or ray.")] = "local",
-    jobs: Annotated[int | None, typer.Option(callback=at_least(1, 1024), help="Points at a time. [CPUs]")] = None,
+    jobs: Annotated[int | None, typer.Option(callback=at_least(1, 1024), help="Points in parallel. [CPUs]")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            callback=file_name, help="Folder; one that holds this study goes on. [studies/NAME-RECIPE-HARDWARE-TIME]"
+            callback=file_name, help="Folder; an unfinished study in it resumes. [studies/NAME-RECIPE-HARDWARE-TIME]"
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -58,7 +58,7 @@ def study(
 ) -> None:
     """Measure accuracy over hardware and seeds: a table, plots and one HTML page.
 
-    Stopped or killed, the same command with its --out goes on.
+    After an interruption, the same command with its --out resumes.
     """
     from scff_hw.report import study_table
     from scff_hw.studies import find_study, request_study, run_study
@@ -98,7 +98,7 @@ def study(
     command += [] if jobs is None else ["--jobs", str(jobs)]
     again = shlex.join([*command, "--engine", engine, "--out", str(out)])
     with resumable(out, again, (out / "study.json").exists), command_progress() as progress:
-        found = run_study(
+        results = run_study(
             request,
             out,
             engine=engine,
@@ -107,9 +107,9 @@ def study(
             progress=progress,
         )
     if json:
-        emit_json({key: value for key, value in found.items() if key != "panels"})
+        emit_json({key: value for key, value in results.items() if key != "panels"})
         return
-    show(study_table(f"{kind.title}: {request.subject}", found["panels"]))
+    show(study_table(f"{kind.title}: {request.subject}", results["panels"]))
     say(f"Folder: {out}   Report: {out / 'report.html'}")
 
 

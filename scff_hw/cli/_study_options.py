@@ -1,4 +1,4 @@
-"""Options of `scff-hw study` from the `Options` models of all studies, built when the command runs."""
+"""Builds the options of `scff-hw study` from the `Options` models of all studies when the command runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from scff_hw.cli._options import shown
+from scff_hw.cli._options import number_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 FOLLOWING = "engine"
-"""The parameter that the options of studies precede."""
+"""The parameter after the options of studies."""
 PARAMETERS, GIVEN = f"{__name__}.parameters", f"{__name__}.given"
 
 
 class StudyCommand(TyperCommand):
-    """The command `study`: studies, of other packages too, are imported when it runs or shows its help."""
+    """The command `study`; imports all studies, also of other packages, when it runs or prints its help."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         from scff_hw.studies import study_names
@@ -33,19 +33,19 @@ class StudyCommand(TyperCommand):
         *names, last = study_names()
         for parameter in parameters:
             if parameter.name == "name":
-                parameter.help = escape(f"Which study: {', '.join(names)} or {last}.")
-        place = [parameter.name for parameter in parameters].index(FOLLOWING)
-        return [*parameters[:place], *ctx.meta[PARAMETERS], *parameters[place:]]
+                parameter.help = escape(f"Name of the study: {', '.join(names)} or {last}.")
+        position = [parameter.name for parameter in parameters].index(FOLLOWING)
+        return [*parameters[:position], *ctx.meta[PARAMETERS], *parameters[position:]]
 
 
 def given_options(context: typer.Context) -> dict[str, Any]:
-    """The options of studies that were given, by field name, in the order of the help."""
+    """The given options of studies by field name, in the order of the help."""
     given = context.meta.get(GIVEN, {})
     return {name: given[name] for name in _fields() if name in given}
 
 
 def _fields() -> dict[str, dict[str, FieldInfo]]:
-    """By option, its fields by study; a study that cannot be imported says so when it is named."""
+    """Fields by option and study; a study that cannot be imported raises its error when it is used."""
     from scff_hw.errors import ScffError
     from scff_hw.studies import find_study, study_names
 
@@ -85,15 +85,15 @@ def _annotation(name: str, fields: dict[str, FieldInfo]) -> Any:
         flag(name),
         help=escape("; ".join(texts)),
         metavar=str(metavar) if metavar else None,
-        callback=_keep(name, list(fields.values())),
+        callback=_store(name, list(fields.values())),
         expose_value=False,
     )
     kind: Any = first.annotation
     return Annotated[kind | None, info]
 
 
-def _keep(name: str, fields: list[FieldInfo]) -> Callable[[typer.Context, Any], None]:
-    def keep(context: typer.Context, value: Any) -> None:
+def _store(name: str, fields: list[FieldInfo]) -> Callable[[typer.Context, Any], None]:
+    def store(context: typer.Context, value: Any) -> None:
         if value is None:
             return
         refusals = [_refusal(value, field) for field in fields]
@@ -101,14 +101,14 @@ def _keep(name: str, fields: list[FieldInfo]) -> Callable[[typer.Context, Any], 
             raise typer.BadParameter(refusals[0])
         context.meta.setdefault(GIVEN, {})[name] = value
 
-    return keep
+    return store
 
 
 def _refusal(value: Any, field: FieldInfo) -> str:
-    """A sentence about a number that is out of range, e.g. "0 is less than 1."; empty for any other value."""
+    """Message for a number that is out of range, e.g. "0 is less than 1."; otherwise empty."""
     words = ("ge", "gt", "le", "lt")
     limits = {word: getattr(part, word) for part in field.metadata for word in words if hasattr(part, word)}
-    number = f"{value:g}" if isinstance(value, float) else shown(value) if isinstance(value, int) else ""
+    number = f"{value:g}" if isinstance(value, float) else number_text(value) if isinstance(value, int) else ""
     low, high = limits.get("gt"), limits.get("le")
     if low is not None and high is not None:
         return "" if low < value <= high else f"{number} is not above {low:g} and at most {high:g}."

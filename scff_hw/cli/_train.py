@@ -36,23 +36,23 @@ RUNS = Path("runs")
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe, or the path of a YAML file.")],
-    backend: Annotated[str, typer.Option(help="What holds and updates the weights: float, fixed or analog.")] = "float",
+    backend: Annotated[str, typer.Option(help="Backend of the weights: float, fixed or analog.")] = "float",
     profile: ProfileOption = None,
     overrides: Overrides = None,
     seed: Annotated[
-        int, typer.Option(callback=at_least(0, LARGEST_SEED), help="Decides initial weights, order, augmentation.")
+        int, typer.Option(callback=at_least(0, LARGEST_SEED), help="Seed of initial weights, order and augmentation.")
     ] = 0,
     seeds: Annotated[
-        int, typer.Option(callback=at_least(1, MOST_SEEDS), help="How many seeds, each into OUT/seed-N.")
+        int, typer.Option(callback=at_least(1, MOST_SEEDS), help="Number of seeds, each in OUT/seed-N.")
     ] = 1,
     out: Annotated[
         Path | None, typer.Option(callback=file_name, help="Run folder [default: runs/RECIPE-seedN-TIME].")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Train a recipe, beside its untrained and backpropagation controls, into a run folder."""
+    """Train a recipe and its untrained and backpropagation controls; write a run folder."""
     from scff_hw.backends import backend_class
     from scff_hw.recipes import load_recipe
 
@@ -94,18 +94,18 @@ def evaluate(
         int | None,
         typer.Option(
             callback=at_least(1, 10_000),
-            help="With analog devices: how many chips to program, or without --profile how often to read the run's; "
-            "3 unless given.",
+            help="With analog devices: number of chips to program, or without --profile number of reads of the run's "
+            "chip [default: 3].",
         ),
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure a finished run again, from its weights; with --profile, programmed onto that hardware.
+    """Evaluate the weights of a finished run; with --profile, programmed onto that hardware.
 
-    On analog devices each of --repeats chips has devices and programming noise of its own; an analog run is read again
-    --repeats times on its own chip. Printed are mean, standard deviation and the accuracy of each.
-    With a digital target, what the run's network costs there: bytes, time and energy; no data set is needed.
+    On analog devices each of --repeats chips has its own devices and programming noise; an analog run is read --repeats
+    times on its own chip. Prints the mean, the standard deviation and all accuracies.
+    With a digital target, prints the cost of the run's network: bytes, time and energy; no data set is needed.
     """
     from scff_hw.hardware import Target, load_hardware
     from scff_hw.training import REPEATS
@@ -121,7 +121,7 @@ def evaluate(
     if clipped := summary.get("clipped_weights"):
         say(
             f"Warning: {100 * clipped:.2g} % of the weights lie beyond the bounds of their devices on "
-            f"{summary['profile']}, and were cut there.",
+            f"{summary['profile']}, and were clipped.",
             style="yellow",
         )
     if json:
@@ -158,7 +158,7 @@ def train_seeds(
     command: str,
     progress: CommandProgress,
 ) -> list[dict[str, Any]]:
-    """Train one seed after the other, each into its folder, with its plots, and return the summaries."""
+    """Train the seeds one after the other in their folders, write plots, and return the summaries."""
     from scff_hw.report import write_plots
     from scff_hw.training import train as train_run
 
@@ -184,7 +184,7 @@ def train_seeds(
 
 
 def write_report(folders: Sequence[Path], out: Path, progress: CommandProgress) -> Path:
-    """Write report.html about the runs in `folders` into `out`, and return its path."""
+    """Write report.html about the runs in `folders` to `out` and return its path."""
     from scff_hw.report import html
 
     progress.start("report", 1)
@@ -195,7 +195,7 @@ def write_report(folders: Sequence[Path], out: Path, progress: CommandProgress) 
 
 
 def present(summaries: Sequence[dict[str, Any]], out: Path, report: Path, *, json: bool) -> None:
-    """Print what came of one seed, or of several: a table for people, or one JSON object."""
+    """Print the results of one or several seeds, as a table or as one JSON object."""
     from scff_hw.report import spread_table, summary_table
 
     if json:
@@ -206,15 +206,15 @@ def present(summaries: Sequence[dict[str, Any]], out: Path, report: Path, *, jso
 
 
 def combined(summaries: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:
-    """Return one object for several seeds: mean accuracies as `metrics`, standard deviations as `std`."""
+    """Return the results of several seeds: mean accuracies as `metrics`, standard deviations as `std`."""
     keys = [key for key, value in summaries[0]["metrics"].items() if isinstance(value, float)]
     values = {key: [float(summary["metrics"][key]) for summary in summaries] for key in keys}
     return {
         "run": str(out),
         "recipe": summaries[0]["recipe"],
         "seeds": [summary["seed"] for summary in summaries],
-        "metrics": {key: statistics.mean(each) for key, each in values.items()},
-        "std": {key: statistics.stdev(each) for key, each in values.items()},
+        "metrics": {key: statistics.mean(accuracies) for key, accuracies in values.items()},
+        "std": {key: statistics.stdev(accuracies) for key, accuracies in values.items()},
         "runs": list(summaries),
     }
 
@@ -225,9 +225,9 @@ def new_folder(recipe: str, seed: int, seeds: int) -> Path:
 
 
 def newest_unfinished(recipe: str, seed: int, seeds: int) -> Path:
-    """Return the newest default folder of this recipe and seed that is not finished.
+    """Return the newest default folder of this recipe and seed with an unfinished run.
 
-    Raises UsageError where there is none.
+    Raises UsageError if there is none.
     """
     for folder in sorted(RUNS.glob(f"{_stem(recipe, seed, seeds)}*"), reverse=True):
         parts = [folder] if seeds == 1 else [folder / f"seed-{n}" for n in range(seed, seed + seeds)]
@@ -240,9 +240,9 @@ def newest_unfinished(recipe: str, seed: int, seeds: int) -> Path:
 
 
 def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: bool) -> None:
-    """Refuse a folder that holds something else, before anything is trained.
+    """Refuse a folder with other content before training starts.
 
-    Raises UsageError where a folder is in use, and with `resume` where there is nothing to resume.
+    Raises UsageError for a folder that is not free, and with `resume` if there is nothing to resume.
     """
     from scff_hw.training.run_folder import is_free
 
@@ -251,30 +251,30 @@ def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: b
     for folder in {out, *folders.values()}:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"The run folder must be a folder; {folder} is a file.")
-        if is_free(folder, besides=[each for each in folders.values() if is_free(each)]):
-            continue  # a run that never began, of whatever recipe, is in nobody's way
-        found = _recipe_of(folder)
-        if found is not None and found != recipe:
-            raise UsageError(f"The folder {folder} holds a run of {found}, not of {recipe}; choose another --out.")
-        if found is not None and not resume:
+        if is_free(folder, besides=[other for other in folders.values() if is_free(other)]):
+            continue  # a run of any recipe that never started
+        existing = _recipe_of(folder)
+        if existing is not None and existing != recipe:
+            raise UsageError(f"The folder {folder} holds a run of {existing}, not of {recipe}; choose another --out.")
+        if existing is not None and not resume:
             raise UsageError(
-                f"The folder {folder} holds a run of {found} already; choose another --out, or continue it "
+                f"The folder {folder} holds a run of {existing} already; choose another --out, or continue it "
                 "with --resume."
             )
-        if found is None and not resume:
+        if existing is None and not resume:
             raise UsageError(f"The folder {folder} is not empty and holds no run; choose another --out.")
 
 
 def _cost(run: Path, target: Target, *, json: bool) -> None:
     from scff_hw.training import run_costs
 
-    found = run_costs(run, target)
+    costs = run_costs(run, target)
     if json:
-        emit_json(found)
+        emit_json(costs)
     else:
         from scff_hw.report import cost_table
 
-        show(cost_table(found))
+        show(cost_table(costs))
 
 
 def _hardware(name: str | None) -> Profile | None:
@@ -309,5 +309,5 @@ def _details(folder: Path) -> RunDetails | None:
     return read_document(path, RunDetails) if path.exists() else None
 
 
-def _if(wanted: bool, *parts: str) -> list[str]:
-    return list(parts) if wanted else []
+def _if(condition: bool, *parts: str) -> list[str]:
+    return list(parts) if condition else []

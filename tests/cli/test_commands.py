@@ -155,7 +155,7 @@ def test_doctor_ends_with_1_where_something_must_be_mended(cli: Any, monkeypatch
     monkeypatch.setattr("scff_hw.doctor.diagnose", lambda deep, data_dir: checks)
     result = cli("doctor")
     assert (result.code, result.out) == (1, "")
-    assert "mend: pip install torch" in result.err
+    assert "fix: pip install torch" in result.err
     found = json.loads(cli("doctor", "--json").out)
     assert found["ok"] is False
     assert found["checks"][1] == {
@@ -167,7 +167,7 @@ def test_doctor_ends_with_1_where_something_must_be_mended(cli: Any, monkeypatch
     monkeypatch.setattr("scff_hw.doctor.diagnose", lambda deep, data_dir: checks[:1])
     result = cli("doctor", "--deep")
     assert result.code == 0
-    assert "All is well." in result.err
+    assert "No problems." in result.err
 
 
 def test_a_bug_is_one_line_and_its_traceback_is_kept(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
