@@ -1,4 +1,4 @@
-"""The command line, called as a user calls it."""
+"""Fixtures for tests of the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = [part for key, value in SHORT.items() for part in ("--set", f"{key}={valu
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: its exit code, standard output, standard error."""
+    """Result of a command: exit code, standard output, standard error."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def tiny() -> list[str]:
-    """The options that make iris-mlp end in a second."""
+    """Options with which iris-mlp runs in a second."""
     return list(TINY)
 
 

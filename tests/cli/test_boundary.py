@@ -1,4 +1,4 @@
-"""Where the command line meets the world: signals, streams, names, memory, parts of other packages, help."""
+"""Command line and system: signals, streams, names, memory, plug-ins, help."""
 
 # ruff: noqa: E501 (one case a line, each message whole, so that it is found by searching for it)
 from __future__ import annotations
@@ -28,7 +28,7 @@ BRACKETED = re.compile(r"\[[^\[\]]+\]")
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Every command by its words, groups included."""
+    """All commands and groups by their words."""
     found = {path: group}
     for name, inner in getattr(group, "commands", {}).items():
         found |= commands(inner, (*path, name))
@@ -36,7 +36,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], An
 
 
 def texts(part: Any) -> str:
-    """The help texts of a command's source, one after the other."""
+    """The help texts in the source of a command."""
     params = [getattr(param, "help", None) or "" for param in part.params]
     return " ".join([part.help or "", *params])
 
@@ -206,7 +206,7 @@ def test_memory_that_cannot_be_had_is_no_bug(
 
 @pytest.fixture
 def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package with a rule and a backend that fail, and a rule that cannot be imported."""
+    """An installed package with a failing rule and backend, and a rule that cannot be imported."""
     site = tmp_path / "site"
     info = site / "my_rules-0.1.dist-info"
     info.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The other commands, and what the command line as a whole promises."""
+"""The other commands, and properties of the whole command line."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_verify_of_missing_data_names_the_command_that_gets_it(cli: Any, tmp_pat
 
 @pytest.fixture
 def stand_in_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A benchmark that takes no time: the real one takes minutes and has its own tests."""
+    """A fast replacement: the real benchmark takes minutes and has its own tests."""
     module = ModuleType("scff_hw.bench")
 
     def run(name: str, *, progress: Any, **options: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`scff-hw export crossbar`, called as a user calls it."""
+"""`scff-hw export crossbar`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scff-hw export nir`, called as a user calls it."""
+"""`scff-hw export nir`."""
 
 from __future__ import annotations
 

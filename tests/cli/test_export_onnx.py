@@ -1,4 +1,4 @@
-"""`scff-hw export onnx`, called as a user calls it."""
+"""`scff-hw export onnx`."""
 
 from __future__ import annotations
 

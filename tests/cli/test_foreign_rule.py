@@ -1,4 +1,4 @@
-"""A rule of another installed package, from the command line to an exported file: named in a recipe, and no more."""
+"""A rule of another installed package, named in a recipe only: from the command line to an exported file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scff_hw.core import Errors, Rule, Signals
 
 @dataclass(frozen=True)
 class Hinge(Rule):
-    """Raises goodness that is below one threshold, lowers goodness that is above the other, and else does nothing."""
+    """Increases goodness below one threshold, decreases goodness above the other; otherwise no update."""
 
     name: ClassVar[str] = "hinge"
     theta_pos: float

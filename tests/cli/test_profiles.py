@@ -1,4 +1,4 @@
-"""`scff-hw profiles`, called as a user calls it."""
+"""`scff-hw profiles`."""
 
 from __future__ import annotations
 

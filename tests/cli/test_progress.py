@@ -13,7 +13,7 @@ from scff_hw.cli._progress import LineProgress, LiveProgress, figures
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at the clock finds one second more."""
+    """A clock that advances by one second per call."""
     seconds = itertools.count(100.0)
     monkeypatch.setattr("scff_hw.cli._progress.time.monotonic", lambda: next(seconds))
 

@@ -1,4 +1,4 @@
-"""The README's commands and its Python, run as they stand; those on sequences are made short, on a small data set."""
+"""Runs the commands and the Python of the README; those on sequences are shortened and use a small data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *(page for top in FOLDERS for page in
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each block of code."""
+    """Language and text of all code blocks."""
     return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
@@ -30,13 +30,13 @@ SHORT["train"].append("controls.untrained=false")
 
 
 def commands(language: str) -> list[str]:
-    """Of all blocks in that language, without their comments."""
+    """Commands in all blocks of that language, without comments."""
     lines = [line.split("#")[0].strip() for kind, block in BLOCKS if kind == language for line in block.splitlines()]
     return [line for line in lines if line.startswith("scff-hw ")]
 
 
 def code(language: str) -> str:
-    """The one block in that language."""
+    """The only block in that language."""
     (block,) = (block for kind, block in BLOCKS if kind == language)
     return block
 
@@ -55,7 +55,7 @@ def test_every_command_of_the_readme_runs(cli: Any) -> None:
 
 
 def test_every_command_on_sequences_runs(cli: Any, spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On three hundred short recordings, with few units and epochs, and one seed."""
+    """With three hundred short recordings, few units and epochs, and one seed."""
     monkeypatch.setenv("SCFF_HW_DATA", str(spoken))
     monkeypatch.setenv("SCFF_HW_COMPILE", "0")
     for number, command in enumerate(commands("")):
@@ -94,7 +94,7 @@ def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeyp
 
 
 def test_files_and_folders_that_pages_name_exist() -> None:
-    """Links of all pages; files and folders in the tables of the README, of folders and of CONTRIBUTING.md."""
+    """Links of all pages, and files and folders in their tables."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for name in re.findall(r"\]\(([^)#:]+)\)", text):

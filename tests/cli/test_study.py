@@ -1,4 +1,4 @@
-"""`scff-hw study` and the studies of other packages, one installed on the spot."""
+"""`scff-hw study`, and a study of another package."""
 
 from __future__ import annotations
 

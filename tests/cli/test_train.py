@@ -22,7 +22,7 @@ from scff_hw.files import LOCK, exclusive
 
 
 def one_object(text: str) -> dict[str, Any]:
-    """Standard output, which must hold one JSON object on one line and nothing else."""
+    """Standard output, which must be exactly one JSON object on one line."""
     assert text.count("\n") == 1
     return json.loads(text)
 
@@ -337,7 +337,7 @@ def test_evaluate_on_a_digital_target_refuses_what_is_no_finished_run(cli: Any, 
 
 @pytest.fixture
 def small_demo(cli: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo of Iris instead of digits, in a second instead of a minute; the digits run in `make demo`."""
+    """A demo with Iris instead of digits, in a second instead of a minute; `make demo` uses digits."""
     sgd = [f"--set=layers.*.learn.{pair}" for pair in ("optimiser=sgd", "weight_decay=0")]
     for name, options in (("small", tiny), ("sgd", [*tiny, *sgd])):
         (tmp_path / f"{name}.yaml").write_text(cli("recipes", "show", "iris-mlp", *options).out)
@@ -365,7 +365,7 @@ def test_demo_replaces_an_earlier_one_prints_a_table_and_writes_plots_and_a_repo
 
 @pytest.mark.usefixtures("small_demo")
 def test_a_second_demo_leaves_the_first_one_alone(cli: Any, tmp_path: Path) -> None:
-    """The first one is in its first run."""
+    """While the first demo is in its first run."""
     demo = tmp_path / "here"
     run = demo / "float" / "seed-0" / "run.json"
     run.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Fixtures: small synthetic files in the publishers' layouts, a server on loopback."""
+"""Fixtures: small synthetic files in the publishers' formats, and a local server."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def mnist_files(tmp_path: Path) -> MnistFiles:
 
 @pytest.fixture
 def cifar_root(tmp_path: Path) -> Path:
-    """A small CIFAR-10: 10 records in each of the six files; every pixel of a record holds its number."""
+    """A small CIFAR-10: 10 records in each of the six files; every pixel of a record is its number."""
     folder = tmp_path / "cifar" / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     for name in [f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]:
@@ -97,7 +97,7 @@ def fsdd_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def publish_fsdd(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Put the small FSDD under a root in the place of the published one: its speakers, its takes and its digest."""
+    """Replace the published FSDD by a small one under `root`: speakers, takes and digest."""
 
     def publish(root: Path) -> None:
         sums = ""
@@ -112,7 +112,7 @@ def publish_fsdd(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 @pytest.fixture
 def tar_of() -> Callable[[dict[str, bytes]], bytes]:
-    """Make a .tar.gz of members given by path and content."""
+    """Create a .tar.gz of members given by path and content."""
 
     def make(members: dict[str, bytes]) -> bytes:
         buffer = io.BytesIO()
@@ -128,7 +128,7 @@ def tar_of() -> Callable[[dict[str, bytes]], bytes]:
 
 @dataclass
 class LoopbackServer:
-    """Serves `files` by path; what is wrong with it is set by a test.
+    """Serves `files` by path; tests set its faults.
 
     `cut_after`: how many bytes of a body each of the next requests gets before the connection ends.
     `endless`: zeros follow the file until the client has enough.
@@ -189,7 +189,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
             _answer(shelf, self)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the tests' output clean."""
+            """No log output in tests."""
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     shelf = LoopbackServer(f"http://127.0.0.1:{httpd.server_port}")

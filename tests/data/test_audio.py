@@ -1,4 +1,4 @@
-"""MFCC features of recordings, good and bad."""
+"""MFCC features of valid and invalid recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tone(samples: int, rate_hz: int = 8000, hertz: float = 440.0, loudness: floa
 
 
 def test_features_are_cepstral_coefficients() -> None:
-    """Against a spectrogram, filter bank, logarithm and cosine transform in float64, without torchaudio's classes."""
+    """Comparison with spectrogram, filter bank, logarithm and cosine transform in float64, without torchaudio."""
     wanted = Mfcc(coefficients=13, mels=24)
     wave = tone(4000, 16000)
     found = wanted(wave, 16000)
@@ -60,7 +60,7 @@ def test_a_silent_recording_is_zeros() -> None:
 
 
 def test_silence_inside_a_recording_is_zeros() -> None:
-    """Farther than a window from all sound, at the rate there is."""
+    """More than a window away from any sound, at the original rate."""
     found = Mfcc()(torch.cat([tone(4000, 16000), torch.zeros(4000)]), 16000)
     assert not found[23:].any() and bool((found[:19].std(dim=1) > 1).all())
 

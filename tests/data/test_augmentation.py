@@ -13,7 +13,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
-    """The image [C, H, W] moved by whole pixels, zeros moving in: one pixel at a time, as the reference."""
+    """Reference: the image [C, H, W] shifted by whole pixels with zero fill, pixel by pixel."""
     _, height, width = image.shape
     result = np.zeros_like(image)
     for row in range(height):

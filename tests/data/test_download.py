@@ -1,4 +1,4 @@
-"""One file from a server on loopback that truncates, corrupts, refuses, forgets ranges, or breaks off."""
+"""One file from a local server that truncates, corrupts, refuses, ignores ranges, or disconnects."""
 
 import hashlib
 from pathlib import Path

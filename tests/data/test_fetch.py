@@ -1,4 +1,4 @@
-"""Whole data sets from a server on loopback: placement, checks, repair, full disks, hostile archives."""
+"""Whole data sets from a local server: folders, checks, repair, full disks, malicious archives."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ def names_in(root: Path) -> list[str]:
 
 @pytest.fixture
 def mnist_server(server, mnist_files, monkeypatch: pytest.MonkeyPatch):
-    """A server of the small MNIST, and its checksums in the place of the published ones."""
+    """A server with the small MNIST; its checksums replace the published ones."""
     zipped, unzipped = {}, {}
     for name, content in mnist_files.contents.items():
         packed = gzip.compress(content, mtime=1)
@@ -48,7 +48,7 @@ def mnist_server(server, mnist_files, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def cifar_server(server, cifar_root: Path, tar_of, monkeypatch: pytest.MonkeyPatch):
-    """A server of the small CIFAR-10 archive, and its checksum in the place of the published one."""
+    """A server with the small CIFAR-10 archive; its checksum replaces the published one."""
     folder = cifar_root / _cifar.FOLDER
     members = {f"{_cifar.FOLDER}/{path.name}": path.read_bytes() for path in folder.iterdir()}
     members[f"{_cifar.FOLDER}/batches.meta.txt"] = b"airplane\n"
@@ -64,7 +64,7 @@ def cifar_server(server, cifar_root: Path, tar_of, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def fsdd_members(fsdd_root: Path, publish_fsdd) -> dict[str, bytes]:
-    """The members of an archive of the small FSDD, which stands in the place of the published one."""
+    """The members of an archive of the small FSDD, which replaces the published one."""
     publish_fsdd(fsdd_root)
     top = "free-spoken-digit-dataset-1.0.10"
     members = {f"{top}/README.md": b"spoken digits"}
@@ -239,7 +239,7 @@ def test_an_endless_server_fills_no_disk(server, tmp_path: Path) -> None:
 
 
 def test_two_at_once_one_fetches_and_the_other_names_it(mnist_server, tmp_path: Path) -> None:
-    """The second asks while the first has some of its files, then when it has all of them."""
+    """The second starts while the first has some of the files, then when it has all of them."""
     refusals: list[str] = []
 
     def meanwhile(name: str, done: int, total: int) -> None:
@@ -294,7 +294,7 @@ def test_an_archive_without_a_checksum_cut_short(server, fsdd_members, tar_of, t
 
 @pytest.fixture
 def stl_archive(server, stl_root: Path, tar_of, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The archive of the small STL-10 on the server, in the place of the published one."""
+    """The archive of the small STL-10 on the server, instead of the published one."""
     members = {f"{_stl.FOLDER}/{p.name}": p.read_bytes() for p in (stl_root / _stl.FOLDER).iterdir()}
     archive = tar_of(members)
     server.add("stl10_binary.tar.gz", archive)

@@ -99,7 +99,7 @@ def test_a_name_that_says_nothing(fsdd_root: Path, name: str) -> None:
 
 @pytest.fixture
 def published(fsdd_root: Path, publish_fsdd: Callable[[Path], None]) -> Path:
-    """The folder of a small FSDD, whose digest stands in the place of the published one."""
+    """The folder of a small FSDD; its digest replaces the published one."""
     publish_fsdd(fsdd_root)
     return fsdd_root
 

@@ -1,4 +1,4 @@
-"""A data set of another package, installed on the spot: listed, checked, and trained on through a recipe."""
+"""A data set of another package: listed, checked, and used in training by a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes, a parser returns what it promises or raises DataError, and nothing else."""
+"""For any bytes, a parser returns a valid result or raises DataError."""
 
 import gzip
 import io
@@ -32,7 +32,7 @@ WAV = make_wav()
 
 
 def changed(whole: bytes) -> st.SearchStrategy[bytes]:
-    """`whole` with some bytes replaced, then cut."""
+    """`whole` with some bytes replaced, then truncated."""
     replacements = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)
 
     def apply(arguments: tuple[list[tuple[int, int]], int]) -> bytes:

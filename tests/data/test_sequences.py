@@ -1,4 +1,4 @@
-"""Sequences of features: the published split, leaving a speaker out, the cache."""
+"""Sequences of features: published split, held-out speaker, cache."""
 
 from __future__ import annotations
 

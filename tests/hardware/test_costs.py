@@ -1,4 +1,4 @@
-"""Costs on digital targets, against sums done by hand, and what must hold for any network."""
+"""Costs on digital targets: comparison with manual calculations, and properties of any network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from scff_hw.training import recipe_costs
 
 @dataclass(frozen=True)
 class NumberFormats:
-    """Formats of any width, those of a recipe by default."""
+    """Formats of any width; by default those of a recipe."""
 
     weight_bits: int = 8
     activation_bits: int = 8
@@ -119,7 +119,7 @@ def test_each_layer_by_hand() -> None:
 
 
 def test_formats_by_hand() -> None:
-    """Four-bit weights take a byte; without a shadow each row has 4 bytes of random state."""
+    """Four-bit weights take a byte; without shadow weights each row has 4 bytes of random state."""
     found = network("mnist-500")
     formats = NumberFormats(weight_bits=4, activation_bits=12, shadow_bits=0, error_bits=16, accumulator_bits=24)
     assert to_infer(found, formats).ram_bytes == (2 * 784 + 1_000 + 1_000) + 1_000 + 40
@@ -154,7 +154,7 @@ def test_batches_too_small_are_refused() -> None:
 
 
 def chip(**changes: str) -> Target:
-    """A Cortex-M4 with round figures."""
+    """A Cortex-M4 with round numbers."""
     figures = {
         "memory.flash": "1024 B",
         "memory.flash_reserved": "24 B",
@@ -194,7 +194,7 @@ def test_without_flash_constants_are_in_ram_once() -> None:
 
 
 class Sixteen:
-    """What a recipe's section of number formats looks like."""
+    """The same fields as the section `fixed_point` of a recipe."""
 
     weight_bits, activation_bits, shadow_bits, error_bits, accumulator_bits = 16, 8, 32, 8, 32
 

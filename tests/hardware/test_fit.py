@@ -1,4 +1,4 @@
-"""Device models from measurements: known devices are found again, and measurements that give none are refused."""
+"""Device models from measurements: recovery of known devices, and refusal of unsuitable measurements."""
 
 # ruff: noqa: E501 (one case a line, each message whole)
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADER = "pulse,direction,conductance_uS"
 Step = Callable[[Any, bool], Any]
 """The mean change of a pulse at a weight."""
 CENTRE, HALF = 30e-6, 20e-6
-"""Siemens of weight 0, and of a weight of 1, in what is generated here."""
+"""Conductance of weight 0, and of a weight of 1, in the generated data; siemens."""
 
 
 def linear(step: float, asymmetry: float, gamma_up: float, gamma_down: float) -> Step:
@@ -58,7 +58,7 @@ def device(
     seed: int = 0,
     name: str = "0",
 ) -> Series:
-    """Pulses up, down, up ...; noise of a pulse of `cycle`, in w, or of the step where it follows that."""
+    """Pulses up, down, up ...; pulse noise `cycle`, in w, or relative to the step if it follows the step."""
     draw = np.random.default_rng(seed)
     up = np.repeat([index % 2 == 0 for index in range(len(pulses))], pulses)
     weights = [start]
@@ -76,7 +76,7 @@ def bounded(step: Step) -> Step:
 
 
 def published(kind: str, seed: int) -> Series:
-    """Measurements like those whose truth is known: linear steps of 0.01 w, or soft bounds with steps of 0.05 w."""
+    """Measurements with known parameters: linear steps of 0.01 w, or soft bounds with steps of 0.05 w."""
     if kind == "linear-step":
         return device(bounded(linear(0.01, 0.1, 0.3, 0.6)), cycle=0.003, reading=0.01, pulses=(150,) * 6, seed=seed)
     return device(soft(0.05, -0.2), cycle=0.35, follows=True, reading=0.02, pulses=(64,) * 6, seed=seed)

@@ -1,4 +1,4 @@
-"""Hardware profiles: what is shipped, what is refused and the sentence that says so, and the page that explains them."""
+"""Hardware profiles: shipped profiles, errors and their messages, and the README."""
 
 # ruff: noqa: E501 (one case a line, each message whole, so that it is found by searching for it)
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Programming noise and drift: the figures aihwkit's PCM model is validated against, and what must be refused."""
+"""Programming noise and drift: published values of aihwkit's PCM model, and refused profiles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def programmed(weight: torch.Tensor, profile: Profile, seed: int = 0, compensate
 
 @pytest.fixture(scope="module")
 def pcm() -> Profile:
-    """Devices whose upper bound is 25 uS without spread, so that the published figures are those of all of them."""
+    """Devices with an upper bound of 25 uS without spread, so that the published values apply to all of them."""
     return load_profile("pcm", ["array.rows=null", "array.columns=null", "device.device_to_device.w_max=0 %"])
 
 
@@ -41,7 +41,7 @@ def test_programming_noise_is_the_published_polynomial(pcm: Profile, share: floa
 
 @pytest.mark.parametrize(("t_s", "mean"), [(HOUR_S, 0.773), (DAY_S, 0.662), (YEAR_S, 0.498)])
 def test_drift_of_large_weights(pcm: Profile, t_s: float, mean: float) -> None:
-    """Conductances of 20 uS, far enough below the bound that none is cut there, drift as those of 25 uS do."""
+    """Conductances of 20 uS, which the bound does not clip, drift as those of 25 uS."""
     weight = torch.full((200, 201), 0.8)
     weight[:, 0] = 1.0
     array = programmed(weight, pcm)
@@ -105,7 +105,7 @@ SIEMENS = ["device.g_min=2 uS", "device.g_max=42 uS"]
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_drift_of_a_cell_is_that_of_its_devices_against_what_does_not_drift(cell: str) -> None:
-    """Independent of the code: g(t) = g (1 + t / t_0)^-exponent of each device, the reference of a single one fixed.
+    """Independent calculation: g(t) = g (1 + t / t_0)^-exponent per device; the reference of a single device is fixed.
 
     With g from 2 to 42 uS for -1 to 1 w, a weight of 0 is a device of 22 uS: after an hour at an exponent of 0.05 and
     t_0 of 1 s it has lost 7.39 uS, of 20 uS per w, -0.37 w; a pair of such devices keeps its 0.
@@ -127,7 +127,7 @@ def test_drift_of_a_cell_is_that_of_its_devices_against_what_does_not_drift(cell
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_devices_keep_within_their_bounds_and_stuck_ones_where_they_are(cell: str) -> None:
-    """Noise as large as half the range; conductances are those of the devices, each between 2 and 42 uS."""
+    """Noise of half the range; every device conductance is between 2 and 42 uS."""
     spreads = [
         "device.device_to_device={w_min: 30 %, w_max: 30 %}",
         "device.defects={stuck: 50 %, stuck_within: 0.1 w}",
@@ -162,7 +162,7 @@ def test_programmed_devices_are_those_of_a_learning_tile_of_the_same_seed() -> N
 
 
 def test_a_device_of_few_states_holds_no_others() -> None:
-    """Steps of 1 w from -1 to 1 w: three levels, nearest to what was asked for; of 0.3 w the upper bound is one too."""
+    """Steps of 1 w from -1 to 1 w: the nearest of three levels; with 0.3 w the upper bound is also a level."""
     plain = ["device.device_to_device={w_min: 0 %, w_max: 0 %}", "device.response.step=1 w", "array.rows=null"]
     weight = torch.linspace(-1, 1, 2001).unsqueeze(0)
     found = programmed(weight, load_profile("ideal", plain)).weight
@@ -176,7 +176,7 @@ def test_a_device_of_few_states_holds_no_others() -> None:
 
 
 def test_weights_use_the_whole_range_of_the_mean_device() -> None:
-    """EcRAM from -0.8276 to 1.1724 w: the scale is the smallest at which no weight lies beyond either bound."""
+    """EcRAM from -0.8276 to 1.1724 w: the smallest scale at which no weight exceeds a bound."""
     plain = ["device.device_to_device={w_min: 0 %, w_max: 0 %}", "device.response.write_noise=0 w"]
     for weight, scale in (([-2.0, 1.0], 2 / 0.8276), ([-1.0, 2.0], 2 / 1.1724)):
         array = programmed(torch.tensor([weight]), load_profile("ecram", plain))

@@ -1,4 +1,4 @@
-"""What the simulator is told of a profile: aihwkit's own presets where there are some, and every key has an effect."""
+"""Simulator settings of a profile: equal to aihwkit's presets where they exist, and every key has an effect."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_simulated_steps_are_those_of_the_table_in_the_readme(model: str, asymme
 
 
 def changes(device: Device, up: bool) -> np.ndarray[Any, Any]:
-    """What one pulse does to 10 000 devices at weight 0."""
+    """Change of 10 000 devices by one pulse at weight 0."""
     config = SingleRPUConfig(
         device=pulsed_device(device, 3),
         forward=IOParameters(is_perfect=True),

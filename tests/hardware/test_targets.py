@@ -1,4 +1,4 @@
-"""Digital targets: what is shipped, what is refused and the sentence that says so."""
+"""Digital targets: shipped targets, errors and their messages."""
 
 # ruff: noqa: E501 (one case a line, each message whole, so that it is found by searching for it)
 from __future__ import annotations

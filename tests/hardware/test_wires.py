@@ -1,4 +1,4 @@
-"""Wires of a tile: nodal analysis against ngspice, programmed weights through it, and what learning refuses."""
+"""Wires of a tile: nodal analysis compared with ngspice, programmed weights, and refusal in learning."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_tile_with_wires_is_that_of_ngspice(shape: tuple[int, int], ohm: float
 
 @pytest.mark.parametrize("cell", ["single", "one-sided-pair"])
 def test_programmed_weights_are_read_through_all_wires(cell: str) -> None:
-    """An output has a positive and a negative column beside each other, the latter of references for single devices."""
+    """Positive and negative columns of an output are adjacent; the latter are references for single devices."""
     profile = load_profile("ideal", [*WIRES, *EVEN, *QUIET, f"array.cell={cell}"])
     array = programmed(profile, 6, 30)
     plain = programmed(load_profile("ideal", [*WIRES[:2], *EVEN, *QUIET, f"array.cell={cell}"]), 6, 30)

@@ -1,4 +1,4 @@
-"""Values that nobody would write on purpose: each is refused in one sentence, or means what it says."""
+"""Unusual values: each is refused in one sentence, or read literally."""
 
 # ruff: noqa: E501 (one case a line, each message whole, so that it is found by searching for it)
 from __future__ import annotations

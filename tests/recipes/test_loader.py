@@ -1,4 +1,4 @@
-"""What is refused, and the sentence that says so."""
+"""Errors of the recipe loader and their messages."""
 
 # ruff: noqa: E501 (one case a line, each message whole, so that it is found by searching for it)
 from __future__ import annotations

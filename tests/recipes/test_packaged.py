@@ -1,4 +1,4 @@
-"""The packaged recipes hold the published values, and the page of keys is theirs."""
+"""The packaged recipes have the published values, and the page of keys is up to date."""
 
 from __future__ import annotations
 

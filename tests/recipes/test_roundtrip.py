@@ -1,4 +1,4 @@
-"""Any recipe survives being written and read."""
+"""Any recipe is unchanged by writing and reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes on sequences: what goes with a recurrent layer, and what is refused in one sentence."""
+"""Recipes on sequences: valid combinations with a recurrent layer, and errors in one sentence."""
 
 from __future__ import annotations
 

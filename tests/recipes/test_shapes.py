@@ -1,4 +1,4 @@
-"""Shape arithmetic against torch itself."""
+"""Shape arithmetic compared with torch."""
 
 from __future__ import annotations
 

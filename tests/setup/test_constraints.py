@@ -1,4 +1,4 @@
-"""constraints.txt pins everything that pyproject.toml asks for, directly or through another package."""
+"""constraints.txt pins all direct and indirect dependencies of pyproject.toml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GROUPS = (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
 ASKED = [Requirement(line) for group in GROUPS for line in group]
 
 NAMED_ONLY = {"torchvision"}
-"""aihwkit names it and never imports it; `make setup` installs aihwkit without its dependencies."""
+"""aihwkit requires it but never imports it; `make setup` installs aihwkit without its dependencies."""
 
 
 def pins() -> dict[str, str]:
@@ -35,7 +35,7 @@ def test_every_requirement_is_pinned_inside_its_range() -> None:
 
 
 def test_what_the_requirements_need_is_pinned_too() -> None:
-    """torch's CUDA packages are left out: torch pins them itself, and its CPU build has none."""
+    """Excludes torch's CUDA packages: torch pins them itself, and its CPU build has none."""
     needed = {name for name in closure(ASKED) if not re.match(r"nvidia-|cuda-|triton", name)}
     assert needed <= pins().keys()
 
@@ -45,7 +45,7 @@ def test_the_build_backend_is_pinned() -> None:
 
 
 def closure(requirements: Iterable[Requirement]) -> set[str]:
-    """Return the names of `requirements` and of all that they need here, as the installed packages say."""
+    """Return the names of `requirements` and of all their dependencies in this environment."""
     found: set[str] = set()
     waiting = [(requirement, "") for requirement in requirements]
     while waiting:

@@ -1,4 +1,4 @@
-"""`scff_hw.doctor`: what it finds on machines that lack something, and that it says how to mend it."""
+"""`scff_hw.doctor`: results and fixes on machines with missing parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def no_remembered_compiler():
 
 @pytest.fixture
 def find(tmp_path: Path):
-    """Diagnose with an empty data directory and return one finding."""
+    """Diagnose with an empty data directory and return one result."""
 
     def finding(name: str) -> Check:
         checks = {check.name: check for check in diagnose(data_dir=tmp_path)}
@@ -256,7 +256,7 @@ def test_the_mend_outside_a_checkout_is_a_whole_command(monkeypatch: pytest.Monk
 
 
 def test_a_tile_is_really_tried() -> None:
-    """Wherever the tests run, the analog backend must work: nothing of it is skipped."""
+    """The analog backend must work wherever the tests run; its tests are not skipped."""
     assert available.aihwkit_version() is not None, available.build_command()
     assert available.try_in_subprocess() is None
     available.require_aihwkit()

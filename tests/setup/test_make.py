@@ -1,4 +1,4 @@
-"""The Makefile and what `make setup` does, with a stand-in for Python that logs what is asked of it."""
+"""The Makefile and `make setup`, with a stand-in for Python that logs its calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ esac
 
 
 class Machine:
-    """A folder with the project's set-up files, and a PATH with nothing on it but TOOLS and the stand-in."""
+    """A folder with the project's set-up files, and a PATH with only TOOLS and the stand-in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.bin, self.log = folder / "project", folder / "bin", folder / "log"
@@ -68,13 +68,13 @@ class Machine:
         torch: str = ":",
         trial: str = ":",
     ) -> None:
-        """Put a stand-in on the PATH; the last four are what it does when it is asked for that."""
+        """Put a stand-in on the PATH; the last four parameters define its responses."""
         place = self.bin / "python3"
         place.write_text(STAND_IN.format(version=version, recent=recent, ensurepip=ensurepip, torch=torch, trial=trial))
         place.chmod(0o755)
 
     def setup(self, *variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `make setup`; what Python was asked for is then in `self.asked`."""
+        """Run `make setup`; the calls of Python are then in `self.calls`."""
         self.log.write_text("")
         environment = {"PATH": str(self.bin), "LOG": str(self.log), "INCLUDE": str(self.include)}
         return subprocess.run(
@@ -82,7 +82,7 @@ class Machine:
         )
 
     @property
-    def asked(self) -> str:
+    def calls(self) -> str:
         return self.log.read_text()
 
 
@@ -126,12 +126,12 @@ def test_setup_installs_what_is_pinned_and_is_quick_the_second_time(machine: Mac
     assert first.returncode == 0, first.stderr
     pins = (ROOT / "constraints.txt").read_text()
     release = re.findall(r"^torch==(.*)$", pins, re.MULTILINE)[0]
-    assert f"-m pip install -q --no-deps --no-index torch=={release}+cpu" in machine.asked
-    assert "-m pip install -q -c constraints.txt --no-build-isolation -e .[dev]" in machine.asked
+    assert f"-m pip install -q --no-deps --no-index torch=={release}+cpu" in machine.calls
+    assert "-m pip install -q -c constraints.txt --no-build-isolation -e .[dev]" in machine.calls
 
     second = machine.setup()
     assert (second.returncode, second.stdout) == (0, "")
-    assert "pip" not in machine.asked
+    assert "pip" not in machine.calls
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
@@ -140,7 +140,7 @@ def test_a_changed_requirement_is_installed_into_the_same_environment(machine: M
     with (machine.folder / changed).open("a") as file:
         file.write("\n# changed\n")
     machine.setup()
-    assert "-m pip install" in machine.asked and "-m venv" not in machine.asked
+    assert "-m pip install" in machine.calls and "-m venv" not in machine.calls
 
 
 def test_a_killed_setup_is_begun_again(machine: Machine) -> None:
@@ -150,13 +150,13 @@ def test_a_killed_setup_is_begun_again(machine: Machine) -> None:
 
     machine.python()
     assert machine.setup().returncode == 0
-    assert "-m venv .venv" in machine.asked
+    assert "-m venv .venv" in machine.calls
     assert not (machine.folder / ".venv/.unfinished").exists()
     assert not list(machine.folder.glob(".setup.lock*")), "the lock of the killed one is taken over"
 
 
 def test_of_two_at_once_one_sets_up_and_the_other_names_it(machine: Machine) -> None:
-    """The second asks while the first installs torch; it must not remove the first's environment."""
+    """The second starts while the first installs torch; it must not remove the environment of the first."""
     machine.python(torch=": >.venv/of-the-first; [ -e $LOG.second ] || make setup >$LOG.second 2>&1 || :")
     done = machine.setup()
     assert done.returncode == 0, done.stderr
@@ -164,7 +164,7 @@ def test_of_two_at_once_one_sets_up_and_the_other_names_it(machine: Machine) -> 
     assert re.search(r"setup: another setup \(process \d+\) is running in .*; wait until it ends\.", second)
     assert f"rm {machine.folder}/.setup.lock" in second and "Error 1" in second
     assert (machine.folder / ".venv/of-the-first").exists()
-    assert machine.asked.count("-m venv .venv") == 1
+    assert machine.calls.count("-m venv .venv") == 1
     assert not list(machine.folder.glob(".setup.lock*"))
 
 
@@ -182,7 +182,7 @@ def test_a_python_whose_path_is_unusual(machine: Machine, name: str) -> None:
     python = (machine.bin / "python3").rename(folder / "python 3")
     done = machine.setup(f"PYTHON={python}")
     assert done.returncode == 0, done.stderr
-    assert "-m venv .venv" in machine.asked
+    assert "-m venv .venv" in machine.calls
 
 
 def test_the_python_that_was_named_is_the_one_that_is_too_old(machine: Machine) -> None:
@@ -198,20 +198,20 @@ def test_where_there_is_no_cpu_build_of_torch_the_general_one_is_taken(machine: 
     done = machine.setup()
     assert done.returncode == 0
     assert "no CPU build of torch" in done.stdout
-    assert "https://download.pytorch.org/whl/cpu" in machine.asked
+    assert "https://download.pytorch.org/whl/cpu" in machine.calls
 
 
 def test_where_there_is_an_nvidia_driver_torch_comes_with_cuda(machine: Machine) -> None:
     machine.command("nvidia-smi", "exit 0")
     assert machine.setup().returncode == 0
-    assert "+cpu" not in machine.asked
+    assert "+cpu" not in machine.calls
 
 
 def test_a_moved_checkout_gets_a_new_environment(machine: Machine) -> None:
     machine.setup()
     machine.folder = machine.folder.rename(machine.folder.with_name("moved"))
     assert machine.setup().returncode == 0
-    assert "-m venv .venv" in machine.asked
+    assert "-m venv .venv" in machine.calls
 
 
 def test_an_old_python_is_named(machine: Machine) -> None:
@@ -249,15 +249,15 @@ def test_an_aihwkit_that_does_not_work_is_built_and_else_left_out(machine: Machi
     done = machine.setup()
     assert done.returncode == 0, done.stderr
     assert "the analog backend does not work here, everything else does: aihwkit" in done.stdout
-    assert "--no-build-isolation --no-binary aihwkit --no-deps" in machine.asked or "libopenblas-dev" in done.stdout
+    assert "--no-build-isolation --no-binary aihwkit --no-deps" in machine.calls or "libopenblas-dev" in done.stdout
     assert not (machine.folder / ".venv/.aihwkit-key").exists()
 
     # tried again the next time, and when it works, never more
     machine.setup()
-    assert "tile_trial" in machine.asked
+    assert "tile_trial" in machine.calls
     (machine.folder / ".venv" / "bin" / "python").unlink()
     machine.python()
     assert machine.setup().returncode == 0
     assert (machine.folder / ".venv/.aihwkit-key").exists()
     machine.setup()
-    assert "pip" not in machine.asked and "tile_trial" not in machine.asked
+    assert "pip" not in machine.calls and "tile_trial" not in machine.calls

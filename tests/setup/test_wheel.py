@@ -1,4 +1,4 @@
-"""The built wheel, installed in another folder, finds its own folders and recipes there."""
+"""The wheel, installed in another folder, has its own folders and recipes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
-    """Run Python and return what it printed."""
+    """Run Python and return its output."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
