@@ -168,12 +168,12 @@ def held_out(full: Estimate, pulses: Pulses) -> Array:
     block = np.arange(count) // max(4, min(40, count // 25))
     scores = np.zeros(count)
     for fold in range(FOLDS):
-        held = block % FOLDS == fold
-        rest = replace(pulses, seen=pulses.seen & ~held)
+        in_fold = block % FOLDS == fold
+        rest = replace(pulses, seen=pulses.seen & ~in_fold)
         fitted = estimate(full.model, rest, full.values, full.states, rounds=1)
         about = filtered(full.model, fitted.values, pulses, fitted.states).states
         current: Filtered = filtered(full.model, fitted.values, pulses, about)
-        scores += np.where(held & pulses.seen, current.scores, 0.0)
+        scores += np.where(in_fold & pulses.seen, current.scores, 0.0)
     return np.bincount(block, weights=scores).astype(np.float64)
 
 
