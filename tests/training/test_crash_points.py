@@ -31,7 +31,7 @@ COMMANDS = {
     # devices draw from a stream that the simulator cannot restore: tensor files differ between runs
     "analog": ([*TRAIN, *SGD, "--backend", "analog", "--profile", "ideal"], "", 29),
     "two seeds": ([*TRAIN, *SGD, "--seeds", "2"], "seed-0/weights.safetensors,seed-1/weights.safetensors", 59),
-    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 23),
+    "study": (["study", "controls", "iris-mlp", *TINY, *SGD, "--seeds", "1", "--jobs", "1"], "results.csv", 11),
 }
 
 
