@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from scff_hw.cli import _bench, _data, _demo, _doctor, _export, _profiles, _recipes, _study, _train
+from scff_hw.cli import _bench, _data, _demo, _doctor, _evaluate, _export, _profiles, _recipes, _study, _train
 from scff_hw.cli._output import emit
 from scff_hw.cli._study_options import StudyCommand
 from scff_hw.errors import UsageError
@@ -44,7 +44,7 @@ def _root(
 
 app.command("demo")(_demo.demo)
 app.command("train")(_train.train)
-app.command("evaluate")(_train.evaluate)
+app.command("evaluate")(_evaluate.evaluate)
 app.command("study", cls=StudyCommand)(_study.study)
 app.add_typer(_export.app, name="export")
 app.add_typer(_recipes.app, name="recipes")

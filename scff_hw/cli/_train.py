@@ -1,4 +1,4 @@
-"""`scff-hw train` and `scff-hw evaluate`."""
+"""`scff-hw train`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scff_hw.errors import UsageError
 
 if TYPE_CHECKING:
     from scff_hw.documents import RunDetails
-    from scff_hw.hardware import Profile, Target
+    from scff_hw.hardware import Profile
     from scff_hw.recipes import Recipe
 
 RUNS = Path("runs")
@@ -85,66 +85,6 @@ def train(
         )
         report = write_report(list(folders.values()), out, progress)
     present(summaries, out, report, json=json)
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder that `scff-hw train` finished.")],
-    profile: ProfileOption = None,
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            callback=at_least(1, 10_000),
-            help="With analog devices: number of chips to program, or without --profile number of reads of the run's "
-            "chip [default: 3].",
-        ),
-    ] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
-) -> None:
-    """Evaluate the weights of a finished run; with --profile, programmed onto that hardware.
-
-    On analog devices each of --repeats chips has its own devices and programming noise; an analog run is read --repeats
-    times on its own chip. Prints the mean, the standard deviation and all accuracies.
-    With a digital target, prints the cost of the run's network: bytes, time and energy; no data set is needed.
-    """
-    from scff_hw.hardware import Target, load_hardware
-    from scff_hw.training import REPEATS
-    from scff_hw.training import evaluate as evaluate_run
-
-    hardware = None if profile is None else load_hardware(profile)
-    _check_repeats(repeats, run, hardware)
-    if isinstance(hardware, Target):
-        _cost(run, hardware, json=json)
-        return
-    with command_progress() as progress:
-        summary = evaluate_run(run, profile=hardware, repeats=repeats or REPEATS, data_dir=data_dir, progress=progress)
-    if clipped := summary.get("clipped_weights"):
-        say(
-            f"Warning: {100 * clipped:.2g} % of the weights lie beyond the bounds of their devices on "
-            f"{summary['profile']}, and were clipped.",
-            style="yellow",
-        )
-    if json:
-        emit_json(summary)
-    else:
-        from scff_hw.report import summary_table
-
-        show(summary_table(summary))
-
-
-def _check_repeats(repeats: int | None, run: Path, hardware: Profile | Target | None) -> None:
-    from scff_hw.backends import backend_class
-    from scff_hw.hardware import Target
-
-    details = _details(run)
-    if repeats is None or (hardware is None and details is not None and backend_class(details.backend).noisy_reads):
-        return
-    if hardware is None or isinstance(hardware, Target):
-        given = "no --profile" if hardware is None else f"--profile {hardware.name}, a digital target,"
-        raise UsageError(
-            "--repeats counts chips, or readings of an analog run, so it needs the --profile of analog devices. "
-            f"Got {given} instead."
-        )
 
 
 def train_seeds(
@@ -265,18 +205,6 @@ def check_folders(out: Path, folders: dict[int, Path], recipe: str, *, resume: b
             raise UsageError(f"The folder {folder} is not empty and holds no run; choose another --out.")
 
 
-def _cost(run: Path, target: Target, *, json: bool) -> None:
-    from scff_hw.training import run_costs
-
-    costs = run_costs(run, target)
-    if json:
-        emit_json(costs)
-    else:
-        from scff_hw.report import cost_table
-
-        show(cost_table(costs))
-
-
 def _hardware(name: str | None) -> Profile | None:
     from scff_hw.hardware import load_profile
 
@@ -288,12 +216,12 @@ def _stem(recipe: str, seed: int, seeds: int) -> str:
 
 
 def _recipe_of(folder: Path) -> str | None:
-    details = _details(folder)
+    details = run_details(folder)
     return None if details is None else details.recipe
 
 
 def _status(folder: Path) -> str | None:
-    details = _details(folder)
+    details = run_details(folder)
     return None if details is None else details.status
 
 
@@ -302,7 +230,7 @@ def _can_resume(folders: dict[int, Path]) -> bool:
     return bool(begun) and all((folder / "checkpoint.safetensors").exists() for folder in begun)
 
 
-def _details(folder: Path) -> RunDetails | None:
+def run_details(folder: Path) -> RunDetails | None:
     from scff_hw.documents import RunDetails, read_document
 
     path = folder / "run.json"
