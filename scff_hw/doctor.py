@@ -249,7 +249,7 @@ def _fixed() -> Check:
 
 def _onnx() -> Check:
     try:
-        from scff_hw.export.onnx.parts import onnx, onnxruntime
+        from scff_hw.export.onnx.dependencies import onnx, onnxruntime
     except MissingPartError as error:
         return Check("onnx", "warn", str(error).split("; type")[0], _pip("'scff-hw[export]'"))
     return Check("onnx", "ok", f"{onnx.__version__}, onnxruntime {onnxruntime.__version__}: export onnx works")
@@ -257,14 +257,14 @@ def _onnx() -> Check:
 
 def _nir() -> Check:
     try:
-        from scff_hw.export.nir.parts import nir
+        from scff_hw.export.nir.dependencies import nir
     except MissingPartError as error:
         return Check("nir", "warn", str(error).split("; type")[0], _pip("'scff-hw[nir]'"))
     return Check("nir", "ok", f"{nir.version}: export nir works")
 
 
 def _audio() -> Check:
-    from scff_hw.data._torchaudio import load_torchaudio
+    from scff_hw.data.torchaudio_import import load_torchaudio
 
     try:
         load_torchaudio()

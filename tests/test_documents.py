@@ -10,13 +10,13 @@ import pytest
 import scff_hw
 from scff_hw import documents
 from scff_hw.documents import Document, Manifest
-from scff_hw.documents.reference import DOCUMENTS, json_schema, main
+from scff_hw.documents.schema_files import DOCUMENTS, json_schema, main
 
 SCHEMAS = Path(scff_hw.__file__).parent / "documents" / "schemas"
 
 
 def test_the_schemas_are_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remedy = "run: python -m scff_hw.documents.reference scff_hw/documents/schemas"
+    remedy = "run: python -m scff_hw.documents.schema_files scff_hw/documents/schemas"
     assert {path.name for path in SCHEMAS.iterdir()} == {f"{name}.schema.json" for name in DOCUMENTS}, remedy
     monkeypatch.setattr("sys.argv", ["reference", str(tmp_path)])
     main()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.analog import AnalogArray, AnalogBackend
-from scff_hw.bench.turns import as_in_training, in_turn, machine, ratio, select_cases
+from scff_hw.bench.timing import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.arrays import Optimisation
 from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.core.initial import initial_weights

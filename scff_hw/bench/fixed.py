@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends import Backend, FloatBackend
-from scff_hw.bench.turns import as_in_training, in_turn, machine, ratio, select_cases
+from scff_hw.bench.timing import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.random import generator
 from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes import Recipe, load_recipe

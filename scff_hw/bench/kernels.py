@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw import paths
-from scff_hw.bench.turns import select_cases
+from scff_hw.bench.timing import select_cases
 from scff_hw.errors import ScffError
 from scff_hw.export.c.targets import TARGETS
 from scff_hw.export.toolchain import rendered, required

@@ -14,19 +14,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from scff_hw.data._catalogue import DATASETS, Info, dataset_names, info
+from scff_hw.data.catalogue import DATASETS, Info, dataset_names, info
 
 if TYPE_CHECKING:
-    from scff_hw.data._audio import Mfcc
-    from scff_hw.data._audio_augment import AudioAugmentation
-    from scff_hw.data._augment import Augmentation
-    from scff_hw.data._datasets import hold_out, load, load_fsdd, shrink, verify
-    from scff_hw.data._fetch import fetch
-    from scff_hw.data._files import Verified, data_root
-    from scff_hw.data._pipeline import Pipeline
-    from scff_hw.data._sequences import Sequences, load_sequences
-    from scff_hw.data._spoken import SequencePipeline, SpokenDigits, load_spoken
-    from scff_hw.data._types import Dataset, Recordings, Split
+    from scff_hw.data.audio import Mfcc
+    from scff_hw.data.audio_augment import AudioAugmentation
+    from scff_hw.data.augment import Augmentation
+    from scff_hw.data.fetching import fetch
+    from scff_hw.data.files import Verified, data_root
+    from scff_hw.data.loading import hold_out, load, load_fsdd, shrink, verify
+    from scff_hw.data.pipeline import Pipeline
+    from scff_hw.data.sequences import Sequences, load_sequences
+    from scff_hw.data.spoken import SequencePipeline, SpokenDigits, load_spoken
+    from scff_hw.data.types import Dataset, Recordings, Split
 
     NAMES: tuple[str, ...]
 
@@ -59,26 +59,26 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Mfcc": "_audio",
-    "AudioAugmentation": "_audio_augment",
-    "Augmentation": "_augment",
-    "hold_out": "_datasets",
-    "load": "_datasets",
-    "load_fsdd": "_datasets",
-    "shrink": "_datasets",
-    "verify": "_datasets",
-    "fetch": "_fetch",
-    "Verified": "_files",
-    "data_root": "_files",
-    "Pipeline": "_pipeline",
-    "Sequences": "_sequences",
-    "load_sequences": "_sequences",
-    "SequencePipeline": "_spoken",
-    "SpokenDigits": "_spoken",
-    "load_spoken": "_spoken",
-    "Dataset": "_types",
-    "Recordings": "_types",
-    "Split": "_types",
+    "Mfcc": "audio",
+    "AudioAugmentation": "audio_augment",
+    "Augmentation": "augment",
+    "hold_out": "loading",
+    "load": "loading",
+    "load_fsdd": "loading",
+    "shrink": "loading",
+    "verify": "loading",
+    "fetch": "fetching",
+    "Verified": "files",
+    "data_root": "files",
+    "Pipeline": "pipeline",
+    "Sequences": "sequences",
+    "load_sequences": "sequences",
+    "SequencePipeline": "spoken",
+    "SpokenDigits": "spoken",
+    "load_spoken": "spoken",
+    "Dataset": "types",
+    "Recordings": "types",
+    "Split": "types",
 }
 """Modules of the public names that need torch, imported at first use; recipes need only the catalogue."""
 

@@ -24,7 +24,7 @@ from scff_hw.studies.point import DATA, DATA_DIR, FIXED_POINT, Row
 from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, drawn_from, feature_source
-from scff_hw.training.hidden import hidden_stages, learn_hidden
+from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import (

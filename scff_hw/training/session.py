@@ -22,7 +22,7 @@ from scff_hw.training.build import build_network, geometries, untrained_weights,
 from scff_hw.training.calibration import trial_of
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.features import feature_source
-from scff_hw.training.hidden import hidden_stages, learn_hidden
+from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.readout import Readout
 from scff_hw.training.run_context import (

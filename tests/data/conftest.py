@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from scff_hw.data import _fsdd
+from scff_hw.data import fsdd as _fsdd
 
 
 def idx_bytes(values: np.ndarray) -> bytes:

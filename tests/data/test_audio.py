@@ -11,7 +11,7 @@ from scipy.fft import dct
 from torch import Tensor
 
 from scff_hw.data import Mfcc
-from scff_hw.data._torchaudio import load_torchaudio
+from scff_hw.data.torchaudio_import import load_torchaudio
 from scff_hw.errors import DataError, MissingPartError, UsageError
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import _cifar, load, verify
+from scff_hw.data import cifar as _cifar
+from scff_hw.data import load, verify
 from scff_hw.errors import DataError
 
 

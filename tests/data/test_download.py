@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scff_hw.data._download import download
+from scff_hw.data.download import download
 from scff_hw.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 2000
@@ -100,7 +100,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path: Path) -> None:
 
 def test_the_pause_between_tries_doubles(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("scff_hw.data._download.time.sleep", pauses.append)
+    monkeypatch.setattr("scff_hw.data.download.time.sleep", pauses.append)
     server.statuses = [500, 500, 500, 500]
     with pytest.raises(DownloadError, match="the server answered 500"):
         get([server.add("f", CONTENT)], tmp_path / "f", backoff_s=1.0)

@@ -16,9 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scff_hw.data import _cifar, _fsdd, _idx, _stl, fetch, load, load_fsdd, verify
-from scff_hw.data._fetch import SOURCES
-from scff_hw.data._unpack import unpack
+from scff_hw.data import cifar as _cifar
+from scff_hw.data import fetch, load, load_fsdd, verify
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data import idx as _idx
+from scff_hw.data import stl as _stl
+from scff_hw.data.fetching import SOURCES
+from scff_hw.data.unpack import unpack
 from scff_hw.errors import BusyError, DataError, DownloadError, UsageError
 
 LIMIT_BYTES = 2_000_000
@@ -301,7 +305,7 @@ def stl_archive(server, stl_root: Path, tar_of, monkeypatch: pytest.MonkeyPatch)
     files: dict[str, str | None] = {"stl10_binary.tar.gz": hashlib.md5(archive).hexdigest()}
     monkeypatch.setitem(SOURCES, "stl10", replace(SOURCES["stl10"], files=files, unpacked_bytes=len(archive)))
     monkeypatch.setattr(_stl, "_PUBLISHED", {"train_X.bin": 10, "test_X.bin": 20, "unlabeled_X.bin": 5})
-    monkeypatch.setattr("scff_hw.data._fetch._check_space", lambda *arguments: None)
+    monkeypatch.setattr("scff_hw.data.fetching._check_space", lambda *arguments: None)
 
 
 def test_stl_is_unpacked(server, stl_archive, tmp_path: Path) -> None:
@@ -357,7 +361,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half_written(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("scff_hw.data._fetch.unpack", interrupt)
+        patched.setattr("scff_hw.data.fetching.unpack", interrupt)
         with pytest.raises(KeyboardInterrupt):
             get("cifar10", tmp_path / "data", cifar_server)
     assert names_in(tmp_path / "data") == ["cifar-10-binary.tar.gz"]

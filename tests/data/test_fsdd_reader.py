@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.io import wavfile
 
-from scff_hw.data import _fsdd, load, load_fsdd, verify
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data import load, load_fsdd, verify
 from scff_hw.errors import DataError, UsageError
 
 

@@ -96,6 +96,6 @@ def test_a_data_set_can_be_registered_in_this_process(install: Install) -> None:
 
 
 def test_files_are_fetched_to_where_they_are_read() -> None:
-    from scff_hw.data._fetch import SOURCES
+    from scff_hw.data.fetching import SOURCES
 
     assert {name: source.folder for name, source in SOURCES.items()} == {name: info(name).folder for name in SOURCES}

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
-from scff_hw.data._cifar import parse_records
-from scff_hw.data._files import read_bytes
-from scff_hw.data._fsdd import parse_wav
-from scff_hw.data._idx import parse_idx
+from scff_hw.data.cifar import parse_records
+from scff_hw.data.files import read_bytes
+from scff_hw.data.fsdd import parse_wav
+from scff_hw.data.idx import parse_idx
 from scff_hw.errors import DataError
 
 PATH = Path("some-file")

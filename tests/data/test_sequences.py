@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import AudioAugmentation, Mfcc, Sequences, _audio, _fsdd, load_fsdd, load_sequences
-from scff_hw.data._sequences import cache_key
+from scff_hw.data import AudioAugmentation, Mfcc, Sequences, load_fsdd, load_sequences
+from scff_hw.data import audio as _audio
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data.sequences import cache_key
 from scff_hw.errors import UsageError
 
 
@@ -161,7 +163,7 @@ def test_every_parameter_and_the_recordings_change_the_key(fsdd_root: Path, monk
     changes = [AudioAugmentation(shift_ms=5), AudioAugmentation(gain_db=5), AudioAugmentation(noise_db=5)]
     keys += [cache_key(recordings, Mfcc(), change) for change in changes]
     keys.append(cache_key(recordings, Mfcc(), changes[0], seed=1))
-    monkeypatch.setattr("scff_hw.data._sequences.version", lambda name: "another")
+    monkeypatch.setattr("scff_hw.data.sequences.version", lambda name: "another")
     keys.append(cache_key(recordings, Mfcc()))
     assert len(set(keys)) == len(keys) == 14
 

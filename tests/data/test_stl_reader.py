@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import Augmentation, Pipeline, _stl, load, verify
+from scff_hw.data import Augmentation, Pipeline, load, verify
+from scff_hw.data import stl as _stl
 from scff_hw.errors import DataError
 
 

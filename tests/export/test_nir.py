@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.nir import model as nir_export
+from scff_hw.export.nir.dependencies import nir
 from scff_hw.export.nir.model import export_nir
-from scff_hw.export.nir.parts import nir
 from scff_hw.export.onnx.run import float_answers
 from scff_hw.training.finished import FinishedRun
 

@@ -17,8 +17,8 @@ from onnx import TensorProto, numpy_helper
 from scff_hw.errors import ExportError
 from scff_hw.export.onnx import check as onnx_check
 from scff_hw.export.onnx import model as onnx_export
+from scff_hw.export.onnx.expected import integer_answers, integer_readout, integer_stack
 from scff_hw.export.onnx.model import export_onnx, plan
-from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack
 from scff_hw.export.onnx.run import float_answers
 from scff_hw.export.onnx.runtimes import EVALUATOR, OPTIMISED, PLAIN
 from scff_hw.training import run_context

@@ -19,8 +19,8 @@ from scff_hw.export.onnx import exact as onnx_exact
 from scff_hw.export.onnx import integer as onnx_integer
 from scff_hw.export.onnx import quantised as onnx_quantised
 from scff_hw.export.onnx import standardise as onnx_standardise
+from scff_hw.export.onnx.dependencies import TensorProto, helper
 from scff_hw.export.onnx.graph import Graph, Value
-from scff_hw.export.onnx.parts import TensorProto, helper
 from scff_hw.export.onnx.runtimes import checked_model, readers
 
 

@@ -13,8 +13,8 @@ from scff_hw import paths
 from scff_hw.config.keys import keys_of
 from scff_hw.errors import ProfileError
 from scff_hw.hardware import Target, dump_profile, list_profiles, load_profile, parse_profile, profile_names
+from scff_hw.hardware.key_tables import REFERENCES, json_schema, main, readme
 from scff_hw.hardware.quantities import UNITS, Quantity
-from scff_hw.hardware.reference import REFERENCES, json_schema, main, readme
 from scff_hw.hardware.schema import Profile
 
 SHIPPED = (
@@ -156,7 +156,7 @@ def test_every_figure_says_its_unit_and_range() -> None:
 
 
 def test_the_schema_and_the_page_are_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, remedy = paths.hardware_profiles(), "run: python -m scff_hw.hardware.reference hardware_profiles"
+    folder, remedy = paths.hardware_profiles(), "run: python -m scff_hw.hardware.key_tables hardware_profiles"
     page = (folder / "README.md").read_text(encoding="utf-8")
     for reference in REFERENCES:
         assert (folder / reference.file).read_text(encoding="utf-8") == json_schema(reference), remedy

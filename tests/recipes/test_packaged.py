@@ -18,7 +18,7 @@ from scff_hw.recipes import (
     parse_recipe,
     recipe_names,
 )
-from scff_hw.recipes.reference import main, recipe_page
+from scff_hw.recipes.key_page import main, recipe_page
 
 EXPECTED = (
     "cifar10-cnn",
@@ -145,7 +145,7 @@ def test_convolutions_and_their_pools_are_in_ceil_mode() -> None:
 
 def test_the_page_of_keys_is_up_to_date(tmp_path, monkeypatch) -> None:
     shipped = (files("scff_hw.recipes") / "README.md").read_text("utf-8")
-    remedy = "run: python -m scff_hw.recipes.reference scff_hw/recipes/README.md"
+    remedy = "run: python -m scff_hw.recipes.key_page scff_hw/recipes/README.md"
     assert shipped == recipe_page(), remedy
     monkeypatch.setattr("sys.argv", ["reference", str(tmp_path / "README.md")])
     main()

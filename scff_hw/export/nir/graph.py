@@ -19,7 +19,7 @@ from torch import Tensor
 from scff_hw.core.functional import FLAT_ROUNDINGS, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
-from scff_hw.export.nir.parts import nir
+from scff_hw.export.nir.dependencies import nir
 
 X, FEATURES, LOGITS = "x", "features", "logits"
 """Names of values: the sample, the readout's input, the readout's output."""

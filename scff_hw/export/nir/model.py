@@ -17,8 +17,8 @@ from scff_hw.core.functional import Pool, reflect_pad, scaled_to
 from scff_hw.documents import SCHEMA, NirManifest
 from scff_hw.errors import ExportError, UsageError
 from scff_hw.export.exporter import Exporter
+from scff_hw.export.nir.dependencies import nir
 from scff_hw.export.nir.graph import FEATURES, LOGITS, X, nir_parts
-from scff_hw.export.nir.parts import nir
 from scff_hw.export.onnx.run import float_answers
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress

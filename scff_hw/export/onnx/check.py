@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from scff_hw.core.streams import Stream
-from scff_hw.export.onnx.parts import onnx
+from scff_hw.export.onnx.dependencies import onnx
 from scff_hw.export.onnx.runtimes import (
     EVALUATOR,
     Answers,

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.backends.fixed.formats.formats import QFormat, Rounding
+from scff_hw.export.onnx.dependencies import TensorProto
 from scff_hw.export.onnx.graph import Graph
-from scff_hw.export.onnx.parts import TensorProto
 
 EXACT = 1 << 24
 """Integers up to this are exact in float32."""

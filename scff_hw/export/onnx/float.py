@@ -14,6 +14,7 @@ from torch import Tensor
 from scff_hw.core.functional import FLAT_ROUNDINGS, ORDINARY, Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network, feed_forward
+from scff_hw.export.onnx.dependencies import TensorProto, onnx
 from scff_hw.export.onnx.graph import (
     FEATURES,
     INPUT,
@@ -26,7 +27,6 @@ from scff_hw.export.onnx.graph import (
     per_channel,
     reflected,
 )
-from scff_hw.export.onnx.parts import TensorProto, onnx
 
 F32 = np.float32
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from scff_hw.core.network import Network, feed_forward
 from scff_hw.core.recurrent import Direction, RecurrentLayer
+from scff_hw.export.onnx.dependencies import TensorProto, onnx
 from scff_hw.export.onnx.float import F32, float_features, float_layer, named, read_out, standardised
 from scff_hw.export.onnx.graph import FEATURES, LOGITS, Graph, Value
-from scff_hw.export.onnx.parts import TensorProto, onnx
 from scff_hw.export.onnx.recurrent import direction_name, tensor
 
 

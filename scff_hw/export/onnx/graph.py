@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scff_hw.core.functional import Pool
-from scff_hw.export.onnx.parts import TensorProto, helper, numpy_helper, onnx
+from scff_hw.export.onnx.dependencies import TensorProto, helper, numpy_helper, onnx
 
 OPSET = 13
 IR_VERSION = 8

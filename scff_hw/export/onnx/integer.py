@@ -21,6 +21,7 @@ from scff_hw.backends.fixed.formats.formats import BIAS_GUARD_BITS, LayerFormats
 from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
+from scff_hw.export.onnx.dependencies import TensorProto, onnx
 from scff_hw.export.onnx.exact import (
     EXACT,
     divided,
@@ -42,7 +43,6 @@ from scff_hw.export.onnx.graph import (
     per_channel,
     reflected,
 )
-from scff_hw.export.onnx.parts import TensorProto, onnx
 from scff_hw.export.onnx.standardise import TOP, standardised
 
 I64 = np.int64

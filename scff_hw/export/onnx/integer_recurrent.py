@@ -10,6 +10,7 @@ import numpy as np
 from scff_hw.backends.fixed.formats.formats import LayerFormats
 from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer
 from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
+from scff_hw.export.onnx.dependencies import TensorProto, onnx
 from scff_hw.export.onnx.exact import divided_wide, f32, requantised
 from scff_hw.export.onnx.graph import FEATURES, LOGITS, Graph, Value
 from scff_hw.export.onnx.integer import (
@@ -23,7 +24,6 @@ from scff_hw.export.onnx.integer import (
     read_out,
     summed,
 )
-from scff_hw.export.onnx.parts import TensorProto, onnx
 from scff_hw.export.onnx.recurrent import direction_name, tensor
 from scff_hw.export.onnx.standardise import standardised
 

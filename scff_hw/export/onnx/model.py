@@ -166,8 +166,8 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
         return planned, left_out | dict.fromkeys(names, _without_integers(run))
     from scff_hw.backends.fixed.tensor.recurrent import FixedRecurrentLayer
     from scff_hw.export.fixed_recurrent_run import integer_recurrent
+    from scff_hw.export.onnx.expected import integer_readout, integer_stack, sequence_answers
     from scff_hw.export.onnx.integer_recurrent import IntegerSequences
-    from scff_hw.export.onnx.reference import integer_readout, integer_stack, sequence_answers
 
     first, *dense = run.fixed.network.layers
     assert isinstance(first, FixedRecurrentLayer), "a network without a recurrent layer was exported as one with"
@@ -204,9 +204,9 @@ def _without_integers(run: FinishedRun) -> str:
 
 def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
     # imported here since the fixed backend needs brevitas, and other runs do not
+    from scff_hw.export.onnx.expected import integer_answers, integer_readout, integer_stack, product_formats
     from scff_hw.export.onnx.integer import integer_model
     from scff_hw.export.onnx.quantised import Dialect, Qdq, QOnnx, QOperator, quantised_model
-    from scff_hw.export.onnx.reference import integer_answers, integer_readout, integer_stack, product_formats
 
     shape = run.recipe.data.input_shape
     assert run.fixed is not None

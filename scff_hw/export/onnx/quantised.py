@@ -19,9 +19,9 @@ from scff_hw.backends.fixed.reference.arithmetic import Ints, shift_right
 from scff_hw.backends.fixed.reference.layer import MEAN_GUARD_BITS, IntegerLayer, PoolShape
 from scff_hw.core.functional import Pool
 from scff_hw.export.onnx import float as onnx_float
+from scff_hw.export.onnx.dependencies import TensorProto, onnx
 from scff_hw.export.onnx.graph import FEATURES, INPUT, LOGITS, Graph, Value, Windows, flat, reflected
 from scff_hw.export.onnx.integer import IntegerReadout
-from scff_hw.export.onnx.parts import TensorProto, onnx
 
 QONNX = "qonnx.custom_op.general"
 ZERO = np.array(0, np.int8)

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from scff_hw.core.shapes import DIRECTIONS
+from scff_hw.export.onnx.dependencies import TensorProto, helper, onnx
 from scff_hw.export.onnx.graph import BATCH, INPUT, LENGTHS, STEPS, Graph
-from scff_hw.export.onnx.parts import TensorProto, helper, onnx
 
 CARRIED = {"state": "new_state", "sum": "new_sum", "count": "new_count"}
 """State inputs of a step, zeros before a sequence, and the outputs that are the next step's inputs."""

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from scff_hw.errors import ExportError
+from scff_hw.export.onnx.dependencies import OpRun, ReferenceEvaluator, onnx, onnxruntime
 from scff_hw.export.onnx.graph import BATCH, FEATURES, INPUT, LOGITS
-from scff_hw.export.onnx.parts import OpRun, ReferenceEvaluator, onnx, onnxruntime
 from scff_hw.export.onnx.recurrent import CARRIED
 
 Answers = tuple[NDArray[Any], NDArray[Any]]

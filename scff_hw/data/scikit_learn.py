@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scff_hw.data._types import Dataset, Split
+from scff_hw.data.types import Dataset, Split
 
 _SPLIT_SEED = 0
 _DIGITS_TEST = 360

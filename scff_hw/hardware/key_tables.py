@@ -1,6 +1,6 @@
 """Generates the JSON schemas of hardware profiles and the key tables of their README.
 
-Command: `python -m scff_hw.hardware.reference hardware_profiles`.
+Command: `python -m scff_hw.hardware.key_tables hardware_profiles`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scff_hw.files import write_atomic
 from scff_hw.hardware.digital import Target
 from scff_hw.hardware.schema import Profile
 
-COMMAND = "python -m scff_hw.hardware.reference hardware_profiles"
+COMMAND = "python -m scff_hw.hardware.key_tables hardware_profiles"
 END = "<!-- end of keys -->"
 
 

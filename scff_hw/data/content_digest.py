@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import torch
 
-from scff_hw.data._types import Dataset, Recordings
+from scff_hw.data.types import Dataset, Recordings
 
 
 def dataset_digest(dataset: Dataset) -> str:

@@ -15,11 +15,11 @@ import torch
 
 from scff_hw.core.packing import check_lengths
 from scff_hw.core.random import generator
-from scff_hw.data import _fsdd
-from scff_hw.data._audio import Mfcc
-from scff_hw.data._audio_augment import AudioAugmentation
-from scff_hw.data._files import data_root
-from scff_hw.data._types import Recordings
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data.audio import Mfcc
+from scff_hw.data.audio_augment import AudioAugmentation
+from scff_hw.data.files import data_root
+from scff_hw.data.types import Recordings
 from scff_hw.errors import UsageError, nearest
 from scff_hw.files import partial_file
 

@@ -1,6 +1,6 @@
 """Generates the page of recipe keys from the schema.
 
-Command: `python -m scff_hw.recipes.reference scff_hw/recipes/README.md`.
+Command: `python -m scff_hw.recipes.key_page scff_hw/recipes/README.md`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from scff_hw.data._catalogue import Info
+from scff_hw.data.catalogue import Info
 
 
 def _late(path: str) -> Callable[..., Any]:
@@ -22,7 +22,7 @@ DIGITS = Info(
     0,
     input_shape=(1, 8, 8),
     classes=10,
-    load=lambda root: _late("_bundled:load_digits")(),
+    load=lambda root: _late("scikit_learn:load_digits")(),
     comes_with="scikit-learn",
 )
 
@@ -34,7 +34,7 @@ IRIS = Info(
     0,
     input_shape=(4,),
     classes=3,
-    load=lambda root: _late("_bundled:load_iris")(),
+    load=lambda root: _late("scikit_learn:load_iris")(),
     comes_with="scikit-learn",
 )
 
@@ -46,8 +46,8 @@ MNIST = Info(
     11_594_722,
     input_shape=(1, 28, 28),
     classes=10,
-    load=_late("_idx:load"),
-    verify=_late("_idx:verify"),
+    load=_late("idx:load"),
+    verify=_late("idx:verify"),
     folder="MNIST/raw",
 )
 
@@ -60,8 +60,8 @@ CIFAR10 = Info(
     170_052_171,
     input_shape=(3, 32, 32),
     classes=10,
-    load=_late("_cifar:load"),
-    verify=_late("_cifar:verify"),
+    load=_late("cifar:load"),
+    verify=_late("cifar:verify"),
     folder="cifar-10-batches-bin",
 )
 
@@ -75,8 +75,8 @@ STL10 = Info(
     2_640_397_119,
     input_shape=(3, 96, 96),
     classes=10,
-    load=_late("_stl:load"),
-    verify=_late("_stl:verify"),
+    load=_late("stl:load"),
+    verify=_late("stl:verify"),
     folder="stl10_binary",
     unlabelled=True,
 )
@@ -89,6 +89,6 @@ FSDD = Info(
     "https://github.com/Jakobovski/free-spoken-digit-dataset",
     16_000_000,
     classes=10,
-    verify=_late("_fsdd:verify"),
+    verify=_late("fsdd:verify"),
     folder="free-spoken-digit-dataset/recordings",
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from scff_hw.data._files import Verified, damaged, missing, read_bytes
-from scff_hw.data._types import Dataset, Split
+from scff_hw.data.files import Verified, damaged, missing, read_bytes
+from scff_hw.data.types import Dataset, Split
 
 NAME = "mnist"
 FOLDER = "MNIST/raw"

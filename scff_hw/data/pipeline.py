@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from scff_hw.data._augment import Augmentation
-from scff_hw.data._types import Dataset
+from scff_hw.data.augment import Augmentation
+from scff_hw.data.types import Dataset
 from scff_hw.errors import UsageError
 
 _IDENTITY = Augmentation()

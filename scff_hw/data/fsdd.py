@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scff_hw.data._digests import listing, sha256
-from scff_hw.data._files import Verified, damaged, missing, read_bytes
-from scff_hw.data._types import Recordings
+from scff_hw.data.file_digests import listing, sha256
+from scff_hw.data.files import Verified, damaged, missing, read_bytes
+from scff_hw.data.types import Recordings
 
 NAME = "fsdd"
 FOLDER = "free-spoken-digit-dataset/recordings"

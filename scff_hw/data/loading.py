@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from scff_hw.data import _digests, _fsdd
-from scff_hw.data._catalogue import Info, info
-from scff_hw.data._digest import dataset_digest
-from scff_hw.data._files import Verified, data_root
-from scff_hw.data._types import Dataset, Recordings, Split
+from scff_hw.data import file_digests as _digests
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data.catalogue import Info, info
+from scff_hw.data.content_digest import dataset_digest
+from scff_hw.data.files import Verified, data_root
+from scff_hw.data.types import Dataset, Recordings, Split
 from scff_hw.errors import DataError, UsageError
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from scff_hw.data._files import damaged, missing, unreadable
+from scff_hw.data.files import damaged, missing, unreadable
 from scff_hw.files import write_atomic
 
 RECORD = "SHA256SUMS"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from scff_hw.data._torchaudio import load_torchaudio
+from scff_hw.data.torchaudio_import import load_torchaudio
 from scff_hw.errors import DataError, UsageError
 
 SILENT_SPREAD_DB = 1e-3

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from scff_hw.data import _fsdd
-from scff_hw.data._audio import Mfcc
-from scff_hw.data._audio_augment import AudioAugmentation
-from scff_hw.data._digest import recordings_digest
-from scff_hw.data._files import data_root
-from scff_hw.data._sequences import Sequences, load_sequences
-from scff_hw.data._types import Recordings
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data.audio import Mfcc
+from scff_hw.data.audio_augment import AudioAugmentation
+from scff_hw.data.content_digest import recordings_digest
+from scff_hw.data.files import data_root
+from scff_hw.data.sequences import Sequences, load_sequences
+from scff_hw.data.types import Recordings
 from scff_hw.errors import UsageError
 
 

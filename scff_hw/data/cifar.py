@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from scff_hw.data._files import Verified, damaged, file_size, missing, read_bytes
-from scff_hw.data._types import Dataset, Split
+from scff_hw.data.files import Verified, damaged, file_size, missing, read_bytes
+from scff_hw.data.types import Dataset, Split
 
 NAME = "cifar10"
 FOLDER = "cifar-10-batches-bin"

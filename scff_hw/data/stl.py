@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scff_hw.data._files import Verified, damaged, file_size, missing, read_bytes, unreadable
-from scff_hw.data._types import Dataset, Split
+from scff_hw.data.files import Verified, damaged, file_size, missing, read_bytes, unreadable
+from scff_hw.data.types import Dataset, Split
 
 NAME = "stl10"
 FOLDER = "stl10_binary"

@@ -1,6 +1,6 @@
 """Generates the JSON schemas of the documents of scff-hw, for other programs.
 
-Command: `python -m scff_hw.documents.reference scff_hw/documents/schemas`.
+Command: `python -m scff_hw.documents.schema_files scff_hw/documents/schemas`.
 """
 
 from __future__ import annotations

@@ -9,12 +9,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scff_hw.data import _cifar, _digests, _fsdd, _idx, _stl
-from scff_hw.data._catalogue import info
-from scff_hw.data._datasets import verify, verify_folder
-from scff_hw.data._download import Report, checksum_matches, download, no_report
-from scff_hw.data._files import data_root
-from scff_hw.data._unpack import unpack
+from scff_hw.data import cifar as _cifar
+from scff_hw.data import file_digests as _digests
+from scff_hw.data import fsdd as _fsdd
+from scff_hw.data import idx as _idx
+from scff_hw.data import stl as _stl
+from scff_hw.data.catalogue import info
+from scff_hw.data.download import Report, checksum_matches, download, no_report
+from scff_hw.data.files import data_root
+from scff_hw.data.loading import verify, verify_folder
+from scff_hw.data.unpack import unpack
 from scff_hw.errors import DataError, DownloadError, UsageError
 from scff_hw.files import exclusive, partial_folder
 

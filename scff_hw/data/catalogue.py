@@ -22,8 +22,8 @@ from scff_hw.errors import UsageError, nearest
 from scff_hw.registry import Registry
 
 if TYPE_CHECKING:
-    from scff_hw.data._files import Verified
-    from scff_hw.data._types import Dataset
+    from scff_hw.data.files import Verified
+    from scff_hw.data.types import Dataset
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _checked(entry: object) -> Info:
 DATASETS: Registry[Info] = Registry(
     "data set",
     _checked,
-    {name: f"scff_hw.data._builtin:{name.upper()}" for name in ("digits", "iris", "mnist", "cifar10", "stl10", "fsdd")},
+    {name: f"scff_hw.data.entries:{name.upper()}" for name in ("digits", "iris", "mnist", "cifar10", "stl10", "fsdd")},
     group="scff_hw.datasets",
 )
 
