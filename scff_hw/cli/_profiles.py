@@ -100,14 +100,16 @@ def fit(
     """Fit a profile to measurements of conductance per pulse, with a plot of the fit and the data."""
     from scff_hw.hardware.fitting import fit_device
     from scff_hw.hardware.measurements import read_measurements
-    from scff_hw.report.fitted import write_fit
+    from scff_hw.report.fitted import check_files, write_fit
 
     low, high = _conductance("--g-min", g_min), _conductance("--g-max", g_max)
+    folder = measurements.parent if out is None else out
+    name, source = name or measurements.stem, source or f"measurements {measurements}"
+    check_files(folder, name, source)
     with command_progress() as progress:
         data = read_measurements(measurements, _stage(progress, "reading"))
         fitted = fit_device(data, model, _stage(progress, "fitting"), g_min=low, g_max=high)
-    folder = measurements.parent if out is None else out
-    profile, plot = write_fit(fitted, data, folder, name or measurements.stem, source or f"measurements {measurements}")
+    profile, plot = write_fit(fitted, data, folder, name, source)
     for warning in fitted.warnings:
         say(f"Warning: {warning}.", style="yellow")
     if json:

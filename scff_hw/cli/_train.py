@@ -56,6 +56,8 @@ def train(
     from scff_hw.backends import backend_class
     from scff_hw.recipes import load_recipe
 
+    if (last := seed + seeds - 1) > LARGEST_SEED:
+        raise UsageError(f"The last of the {seeds} seeds must be at most {LARGEST_SEED}. Got {last} instead.")
     resolved = load_recipe(recipe, overrides or [])
     ignored = [text for text in overrides or [] if text.strip().startswith("fixed_point")]
     if ignored and backend_class(backend).options_section != "fixed_point":

@@ -7,12 +7,14 @@ from typing import Annotated, NoReturn
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+
 Line = Annotated[
     str,
     Field(
         min_length=1,
         max_length=1000,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
+        pattern=ONE_LINE,
         json_schema_extra={"allowed": "one line of text, at most 1000 characters"},
     ),
 ]

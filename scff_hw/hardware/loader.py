@@ -87,17 +87,22 @@ def load_target(name_or_path: str | Path, overrides: Iterable[str] = (), option:
     )
 
 
-def parse_hardware(text: str, source: str) -> Profile | Target:
-    """Validate a profile of either kind from YAML text; `source` names it in errors. See `load_hardware`."""
+def parse_hardware(text: str, source: str, *, numbered: bool = True) -> Profile | Target:
+    """Validate a profile of either kind from YAML text. See `load_hardware`.
+
+    Args:
+        source: name of the text in errors.
+        numbered: whether errors name lines; False for generated text that no file holds.
+    """
     try:
-        return _parse(text, source, (), "")
+        return _parse(text, source, (), "", numbered=numbered)
     except RecipeError as error:
         raise ProfileError(str(error)) from None
 
 
-def parse_profile(text: str, source: str) -> Profile:
-    """Validate a profile of analog devices from YAML text; `source` names it in errors. See `load_profile`."""
-    return _analog(parse_hardware(text, source))
+def parse_profile(text: str, source: str, *, numbered: bool = True) -> Profile:
+    """Validate a profile of analog devices from YAML text. See `parse_hardware` and `load_profile`."""
+    return _analog(parse_hardware(text, source, numbered=numbered))
 
 
 def profile_names() -> tuple[str, ...]:
@@ -144,9 +149,11 @@ def _read(path: Path) -> dict[str, Any]:
     return _document(path.read_text("utf-8"), path.name)[0]
 
 
-def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Profile | Target:
-    data, locations = _document(text, source)
-    known: dict[KeyPath, str] = {(): source, **locations}
+def _parse(
+    text: str, source: str, overrides: Iterable[str], option: str, *, numbered: bool = True
+) -> Profile | Target:
+    data, locations = _document(text, source, numbered=numbered)
+    known: dict[KeyPath, str] = {(): source, **(locations if numbered else {})}
     kind = _kind_of(data, known)
     spec = KINDS[kind]
     _check_sources(data, known, spec)
@@ -161,8 +168,8 @@ def _parse(text: str, source: str, overrides: Iterable[str], option: str) -> Pro
         raise ProfileError(describe_problems(error, data, known, spec.model)) from None
 
 
-def _document(text: str, source: str) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    data, locations = parse_yaml(text, source)
+def _document(text: str, source: str, *, numbered: bool = True) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    data, locations = parse_yaml(text, source, numbered=numbered)
     if not isinstance(data, dict):
         problem = "the text is empty" if data is None else f"got {show(data)}"
         rule = "a profile must be a mapping with name, description, sources, device, ..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from scff_hw.errors import ProfileError
+from scff_hw.config.base import ONE_LINE
+from scff_hw.config.yamltext import show
+from scff_hw.errors import ProfileError, UsageError
 from scff_hw.files import write_atomic
 from scff_hw.hardware.fitting import Fit
 from scff_hw.hardware.loader import parse_profile
@@ -22,22 +25,51 @@ WEIGHTS = ("step", "w_min", "w_max", "write_noise")
 SHARES = ("asymmetry", "cycle_to_cycle")
 MAX_PULSES = 3_000
 """Largest number of pulses per device on the plot."""
+MAX_SOURCE = 600
+"""Characters of a source: the profile adds how it was fitted, within the limit of a line."""
 
 
 def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, source: str) -> tuple[Path, Path]:
     """Write `NAME.yaml` and `NAME.png` into `folder`; return both paths.
 
     Raises:
-        ProfileError: the name is not valid for a profile, or the fit is outside the valid range of a profile.
+        ProfileError: as `check_files`, or the fit is outside the valid range of a profile.
+        UsageError: as `check_files`.
+    """
+    profile, image = check_files(folder, name, source)
+    text = profile_text(fit, name, source)
+    try:
+        parse_profile(text, f"the profile fitted to {source}", numbered=False)
+    except ProfileError as error:
+        raise ProfileError(str(error).partition("\n")[0]) from None
+    return write_atomic(profile, text.encode()), write_atomic(image, plot(fit, series))
+
+
+def check_files(folder: Path, name: str, source: str) -> tuple[Path, Path]:
+    """Check what `write_fit` will write, which needs no fit; return the paths of the profile and of the plot.
+
+    Raises:
+        ProfileError: the name or the source is not valid for a profile.
+        UsageError: `folder` is not a folder, or one of the files exists.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name):
         raise ProfileError(
-            f"the name of a profile must be at most 100 lower-case letters, digits, '.', '_' or '-', got '{name}'; "
-            "give one with --name"
+            "the name of a profile must begin with a lower-case letter or digit and be at most 100 lower-case letters, "
+            f"digits, '.', '_' or '-', got {show(name)}; give one with --name"
         )
-    text = profile_text(fit, name, source)
-    parse_profile(text, f"the profile fitted to {source}")
-    return write_atomic(folder / f"{name}.yaml", text.encode()), write_atomic(folder / f"{name}.png", plot(fit, series))
+    if len(source) > MAX_SOURCE or not re.fullmatch(ONE_LINE, source):
+        raise ProfileError(
+            f"the source of measurements must be one line of at most {MAX_SOURCE} characters, got {show(source)}; "
+            "give one with --source"
+        )
+    for part in (folder, *folder.parents):
+        if os.path.lexists(part) and not part.is_dir():
+            raise UsageError(f"--out must be a folder; {part} is not a folder.")
+    files = folder / f"{name}.yaml", folder / f"{name}.png"
+    for file in files:
+        if os.path.lexists(file):
+            raise UsageError(f"The file {file} exists already; choose another --name or --out.")
+    return files
 
 
 def profile_text(fit: Fit, name: str, source: str) -> str:

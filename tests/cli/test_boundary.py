@@ -170,6 +170,10 @@ def test_work_goes_on_where_standard_error_has_no_reader(cli: Any, monkeypatch: 
         (["study", "noise", "iris-mlp", "--seeds", str(10**9)], "1000000000 is more than 10000."),
         (["train", "iris-mlp", "--seed", str(2**64)], "18446744073709551616 is more than 9223372036854775807."),
         (["train", "iris-mlp", "--seed", "1" * 4000], "... is more than 9223372036854775807."),
+        (
+            ["train", "iris-mlp", "--seed", str(2**63 - 1), "--seeds", "2"],
+            "The last of the 2 seeds must be at most 9223372036854775807. Got 9223372036854775808 instead.",
+        ),
         (["bench", "core", "--threads", str(10**9)], "1000000000 is more than 1024."),
     ],
     ids=lambda case: " ".join(case)[:40].encode("ascii", "backslashreplace").decode() if isinstance(case, list) else "",

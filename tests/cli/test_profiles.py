@@ -114,6 +114,44 @@ def test_known_bounds_of_a_fit_carry_their_unit(cli: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["dev.yaml"], "The file dev.yaml exists already; choose another --name or --out."),
+        (["m.csv", "--name", "mine"], "The file mine.png exists already; choose another --name or --out."),
+        (["m.csv", "--name", "link"], "The file link.yaml exists already; choose another --name or --out."),
+        (["m.csv", "--out", "m.csv"], "--out must be a folder; m.csv is not a folder."),
+        (["m.csv", "--out", "m.csv/below"], "--out must be a folder; m.csv is not a folder."),
+        (["m.csv", "--name", "x\n"], "digits, '.', '_' or '-', got 'x\\n'; give one with --name"),
+        (["m.csv", "--source", "a\nb"], "one line of at most 600 characters, got 'a\\nb'; give one with --source"),
+        (["m.csv", "--source", "a" * 601], "aaa...; give one with --source"),
+    ],
+    ids=lambda case: " ".join(case)[:20] if isinstance(case, list) else "",
+)
+def test_what_a_fit_cannot_write_is_refused_before_it(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], sentence: str
+) -> None:
+    monkeypatch.setattr("scff_hw.hardware.fitting.fit_device", lambda *_, **__: pytest.fail("fitted"))
+    measurements(tmp_path / "m.csv")
+    (tmp_path / "dev.yaml").write_bytes((tmp_path / "m.csv").read_bytes())
+    (tmp_path / "mine.png").write_text("a drawing")
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
+    done = cli("profiles", "fit", *given)
+    assert done.code == 2 and sentence in done.err and done.err.count("\n") == 1
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_fit_outside_the_range_of_a_profile_is_named_without_lines(cli: Any, tmp_path: Path) -> None:
+    measurements(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text(re.sub(r"(\.\d{4})$", r"\1e30", (tmp_path / "m.csv").read_text(), flags=re.M))
+    done = cli("profiles", "fit", "m.csv", "--model", "soft-bounds")
+    error = done.err[done.err.index("Error:") :]
+    assert done.code == 2 and error.count("\n") == 1
+    assert error.startswith("Error: the profile fitted to measurements m.csv: device.g_m")
+    assert not (tmp_path / "m.yaml").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "message"), [("one", "got 0 down; measure both directions"), ("none", "No such file")]
 )
 def test_measurements_that_give_nothing_are_wrong_use(cli: Any, tmp_path: Path, name: str, message: str) -> None:

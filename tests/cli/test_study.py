@@ -76,6 +76,7 @@ def test_the_command_line_takes_its_options_from_the_studies(cli: Any, install: 
         (["width", "--tries", "0"], "Invalid value for '--tries': 0 is less than 1."),
         (["width", "--tries", "10"], "Invalid value for '--tries': 10 is more than 9."),
         (["drift", "--batches", "0"], "Invalid value for '--batches': 0 is less than 1."),
+        (["drift", "--batches", "999999999"], "Invalid value for '--batches': 999999999 is more than 100000."),
         (["drift", "--rate", "-1"], "Invalid value for '--rate': -1 is not above 0 and at most 1000."),
         (["width", "--rate", "7"], "--rate must be a finite number > 0 and < 2. Got 7.0 instead."),
         (["drift", "--tries", "2"], "The options of the study drift must be --batches, --rate. Got --tries"),

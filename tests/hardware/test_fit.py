@@ -16,7 +16,7 @@ from aihwkit.simulator.parameters.enums import PulseType
 from aihwkit.simulator.parameters.io import IOParameters
 from aihwkit.simulator.parameters.training import UpdateParameters
 
-from scff_hw.errors import ProfileError
+from scff_hw.errors import ProfileError, UsageError
 from scff_hw.export.crossbar.mapping import conductances
 from scff_hw.hardware import load_profile
 from scff_hw.hardware.fitting import Fit, fit_device
@@ -356,6 +356,8 @@ def test_what_is_written_is_a_valid_profile_and_a_plot(tmp_path: Path) -> None:
         assert plot.read_bytes().startswith(b"\x89PNG")
         assert profile.read_text() == profile_text(fit, f"mine-{model}", "our bench")
         assert np.abs(np.concatenate(fit.trajectories(series))[:50] - series.conductance[:50]).max() < 3e-6
+    with pytest.raises(UsageError, match=r"mine-exp-step\.yaml exists already; choose another --name or --out"):
+        write_fit(fit, [series], tmp_path, "mine-exp-step", "our bench")
     with pytest.raises(ProfileError, match=r"got 'My Device'; give one with --name"):
         write_fit(fit, [series], tmp_path, "My Device", "our bench")
 
