@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from scff_hw.cli import _export_crossbar, _export_nir, _export_onnx
 from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
+from scff_hw.errors import UsageError
 
 app = typer.Typer(help="Export a finished run for other runtimes and hardware.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
@@ -44,11 +46,15 @@ def c(
             help="Also write an image that learns, with a stream of this number of training samples.",
         ),
     ] = 0,
-    epochs: Annotated[int, typer.Option(callback=at_least(1), help="Passes over these samples.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(callback=at_least(1), help="Passes over these samples [default: 1].")
+    ] = None,
     labels: Annotated[
         int | None, typer.Option(callback=at_least(1), help="Labelled samples for the readout [default: as --learn].")
     ] = None,
-    tests: Annotated[int, typer.Option(callback=at_least(1), help="Test samples classified at the end.")] = 1000,
+    tests: Annotated[
+        int | None, typer.Option(callback=at_least(1), help="Test samples classified at the end [default: 1000].")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(callback=file_name, help="New or empty folder [default: RUN/c-TARGET].")
     ] = None,
@@ -64,7 +70,11 @@ def c(
     from scff_hw.export.c.stream import Lesson
 
     folder = out or run / f"c-{Path(target).stem}"
-    lesson = Lesson(learn, labels or learn, tests, epochs) if learn else None
+    if not learn:
+        for option, value in (("epochs", epochs), ("labels", labels), ("tests", tests)):
+            if value is not None:
+                raise UsageError(f"--{option} belongs to --learn. Got --{option} {value} without it.")
+    lesson = Lesson(learn, labels or learn, tests or 1000, epochs or 1) if learn else None
     options = COptions(target, tuple(profile_set or ()), batch, lesson)
     with command_progress() as progress:
         manifest = CExporter().export_folder(run, folder, options, data_dir=data_dir, progress=progress)
@@ -74,9 +84,10 @@ def c(
     for row in manifest.memory:
         say(f"{row.bytes:>9} bytes {row.where:<5}  {row.buffer}")
     say(f"{manifest.flash_bytes:>9} bytes of flash and {manifest.ram_bytes} of RAM, beside the program")
-    say(f"Folder: {folder}   Check it: make -C {folder} run")
+    say(f"Folder: {folder}   Check it: make -C {quote(str(folder))} run")
     if result := manifest.lesson:
         say(
             f"After {result.samples} samples the reference has {result.correct} of {result.tests} right "
-            f"({result.correct_untrained} where only the readout learns). Learn the same: make -C {folder} learn"
+            f"({result.correct_untrained} where only the readout learns). "
+            f"Learn the same: make -C {quote(str(folder))} learn"
         )

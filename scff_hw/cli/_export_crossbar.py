@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -61,4 +62,4 @@ def crossbar(
             f"Netlist: {checks.netlist_without_wires:.1e} off the digital product without wires, "
             f"{checks.ir_drop_of_largest_output:.1e} of the largest output with them"
         )
-    say(f"Exported to {out}; check the kernel: make -C {out} run")
+    say(f"Exported to {out}; check the kernel: make -C {quote(str(out))} run")

@@ -251,6 +251,30 @@ def test_of_two_exports_to_one_folder_one_is_told_who_has_it(
     export_c(run, out)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--profile-set", "memory.ram=1KiB"], "host has none. Got --profile-set memory.ram=1KiB instead"),
+        (["--labels", "5"], "--labels belongs to --learn. Got --labels 5 without it."),
+        (["--epochs", "3"], "--epochs belongs to --learn. Got --epochs 3 without it."),
+        (["--tests", "10"], "--tests belongs to --learn. Got --tests 10 without it."),
+    ],
+)
+def test_options_without_effect_are_refused(
+    options: list[str], sentence: str, finished: Any, tmp_path: Path, capsys: Any
+) -> None:
+    command = ["export", "c", str(finished("digits-100")), "--out", str(tmp_path / "out"), *options]
+    assert main(command) == 2
+    assert sentence in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_printed_command_is_one_a_shell_takes(finished: Any, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "c $(touch x) *"
+    assert main(["export", "c", str(finished("digits-100")), "--out", str(out)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"make -C '{out}' run" in said
+
+
 def test_the_command_lists_every_target(capsys: Any) -> None:
     main(["export", "c", "--help"])
     said = " ".join(capsys.readouterr().out.split())

@@ -89,10 +89,15 @@ def device(target: str, overrides: Iterable[str] = ()) -> Device:
         overrides: dotted `key=value` assignments to the profile.
 
     Raises:
-        UsageError: an unknown target, or a profile without a `core`.
+        UsageError: an unknown target, a profile without a `core`, or overrides for the host.
         ProfileError: the profile cannot be used.
     """
     if target == "host":
+        if changes := tuple(overrides):
+            raise UsageError(
+                "--profile-set changes the profile of a target, and host has none. "
+                f"Got --profile-set {changes[0]} instead; name a target: --target cortex-m4"
+            )
         return Device("host", "host")
     if target not in TARGETS and not Path(target).suffix:
         raise UsageError(

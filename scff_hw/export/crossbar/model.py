@@ -44,6 +44,7 @@ PROGRAM, ARRAYS, NETLIST = "program.json", "tiles.npz", "tile.cir"
 
 READ_VOLT = 0.2
 """Default voltage of a full-scale input: no profile gives one, and this is low for most devices."""
+READ_VOLT_RANGE = (1e-3, 10.0)
 
 UNITS = {
     "siemens": "S, of the mean device",
@@ -71,7 +72,7 @@ class CrossbarOptions:
     """Attributes:
     profile: of devices with `device.g_min` and `device.g_max`.
     learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
-    read_volt: voltage of a full-scale input.
+    read_volt: voltage of a full-scale input, 1 mV to 10 V.
     check: also compile the kernel and run its golden vectors, and solve the netlist with ngspice.
     """
 
@@ -81,11 +82,17 @@ class CrossbarOptions:
     check: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("learning rate", self.learning_rate), ("read voltage", self.read_volt)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(
-                    f"The {name} of a crossbar program must be a finite number > 0. Got {value:g} instead."
-                )
+        rate = self.learning_rate
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise UsageError(
+                f"The learning rate of a crossbar program must be a finite number > 0. Got {rate:g} instead."
+            )
+        low, high = READ_VOLT_RANGE
+        if not low <= self.read_volt <= high:
+            raise UsageError(
+                f"The read voltage of a crossbar program must be {low:g} V to {high:g} V. "
+                f"Got {self.read_volt:g} instead."
+            )
 
 
 class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
