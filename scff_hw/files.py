@@ -18,9 +18,17 @@ from pathlib import Path
 
 from scff_hw.errors import BusyError
 
+AnyPath = str | os.PathLike[str]
+"""A path as the functions of the public interface accept it; they convert it to `Path` once."""
+
 LOCK = ".lock"
 """Name of the lock file inside a folder."""
 _PARTIAL = ".partial"
+
+
+def path_or_none(path: AnyPath | None) -> Path | None:
+    """`path` as a `Path`; None stays None."""
+    return None if path is None else Path(path)
 
 
 def write_atomic(path: Path, content: bytes) -> Path:

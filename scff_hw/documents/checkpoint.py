@@ -13,12 +13,14 @@ class TensorFileDetails(Document):
     Attributes:
         digest: digest of the whole file with 64 zeros in place of this digest; None before schema 1.
         run: identity of the run of the tensors; None for tensors without a run.
+        file: name that the file was written under; None for tensors without a run, and in files of earlier versions.
     """
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
 
     digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     run: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    file: str | None = None
 
 
 class StageValues(Document):

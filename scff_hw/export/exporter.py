@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from scff_hw.documents import MANIFEST, Manifest, write_document
 from scff_hw.errors import UsageError
 from scff_hw.export.folder import atomic_file, atomic_folder, check_free, digests, reserved
+from scff_hw.files import AnyPath
 from scff_hw.registry import Registry
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
@@ -46,7 +47,7 @@ class Exporter(ABC, Generic[O, M]):
     Options: ClassVar[type[Any]]
     writes_file: ClassVar[bool] = False
 
-    def export(self, run: FinishedRun, out: Path, options: O | None = None, progress: Progress | None = None) -> M:
+    def export(self, run: FinishedRun, out: AnyPath, options: O | None = None, progress: Progress | None = None) -> M:
         """Export a run to `out`; after an error nothing is written.
 
         Args:
@@ -54,11 +55,17 @@ class Exporter(ABC, Generic[O, M]):
             options: an object of `Options`; None: its defaults.
 
         Raises:
-            UsageError: `out` is not free, or `check` refuses.
+            UsageError: `out` is not free, `options` are not of `Options`, or `check` refuses.
             BusyError: another process exports to `out`.
             ScffError: as `write`.
         """
         chosen: O = self.Options() if options is None else options
+        if not isinstance(chosen, self.Options):
+            raise UsageError(
+                f"The options of the exporter '{self.name}' must be {self.Options.__name__}. "
+                f"Got {type(chosen).__name__} instead."
+            )
+        out = Path(out)
         progress = progress or SilentProgress()
         with reserved(out, as_file=self.writes_file):
             self.check(run, chosen)
@@ -73,11 +80,11 @@ class Exporter(ABC, Generic[O, M]):
 
     def export_folder(
         self,
-        path: Path,
-        out: Path,
+        path: AnyPath,
+        out: AnyPath,
         options: O | None = None,
         *,
-        data_dir: Path | None = None,
+        data_dir: AnyPath | None = None,
         progress: Progress | None = None,
     ) -> M:
         """Open the run in the folder `path` and export it; `out` is checked before anything is read.
@@ -89,7 +96,7 @@ class Exporter(ABC, Generic[O, M]):
             CheckpointError: not a finished run.
             ScffError: as `export`.
         """
-        check_free(out, as_file=self.writes_file)
+        check_free(Path(out), as_file=self.writes_file)
         return self.export(FinishedRun.open(path, data_dir, purpose="exported"), out, options, progress)
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from scff_hw import escaping
 from scff_hw.errors import UsageError
-from scff_hw.files import write_atomic
+from scff_hw.files import AnyPath, write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._plots import first_layer
 from scff_hw.report._run import Run, read_run
@@ -26,14 +27,14 @@ CLASSES = {
 }
 
 
-def html(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
+def html(runs: AnyPath | Sequence[AnyPath], out: AnyPath | None = None) -> Path:
     """Write a report of one run folder, or of several (seeds, backends), as one self-contained page.
 
     `out` is the file to write; by default report.html in the run folder, or in the common folder of the runs.
     Returns its path. Raises UsageError without runs or if several have no common folder, CheckpointError if one is
     not a run folder.
     """
-    paths = [runs] if isinstance(runs, Path) else list(runs)
+    paths = [Path(path) for path in ([runs] if isinstance(runs, str | PathLike) else runs)]
     if not paths:
         raise UsageError("A report needs at least one run folder; got none.")
     if out is None:
@@ -41,7 +42,7 @@ def html(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
         if len(paths) > 1 and len(parents) > 1:
             raise UsageError("Runs of several folders need the path of the report to write: pass `out`.")
         out = (paths[0] if len(paths) == 1 else paths[0].parent) / "report.html"
-    return write_atomic(out, render([read_run(path) for path in paths]).encode())
+    return write_atomic(Path(out), render([read_run(path) for path in paths]).encode())
 
 
 def render(runs: Sequence[Run]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from scff_hw.files import write_atomic
+from scff_hw.files import AnyPath, write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._filters import IRIS_FEATURES, filters
 from scff_hw.report._run import Run, Summary, read_run
@@ -21,12 +21,13 @@ def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
     return filters(run.weight(), initial, features=IRIS_FEATURES if iris else None, theme=theme)
 
 
-def write_plots(path: Path) -> list[Path]:
+def write_plots(path: AnyPath) -> list[Path]:
     """Write plots/learning_curves.png and plots/filters.png of the run in `path`; return their paths."""
     run = read_run(path)
+    folder = run.path / "plots"
     return [
-        write_atomic(path / "plots" / "learning_curves.png", png(learning_curves(run))),
-        write_atomic(path / "plots" / "filters.png", png(first_layer(run))),
+        write_atomic(folder / "learning_curves.png", png(learning_curves(run))),
+        write_atomic(folder / "filters.png", png(first_layer(run))),
     ]
 
 

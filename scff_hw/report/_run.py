@@ -11,6 +11,7 @@ import numpy as np
 
 from scff_hw.documents import read_file
 from scff_hw.errors import CheckpointError
+from scff_hw.files import AnyPath
 from scff_hw.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Run:
         return tensors[key].float().numpy()  # NumPy has no bfloat16
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: AnyPath) -> Run:
     """Read a finished run folder.
 
     Raises CheckpointError if `path` is not one (a file is missing or invalid, or the run is not finished), and
@@ -104,6 +105,7 @@ def read_run(path: Path) -> Run:
     """
     from scff_hw.training.finished import FinishedRun  # imports torch, which study reports do not need
 
+    path = Path(path)
     for name in ("run.json", "summary.json", "recipe.yaml", "metrics.jsonl"):
         read_file(path / name, f"The folder {path} is not a finished run: it holds no {name}.")
     finished = FinishedRun.open(path, purpose="reported")

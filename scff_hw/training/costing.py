@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scff_hw.files import AnyPath
 from scff_hw.hardware.costs import (
     SMALLEST_BATCH,
     Need,
@@ -26,7 +27,7 @@ MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
 """Keys for the whole network only: its layers share the memories."""
 
 
-def run_costs(run: Path, target: Target) -> dict[str, Any]:
+def run_costs(run: AnyPath, target: Target) -> dict[str, Any]:
     """The costs of a finished run on `target`; see `recipe_costs`.
 
     Returns:
@@ -35,6 +36,7 @@ def run_costs(run: Path, target: Target) -> dict[str, Any]:
     Raises:
         CheckpointError: not a run, or not finished.
     """
+    run = Path(run)
     finished = FinishedRun.open(run, purpose="evaluated")
     about = {"run": str(run), "recipe": finished.recipe.name, "seed": finished.seed, "profile": target.name}
     return about | {"costs": recipe_costs(finished.recipe, target)}

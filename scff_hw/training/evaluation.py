@@ -12,8 +12,10 @@ from torch import Tensor
 
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
+from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile
 from scff_hw.recipes import Recipe
+from scff_hw.training.arguments import check_integer, check_profile
 from scff_hw.training.build import build_network, frozen
 from scff_hw.training.features import feature_source
 from scff_hw.training.finished import FinishedRun, checking_weights
@@ -28,11 +30,11 @@ REPEATS = 3
 
 
 def evaluate(
-    run: Path,
+    run: AnyPath,
     *,
     profile: Profile | None = None,
     repeats: int = REPEATS,
-    data_dir: Path | None = None,
+    data_dir: AnyPath | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the test accuracy of a finished run from its files, with trained and with untrained hidden layers.
@@ -51,7 +53,11 @@ def evaluate(
     Raises:
         CheckpointError: not a finished run, its files are damaged, or its weights do not match its recipe.
         DataError: its data set is missing, or is a different one.
+        UsageError: `profile` is not one of analog devices, or `repeats` is not a positive integer.
     """
+    check_profile(profile, "run_costs")
+    check_integer("number of repeats", repeats, 1)
+    run, data_dir = Path(run), path_or_none(data_dir)
     finished = FinishedRun.open(run, data_dir, purpose="evaluated")
     recipe, backend, target_profile = finished.recipe, finished.backend, profile
     if profile is not None:

@@ -16,6 +16,7 @@ from scff_hw.backends.float import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, read_document
 from scff_hw.errors import CheckpointError, MissingPartError, UsageError
+from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile, load_profile
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, frozen
@@ -76,15 +77,15 @@ class FinishedRun:
     data_dir: Path | None = None
 
     @classmethod
-    def open(cls, path: Path, data_dir: Path | None = None, *, purpose: str = "read") -> FinishedRun:
+    def open(cls, path: AnyPath, data_dir: AnyPath | None = None, *, purpose: str = "read") -> FinishedRun:
         """Open the run in a folder; `purpose` completes "must be finished to be ...".
 
         Raises:
             CheckpointError: not a run, or not finished.
             RecipeError: its recipe does not validate.
         """
-        folder = RunFolder(path)
-        return cls(folder, folder.finished(purpose), load_recipe(path / RECIPE), data_dir)
+        folder = RunFolder(Path(path))
+        return cls(folder, folder.finished(purpose), load_recipe(folder.path / RECIPE), path_or_none(data_dir))
 
     @property
     def path(self) -> Path:
@@ -114,7 +115,7 @@ class FinishedRun:
         """The results of the run.
 
         Raises:
-            CheckpointError: `summary.json` is missing or damaged.
+            CheckpointError: `summary.json` is missing, damaged, or of another run.
         """
         return self.folder.summary()
 
@@ -146,7 +147,7 @@ class FinishedRun:
         """Tensors of `WEIGHTS`, `INITIAL` or `CHECKPOINT` by dotted name; each file is read once.
 
         Raises:
-            CheckpointError: missing, damaged, of another run, or a weight is not finite.
+            CheckpointError: missing, damaged, of another run or of another name, or a weight is not finite.
         """
         if name not in self._read:
             self._read[name] = self.folder.tensors(name)

@@ -5,7 +5,7 @@ first; a new run may start there as in an empty folder, and a resumed run starts
 
 A checkpoint is one safetensors file: tensors, with the position in the run as JSON metadata. Metrics are JSON lines;
 a checkpoint stores the length of that file, so a resumed run continues it without repeated lines. Every tensor file
-contains its own digest and the identity of its run (see `RunFolder.identity`); every read checks both.
+contains its own digest, the identity of its run (see `RunFolder.identity`) and its name; every read checks them.
 """
 
 from __future__ import annotations
@@ -175,9 +175,19 @@ class RunFolder:
         """Read `summary.json`.
 
         Raises:
-            CheckpointError: missing, or not a valid `summary.json`.
+            CheckpointError: missing, not a valid `summary.json`, or of another run than `run.json`.
         """
-        return read_document(self.path / SUMMARY, RunSummary, self._no(SUMMARY, "so its run is not finished"))
+        path = self.path / SUMMARY
+        summary = read_document(path, RunSummary, self._no(SUMMARY, "so its run is not finished"))
+        details = self.details()
+        for key in ("recipe", "seed", "backend", "profile"):
+            expected, stored = getattr(details, key), getattr(summary, key)
+            if stored != expected:
+                raise CheckpointError(
+                    f"The key '{key}' in the file {path} must be {json.dumps(expected)}, as in {self.path / RUN}. "
+                    f"Got {json.dumps(stored)} instead."
+                )
+        return summary
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of the metrics file.
@@ -215,14 +225,14 @@ class RunFolder:
         return sorted(path.name for path in self.path.iterdir() if defines_run(path.name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
-        """Write a tensor file of the run atomically, with its digest and the run's identity."""
-        write_tensors(self.path / name, tensors, {"run": self.identity} | dict(about or {}))
+        """Write a tensor file of the run atomically, with its digest, its name and the run's identity."""
+        write_tensors(self.path / name, tensors, {"run": self.identity, "file": name} | dict(about or {}))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Read `WEIGHTS`, `INITIAL`, or the arrays of the last checkpoint.
 
         Raises:
-            CheckpointError: missing, damaged, of another run, or a weight is not finite.
+            CheckpointError: missing, damaged, of another run or of another name, or a weight is not finite.
         """
         tensors, _ = self._read(name)
         weights = {k: v for k, v in tensors.items() if k.startswith("layers.") or name != CHECKPOINT}
@@ -284,11 +294,14 @@ class RunFolder:
         path = self.path / name
         old = self.details().schema_version < SCHEMA
         tensors, about = read_tensors(path, before_digests=old)
-        if not old and about.pop("run", None) != self.identity:
+        run, written_as = about.pop("run", None), about.pop("file", None)
+        if run != self.identity and not (old and run is None):
             raise CheckpointError(
                 f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data), {RECIPE}, "
                 f"{PROFILE} or {FORMATS} was changed, or it is of another run."
             )
+        if written_as not in (None, name):
+            raise CheckpointError(f"The file {path} must be written as {name}. Got a copy of {written_as} instead.")
         return tensors, about
 
     def _no(self, name: str, therefore: str) -> str:

@@ -14,10 +14,13 @@ from scff_hw.backends import Backend, backend_class, make_backend
 from scff_hw.core.memory import keep_large_blocks
 from scff_hw.core.rules import rule_class
 from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, write_document
+from scff_hw.documents.base import LARGEST_SEED
 from scff_hw.documents.run import Status
 from scff_hw.errors import CheckpointError, RecipeError
+from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.recipes import Recipe, dump_recipe
+from scff_hw.training.arguments import check_integer, check_profile
 from scff_hw.training.build import build_network, geometries, untrained_weights, weights_of
 from scff_hw.training.calibration import trial_of
 from scff_hw.training.controls import learn_backprop
@@ -52,12 +55,12 @@ from scff_hw.training.run_folder import (
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: AnyPath,
     *,
     seed: int = 0,
     backend: str = "float",
     profile: Profile | None = None,
-    data_dir: Path | None = None,
+    data_dir: AnyPath | None = None,
     resume: bool = False,
     command: str = "",
     progress: Progress | None = None,
@@ -76,9 +79,12 @@ def train(
         DivergenceError: learning diverged.
         KeyboardInterrupt: a stop was requested (Ctrl-C, SIGTERM); the run is saved.
     """
+    check_integer("seed of a run", seed, 0, LARGEST_SEED)
+    check_profile(profile, "recipe_costs")
     progress = progress or SilentProgress()
+    out = Path(out)
     folder = RunFolder(out)
-    setting = setting_of(recipe, seed, backend, profile, data_dir)
+    setting = setting_of(recipe, seed, backend, profile, path_or_none(data_dir))
     if not resume:
         folder.check_free()
     elif not (out / RUN).exists():
@@ -108,6 +114,8 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
         earlier = _resumable(folder, setting)
         if not is_free(folder.path):
             details, checkpoint = earlier, folder.load()
+            if details.status == checkpoint.position.stage == "done":
+                return folder.summary().as_json()  # only read: run.json stays as it is
     context = context_of(setting, folder, progress, new=checkpoint is None)
     if checkpoint is None:
         documents = {RECIPE: dump_recipe(recipe)} | ({} if profile is None else {PROFILE: dump_profile(profile)})

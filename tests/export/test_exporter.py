@@ -35,6 +35,11 @@ class SizesManifest(Manifest):
 
 
 @dataclass(frozen=True)
+class OtherOptions:
+    samples: int = 3
+
+
+@dataclass(frozen=True)
 class SizesOptions:
     most: int = 10**6
     fails: bool = False
@@ -144,3 +149,16 @@ def test_the_manifest_is_written_after_every_file(
     with pytest.raises(OSError, match="No space left"):
         Sizes().export(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_another_exporter_are_refused(run: FinishedRun, tmp_path: Path) -> None:
+    options: Any = OtherOptions()
+    message = r"^The options of the exporter 'sizes' must be SizesOptions\. Got OtherOptions instead\.$"
+    with pytest.raises(UsageError, match=message):
+        Sizes().export_folder(run.path, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_may_be_text(run: FinishedRun, tmp_path: Path) -> None:
+    Sizes().export_folder(str(run.path), str(tmp_path / "out"))
+    assert (tmp_path / "out" / "shapes.txt").is_file()

@@ -85,6 +85,7 @@ def test_metrics_of_devices_are_in_the_table_and_on_the_page(make_run: MakeRun) 
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"backend": "analog", "profile": "ecram"}))
     summary = json.loads((run / "summary.json").read_text())
+    summary |= {"backend": "analog", "profile": "ecram"}
     summary["metrics"]["layers"][0] |= {"pulses": 38_795_727.9, "clipped_updates": 0.0123, "weights_at_bounds": 0.25}
     (run / "summary.json").write_text(json.dumps(summary))
     text = text_of(report.summary_table(summary))

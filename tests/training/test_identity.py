@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from scff_hw.files import LOCK, exclusive
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.report import read_run
 from scff_hw.studies import request_study, run_study
-from scff_hw.training import evaluate, train
+from scff_hw.tensor_file import write_tensors
+from scff_hw.training import FinishedRun, evaluate, train
 from scff_hw.training.calibration import load_formats
 from scff_hw.training.run_folder import RunFolder
 
@@ -116,6 +118,53 @@ def test_weights_of_another_run_or_under_another_recipe_are_refused(run: Path, t
     shutil.copy(tmp_path / "other" / "weights.safetensors", run)
     with pytest.raises(CheckpointError, match=message):
         evaluate(run)
+
+
+@pytest.mark.parametrize("source", ["weights.safetensors", "checkpoint.safetensors"])
+def test_a_tensor_file_under_another_name_is_refused(run: Path, source: str) -> None:
+    shutil.copy(run / source, run / "initial.safetensors")
+    message = rf"initial\.safetensors must be written as initial\.safetensors\. Got a copy of {source} instead\.$"
+    with pytest.raises(CheckpointError, match=message):
+        evaluate(run)
+
+
+def test_tensor_files_without_their_name_are_still_read(run: Path) -> None:
+    accuracy, folder = evaluate(run)["metrics"], RunFolder(run)
+    for name in ("weights.safetensors", "initial.safetensors"):
+        write_tensors(run / name, folder.tensors(name), {"run": folder.identity})
+    assert evaluate(run)["metrics"] == accuracy
+
+
+def test_without_the_schema_of_run_json_the_identity_is_checked(run: Path) -> None:
+    document = json.loads((run / "run.json").read_text())
+    del document["schema"]
+    (run / "run.json").write_text(json.dumps(document | {"seed": 5}))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors does not belong to the files beside it"):
+        evaluate(run)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("recipe", "digits-100", "iris-mlp"), ("seed", 1, 0), ("backend", "fixed", "float"), ("profile", "ecram", None)],
+)
+def test_the_summary_of_another_run_is_refused(run: Path, key: str, value: Any, expected: Any) -> None:
+    path = run / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    message = (
+        f"The key '{key}' in the file {path} must be {json.dumps(expected)}, as in {run / 'run.json'}. "
+        f"Got {json.dumps(value)} instead."
+    )
+    for read in (read_run, lambda run: FinishedRun.open(run).accuracy, lambda run: train(iris(), run, resume=True)):
+        with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+            read(run)
+
+
+def test_a_refused_resume_of_a_finished_run_leaves_it_finished(run: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    (run / "summary.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"summary\.json is not JSON"):
+        train(iris(), run, resume=True)
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_a_run_of_before_schemas_is_still_read(run: Path) -> None:

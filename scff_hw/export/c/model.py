@@ -22,6 +22,7 @@ from scff_hw.export.exporter import Exporter
 from scff_hw.export.fixed_recurrent_run import RecurrentRun, has_one_direction
 from scff_hw.export.fixed_run import IntegerRun, require_feed_forward, require_fixed
 from scff_hw.export.toolchain import rendered
+from scff_hw.files import AnyPath
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
 
@@ -96,10 +97,10 @@ class CExporter(Exporter[COptions, CManifest]):
 
 
 def export_c(
-    run: Path,
-    out: Path,
+    run: AnyPath,
+    out: AnyPath,
     target: str = "host",
-    data_dir: Path | None = None,
+    data_dir: AnyPath | None = None,
     *,
     overrides: Iterable[str] = (),
     batch: int | None = None,

@@ -32,6 +32,7 @@ from scff_hw.export.crossbar.spice import netlist, simulate
 from scff_hw.export.crossbar.text import readme
 from scff_hw.export.exporter import Exporter
 from scff_hw.export.toolchain import required
+from scff_hw.files import AnyPath
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.training.build import geometries
 from scff_hw.training.finished import FinishedRun
@@ -148,9 +149,9 @@ class CrossbarExporter(Exporter[CrossbarOptions, CrossbarManifest]):
 
 
 def export_crossbar(
-    run: Path,
+    run: AnyPath,
     profile: Profile,
-    out: Path,
+    out: AnyPath,
     *,
     learning_rate: float | None = None,
     read_volt: float = READ_VOLT,

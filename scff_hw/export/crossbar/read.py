@@ -16,6 +16,7 @@ from scff_hw.errors import CheckpointError
 from scff_hw.export.crossbar.model import ARRAYS, FORMAT, PROGRAM, VERSION
 from scff_hw.export.crossbar.pulses import PulseScheme, TilePulses
 from scff_hw.export.folder import digest
+from scff_hw.files import AnyPath
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class CrossbarProgram:
         return TilePulses(scheme, rows, columns, tile["gain"], tile["seed"], tile["scale"])
 
 
-def load_crossbar(folder: Path) -> CrossbarProgram:
+def load_crossbar(folder: AnyPath) -> CrossbarProgram:
     """Read a folder that `scff-hw export crossbar` wrote.
 
     Raises:
         CheckpointError: not a crossbar program, another version, or a file is missing or was changed.
     """
+    folder = Path(folder)
     document = _json(folder / MANIFEST)
     if document.get("format") != FORMAT:
         raise CheckpointError(f"The folder {folder} holds no crossbar program: its {MANIFEST} is of another kind.")

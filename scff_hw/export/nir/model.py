@@ -20,6 +20,7 @@ from scff_hw.export.exporter import Exporter
 from scff_hw.export.nir.dependencies import nir
 from scff_hw.export.nir.graph import FEATURES, LOGITS, X, nir_parts
 from scff_hw.export.onnx.run import float_answers
+from scff_hw.files import AnyPath
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
 
@@ -76,7 +77,9 @@ class NirExporter(Exporter[NirOptions, NirManifest]):
         )
 
 
-def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path | None = None) -> dict[str, Any]:
+def export_nir(
+    run: AnyPath, out: AnyPath, *, samples: int = SAMPLES, data_dir: AnyPath | None = None
+) -> dict[str, Any]:
     """Write a finished run as a NIR file; after an error, or a failed check, `out` does not exist.
 
     Args:
@@ -93,7 +96,7 @@ def export_nir(run: Path, out: Path, *, samples: int = SAMPLES, data_dir: Path |
         ExportError: the file, read back, does not give the library's results.
     """
     manifest = NirExporter().export_folder(run, out, NirOptions(samples), data_dir=data_dir)
-    return {"file": str(out)} | manifest.as_json()
+    return {"file": str(Path(out))} | manifest.as_json()
 
 
 def answers(graph: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ from scff_hw.export.onnx.float_recurrent import FloatSequences
 from scff_hw.export.onnx.recurrent import Arithmetic, one_step, whole_sequences
 from scff_hw.export.onnx.run import float_answers, rounding_of_float32
 from scff_hw.export.onnx.runtimes import Answers, TooFarError, stepwise_readers
+from scff_hw.files import AnyPath
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
 
@@ -104,11 +105,11 @@ class OnnxExporter(Exporter[OnnxOptions, OnnxManifest]):
 
 
 def export_onnx(
-    run: Path,
-    out: Path,
+    run: AnyPath,
+    out: AnyPath,
     *,
     samples: int = SAMPLES,
-    data_dir: Path | None = None,
+    data_dir: AnyPath | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write and check the ONNX files of a finished run; after an error `out` does not exist.
@@ -128,7 +129,7 @@ def export_onnx(
     """
     options = OnnxOptions(samples)
     manifest = OnnxExporter().export_folder(run, out, options, data_dir=data_dir, progress=progress)
-    return {"out": str(out)} | manifest.as_json()
+    return {"out": str(Path(out))} | manifest.as_json()
 
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
