@@ -28,7 +28,7 @@ from scff_hw.errors import UsageError
 
 @dataclass
 class _Sequence:
-    """The sequence in progress; `states` and `total` are `[P, units]`, P is 2 when learning, else 1."""
+    """The sequence in progress: `states` and their sum `total`, `[P, units]`; P is 2 (positive, negative) or 1."""
 
     states: Tensor
     total: Tensor

@@ -264,7 +264,7 @@ def _buffers(layer: LayerWork, formats: Formats) -> int:
 
 
 def _learning_weights(weights: int, rows: int, formats: Formats) -> int:
-    """Bytes of weights that learn, in `rows` rows, with biases and shadow weights or random state."""
+    """Bytes of `weights` in `rows` rows while learning: weights, biases, and shadow weights or generator states."""
     random_state = 0 if formats.shadow_bits else rows * RANDOM_STATE_BYTES
     bytes_per_weight = stored_bytes(formats.weight_bits) + stored_bytes(formats.shadow_bits)
     return weights * bytes_per_weight + rows * BIAS_BYTES + random_state

@@ -29,8 +29,8 @@ class DeviceScale:
 
     Attributes:
         centre, half: siemens; normalised conductance is `(g - centre) / half`.
-        lowest, highest: range of the smoothed states, normalised.
-        errors: standard deviations of these two.
+        lowest, highest: normalised range of the states after Kalman smoothing.
+        errors: standard errors of `lowest` and `highest`.
     """
 
     centre: float

@@ -59,7 +59,7 @@ def drawn_from(
     augmentation: AnyAugmentation | None,
     generator: torch.Generator | None,
 ) -> Stream:
-    """A batch of images, features or sequences as input of the first layer."""
+    """Return the samples `indices` of a pipeline, augmented, as the first layer's input stream."""
     if isinstance(pipeline, SequencePipeline):
         assert not isinstance(augmentation, Augmentation), "image augmentation does not apply to sequences"
         x, lengths = pipeline.batch(indices, augmentation, generator)

@@ -24,9 +24,9 @@ class FaultyBackend(Backend):
     """Makes analog arrays with faults.
 
     Attributes:
-        kind: "stuck-on", devices at their mean upper bound; in a pair one of the two, so at plus or minus that bound;
-            "stuck-off", devices at their mean lower bound; in a pair both, so at 0; "dead-lines", whole input and
-            output lines that read 0.
+        kind: "stuck-on": devices at their mean upper bound (one device of a differential pair: weight at +- that bound);
+            "stuck-off": devices at their mean lower bound (both devices of a pair: weight 0);
+            "dead-lines": whole input and output lines read 0.
         rate: share of broken devices, or of broken input and output lines. With one seed, the faults of a lower rate
             are a subset of those of a higher one.
         from_start: faults are active before learning; otherwise only after `fail` is called on the arrays.

@@ -52,10 +52,10 @@ class Rule(ABC):
 
 
 class GainRule(Rule):
-    """A rule whose errors are outputs times gains, which it computes from goodness alone.
+    """A rule of the form error = gain * output; the gains depend on goodness alone.
 
-    Large layers compute errors from `gains` without storing any output. If a subclass overrides `errors`, layers of any
-    size call that method.
+    Large layers compute errors from `gains` without storing any output. A subclass that overrides `errors` loses this:
+    layers of any size then call its `errors`.
     """
 
     def errors(self, signals: Signals) -> Errors:

@@ -15,14 +15,15 @@ Initialisers = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The target of exported C.
+    """The target that exported C is compiled for.
 
     Attributes:
-        name: of the target or its profile.
-        emulated: True for a chip, which QEMU emulates; False for the host.
-        flags: of arm-none-eabi-gcc.
-        board: QEMU's machine; `flash`, `ram`: origin and length on it.
-        limits: the chip's memories; None on the host.
+        name: name of the target or of its profile.
+        emulated: True for a chip (run in QEMU), False for the host.
+        flags: compiler flags for arm-none-eabi-gcc.
+        board: machine name in QEMU.
+        flash, ram: origin and length on that machine.
+        limits: memory sizes of the chip; None for the host.
     """
 
     name: str

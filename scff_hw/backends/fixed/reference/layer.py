@@ -264,7 +264,7 @@ class IntegerLayer:
         return requantise(total, shift, form.pre_activation.bits, form.rounding)
 
     def outputs(self, z: Ints) -> Ints:
-        """Rectified pre-activations, for goodness and errors."""
+        """ReLU of the pre-activations, requantised: the outputs in goodness and in errors at the pre-activations."""
         form = self.spec.formats
         shift = form.pre_activation.one - form.output.one
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)

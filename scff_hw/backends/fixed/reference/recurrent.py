@@ -62,7 +62,7 @@ class IntegerDirection:
         self.clear()
 
     def clear(self) -> None:
-        """Reset the gradient sums: of W, of U, and one for both biases."""
+        """Set the gradient sums of W (frames), U (states) and the common bias to 0."""
         self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.stored), np.zeros_like(self.hidden.stored)
         self._of_bias = np.zeros_like(self.hidden.bias)
 

@@ -69,7 +69,7 @@ class FixedRecurrentLayer:
         return _fixed(self.directions[0].hidden).formats
 
     def spec(self, array: FixedArray) -> LayerSpec:
-        """The parameters of one of the layer's arrays for the reference."""
+        """The `LayerSpec` of one array (W or U), with which the NumPy reference computes the same integers."""
         rule = self.rule or SCFF(0.0, 0.0)
         return LayerSpec(array.formats, None, True, rule.theta_pos, rule.theta_neg, rule.penalty)
 
