@@ -24,7 +24,7 @@ class FaultyBackend(Backend):
     """Makes analog arrays with faults.
 
     Attributes:
-        kind: "stuck-on": devices at their mean upper bound (one device of a differential pair: weight at +- that bound);
+        kind: "stuck-on": devices at their mean upper bound (one device of a pair: weight at +- that bound);
             "stuck-off": devices at their mean lower bound (both devices of a pair: weight 0);
             "dead-lines": whole input and output lines read 0.
         rate: share of broken devices, or of broken input and output lines. With one seed, the faults of a lower rate
