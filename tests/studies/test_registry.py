@@ -77,8 +77,8 @@ def test_every_study_has_a_name_a_title_and_options_with_units() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batches": 0}, "--batches must be an integer >= 1. Got 0 instead."),
-        ({"batches": "3"}, "--batches must be an integer >= 1. Got '3' instead."),
+        ({"batches": 0}, "--batches must be an integer >= 1 and <= 100000. Got 0 instead."),
+        ({"batches": "3"}, "--batches must be an integer >= 1 and <= 100000. Got '3' instead."),
         ({"rate": 0.0}, "--rate must be a finite number > 0 and <= 1000. Got 0.0 instead."),
         ({"rates": "1 %"}, "The options of the study drift must be --batches, --rate. Got --rates instead."),
     ],
