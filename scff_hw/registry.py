@@ -53,11 +53,11 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         # loaded and built-in names first: looking up entry points reads all installed packages
-        return name in self._items or name in self._built_in or name in plugin_names(self.kind, self.group)
+        return name in self._items or name in self._built_in or name in _plugin_names(self.kind, self.group)
 
     def names(self) -> list[str]:
         """Built-in names in order, then all other names, sorted. Nothing is imported."""
-        others = {*self._items, *plugin_names(self.kind, self.group)} - self._built_in.keys()
+        others = {*self._items, *_plugin_names(self.kind, self.group)} - self._built_in.keys()
         return [*self._built_in, *sorted(others)]
 
     def get(self, name: str) -> T:
@@ -71,7 +71,7 @@ class Registry(Generic[T]):
             if name in self._built_in:
                 module, _, attribute = self._built_in[name].partition(":")
                 self.register(getattr(import_module(module), attribute), name)
-            elif (loaded := load_plugin(self.kind, name, self.group)) is not None:
+            elif (loaded := _load_plugin(self.kind, name, self.group)) is not None:
                 self._register_loaded(name, loaded)
             else:
                 known = self.names()
@@ -108,12 +108,12 @@ class Registry(Generic[T]):
         self.register(item, name)
 
 
-def plugin_names(kind: str, group: str = "") -> list[str]:
+def _plugin_names(kind: str, group: str = "") -> list[str]:
     """Names of the entry points in the group (default: `scff_hw.{kind}s`) of all installed packages."""
     return [point.name for point in _entry_points(kind, group)]
 
 
-def load_plugin(kind: str, name: str, group: str = "") -> Any:
+def _load_plugin(kind: str, name: str, group: str = "") -> Any:
     """Load the object of the entry point `name` in the group (default: `scff_hw.{kind}s`); None if there is none.
 
     Raises:

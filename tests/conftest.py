@@ -75,11 +75,14 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def install(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Path]]:
     """Return a function that puts a package `shop` of the given source on sys.path, with entry points by group.
 
     It returns the folder. Registered parts are what they were before, after the test.
     """
+    from scff_hw.config import keys
     from scff_hw.core.rules import RULES
     from scff_hw.data import DATASETS
     from scff_hw.studies.registry import STUDIES
@@ -102,4 +105,7 @@ def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
             monkeypatch.setattr(registry, "_items", dict(registry._items))
         return root
 
-    return put
+    yield put
+    # the keys of a recipe name the data sets there were when they were first read
+    for cached in (keys.keys_of, keys.find_key, keys.child_names):
+        cached.cache_clear()

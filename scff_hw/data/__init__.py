@@ -11,10 +11,10 @@ spoken = load_sequences(mfcc=Mfcc(coefficients=40))   # float32 [3000, T, 39] wi
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from scff_hw.data.catalogue import DATASETS, Info, dataset_names, info
+from scff_hw.lazy import lazy
 
 if TYPE_CHECKING:
     from scff_hw.data.audio import Mfcc
@@ -58,34 +58,23 @@ __all__ = [
     "verify",
 ]
 
-_MODULES = {
-    "Mfcc": "audio",
-    "AudioAugmentation": "audio_augment",
-    "Augmentation": "augment",
-    "hold_out": "loading",
-    "load": "loading",
-    "load_fsdd": "loading",
-    "shrink": "loading",
-    "verify": "loading",
-    "fetch": "fetching",
-    "Verified": "files",
-    "data_root": "files",
-    "Pipeline": "pipeline",
-    "Sequences": "sequences",
-    "load_sequences": "sequences",
-    "SequencePipeline": "spoken",
-    "SpokenDigits": "spoken",
-    "load_spoken": "spoken",
-    "Dataset": "types",
-    "Recordings": "types",
-    "Split": "types",
-}
-"""Modules of the public names that need torch, imported at first use; recipes need only the catalogue."""
+_lazily = lazy(
+    __name__,
+    {
+        "scff_hw.data.audio": ["Mfcc"],
+        "scff_hw.data.audio_augment": ["AudioAugmentation"],
+        "scff_hw.data.augment": ["Augmentation"],
+        "scff_hw.data.loading": ["hold_out", "load", "load_fsdd", "shrink", "verify"],
+        "scff_hw.data.fetching": ["fetch"],
+        "scff_hw.data.files": ["Verified", "data_root"],
+        "scff_hw.data.pipeline": ["Pipeline"],
+        "scff_hw.data.sequences": ["Sequences", "load_sequences"],
+        "scff_hw.data.spoken": ["SequencePipeline", "SpokenDigits", "load_spoken"],
+        "scff_hw.data.types": ["Dataset", "Recordings", "Split"],
+    },
+)
+"""Names that need torch are imported at first use; recipes need only the catalogue."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "NAMES":
-        return tuple(dataset_names())
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return tuple(dataset_names()) if name == "NAMES" else _lazily(name)
