@@ -64,11 +64,10 @@ def demo(
         remove_previous(out)
         for row in available_rows(progress):
             recipe, folder = load_recipe(row.recipe), out / row.name
-            runs = {seed: folder / f"seed-{seed}" for seed in SEEDS}
             progress.note(f"{row.name}: recipe {row.recipe}, {recipe.description}")
-            results[row.name] = train_seeds(
+            plots = train_seeds(
                 recipe,
-                runs,
+                {seed: folder / f"seed-{seed}" for seed in SEEDS},
                 backend=row.backend,
                 profile=None if row.profile is None else load_profile(row.profile),
                 data_dir=None,
@@ -76,8 +75,9 @@ def demo(
                 command="scff-hw demo",
                 progress=progress,
             )
+            results[row.name] = [each.run.summary for each in plots]
             write_accuracies(results[row.name], folder)
-            write_report(list(runs.values()), folder, progress)
+            write_report(plots, folder, progress)
         fixed = next((row for row in ROWS if row.backend == "fixed" and row.name in results), None)
         checked = []
         if fixed is not None:

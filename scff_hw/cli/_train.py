@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scff_hw.documents import RunDetails
     from scff_hw.hardware import Profile
     from scff_hw.recipes import Recipe
+    from scff_hw.report import RunPlots
 
 RUNS = Path("runs")
 
@@ -75,7 +76,7 @@ def train(
     command += _if(data_dir is not None, "--data-dir", str(data_dir))
     again = shlex.join([*command, "--resume", "--out", str(out)])
     with resumable(out, again, lambda: _can_resume(folders)), command_progress() as progress:
-        summaries = train_seeds(
+        plots = train_seeds(
             resolved,
             folders,
             backend=backend,
@@ -85,8 +86,8 @@ def train(
             command=shlex.join([*command, "--out", str(out)]),
             progress=progress,
         )
-        report = write_report(list(folders.values()), out, progress)
-    present(summaries, out, report, json=json)
+        report = write_report(plots, out, progress)
+    present([each.run.summary for each in plots], out, report, json=json)
 
 
 def train_seeds(
@@ -99,38 +100,37 @@ def train_seeds(
     resume: bool,
     command: str,
     progress: CommandProgress,
-) -> list[dict[str, Any]]:
-    """Train the seeds one after the other in their folders, write plots, and return the summaries."""
-    from scff_hw.report import write_plots
+) -> list[RunPlots]:
+    """Train the seeds one after the other in their folders, write plots, and return the plots with their runs."""
+    from scff_hw.report import RunPlots, read_run
     from scff_hw.training import train as train_run
 
-    summaries = []
+    plots = []
     for seed, folder in folders.items():
         progress.heading = f"seed {seed} · " if len(folders) > 1 else ""
-        summaries.append(
-            train_run(
-                recipe,
-                folder,
-                seed=seed,
-                backend=backend,
-                profile=profile,
-                data_dir=data_dir,
-                resume=resume and (folder / "run.json").exists(),
-                command=command,
-                progress=progress,
-            )
+        train_run(
+            recipe,
+            folder,
+            seed=seed,
+            backend=backend,
+            profile=profile,
+            data_dir=data_dir,
+            resume=resume and (folder / "run.json").exists(),
+            command=command,
+            progress=progress,
         )
-        write_plots(folder)
+        plots.append(RunPlots(read_run(folder)))
+        plots[-1].write()
     progress.heading = ""
-    return summaries
+    return plots
 
 
-def write_report(folders: Sequence[Path], out: Path, progress: CommandProgress) -> Path:
-    """Write report.html about the runs in `folders` to `out` and return its path."""
+def write_report(plots: Sequence[RunPlots], out: Path, progress: CommandProgress) -> Path:
+    """Write report.html about the runs to `out` and return its path."""
     from scff_hw.report import html
 
     progress.start("report", 1)
-    path = html(folders, out / "report.html")
+    path = html(plots, out / "report.html")
     progress.advance()
     progress.finish()
     return path

@@ -34,9 +34,7 @@ def learning_curves(run: Run, theme: ThemeName = "light") -> Figure:
     look = THEMES[theme]
     layers = run.layers
     upper, lower = (6.1 if layers else 0.0), 2.95
-    figure = new_figure(10.0, upper + lower, look)
-    # Explicit positions, from inches: matplotlib's layout engine doubles the time of a plot.
-    figure.set_layout_engine("none")
+    figure = new_figure(10.0, upper + lower, look, layout=None)
     height = upper + lower
     inches = {
         "left": 0.85 / 10,
@@ -217,7 +215,7 @@ def accuracies(summaries: Sequence[Summary], theme: ThemeName = "light") -> Figu
     markers = {"untrained_test_accuracy": "s", "test_accuracy": "o", "backprop_test_accuracy": "D"}
     rows = [(key, accuracies_of(summaries, key)) for key in COMPARED]
     rows = [(key, values) for key, values in rows if values]
-    figure = new_figure(10.0, 0.9 + 0.55 * len(rows), look)
+    figure = new_figure(10.0, 0.9 + 0.55 * len(rows), look, layout="constrained")
     axes = figure.subplots()
     dress(axes, look, x="test accuracy", grid="x")
     for y, (key, values) in enumerate(rows):

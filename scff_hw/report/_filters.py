@@ -41,7 +41,7 @@ def filters(
     if panels[0][1] is None:
         return _heat_map(weights[order], None if initial is None else initial[order], features, look)
     side = 4.6
-    figure = new_figure(side * len(panels) + 0.2, side + 0.55, look)
+    figure = new_figure(side * len(panels) + 0.2, side + 0.55, look, layout="constrained")
     figure.suptitle(
         f"Layer 1: the {len(order)} {what}",
         x=0.004,
@@ -111,8 +111,15 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
     names = features if features and len(features) == inputs else [f"input {i + 1}" for i in range(inputs)]
     panels = [("learned", weights)] if initial is None else [("untrained", initial), ("learned", weights)]
     bound = max(float(np.abs(values).max()) for _, values in panels) or 1.0
-    figure = new_figure(10.0, 0.8 + len(panels) * (0.75 + 0.24 * min(inputs, MAX_LABELS)), look)
-    panes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    labelled = range(0, inputs, -(-inputs // MAX_LABELS))
+    width, height = 10.0, 0.8 + len(panels) * (0.75 + 0.24 * min(inputs, MAX_LABELS))
+    figure = new_figure(width, height, look, layout=None)
+    # in inches, as fractions of the figure
+    left = (0.08 + max(len(names[k]) for k in labelled) * 0.6 * SMALL_PT / 72) / width
+    right, bottom, top = 1 - 0.95 / width, 0.41 / height, 1 - 0.25 / height
+    panel = (height * (top - bottom) - 0.28 * (len(panels) - 1)) / len(panels)
+    grid = figure.add_gridspec(len(panels), 1, left=left, right=right, bottom=bottom, top=top, hspace=0.28 / panel)
+    panes = grid.subplots(squeeze=False, sharex=True)[:, 0]
     for axes, (name, values) in zip(panes, panels, strict=True):
         dress(
             axes,
@@ -122,12 +129,12 @@ def _heat_map(weights: np.ndarray, initial: np.ndarray | None, features: tuple[s
             x="unit (largest weights first)" if axes is panes[-1] else "",
         )
         axes.imshow(values.T, cmap=SIGNED, vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
-        labelled = range(0, inputs, -(-inputs // MAX_LABELS))
         axes.set_yticks(labelled, [names[k] for k in labelled], fontsize=SMALL_PT, color=look.ink)
         ticks = range(units) if units <= 20 else [0, *range(9, units, 10)]
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         axes.spines["bottom"].set_visible(False)
-    bar = figure.colorbar(panes[0].images[0], ax=list(panes), fraction=0.025, pad=0.01)
+    place = figure.add_axes((right + 0.08 / width, bottom, 0.18 / width, top - bottom))
+    bar = figure.colorbar(panes[0].images[0], cax=place)
     bar.set_label("weight", fontsize=TEXT_PT, color=look.muted)
     bar.ax.tick_params(labelsize=SMALL_PT, colors=look.muted, length=0)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from scff_hw import escaping
 from scff_hw.errors import UsageError
 from scff_hw.files import AnyPath, write_atomic
-from scff_hw.report._curves import accuracies, learning_curves
-from scff_hw.report._plots import first_layer
+from scff_hw.report._curves import accuracies
+from scff_hw.report._picture import Picture
+from scff_hw.report._plots import RunPlots
 from scff_hw.report._run import Run, read_run
-from scff_hw.report._style import png
 from scff_hw.report._tables import COMPARED, accuracies_of, duration, layer_columns, percent, spread, total_seconds
 
 CLASSES = {
@@ -27,14 +25,17 @@ CLASSES = {
 }
 
 
-def html(runs: AnyPath | Sequence[AnyPath], out: AnyPath | None = None) -> Path:
+def html(runs: AnyPath | RunPlots | Sequence[AnyPath | RunPlots], out: AnyPath | None = None) -> Path:
     """Write a report of one run folder, or of several (seeds, backends), as one self-contained page.
 
+    `RunPlots` in place of a folder avoids that its plots are drawn again.
     `out` is the file to write; by default report.html in the run folder, or in the common folder of the runs.
     Returns its path. Raises UsageError without runs or if several have no common folder, CheckpointError if one is
     not a run folder.
     """
-    paths = [Path(path) for path in ([runs] if isinstance(runs, str | PathLike) else runs)]
+    listed = [runs] if isinstance(runs, str | PathLike | RunPlots) else runs
+    plots = [run if isinstance(run, RunPlots) else RunPlots(read_run(run)) for run in listed]
+    paths = [each.run.path for each in plots]
     if not paths:
         raise UsageError("A report needs at least one run folder; got none.")
     if out is None:
@@ -42,11 +43,12 @@ def html(runs: AnyPath | Sequence[AnyPath], out: AnyPath | None = None) -> Path:
         if len(paths) > 1 and len(parents) > 1:
             raise UsageError("Runs of several folders need the path of the report to write: pass `out`.")
         out = (paths[0] if len(paths) == 1 else paths[0].parent) / "report.html"
-    return write_atomic(Path(out), render([read_run(path) for path in paths]).encode())
+    return write_atomic(Path(out), render(plots).encode())
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Return the page about `runs` as HTML text."""
+def render(plots: Sequence[RunPlots]) -> str:
+    """Return the page about the runs as HTML text."""
+    runs = [each.run for each in plots]
     summaries = [run.summary for run in runs]
     names = list(dict.fromkeys(str(summary["recipe"]) for summary in summaries))
     return (
@@ -58,8 +60,8 @@ def render(runs: Sequence[Run]) -> str:
             seeds=[run.seed for run in runs],
             results=[row for key in COMPARED if (row := _result(runs, key))],
             seconds=duration(sum(map(total_seconds, summaries))),
-            overview=picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
-            runs=[_section(run) for run in runs],
+            overview=Picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
+            runs=[_section(each) for each in plots],
         )
     )
 
@@ -85,7 +87,8 @@ def _result(runs: Sequence[Run], key: str) -> dict[str, Any] | None:
     return {"name": COMPARED[key], "css": CLASSES[key], "spread": spread(values), "cells": cells}
 
 
-def _section(run: Run) -> dict[str, Any]:
+def _section(plots: RunPlots) -> dict[str, Any]:
+    run = plots.run
     metrics = run.summary["metrics"]
     stages = {name: value for name, value in metrics.get("seconds", {}).items() if name != "total"}
     return {
@@ -101,8 +104,8 @@ def _section(run: Run) -> dict[str, Any]:
         "formats": [_format(tensor) for tensor in run.ranges],
         "stages": {name.replace("_", " "): duration(value) for name, value in stages.items()},
         "seconds": duration(total_seconds(run.summary)),
-        "curves": picture(lambda theme: learning_curves(run, theme)),
-        "filters": picture(lambda theme: first_layer(run, theme)),
+        "curves": plots.curves,
+        "filters": plots.filters,
     }
 
 
@@ -113,10 +116,3 @@ def _format(tensor: dict[str, Any]) -> tuple[str, ...]:
     sizes = (f"{tensor[key]:.3g}" for key in ("largest", "holds"))
     layer = tensor["layer"].replace("layers.", "layer ")
     return layer, tensor["tensor"].replace("_", " "), str(tensor["bits"]), frac, *sizes, percent(tensor["clipped"])
-
-
-def picture(draw: Callable[[Any], Figure]) -> dict[str, str]:
-    """The plot in the light and in the dark theme, as data URIs."""
-    return {
-        theme: "data:image/png;base64," + base64.b64encode(png(draw(theme))).decode() for theme in ("light", "dark")
-    }

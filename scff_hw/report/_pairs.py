@@ -30,7 +30,7 @@ def pairs_plot(pairs: Sequence[PairPicture], theme: ThemeName = "light") -> Figu
     are empty.
     """
     look = THEMES[theme]
-    figure = new_figure(5.0 * len(pairs), 4.6, look)
+    figure = new_figure(5.0 * len(pairs), 4.6, look, layout="constrained")
     columns = figure.subplots(2, len(pairs), squeeze=False, sharex="col").T
     image = None
     for (upper, lower), pair in zip(columns, pairs, strict=True):

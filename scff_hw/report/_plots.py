@@ -10,8 +10,31 @@ from matplotlib.figure import Figure
 from scff_hw.files import AnyPath, write_atomic
 from scff_hw.report._curves import accuracies, learning_curves
 from scff_hw.report._filters import IRIS_FEATURES, filters
+from scff_hw.report._picture import Picture
 from scff_hw.report._run import Run, Summary, read_run
 from scff_hw.report._style import ThemeName, png
+
+
+class RunPlots:
+    """The plots of a run, for its folder and for pages; each is drawn once.
+
+    Attributes:
+        curves: `learning_curves`.
+        filters: `first_layer`.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.curves = Picture(lambda theme: learning_curves(run, theme))
+        self.filters = Picture(lambda theme: first_layer(run, theme))
+
+    def write(self) -> list[Path]:
+        """Write plots/learning_curves.png and plots/filters.png into the run folder; return their paths."""
+        folder = self.run.path / "plots"
+        return [
+            write_atomic(folder / "learning_curves.png", self.curves.png()),
+            write_atomic(folder / "filters.png", self.filters.png()),
+        ]
 
 
 def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
@@ -22,13 +45,8 @@ def first_layer(run: Run, theme: ThemeName = "light") -> Figure:
 
 
 def write_plots(path: AnyPath) -> list[Path]:
-    """Write plots/learning_curves.png and plots/filters.png of the run in `path`; return their paths."""
-    run = read_run(path)
-    folder = run.path / "plots"
-    return [
-        write_atomic(folder / "learning_curves.png", png(learning_curves(run))),
-        write_atomic(folder / "filters.png", png(first_layer(run))),
-    ]
+    """Write the plots of the run in `path`; return their paths."""
+    return RunPlots(read_run(path)).write()
 
 
 def write_accuracies(summaries: Sequence[Summary], folder: Path) -> Path:

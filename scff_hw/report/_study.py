@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from scff_hw.report._page import environment, picture
-from scff_hw.report._pairs import PairPicture, pairs_plot
-from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure, percent_axis, png
+from scff_hw.report._page import environment
+from scff_hw.report._picture import Picture
+from scff_hw.report._style import SMALL_PT, TEXT_PT, THEMES, Theme, ThemeName, dress, new_figure, percent_axis
 from scff_hw.report._tables import _stack, spread
 
 SummaryRow = dict[str, Any]
@@ -61,7 +61,7 @@ def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
     look = THEMES[theme]
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(5.4 * columns if columns > 1 else 7.5, 3.9 * rows + 0.3, look)
+    figure = new_figure(5.4 * columns if columns > 1 else 7.5, 3.9 * rows + 0.3, look, layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for axes, panel in zip(all_axes, panels, strict=False):
         _panel(axes, panel, look)
@@ -79,11 +79,6 @@ def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
         handlelength=3.5,  # a dash on each side of the marker
     )
     return figure
-
-
-def study_plot_png(panels: Sequence[Panel]) -> bytes:
-    """The plot as PNG, in the light theme."""
-    return png(study_plot(panels))
 
 
 def study_table(title: str, panels: Sequence[Panel]) -> Table:
@@ -106,15 +101,21 @@ def study_html(
     *,
     title: str,
     explanation: str,
+    plot: Picture,
     panels: Sequence[Panel],
     results: Sequence[SummaryRow],
     command: str,
     documents: Mapping[str, Any],
     versions: Mapping[str, str],
     seeds: Sequence[int],
-    pairs: Sequence[PairPicture] = (),
+    pairs: Picture | None = None,
 ) -> str:
-    """Return a study as one self-contained HTML page; with `pairs`, the page shows them."""
+    """Return a study as one self-contained HTML page; with `pairs`, the page shows them.
+
+    Args:
+        plot: of `study_plot`.
+        pairs: of `pairs_plot`.
+    """
     columns = [key for key in (results[0] if results else {}) if key not in ("mean", "std", "seeds", "broken")]
     return (
         environment()
@@ -122,8 +123,8 @@ def study_html(
         .render(
             title=title,
             explanation=explanation,
-            plot=picture(lambda theme: study_plot(panels, theme)),
-            pairs=picture(lambda theme: pairs_plot(pairs, theme)) if pairs else None,
+            plot=plot,
+            pairs=pairs,
             panels=[_section(panel) for panel in panels],
             columns=columns,
             results=[

@@ -10,13 +10,17 @@ import io
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
 
 ThemeName = Literal["light", "dark"]
 DPI = 150
+COMPRESSION = 4
+"""Level of PNG: twice as fast as matplotlib's level, for 1 % more bytes."""
 TEXT_PT = 10.0
 SMALL_PT = 8.5
 
@@ -62,9 +66,13 @@ THEMES: dict[str, Theme] = {
 }
 
 
-def new_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
-    """Return an empty figure of the given size in inches, on an Agg canvas."""
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained", facecolor=theme.paper)
+def new_figure(width_in: float, height_in: float, theme: Theme, *, layout: Literal["constrained"] | None) -> Figure:
+    """Return an empty figure of the given size in inches, on an Agg canvas.
+
+    Args:
+        layout: None for explicit positions: matplotlib's layout engine takes as long as drawing.
+    """
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor=theme.paper)
     FigureCanvasAgg(figure)
     return figure
 
@@ -99,6 +107,10 @@ def percent_axis(axes: Axes, which: str = "y", ticks: int = 5) -> None:
 
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG; the same figure gives the same bytes."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()  # savefig would draw twice
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # opaque
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", dpi=(DPI, DPI), compress_level=COMPRESSION)
     return buffer.getvalue()

@@ -129,7 +129,7 @@ def _written(key: str, value: float) -> str | float:
 def plot(fit: Fit, series: Sequence[Series]) -> bytes:
     """Plot conductance over pulses per device, measured and fitted; returns PNG."""
     theme = THEMES["light"]
-    figure = new_figure(7.2, 3.6, theme)
+    figure = new_figure(7.2, 3.6, theme, layout="constrained")
     axes = figure.subplots()
     labels = {True: "measured, up", False: "measured, down", None: "fit"}
     plotted = [_shortened(device) for device in series if device.device in fit.estimates]

@@ -11,7 +11,7 @@ from scff_hw.documents import SCHEMA, DataIdentity, StudyDescription, read_docum
 from scff_hw.errors import UsageError
 from scff_hw.files import LOCK, exclusive, is_partial, remove_stale
 from scff_hw.hardware.available import require_aihwkit
-from scff_hw.report import SummaryRow, pairs_plot, png, study_html, study_plot_png, write_atomic
+from scff_hw.report import Picture, SummaryRow, pairs_plot, study_html, study_plot, write_atomic
 from scff_hw.studies.backprop import LEARNING_RATE
 from scff_hw.studies.engine import run_points
 from scff_hw.studies.options import read_options
@@ -127,13 +127,16 @@ def _measure(
     panels = study.panels(request, rows)
     results: list[SummaryRow] = summarised(rows)
     write_atomic(out / RESULTS, as_csv(rows).encode())
-    write_atomic(out / PLOT, study_plot_png(panels))
-    pairs = study.pairs(request)
-    if pairs:
-        write_atomic(out / PAIRS, png(pairs_plot(pairs)))
+    plot = Picture(lambda theme: study_plot(panels, theme))
+    write_atomic(out / PLOT, plot.png())
+    examples = study.pairs(request)
+    pairs = Picture(lambda theme: pairs_plot(examples, theme)) if examples else None
+    if pairs is not None:
+        write_atomic(out / PAIRS, pairs.png())
     page = study_html(
         title=f"{study.title}: {request.subject}",
         explanation=study.explanation,
+        plot=plot,
         panels=panels,
         results=results,
         command=command,
