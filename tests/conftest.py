@@ -75,16 +75,14 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def install(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Path]]:
+def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that puts a package `shop` of the given source on sys.path, with entry points by group.
 
     It returns the folder. Registered parts are what they were before, after the test.
     """
-    from scff_hw.config import keys
     from scff_hw.core.rules import RULES
     from scff_hw.data import DATASETS
+    from scff_hw.export.registry import EXPORTERS
     from scff_hw.studies.registry import STUDIES
 
     root = tmp_path_factory.mktemp("site")
@@ -101,11 +99,8 @@ def install(
         monkeypatch.syspath_prepend(str(root))
         monkeypatch.delitem(sys.modules, "shop", raising=False)
         monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
-        for registry in (DATASETS, RULES, STUDIES):
+        for registry in (DATASETS, EXPORTERS, RULES, STUDIES):
             monkeypatch.setattr(registry, "_items", dict(registry._items))
         return root
 
-    yield put
-    # the keys of a recipe name the data sets there were when they were first read
-    for cached in (keys.keys_of, keys.find_key, keys.child_names):
-        cached.cache_clear()
+    return put

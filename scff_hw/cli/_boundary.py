@@ -170,7 +170,7 @@ def _fail(message: str, code: int = 1, error: BaseException | None = None) -> in
 def _usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "scff-hw"
-    message = error.format_message().removesuffix(".")
+    message = error.format_message().removesuffix(".") or "A subcommand is missing"  # typer shows the help before
     return f"{message}{'' if message.endswith('?') else '.'} Try: {command} --help"
 
 

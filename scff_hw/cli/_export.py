@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from scff_hw.cli import _export_crossbar, _export_nir, _export_onnx
+from scff_hw.cli._export_group import ExportGroup
 from scff_hw.cli._options import DataDir, Json, at_least, file_name
 from scff_hw.cli._output import emit_json, say
 from scff_hw.cli._progress import command_progress
 from scff_hw.errors import UsageError
 
-app = typer.Typer(help="Export a finished run for other runtimes and hardware.", no_args_is_help=True)
+app = typer.Typer(cls=ExportGroup, help="Export a finished run for other runtimes and hardware.", no_args_is_help=True)
 app.command("onnx")(_export_onnx.onnx)
 app.command("crossbar")(_export_crossbar.crossbar)
 app.command("nir")(_export_nir.nir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +12,12 @@ from pydantic import BaseModel
 ANY = "*"
 """Wildcard for the layer number in a dotted key."""
 
+REGISTRY = "registry"
+"""Key of a JSON schema whose allowed words are the names in a registry; its value is a key of `REGISTRIES`."""
+
+REGISTRIES: dict[str, Callable[[], Sequence[str]]] = {}
+"""Functions that list a registry's names. They are called at each use, because packages add names at any time."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -20,18 +26,33 @@ class Key:
     Attributes:
         path: parts of the dotted key; layer numbers are `*`.
         layer_kind: kind of layer that has the key; None outside layers.
-        allowed: allowed values, as a noun phrase.
-        choices: the allowed words; empty if the values are not words.
+        values: allowed values, as a noun phrase; empty if they are the names in a registry.
+        words: the allowed words; empty if the values are not words, or are the names in a registry.
+        nullable: null is allowed.
         default: YAML text of the default; None for a required key.
         description: unit, meaning and source.
+        registry: key of `REGISTRIES`; empty for none.
     """
 
     path: tuple[str, ...]
     layer_kind: str | None
-    allowed: str
-    choices: tuple[str, ...]
+    values: str
+    words: tuple[str, ...]
+    nullable: bool
     default: str | None
     description: str
+    registry: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words allowed now; empty if the values are not words."""
+        return tuple(REGISTRIES[self.registry]()) if self.registry else self.words
+
+    @property
+    def allowed(self) -> str:
+        """The values allowed now, as a noun phrase."""
+        values = _one_of(self.choices) if self.registry else self.values
+        return values + (" or null" if self.nullable else "")
 
     @property
     def dotted(self) -> str:
@@ -77,10 +98,12 @@ def _keys(
         yield Key(
             path=inner_path,
             layer_kind=layer_kind,
-            allowed=_allowed(core, definitions) + (" or null" if nullable else ""),
-            choices=_choices(core),
+            values="" if REGISTRY in core else _allowed(core, definitions),
+            words=() if REGISTRY in core else _choices(core),
+            nullable=nullable,
             default=None if name in required else _default(entry, core),
             description=entry.get("description", ""),
+            registry=core.get(REGISTRY, ""),
         )
         items = core.get("items", {})
         for kind, reference in items.get("discriminator", {}).get("mapping", {}).items():
@@ -124,7 +147,7 @@ def _allowed(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "allowed" in node:
         return node["allowed"]
     if choices := _choices(node):
-        return str(choices[0]) if len(choices) == 1 else "one of " + ", ".join(map(str, choices))
+        return _one_of(choices)
     match node.get("type"):
         case "boolean":
             return "true or false"
@@ -139,6 +162,10 @@ def _allowed(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         case "object":
             return "a mapping"
     return "text"
+
+
+def _one_of(choices: tuple[str, ...]) -> str:
+    return str(choices[0]) if len(choices) == 1 else "one of " + ", ".join(map(str, choices))
 
 
 def _plural(allowed: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -11,7 +10,6 @@ from scff_hw.documents import MANIFEST, Manifest, write_document
 from scff_hw.errors import UsageError
 from scff_hw.export.folder import atomic_file, atomic_folder, check_free, digests, reserved
 from scff_hw.files import AnyPath
-from scff_hw.registry import Registry
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
 
@@ -34,11 +32,14 @@ class Exporter(ABC, Generic[O, M]):
 
     If `check` or `write` raises, `out` is unchanged. An exporter has no state: one object may export many runs.
 
-    A subclass is registered by name with `EXPORTERS.register`, or by an entry point of the group `scff_hw.exporters`.
+    A subclass is registered by name with `scff_hw.export.registry.EXPORTERS.register`, or by an entry point of the group
+    `scff_hw.exporters`; then `scff-hw export NAME` has an option for each field of `Options` that is a bool, an int, a
+    float, a text or a path. The first paragraph of its docstring is the help of that command.
 
     Attributes:
         name: in `EXPORTERS`.
-        Options: dataclass or model of the exporter's own options; it refuses values that are invalid for every run.
+        Options: dataclass or pydantic model of the exporter's own options; it refuses values that are invalid for every
+            run.
         writes_file: `out` is one file, not a folder: `write` gets its path in a temporary folder, and the manifest is
             returned but not written.
     """
@@ -123,22 +124,3 @@ class Exporter(ABC, Generic[O, M]):
             DataError: the run's data set is needed and is missing.
             ExportError: the written files, read back, do not give the library's results.
         """
-
-
-def _checked(entry: object) -> type[Exporter[Any, Any]]:
-    if not (isinstance(entry, type) and issubclass(entry, Exporter)) or inspect.isabstract(entry):
-        raise UsageError(f"An exporter must be a subclass of Exporter with check and write. Got {entry!r} instead.")
-    return entry
-
-
-EXPORTERS: Registry[type[Exporter[Any, Any]]] = Registry(
-    "exporter",
-    _checked,
-    {
-        "c": "scff_hw.export.c.model:CExporter",
-        "crossbar": "scff_hw.export.crossbar.model:CrossbarExporter",
-        "nir": "scff_hw.export.nir.model:NirExporter",
-        "onnx": "scff_hw.export.onnx.model:OnnxExporter",
-    },
-)
-"""Exporters by name: built in, registered, and from entry points of the group `scff_hw.exporters`."""

@@ -10,8 +10,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from scff_hw.config.base import Line, Model, refuse
+from scff_hw.config.keys import REGISTRIES, REGISTRY
 from scff_hw.core.shapes import Shape
 from scff_hw.data import DATASETS, Info, dataset_names, info
+
+
+REGISTRIES["data sets"] = dataset_names
 
 
 class _KnownName:
@@ -21,7 +25,7 @@ class _KnownName:
         return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "enum": dataset_names()}
+        return {"type": "string", "enum": dataset_names(), REGISTRY: "data sets"}
 
     @staticmethod
     def _check(name: str) -> str:

@@ -83,6 +83,14 @@ def test_what_is_no_such_data_set_is_refused(install: Install, tmp_path: Path) -
         load_recipe("iris-mlp", ["data.name=3"])
 
 
+def test_messages_name_the_data_sets_there_are_now(install: Install) -> None:
+    with pytest.raises(RecipeError, match=r"stl10, fsdd, got 'rigns'"):
+        load_recipe("iris-mlp", ["data.name=rigns"])
+    install(SOURCE, datasets={"rings": "RINGS"})
+    with pytest.raises(RecipeError, match=r"fsdd, rings, got 'rigns'; did you mean 'rings'"):
+        load_recipe("iris-mlp", ["data.name=rigns"])
+
+
 def test_a_data_set_can_be_registered_in_this_process(install: Install) -> None:
     install(SOURCE)
 

@@ -15,7 +15,8 @@ from pydantic import Field
 from scff_hw.documents import MANIFEST, SCHEMA, Manifest
 from scff_hw.errors import BusyError, CheckpointError, UsageError
 from scff_hw.export import exporter
-from scff_hw.export.exporter import EXPORTERS, Exporter
+from scff_hw.export.exporter import Exporter
+from scff_hw.export.registry import EXPORTERS
 from scff_hw.files import exclusive
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress
