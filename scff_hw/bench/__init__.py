@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from scff_hw.bench.core import bench_core
-from scff_hw.errors import UsageError, nearest
+from scff_hw.errors import UsageError
+from scff_hw.registry import Registry
 from scff_hw.training.progress import Progress, SilentProgress
 
-NAMES = ("core", "analog", "fixed", "kernels", "recurrent")
+Benchmark = Callable[..., dict[str, Any]]
+
+
+def _checked(item: object) -> Benchmark:
+    if not callable(item):
+        raise UsageError(f"A benchmark must be a function. Got {item!r} instead.")
+    return item
+
+
+BENCHMARKS: Registry[Benchmark] = Registry(
+    "benchmark",
+    _checked,
+    {
+        "core": "scff_hw.bench.core:bench_core",
+        "analog": "scff_hw.bench.analog:bench_analog",
+        "fixed": "scff_hw.bench.fixed:bench_fixed",
+        "kernels": "scff_hw.bench.kernels:bench_kernels",
+        "recurrent": "scff_hw.bench.recurrent:bench_recurrent",
+    },
+)
+"""Benchmarks by name: functions that take `progress` and options, and return `{"cases": [{"name", "ratio", ...}]}`."""
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -17,24 +38,4 @@ def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[
     Raises:
         UsageError: no such benchmark.
     """
-    if name not in NAMES:
-        raise UsageError(
-            f"The benchmark must be one of {', '.join(NAMES)}. Got '{name}' instead{nearest(name, NAMES, '.')}"
-        )
-    if name == "analog":
-        from scff_hw.bench.analog import bench_analog
-
-        return bench_analog(progress=progress or SilentProgress(), **options)
-    if name == "fixed":
-        from scff_hw.bench.fixed import bench_fixed
-
-        return bench_fixed(progress=progress or SilentProgress(), **options)
-    if name == "kernels":
-        from scff_hw.bench.kernels import bench_kernels
-
-        return bench_kernels(progress=progress or SilentProgress(), **options)
-    if name == "recurrent":
-        from scff_hw.bench.recurrent import bench_recurrent
-
-        return bench_recurrent(progress=progress or SilentProgress(), **options)
-    return bench_core(progress=progress or SilentProgress(), **options)
+    return BENCHMARKS.get(name)(progress=progress or SilentProgress(), **options)

@@ -14,7 +14,7 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Benchmark: core, analog, fixed, kernels or recurrent.")],
+    name: Annotated[str, typer.Argument(help="Benchmark: core, analog, fixed, kernels, recurrent, or one of an installed package.")],
     only: Annotated[str, typer.Option(help="Run only cases whose name contains this text.")] = "",
     repeats: Annotated[int, typer.Option(callback=at_least(1, 10_000), help="Timed runs per case.")] = 5,
     threads: Annotated[int, typer.Option(callback=at_least(1, 1024), help="Number of PyTorch threads.")] = 2,
@@ -24,17 +24,14 @@ def bench(
 
     kernels counts instructions of exported C on emulated cores; --repeats and --threads have no effect there.
     """
-    from scff_hw import bench as benchmarks
-    from scff_hw.errors import UsageError, nearest
+    from inspect import signature
 
-    if name not in benchmarks.NAMES:
-        raise UsageError(
-            f"The benchmark must be one of {', '.join(benchmarks.NAMES)}. "
-            f"Got '{name}' instead{nearest(name, benchmarks.NAMES, '.')}"
-        )
+    from scff_hw.bench import BENCHMARKS
+
+    benchmark = BENCHMARKS.get(name)
+    timed = {"repeats": repeats, "threads": threads} if "repeats" in signature(benchmark).parameters else {}
     with command_progress() as progress:
-        timed = {} if name == "kernels" else {"repeats": repeats, "threads": threads}
-        result = benchmarks.run(name, progress=progress, only=only, **timed)
+        result = benchmark(progress=progress, only=only, **timed)
     if json:
         emit_json(result)
     else:

@@ -50,6 +50,7 @@ def demo(
     Then exports the integer run as ONNX, as C that continues to learn and as a crossbar program, and checks each
     export. Takes some minutes, without download.
     """
+    from scff_hw.backends import backend_class
     from scff_hw.hardware import load_profile
     from scff_hw.recipes import load_recipe
     from scff_hw.report import backend_table, write_accuracies
@@ -62,7 +63,8 @@ def demo(
         command_progress() as progress,
     ):
         remove_previous(out)
-        for row in available_rows(progress):
+        rows = available_rows(progress)
+        for row in rows:
             recipe, folder = load_recipe(row.recipe), out / row.name
             progress.note(f"{row.name}: recipe {row.recipe}, {recipe.description}")
             plots = train_seeds(
@@ -78,10 +80,10 @@ def demo(
             results[row.name] = [each.run.summary for each in plots]
             write_accuracies(results[row.name], folder)
             write_report(plots, folder, progress)
-        fixed = next((row for row in ROWS if row.backend == "fixed" and row.name in results), None)
+        integers = next((row for row in rows if backend_class(row.backend).integers), None)
         checked = []
-        if fixed is not None:
-            run = out / fixed.name / f"seed-{SEEDS[0]}"
+        if integers is not None:
+            run = out / integers.name / f"seed-{SEEDS[0]}"
             checked = _demo_exports.export_and_check(run, out / _demo_exports.FOLDER, progress)
     if json:
         seed_results = {name: combined(summaries, out / name) for name, summaries in results.items()}

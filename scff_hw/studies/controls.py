@@ -14,6 +14,7 @@ import torch
 from scff_hw.backends import FloatBackend
 from scff_hw.core.functional import standardise
 from scff_hw.core.network import Network
+from scff_hw.core.rules import SCFF, ShuffledSCFF
 from scff_hw.data import SequencePipeline
 from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe
@@ -64,8 +65,10 @@ class ControlsStudy(Study[StudyOptions]):
         """Refuse a recipe with a rule other than scff, and a finished run."""
         if request.run is not None:
             raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
-        if (rule := request.recipe.training.rule.name) != "scff":
-            raise UsageError(f"The study controls must be given a recipe of the rule scff. Got '{rule}' instead.")
+        if (rule := request.recipe.training.rule.name) != SCFF.name:
+            raise UsageError(
+                f"The study controls must be given a recipe of the rule {SCFF.name}. Got '{rule}' instead."
+            )
 
     def points(self, request: Request) -> list[Point]:
         """One point per grid point, seed and method; backpropagation if the recipe has it."""
@@ -124,7 +127,7 @@ class ControlsStudy(Study[StudyOptions]):
 
 
 def _shuffled(recipe: Recipe) -> Recipe:
-    rule = recipe.training.rule.model_copy(update={"name": "scff-shuffled"})
+    rule = recipe.training.rule.model_copy(update={"name": ShuffledSCFF.name})
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"rule": rule})})
 
 

@@ -24,6 +24,7 @@ from scff_hw.studies.point import DATA, DATA_DIR, FIXED_POINT, Row
 from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, drawn_from, feature_source
+from scff_hw.training.finished import FinishedRun
 from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout
@@ -239,9 +240,9 @@ def hidden_weights(run: Path) -> Weights:
     """The learned hidden weights of a finished run.
 
     Raises:
-        CheckpointError: they are missing or damaged.
+        CheckpointError: the run is not finished, or they are missing or damaged.
     """
-    tensors = RunFolder(run).tensors(WEIGHTS)
+    tensors = FinishedRun.open(run).weights
     weights = {name: value for name, value in tensors.items() if name.startswith("layers.")}
     if not weights:
         raise CheckpointError(f"The file {run / WEIGHTS} holds no hidden weights.")

@@ -14,7 +14,7 @@ from scff_hw.recipes import Recipe, dump_recipe, load_recipe
 from scff_hw.recipes.loader import dump_yaml
 from scff_hw.studies.options import StudyOptions
 from scff_hw.studies.point import DATA_DIR, FIXED_POINT, Point
-from scff_hw.training.run_folder import RECIPE, RunFolder
+from scff_hw.training.finished import FinishedRun
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,17 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
     """A recipe, or the recipe of a finished run with that run's path, seed and backend.
 
     Raises:
-        UsageError: neither, a run that is not finished, or overrides for a finished run.
+        UsageError: neither, or overrides for a finished run.
+        CheckpointError: a folder without a finished run.
     """
     folder = Path(source)
     if not folder.is_dir():
         return load_recipe(source, overrides), None
-    details = RunFolder(folder).details()
-    if details.status != "done":
-        raise UsageError(f"The run in {folder} must be finished. Got the status '{details.status}' instead.")
+    finished = FinishedRun.open(folder, purpose="studied")
     if overrides:
         raise UsageError(f"A finished run cannot be changed. Got --set {overrides[0]} for {folder} instead.")
-    run = {"path": str(folder.absolute()), "seed": details.seed, "backend": details.backend}
-    return load_recipe(folder / RECIPE), run | {"finished": details.started}
+    run = {"path": str(folder.absolute()), "seed": finished.seed, "backend": finished.backend}
+    return finished.recipe, run | {"finished": finished.details.started}
 
 
 def without_formats(recipe: Recipe) -> str:

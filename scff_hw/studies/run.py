@@ -22,7 +22,8 @@ from scff_hw.studies.table import as_csv, summarised
 from scff_hw.studies.worker import measure_point
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.run_context import check_data, data_identity, recipe_dataset
-from scff_hw.training.run_folder import RunFolder, versions
+from scff_hw.training.finished import FinishedRun
+from scff_hw.training.run_folder import versions
 
 STUDY = "study.json"
 RESULTS = "results.csv"
@@ -162,7 +163,7 @@ def _data(request: Request) -> dict[str, DataIdentity]:
         identities[name] = data_identity(recipe, dataset, request.data_dir)
     if request.run is not None:
         run = Path(request.run["path"])
-        check_data(identities[request.recipe.data.name], RunFolder(run).details().data, run)
+        check_data(identities[request.recipe.data.name], FinishedRun.open(run).details.data, run)
     return identities
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scff_hw.backends import FloatBackend
 from scff_hw.core.network import Network
 from scff_hw.core.random import stream_seed
 from scff_hw.files import AnyPath, path_or_none
@@ -60,12 +61,15 @@ def evaluate(
     run, data_dir = Path(run), path_or_none(data_dir)
     finished = FinishedRun.open(run, data_dir, purpose="evaluated")
     recipe, backend, target_profile = finished.recipe, finished.backend, profile
-    if profile is not None:
-        backend, recipe = "analog", _on_cpu(frozen(recipe))
+    if target_profile is not None:
+        from scff_hw.backends.analog import AnalogBackend
+
+        backend, recipe = AnalogBackend.name, _on_cpu(frozen(recipe))
+        # `_programmed` replaces the float backend, once per chip
+        setting = setting_of(recipe, finished.seed, FloatBackend.name, None, data_dir)
     else:
         profile = finished.profile
-    hardware = ("float", None) if target_profile is not None else (backend, profile)
-    setting = setting_of(recipe, finished.seed, *hardware, data_dir)
+        setting = setting_of(recipe, finished.seed, backend, profile, data_dir)
     check_data(setting.data, finished.details.data, run)
     context = context_of(setting, finished.folder, progress or SilentProgress(), new=False)
     about = {"run": str(run), "recipe": recipe.name, "seed": finished.seed, "backend": backend}

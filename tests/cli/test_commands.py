@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from scff_hw.bench import BENCHMARKS
 from scff_hw.doctor import Check
 
 SCFF_HW = [sys.executable, "-m", "scff_hw"]
@@ -52,6 +52,8 @@ def test_no_command_is_wrong_use_and_shows_help(cli: Any) -> None:
     result = cli()
     assert result.code == 2
     assert "Usage: scff-hw" in result.out + result.err
+    result = cli("export")
+    assert result.code == 2 and result.err.endswith("Error: A subcommand is missing. Try: scff-hw export --help\n")
 
 
 def test_recipes_list_and_show(cli: Any, tmp_path: Path) -> None:
@@ -116,18 +118,15 @@ def test_verify_of_missing_data_names_the_command_that_gets_it(cli: Any, tmp_pat
 @pytest.fixture
 def stand_in_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fast replacement: the real benchmark takes minutes and has its own tests."""
-    module = ModuleType("scff_hw.bench")
 
-    def run(name: str, *, progress: Any, **options: Any) -> dict[str, Any]:
+    def run(*, progress: Any, only: str, repeats: int, threads: int) -> dict[str, Any]:
         progress.start("case", 1)
         progress.advance()
         progress.finish()
         case = {"name": "layer 1", "ratio": 4.25, "ratio_range": [4.1, 4.5], "literal_ms": 31.0}
         return {"machine": {"threads": 2}, "cases": [case]}
 
-    module.__dict__.update(NAMES=("core",), run=run)
-    monkeypatch.setitem(sys.modules, "scff_hw.bench", module)
-    monkeypatch.setattr("scff_hw.bench", module, raising=False)
+    monkeypatch.setitem(BENCHMARKS._items, "core", run)
 
 
 @pytest.mark.usefixtures("stand_in_bench")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scff_hw import paths
+from scff_hw.core.rules import rule_class
 from scff_hw.documents import CManifest
 from scff_hw.errors import UsageError
 from scff_hw.export.c.feed_forward import feed_forward_values
@@ -127,8 +128,12 @@ def export_c(
 
 
 def _check_rule(run: FinishedRun) -> None:
-    if (rule := run.recipe.training.rule.name) != "scff":
-        raise UsageError(f"The rule of a run to export as C must be scff. Got '{rule}' in {run.path} instead.")
+    rule = rule_class(run.recipe.training.rule.name)
+    if rule.needs_labels or rule.own_pairs:
+        raise UsageError(
+            "The rule of a run to export as C must need no labels and no pairs of its own, such as scff. "
+            f"Got '{rule.name}' in {run.path} instead."
+        )
 
 
 def _files(file: str, learns: bool) -> dict[str, str]:
