@@ -23,6 +23,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 LARGEST_SEED = 2**64 - 1
+"""Limit of PyTorch's generators."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 

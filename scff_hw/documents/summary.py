@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from scff_hw.documents.base import STRICT, Document, Part, Seed, Share
+from scff_hw.documents.base import STRICT, Digest, Document, Part, Seed, Share
 
 
 class LayerMetrics(Part):
@@ -32,10 +32,12 @@ class RunSummary(Document):
 
     Attributes:
         run: path of the run folder as given.
+        identity: digest of the run's seed, backend, data, recipe and hardware; None in older runs.
         measured_on: part of the data used for the accuracies.
     """
 
     run: str
+    identity: Digest | None = None
     recipe: str
     seed: Seed
     backend: str

@@ -6,6 +6,7 @@ first; a new run may start there as in an empty folder, and a resumed run starts
 A checkpoint is one safetensors file: tensors, with the position in the run as JSON metadata. Metrics are JSON lines;
 a checkpoint stores the length of that file, so a resumed run continues it without repeated lines. Every tensor file
 contains its own digest, the identity of its run (see `RunFolder.identity`) and its name; every read checks them.
+`summary.json` contains the same identity.
 """
 
 from __future__ import annotations
@@ -187,6 +188,8 @@ class RunFolder:
                     f"The key '{key}' in the file {path} must be {json.dumps(expected)}, as in {self.path / RUN}. "
                     f"Got {json.dumps(stored)} instead."
                 )
+        if summary.identity not in (None, self.identity):
+            raise CheckpointError(self._foreign(path))
         return summary
 
     def records(self) -> list[dict[str, Any]]:
@@ -296,13 +299,16 @@ class RunFolder:
         tensors, about = read_tensors(path, before_digests=old)
         run, written_as = about.pop("run", None), about.pop("file", None)
         if run != self.identity and not (old and run is None):
-            raise CheckpointError(
-                f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data), {RECIPE}, "
-                f"{PROFILE} or {FORMATS} was changed, or it is of another run."
-            )
+            raise CheckpointError(self._foreign(path))
         if written_as not in (None, name):
             raise CheckpointError(f"The file {path} must be written as {name}. Got a copy of {written_as} instead.")
         return tensors, about
+
+    def _foreign(self, path: Path) -> str:
+        return (
+            f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data), {RECIPE}, "
+            f"{PROFILE} or {FORMATS} was changed, or it is of another run."
+        )
 
     def _no(self, name: str, therefore: str) -> str:
         return f"The folder {self.path} holds no {name}, {therefore}."

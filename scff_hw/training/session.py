@@ -326,6 +326,7 @@ def _summary(context: RunContext) -> RunSummary:
         {
             "schema": SCHEMA,
             "run": str(context.folder.path),
+            "identity": context.folder.identity,
             "recipe": context.recipe.name,
             "seed": context.seed,
             "backend": context.backend.name,

@@ -159,6 +159,21 @@ def test_the_summary_of_another_run_is_refused(run: Path, key: str, value: Any, 
             read(run)
 
 
+def test_the_summary_of_a_run_of_another_recipe_is_refused(run: Path, tmp_path: Path) -> None:
+    train(iris("readout.epochs=3"), tmp_path / "other")
+    path = run / "summary.json"
+    for name in ("summary.json", "weights.safetensors"):
+        shutil.copy(tmp_path / "other" / name, run / name)
+    message = f"^The file {re.escape(str(path))} does not belong to the files beside it: run.json"
+    for read in (read_run, lambda run: FinishedRun.open(run).accuracy, lambda run: train(iris(), run, resume=True)):
+        with pytest.raises(CheckpointError, match=message):
+            read(run)
+    document = json.loads(path.read_text())
+    del document["identity"]
+    path.write_text(json.dumps(document))
+    assert FinishedRun.open(run).summary.identity is None  # an older run
+
+
 def test_a_refused_resume_of_a_finished_run_leaves_it_finished(run: Path) -> None:
     before = (run / "run.json").read_bytes()
     (run / "summary.json").write_text("{")
@@ -176,7 +191,8 @@ def test_a_run_of_before_schemas_is_still_read(run: Path) -> None:
         save_file(folder.tensors(name), run / name)
     for name in ("run.json", "summary.json"):
         document = json.loads((run / name).read_text())
-        (run / name).write_text(json.dumps({k: v for k, v in document.items() if k not in ("schema", "data")}))
+        later = ("schema", "data", "identity")
+        (run / name).write_text(json.dumps({k: v for k, v in document.items() if k not in later}))
     assert evaluate(run)["metrics"] == accuracy
     assert read_run(run).weight().shape == (10, 4)
 
