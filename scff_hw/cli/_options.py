@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 MOST_SEEDS = 10_000
-LARGEST_SEED = 2**63 - 1
 
 
 def at_least(least: int, most: int | None = None) -> Callable[[int | None], int | None]:
@@ -24,6 +23,13 @@ def at_least(least: int, most: int | None = None) -> Callable[[int | None], int 
         return value
 
     return check
+
+
+def is_seed(value: int | None) -> int | None:
+    """Range check of a seed."""
+    from scff_hw.documents.base import LARGEST_SEED  # not at the top: imports pydantic, which help does not need
+
+    return at_least(0, LARGEST_SEED)(value)
 
 
 def number_text(value: int) -> str:

@@ -13,7 +13,6 @@ import typer
 
 from scff_hw.cli._boundary import resumable
 from scff_hw.cli._options import (
-    LARGEST_SEED,
     MOST_SEEDS,
     DataDir,
     Json,
@@ -21,6 +20,7 @@ from scff_hw.cli._options import (
     ProfileOption,
     at_least,
     file_name,
+    is_seed,
 )
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
@@ -33,15 +33,19 @@ if TYPE_CHECKING:
     from scff_hw.report import RunPlots
 
 RUNS = Path("runs")
+BACKEND = "float"
+"""Default of `--backend`; printed commands leave it out."""
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe, or the path of a YAML file.")],
-    backend: Annotated[str, typer.Option(help="Backend of the weights: float, fixed or analog.")] = "float",
+    backend: Annotated[
+        str, typer.Option(help="Backend of the weights: float, fixed, analog, or one of an installed package.")
+    ] = BACKEND,
     profile: ProfileOption = None,
     overrides: Overrides = None,
     seed: Annotated[
-        int, typer.Option(callback=at_least(0, LARGEST_SEED), help="Seed of initial weights, order and augmentation.")
+        int, typer.Option(callback=is_seed, help="Seed of initial weights, order and augmentation.")
     ] = 0,
     seeds: Annotated[
         int, typer.Option(callback=at_least(1, MOST_SEEDS), help="Number of seeds, each in OUT/seed-N.")
@@ -55,6 +59,7 @@ def train(
 ) -> None:
     """Train a recipe and its untrained and backpropagation controls; write a run folder."""
     from scff_hw.backends import backend_class
+    from scff_hw.documents.base import LARGEST_SEED
     from scff_hw.recipes import load_recipe
 
     if (last := seed + seeds - 1) > LARGEST_SEED:
@@ -69,7 +74,7 @@ def train(
         out = newest_unfinished(resolved.name, seed, seeds) if resume else new_folder(resolved.name, seed, seeds)
     folders = {number: out if seeds == 1 else out / f"seed-{number}" for number in numbers}
     check_folders(out, folders, resolved.name, resume=resume)
-    command = ["scff-hw", "train", recipe, *_if(backend != "float", "--backend", backend)]
+    command = ["scff-hw", "train", recipe, *_if(backend != BACKEND, "--backend", backend)]
     command += _if(profile is not None, "--profile", str(profile))
     command += [part for override in overrides or [] for part in ("--set", override)]
     command += [*_if(seed != 0, "--seed", str(seed)), *_if(seeds > 1, "--seeds", str(seeds))]
