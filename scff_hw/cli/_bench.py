@@ -14,7 +14,9 @@ from scff_hw.cli._progress import command_progress
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="Benchmark: core, analog, fixed, kernels, recurrent, or one of an installed package.")],
+    name: Annotated[
+        str, typer.Argument(help="Benchmark: core, analog, fixed, kernels, recurrent, or one of an installed package.")
+    ],
     only: Annotated[str, typer.Option(help="Run only cases whose name contains this text.")] = "",
     repeats: Annotated[int, typer.Option(callback=at_least(1, 10_000), help="Timed runs per case.")] = 5,
     threads: Annotated[int, typer.Option(callback=at_least(1, 1024), help="Number of PyTorch threads.")] = 2,

@@ -32,9 +32,9 @@ class Exporter(ABC, Generic[O, M]):
 
     If `check` or `write` raises, `out` is unchanged. An exporter has no state: one object may export many runs.
 
-    A subclass is registered by name with `scff_hw.export.registry.EXPORTERS.register`, or by an entry point of the group
-    `scff_hw.exporters`; then `scff-hw export NAME` has an option for each field of `Options` that is a bool, an int, a
-    float, a text or a path. The first paragraph of its docstring is the help of that command.
+    A subclass is registered by name with `scff_hw.export.registry.EXPORTERS.register`, or by an entry point of the
+    group `scff_hw.exporters`. `scff-hw export NAME` then has an option for each field of `Options` that is a bool, an
+    int, a float, a str or a Path; the first paragraph of the docstring is its help.
 
     Attributes:
         name: in `EXPORTERS`.

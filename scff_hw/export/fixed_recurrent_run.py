@@ -46,7 +46,7 @@ class RecurrentRun:
         assert has_one_direction(run.recipe), "a run of other layers was read as a recurrent one"
         layer: Any = fixed_part(run).network.layers[0]
         assert isinstance(layer, FixedRecurrentLayer), "a run of the fixed backend was built of other layers"
-        readout = quantised_readout(run, layer.formats.feature.one)
+        readout = quantised_readout(run, layer.formats.feature.frac_bits)
         return cls(run, integer_recurrent(layer), layer.arrays["forwards.inputs"].rate_shift, *readout)
 
     @property

@@ -71,7 +71,7 @@ class IntegerRun:
             tuple(layers),
             tuple(shapes.input for shapes in run.recipe.shapes),
             tuple(rates),
-            *quantised_readout(run, layers[0].spec.formats.feature.one),
+            *quantised_readout(run, layers[0].spec.formats.feature.frac_bits),
             run.read_layers,
         )
 
@@ -111,7 +111,7 @@ class IntegerRun:
     @property
     def feature_frac(self) -> int:
         """Fraction bits of features."""
-        return self.layers[0].spec.formats.feature.one
+        return self.layers[0].spec.formats.feature.frac_bits
 
     @property
     def learning_frac(self) -> int:
@@ -190,4 +190,4 @@ def quantised_readout(run: FinishedRun, feature_frac: int) -> tuple[Ints, Ints, 
     weight, bias = run.trained_readout
     form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
     bias_form = form.plus(feature_frac, 32)
-    return quantise(weight.double().numpy(), form), quantise(bias.double().numpy(), bias_form), form.one
+    return quantise(weight.double().numpy(), form), quantise(bias.double().numpy(), bias_form), form.frac_bits

@@ -14,7 +14,6 @@ from scff_hw.config.keys import REGISTRIES, REGISTRY
 from scff_hw.core.shapes import Shape
 from scff_hw.data import DATASETS, Info, dataset_names, info
 
-
 REGISTRIES["data sets"] = dataset_names
 
 

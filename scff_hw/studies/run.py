@@ -20,9 +20,9 @@ from scff_hw.studies.registry import find_study
 from scff_hw.studies.request import Request, read_source
 from scff_hw.studies.table import as_csv, summarised
 from scff_hw.studies.worker import measure_point
+from scff_hw.training.finished import FinishedRun
 from scff_hw.training.progress import Progress, SilentProgress
 from scff_hw.training.run_context import check_data, data_identity, recipe_dataset
-from scff_hw.training.finished import FinishedRun
 from scff_hw.training.run_folder import versions
 
 STUDY = "study.json"

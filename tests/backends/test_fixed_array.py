@@ -153,7 +153,7 @@ def test_inputs_are_read_by_a_brevitas_quantiser(bits: int) -> None:
     form = array.formats.standardised
     x = torch.linspace(-20, 20, 600).view(20, 30)
     found: Any = array.quantise_input(x)
-    assert np.array_equal(found.numpy() * 2.0**form.one, quantise(x.double().numpy(), form))
+    assert np.array_equal(found.numpy() * 2.0**form.frac_bits, quantise(x.double().numpy(), form))
 
 
 def test_an_input_is_prepared_once_for_its_mvm_and_its_update() -> None:
@@ -186,7 +186,7 @@ def test_weights_stop_at_the_ends_of_their_range() -> None:
     for sign in (1, -1):
         for _ in range(40):
             array.update(x, torch.full((4, 12), -1.9 * sign), torch.zeros(12))
-        assert torch.equal(array.weight, torch.full((12, 30), sign * form.top * 2.0**-form.one))
+        assert torch.equal(array.weight, torch.full((12, 30), sign * form.top * 2.0**-form.frac_bits))
         assert array.weight_range() == pytest.approx((float(array.weight[0, 0]),) * 2)
 
 

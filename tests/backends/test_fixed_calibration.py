@@ -56,15 +56,15 @@ def test_formats_hold_what_was_seen() -> None:
     for name in ("input", "standardised", "pre_activation", "output", "transmitted", "error", "feature", "weight"):
         each, chosen = ranges[name], getattr(form, name)
         assert (each.bits, each.frac) == (chosen.bits, chosen.frac)
-        assert each.holds == chosen.top * 2.0**-chosen.one
+        assert each.holds == chosen.top * 2.0**-chosen.frac_bits
         assert 0.12 < each.used < 8 and each.clipped < 0.02, f"{name} uses {each.used:.2f} of its range"
     assert ranges["input"].largest == 1.0 and form.input == QFormat(8, 6)
     assert 1 / 8 < ranges["weight"].used <= 1 / 4, "a quarter of the range, or an eighth, before it learns"
     assert (form.weight.bits, form.stored.bits) == (8, 16)
-    assert form.stored.one == form.weight.one + 8
-    assert form.accumulator.one == form.weight.one + form.standardised.one
-    assert form.bias.one == form.accumulator.one + 8
-    assert form.gradient.one == form.error.one + form.standardised.one
+    assert form.stored.frac_bits == form.weight.frac_bits + 8
+    assert form.accumulator.frac_bits == form.weight.frac_bits + form.standardised.frac_bits
+    assert form.bias.frac_bits == form.accumulator.frac_bits + 8
+    assert form.gradient.frac_bits == form.error.frac_bits + form.standardised.frac_bits
 
 
 def test_weights_that_do_not_learn_fill_their_range() -> None:
@@ -84,10 +84,10 @@ def test_errors_are_sized_for_one_update(overrides: tuple[str, ...]) -> None:
     }
     assert formats[1].error == formats[14].error
     halved = calibrated(recipe(*overrides, "training.batch_size=50"))[0].formats["layers.1"]
-    assert halved.error.one == formats[14].error.one - 1
+    assert halved.error.frac_bits == formats[14].error.frac_bits - 1
     if "training.update_positions=4" in overrides:
         every = calibrated(recipe(CONV))[0].formats["layers.1"]
-        assert formats[14].error.one == every.error.one - 4, "64 positions to 4 are a factor of 16"
+        assert formats[14].error.frac_bits == every.error.frac_bits - 4, "64 positions to 4 are a factor of 16"
 
 
 @pytest.mark.parametrize("overrides", [(), (CONV,)], ids=["dense", "conv"])

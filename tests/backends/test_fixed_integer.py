@@ -226,8 +226,8 @@ def test_standardised_samples_are_those_of_float(sample: list[int], bits: int, r
     deviation = float(np.std(x, ddof=1))
     assume(deviation > 0)
     found = standardise(x[None], form, rounding)
-    exact = float_standardise(torch.tensor(sample, dtype=torch.float64)[None]).numpy() * 2.0**form.one
-    allowed = 0.5 + form.top * 2.0**-12 + 2.0 ** (form.one - 7) / deviation
+    exact = float_standardise(torch.tensor(sample, dtype=torch.float64)[None]).numpy() * 2.0**form.frac_bits
+    allowed = 0.5 + form.top * 2.0**-12 + 2.0 ** (form.frac_bits - 7) / deviation
     assert np.abs(found - np.clip(exact, -form.top, form.top)).max() <= allowed
     fast = fast_standardise(torch.tensor(sample).float()[None], form, rounding)
     assert fast.tolist() == found.tolist()

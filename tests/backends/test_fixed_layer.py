@@ -93,7 +93,7 @@ def make(
 
 def integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
     """Numbers that must be on the grid of a format already."""
-    found = x.double().numpy() * 2.0**form.one
+    found = x.double().numpy() * 2.0**form.frac_bits
     assert np.array_equal(found, np.rint(found)) and np.abs(found).max(initial=0) <= form.top
     return found.astype(np.int64)
 
@@ -269,7 +269,7 @@ def test_gradients_beyond_float32_are_summed_in_parts(
         nonlocal largest
         found = gradient(array, x, prepared, error, addends)
         dtypes.add(found.dtype)
-        largest = max(largest, int(found.abs().max() * 2.0**array.formats.gradient.one))
+        largest = max(largest, int(found.abs().max() * 2.0**array.formats.gradient.frac_bits))
         return found
 
     monkeypatch.setattr(FixedArray, "_gradient", noted_gradient)

@@ -57,7 +57,7 @@ def test_it_classifies_as_well_as_logistic_regression_does() -> None:
     form = default_formats(torch.zeros(10, 64), FixedPoint()).feature
     features = standardise(pixels, form, "half_even")
     train, test = slice(0, 1200), slice(1200, None)
-    readout = untrained(10, 64, FRAC, form.one, "half_even")
+    readout = untrained(10, 64, FRAC, form.frac_bits, "half_even")
     for rate_shift in (6, 7, 8):
         for row, label in zip(features[train], y[train], strict=True):
             readout.learn(row, int(label), rate_shift)
@@ -79,8 +79,8 @@ def test_first_weights_are_uniform_within_the_root_of_the_fan_in(bits: Any) -> N
     form = default_formats(torch.full((300, fan_in), fan_in**-0.5), options)
     layer = IntegerLayer(np.zeros((300, fan_in)), np.ones(300), LayerSpec(form, None, True, 1.0, 1.0, 0.0))
     layer.start(5)
-    found = layer.stored / 2.0**form.stored.one
-    step, bound = 2.0**-form.stored.one, fan_in**-0.5
+    found = layer.stored / 2.0**form.stored.frac_bits
+    step, bound = 2.0**-form.stored.frac_bits, fan_in**-0.5
     assert np.abs(found).max() == pytest.approx(bound, abs=step + bound / 2**15)
     # a uniform distribution's variance is a third of its bound's square; 120 300 draws
     assert found.std() == pytest.approx(bound / 3**0.5, rel=0.01)

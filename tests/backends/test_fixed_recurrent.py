@@ -127,7 +127,7 @@ def make(
 
 def integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
     """Numbers that must be on the grid of a format already."""
-    found = x.double().numpy() * 2.0**form.one
+    found = x.double().numpy() * 2.0**form.frac_bits
     assert np.array_equal(found, np.rint(found)) and np.abs(found).max(initial=0) <= form.top
     return found.astype(np.int64)
 

@@ -89,7 +89,7 @@ def make(case: Case, rule: SCFF, generator: torch.Generator) -> tuple[PairLayer,
 
     seen = Stream(torch.cat([first, second]))
     formats = calibrate(Network([layer(weight)]), seen, options, batch=N).formats["layers.1"]
-    scale = 2.0**-formats.weight.one
+    scale = 2.0**-formats.weight.frac_bits
     weight = torch.round(weight / scale) * scale
     kernel = case.geometry.kernel if isinstance(case.geometry, Conv2d) else None
     options = {name: value for name, value in parts.items() if name != "makes_pairs"}
@@ -136,13 +136,13 @@ def test_one_update_is_that_of_float(case: Case, rule: SCFF) -> None:
     forward = None if case.pairs == "passed" else partners.forward.numpy()
     positive, negative = reference.learn(raw(stream, form), forward, RATE_SHIFT)
     changes = {
-        "weights": ((reference.stored - stored) * 2.0**-form.stored.one, (array.weight - before).flatten(1)),
-        "biases": ((reference.bias - bias_stored) * 2.0**-form.bias.one, array.bias - bias_before),
-        "positive stream": (positive * 2.0**-form.transmitted.one, passed.positive),
-        "negative stream": (negative * 2.0**-form.transmitted.one, passed.negative),
+        "weights": ((reference.stored - stored) * 2.0**-form.stored.frac_bits, (array.weight - before).flatten(1)),
+        "biases": ((reference.bias - bias_stored) * 2.0**-form.bias.frac_bits, array.bias - bias_before),
+        "positive stream": (positive * 2.0**-form.transmitted.frac_bits, passed.positive),
+        "negative stream": (negative * 2.0**-form.transmitted.frac_bits, passed.negative),
         # of a blank sample the output consists of biases only, which are below a step of the grid
         "features": (
-            reference.features(positive)[case.blank :] * 2.0**-form.feature.one,
+            reference.features(positive)[case.blank :] * 2.0**-form.feature.frac_bits,
             layer.features(passed.positive)[case.blank :],
         ),
     }
@@ -162,7 +162,7 @@ def literal_gradients(
     because negative pre-activations are never rounded up. And a pair's halves have unit variance, not the pair.
     """
     weight, bias = (value.double().requires_grad_() for value in (layer.array.weight, layer.array.bias))
-    padding, step = case.parts.get("padding", 0), 2.0**-spec.formats.output.one
+    padding, step = case.parts.get("padding", 0), 2.0**-spec.formats.output.frac_bits
 
     def standardised(x: Tensor, halves: int = 1, padding: int = 0) -> Tensor:
         x = F.pad(x, (padding,) * 4, mode="reflect") if padding else x
@@ -213,8 +213,8 @@ def test_updates_have_the_size_of_the_literal_gradient_on_average(rule: SCFF) ->
             stored, bias_stored = reference.stored.copy(), reference.bias.copy()
             forward = None if case.pairs == "passed" else partners.forward.numpy()
             reference.learn(raw(stream, form), forward, RATE_SHIFT)
-            weights = (stored - reference.stored) * 2.0**-form.stored.one
-            biases = (bias_stored - reference.bias) * 2.0**-form.bias.one
+            weights = (stored - reference.stored) * 2.0**-form.stored.frac_bits
+            biases = (bias_stored - reference.bias) * 2.0**-form.bias.frac_bits
             ratios["weights"].append(alike(weights, expected[0].flatten(1))[1] * 2.0**RATE_SHIFT)
             ratios["biases"].append(alike(biases, expected[1])[1] * 2.0**RATE_SHIFT)
     for what, found in ratios.items():

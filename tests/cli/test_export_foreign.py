@@ -77,7 +77,7 @@ def text_of(help: str) -> str:
 
 def test_the_help_lists_it_with_its_options(cli: Any) -> None:
     shown = text_of(cli("export", "--help").out)
-    for text in ("Export a finished run as ONNX files", "names Exports the names of a run's weights [as text].", "gone"):
+    for text in ("Export a finished run as ONNX files", "names Exports the names of a run's weights [as", "gone"):
         assert text in shown
     shown = text_of(cli("export", "names", "--help").out)
     for text in ("--most <int> number of names at most. [9]", "--between", "--upper", "--out", "--data-dir", "--json"):
@@ -99,11 +99,11 @@ def test_it_exports_a_run_with_its_options(cli: Any, trained: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["names", "run", "--out", "x", "--most", "0"], 2, "--most must be at least 1. Got 0 instead."),
-        (["names", "run", "--out", "x", "--most", "few"], 2, "Invalid value for '--most': Input should be a valid integer"),
+        (["names", "run", "--out", "x", "--most", "few"], 2, "'--most': Input should be a valid integer"),
         (["names", "run"], 2, "Missing option '--out'"),
         (["line", "run", "--out", "x"], 2, "Missing option '--ending'"),
-        (["line", "run", "--out", "x", "--ending", "", "--share", "-1"], 2, "exporter line are not valid: Input should"),
-        (["name", "run"], 2, "must be one of onnx, crossbar, nir, c, gone, line, names. Got 'name' instead; did you mean"),
+        (["line", "run", "--out", "x", "--ending", "", "--share", "-1"], 2, "exporter line are not valid: Input"),
+        (["name", "run"], 2, "onnx, crossbar, nir, c, gone, line, names. Got 'name' instead; did you mean"),
         (["gone", "run", "--out", "x"], 1, "The exporter 'gone' of the package shop cannot be loaded from shop:Gone"),
         (["names", "nowhere", "--out", "x"], 2, "holds no run.json"),
     ],

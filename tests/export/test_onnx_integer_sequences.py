@@ -69,7 +69,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], da
 def library(run: FinishedRun, x: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Features and logits of the fixed backend, as integers."""
     assert run.fixed is not None
-    features = next(iter(run.fixed.backend.formats.values())).feature.one
+    features = next(iter(run.fixed.backend.formats.values())).feature.frac_bits
     with torch.no_grad():
         stream = Stream(torch.from_numpy(x), lengths=torch.from_numpy(lengths))
         found = run.fixed.network.features(stream, run.read_layers)

@@ -45,7 +45,7 @@ def without_autograd() -> Iterator[None]:
 
 
 def as_integers(x: Tensor, form: QFormat) -> NDArray[np.int64]:
-    integers = x.double().numpy() * 2.0**form.one
+    integers = x.double().numpy() * 2.0**form.frac_bits
     assert np.array_equal(integers, np.rint(integers))
     return integers.astype(np.int64)
 
@@ -124,7 +124,7 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
     readout = Readout(recipe.readout_features, 10, recipe.readout, SEED, torch.device("cpu"), backend.readout)
     weight, bias = backend.readout(readout.weight, readout.bias)
     weights_form = QFormat(8, next(f for f in range(20, -20, -1) if float(readout.weight.abs().max()) * 2.0**f <= 127))
-    products = QFormat(32, weights_form.one + form.one)
+    products = QFormat(32, weights_form.frac_bits + form.frac_bits)
     integers = as_integers(weight, weights_form), as_integers(bias, products)
     assert np.abs(integers[0]).max() > 63, "the readout's weights must use their 8 bits"
     expected = logits(features, *integers)

@@ -153,7 +153,7 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
             partners = Partners.draw(8, generator(SEED, "test", number))
             expected, _ = reference.learn(raw, partners.forward.numpy(), layer.arrays["forwards.inputs"].rate_shift)
             _, output = layer.learn(stream, partners)
-            np.testing.assert_array_equal(output(False).positive.numpy() * 2.0**form.transmitted.one, expected)
+            np.testing.assert_array_equal(output(False).positive.numpy() * 2.0**form.transmitted.frac_bits, expected)
         for name, array in layer.arrays.items():
             way, part = name.split(".")
             integer = getattr(reference.directions[way == "backwards"], part)
@@ -161,7 +161,7 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
             np.testing.assert_array_equal(array.state()["states"].numpy(), integer.states)
             before = quantise(weights[f"layers.1.{name}.weight"].double().numpy(), array.formats.stored)
             assert not np.array_equal(before, integer.stored)
-        features = network.features(stream, [0]).numpy() * 2.0**form.feature.one
+        features = network.features(stream, [0]).numpy() * 2.0**form.feature.frac_bits
         np.testing.assert_array_equal(features, reference.features(reference.forward(raw)))
 
 
@@ -192,4 +192,4 @@ def test_weights_that_do_not_learn_use_their_full_range(spoken: Path) -> None:
         learned = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0)
         stays = calibrated_backend(recipe, weights, samples_of(recipe, spoken), 0, learning=False)
     for name in ARRAYS:
-        assert stays.formats[name].weight.one == learned.formats[name].weight.one + 2
+        assert stays.formats[name].weight.frac_bits == learned.formats[name].weight.frac_bits + 2

@@ -137,8 +137,8 @@ class FixedBackend(Backend):
         """A readout's weights in 8 bits and its biases in 32, at the scale of its products; values on their grids."""
         form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
         feature = next(iter(self.formats.values())).feature
-        return _on_grid(weight, form), _on_grid(bias, form.plus(feature.one, 32))
+        return _on_grid(weight, form), _on_grid(bias, form.plus(feature.frac_bits, 32))
 
 
 def _on_grid(x: Tensor, form: QFormat) -> Tensor:
-    return (torch.round(x.double() * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one).to(x)
+    return (torch.round(x.double() * 2.0**form.frac_bits).clamp(-form.top, form.top) * 2.0**-form.frac_bits).to(x)

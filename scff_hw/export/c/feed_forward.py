@@ -84,7 +84,7 @@ def feed_forward_values(
         target=to.values,
         learns=lesson is not None,
         input=input_values(recipe, network.dataset),
-        input_frac=form.input.one,
+        input_frac=form.input.frac_bits,
         classes=classes,
         memory=memory,
         largest_save=max(c.save_size for c in (*constants, learning)),

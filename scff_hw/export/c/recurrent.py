@@ -50,7 +50,7 @@ def recurrent_values(
     max_steps = min(arrays["inputs"].c.max_rows // 4, arrays["hidden"].c.max_rows // 2)
     file = file_name(recipe.name)
     classes, outputs = network.readout_weight.shape
-    readout = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.one, form.rounding)
+    readout = LayerConstants.of_readout(classes, outputs, network.readout_frac, form.feature.frac_bits, form.rounding)
     step, learn = 4 * units + features, 8 * units + 2 * features
     scratch = -(-learn // 4) * 4
     memory = (
@@ -84,7 +84,7 @@ def recurrent_values(
         target=to.values,
         learns=False,
         input=input_values(recipe, network.run.dataset),
-        input_frac=direction.inputs.spec.formats.input.one,
+        input_frac=direction.inputs.spec.formats.input.frac_bits,
         classes=classes,
         memory=memory,
         largest_save=max(array.c.save_size for array in arrays.values()),

@@ -133,7 +133,7 @@ def _inputs_outputs(run: FinishedRun) -> str:
 def _integer_outputs(run: FinishedRun) -> list[str]:
     if run.fixed is None:
         return []
-    feature = next(iter(run.fixed.backend.formats.values())).feature.one
+    feature = next(iter(run.fixed.backend.formats.values())).feature.frac_bits
     return [
         f"- `integer.onnx` outputs integers, in units of 2^-{feature} for features and "
         f"2^-{run.fixed.readout_frac + feature} for logits. Its input is the same float32 `x`, which it rounds itself."

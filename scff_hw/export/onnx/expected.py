@@ -30,8 +30,8 @@ def integer_readout(run: FinishedRun) -> IntegerReadout:
     fixed = fixed_part(run)
     feature, frac = next(iter(fixed.backend.formats.values())).feature, fixed.readout_frac
     weight, bias = (tensor.double().numpy() for tensor in run.readout)
-    weight_form, bias_form = QFormat(8, frac), QFormat(32, frac + feature.one)
-    return IntegerReadout(quantise(weight, weight_form), quantise(bias, bias_form), bias_form.one)
+    weight_form, bias_form = QFormat(8, frac), QFormat(32, frac + feature.frac_bits)
+    return IntegerReadout(quantise(weight, weight_form), quantise(bias, bias_form), bias_form.frac_bits)
 
 
 def integer_answers(

@@ -181,7 +181,7 @@ def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: s
         bias: `[channels]`, integers at the products' scale, or None.
         name: of the bias.
     """
-    shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+    shift = np.asarray(form.accumulator.fracs) - form.pre_activation.frac_bits
     added = np.zeros(u.shape[0], I64) if bias is None else bias
     if u.fits(added):
         total, *more = [*u.parts, *([] if bias is None else [_constant(graph, added, u.shape, name)])]
@@ -235,7 +235,7 @@ def pooled(graph: Graph, x: Value, pool: PoolShape | None) -> Value:
 
 def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
     """Step 1: data quantised to `form`."""
-    return Value(scaled(graph, x.name, f32(2.0**form.one), form, "half_even"), x.shape)
+    return Value(scaled(graph, x.name, f32(2.0**form.frac_bits), form, "half_even"), x.shape)
 
 
 def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
@@ -250,7 +250,7 @@ def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Val
         z, top = graph.op("Mul", z, f32(2)), 2 * top
     if spec.transmit == "triangle":
         z = graph.op("Sub", z, _mean_of_channels(graph, z, u.shape[0], top))
-    shift = form.pre_activation.one - form.transmitted.one
+    shift = form.pre_activation.frac_bits - form.transmitted.frac_bits
     y = requantised(graph, graph.op("Relu", z), shift, form.transmitted, form.rounding)
     return pooled(graph, Value(y, u.shape), spec.pool)
 

@@ -85,7 +85,7 @@ class IntegerSequences:
         u = product(graph, Value(state, (self.units,)), weight, None, form.standardised.top, f"{name}.hidden.weight")
         v = pre_activations(graph, u, part.hidden.bias, form, f"{name}.hidden")
         z = graph.op("Relu", graph.op("Add", drive, v))
-        shift = form.pre_activation.one - form.output.one
+        shift = form.pre_activation.frac_bits - form.output.frac_bits
         y = Value(requantised(graph, z, shift, form.output, form.rounding), (self.units,))
         return standardised(graph, y, form.standardised, form.rounding).name
 
@@ -93,7 +93,7 @@ class IntegerSequences:
         self, graph: Graph, final: Sequence[str], total: Sequence[str], steps: str
     ) -> list[onnx.ValueInfoProto]:
         form = self._form
-        shift = form.standardised.one - form.transmitted.one
+        shift = form.standardised.frac_bits - form.transmitted.frac_bits
         states = [self._transmitted(graph, state, shift) for state in final]
         if total:
             counts = graph.op("Unsqueeze", cast(graph, steps, TensorProto.FLOAT), np.array([1], np.int64))
@@ -105,7 +105,7 @@ class IntegerSequences:
         features = []
         if 0 in self.layers:
             # the states of each direction are already standardised
-            shift = form.transmitted.one - form.feature.one
+            shift = form.transmitted.frac_bits - form.feature.frac_bits
             features.append(Value(requantised(graph, output, shift, form.feature, form.rounding), shape))
         value = Value(output, shape)
         for index, layer in enumerate(self.dense[: max(self.layers)], start=1):

@@ -226,7 +226,7 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
         dialects["qoperator"] = QOperator(product_formats(stack, x))
     else:
         left_out["qoperator.onnx"] = "The run has one weight scale per channel; QLinearMatMul here has one per layer."
-    units = 2.0 ** stack[0].spec.formats.feature.one, 2.0**readout.frac
+    units = 2.0 ** stack[0].spec.formats.feature.frac_bits, 2.0**readout.frac
     for name, dialect in dialects.items():
         model = quantised_model(dialect, stack, run.read_layers, readout, shape, metadata(run, name), name)
         planned[f"{name}.onnx"] = Planned(model, name, as_integers, units)
@@ -251,7 +251,7 @@ def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
         entries["profile"] = run.details.profile
     if run.fixed is not None:
         formats = run.fixed.backend.formats
-        feature = next(iter(formats.values())).feature.one
+        feature = next(iter(formats.values())).feature.frac_bits
         entries |= {
             "formats": json.dumps({name: form.to_json() for name, form in formats.items()}),
             "rounding": next(iter(formats.values())).rounding,

@@ -58,7 +58,7 @@ class Qdq:
     def activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
         scale, name = _scale(form), x.name
         if form.bits < 8:
-            limits = (np.array(sign * form.top * 2.0**-form.one, np.float32) for sign in (-1, 1))
+            limits = (np.array(sign * form.top * 2.0**-form.frac_bits, np.float32) for sign in (-1, 1))
             name = graph.op("Clip", name, *limits)
         integers = graph.op("QuantizeLinear", name, scale, ZERO)
         return Value(graph.op("DequantizeLinear", integers, scale, ZERO), x.shape)
@@ -127,7 +127,7 @@ class QOnnx:
         units = np.exp2(-np.asarray(form.fracs, np.float64))
         numbers = weight * units.reshape(-1, *(1,) * (weight.ndim - 1))
         quantised = self._quant(graph, graph.constant(numbers, np.float32, f"{name}.weight"), form, weight.shape, False)
-        added = graph.constant(bias * units * 2.0**-read.one, np.float32, f"{name}.bias")
+        added = graph.constant(bias * units * 2.0**-read.frac_bits, np.float32, f"{name}.bias")
         parts = (x.name, quantised, added)
         u = graph.op("Gemm", *parts, transB=1) if weight.ndim == 2 else graph.op("Conv", *parts)
         return Value(u, _shape(x, weight))
@@ -172,7 +172,7 @@ def quantised_model(
     width = sum(value.size for value in features)
     read = Value(graph.op("Concat", *(value.name for value in features), name=FEATURES, axis=1), (width,))
     feature = stack[0].spec.formats.feature
-    forms = feature, QFormat(8, readout.frac - feature.one)
+    forms = feature, QFormat(8, readout.frac - feature.frac_bits)
     logits = dialect.product(graph, read, readout.weight, readout.bias, forms, "readout", -1)
     graph.op("Identity", logits.name, name=LOGITS)
     outputs = {FEATURES: (width, TensorProto.FLOAT), LOGITS: (len(readout.bias), TensorProto.FLOAT)}
@@ -201,7 +201,7 @@ def _standardised(graph: Graph, x: Value, form: QFormat) -> Value:
 
     The mean is rounded as in the reference, so that it equals numbers that are all equal.
     """
-    n, step, guarded = x.size, 2.0**-form.one, 2.0 ** -(form.one + MEAN_GUARD_BITS)
+    n, step, guarded = x.size, 2.0**-form.frac_bits, 2.0 ** -(form.frac_bits + MEAN_GUARD_BITS)
     mean = graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1)
     # QONNX's cleanup fails on a node that reads a value twice
     squares = graph.op("Pow", graph.op("Sub", x.name, mean), np.array(2, np.float32))
@@ -224,7 +224,7 @@ def _pooled(graph: Graph, dialect: Dialect, x: Value, pool: PoolShape | None, fo
         return pooled
     # averages of n are multiples of 1/n step: adding 1/(4 n) step rounds halves up and changes no other rounding
     counts = Windows.of(shape, x.shape).counts
-    lift = 2.0**-form.one / (4 * (counts if (counts != counts.flat[0]).any() else counts.flat[0]))
+    lift = 2.0**-form.frac_bits / (4 * (counts if (counts != counts.flat[0]).any() else counts.flat[0]))
     lifted = Value(graph.op("Add", pooled.name, np.asarray(lift, np.float32)), pooled.shape)
     return dialect.activation(graph, lifted, form)
 

@@ -49,7 +49,8 @@ MOST_FRACTION = 9
 
 def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> Value:
     """Standardise 8-bit integers to integers of `form`, both in float32."""
-    assert form.one <= MOST_FRACTION, f"standardised numbers with {form.one} fraction bits are not exact in float32"
+    frac = form.frac_bits
+    assert frac <= MOST_FRACTION, f"standardised numbers with {frac} fraction bits are not exact in float32"
     n = x.size
     d = n * max(n - 1, 1)
     values = flat(graph, x).name
@@ -68,7 +69,7 @@ def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> V
     carried, rest = split(graph, graph.op("Mul", centred, fine), FACTOR_BITS)
     product = graph.op("Add", graph.op("Mul", centred, coarse), carried)
     product = graph.op("Add", product, graph.op("Min", rest, f32(0.5)))
-    shifts = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - exponents - FACTOR_BITS
+    shifts = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.frac_bits - exponents - FACTOR_BITS
     factor = graph.op("MatMul", chosen, f32(np.exp2(-shifts.astype(np.float64)))[:, None])
     result = scaled(graph, product, factor, form, rounding)
     if len(x.shape) > 1:

@@ -111,7 +111,7 @@ def calibrate(
         ranges.append(range_of(name, "weight", layer.array.weight, weight))
         features[name] = observed["feature"]
     # the readout concatenates the features of all layers, so they have one scale
-    feature = min((form.feature for form in formats.values()), key=lambda form: form.one)
+    feature = min((form.feature for form in formats.values()), key=lambda form: form.frac_bits)
     ranges += [range_of(name, "feature", values, feature) for name, values in features.items()]
     return Calibration({name: replace(form, feature=feature) for name, form in formats.items()}, tuple(ranges))
 

@@ -101,7 +101,7 @@ def best_format(values: Tensor, bits: int) -> QFormat:
 
 
 def _squared_error(values: Tensor, form: QFormat) -> float:
-    quantised = torch.round(values * 2.0**form.one).clamp(-form.top, form.top) * 2.0**-form.one
+    quantised = torch.round(values * 2.0**form.frac_bits).clamp(-form.top, form.top) * 2.0**-form.frac_bits
     return float((values - quantised).square().sum())
 
 

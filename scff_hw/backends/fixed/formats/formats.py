@@ -55,8 +55,8 @@ class QFormat:
         return self.frac if isinstance(self.frac, tuple) else (self.frac,)
 
     @property
-    def one(self) -> int:
-        """Fraction bits of a format with one scale for all channels."""
+    def frac_bits(self) -> int:
+        """Number of fraction bits, for a format with one scale for all channels."""
         assert isinstance(self.frac, int), "a format with one scale per channel has no single number of fraction bits"
         return self.frac
 
@@ -123,11 +123,11 @@ class LayerFormats:
 
     @property
     def accumulator(self) -> QFormat:
-        return self.weight.plus(self.standardised.one, self.accumulator_bits)
+        return self.weight.plus(self.standardised.frac_bits, self.accumulator_bits)
 
     @property
     def gradient(self) -> QFormat:
-        return QFormat(self.accumulator_bits, self.error.one + self.standardised.one)
+        return QFormat(self.accumulator_bits, self.error.frac_bits + self.standardised.frac_bits)
 
     @property
     def bias(self) -> QFormat:

@@ -108,7 +108,7 @@ def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
     r = (1 << RECIPROCAL_BITS) // np.maximum(isqrt(q), 1)
     centred = (x << MEAN_GUARD_BITS) - divide(s1 << MEAN_GUARD_BITS, n)[:, None]
     product = checked(centred * np.where(v > 0, r, 0)[:, None], 32, "standardised input before its shift")
-    shift = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.one - e
+    shift = RECIPROCAL_BITS + MEAN_GUARD_BITS - form.frac_bits - e
     return requantise(product, shift[:, None], form.bits, rounding).reshape(shape)
 
 
@@ -159,7 +159,7 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: 
         shares: number of averaged errors: the N samples times the positions that a batch learns from.
     """
     m, s = reciprocal(units)
-    shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
+    shift = s + 2 * spec.formats.output.frac_bits - TABLE_STEPS_PER_UNIT_LOG2
     rounding = spec.formats.rounding
     g_pos, g_neg = (shift_right(sums * m, shift, rounding) for sums in (s_pos, s_neg))
     theta_pos, theta_neg = (round(t * (1 << TABLE_STEPS_PER_UNIT_LOG2)) for t in (spec.theta_pos, spec.theta_neg))
@@ -260,13 +260,13 @@ class IntegerLayer:
         form = self.spec.formats
         total = u + shift_right(self.bias, BIAS_GUARD_BITS, form.rounding)
         total = checked(total, form.accumulator.bits, "accumulator with its bias")
-        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.frac_bits
         return requantise(total, shift, form.pre_activation.bits, form.rounding)
 
     def outputs(self, z: Ints) -> Ints:
         """ReLU of the pre-activations, requantised: the outputs in goodness and in errors at the pre-activations."""
         form = self.spec.formats
-        shift = form.pre_activation.one - form.output.one
+        shift = form.pre_activation.frac_bits - form.output.frac_bits
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
 
     def transmitted(self, z: Ints, side: tuple[int, ...]) -> Ints:
@@ -274,7 +274,7 @@ class IntegerLayer:
         form = self.spec.formats
         if self.spec.transmit == "triangle":
             z = z - divide(checked(z.sum(axis=2), 32, "sum over channels"), z.shape[2])[:, :, None]
-        shift = form.pre_activation.one - form.transmitted.one
+        shift = form.pre_activation.frac_bits - form.transmitted.frac_bits
         y = requantise(np.maximum(z, 0), shift, form.transmitted.bits, form.rounding)
         if self.spec.kernel is None:
             return y[:, 0, :]
@@ -333,7 +333,7 @@ class IntegerLayer:
             folded = np.concatenate(rows) if len(views) == 2 else rows[0] + rows[1]
         folded = checked(folded, 32, "error before its shift")
         _, exponent = split(2 / (units * positions * n))
-        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        shift = exponent + form.output.frac_bits + COEFFICIENT_BITS - form.error.frac_bits
         error = requantise(folded, shift, form.error.bits, form.rounding)
         if chosen is not None:
             error = error * chosen[:, :, None]
@@ -362,14 +362,14 @@ class IntegerLayer:
         form = self.spec.formats
         checked(gradient, form.gradient.bits, "gradient's accumulator")
         checked(bias_gradient, form.gradient.bits, "bias gradient's accumulator")
-        shift = (form.gradient.one + rate_shift - np.asarray(form.stored.fracs))[:, None]
+        shift = (form.gradient.frac_bits + rate_shift - np.asarray(form.stored.fracs))[:, None]
         if form.stochastic:
             drawn, self.states = draws(self.states, self.stored.shape[1])
             change = stochastic_shift(gradient, shift, drawn)
         else:
             change = shift_right(gradient, shift, form.rounding)
         self.stored = saturate(self.stored - change, form.stored.bits)
-        bias_shift = form.error.one + rate_shift - np.asarray(form.bias.fracs)
+        bias_shift = form.error.frac_bits + rate_shift - np.asarray(form.bias.fracs)
         self.bias = saturate(self.bias - shift_right(bias_gradient, bias_shift, form.rounding), form.bias.bits)
 
     def _side(self, x: Ints) -> tuple[int, ...]:

@@ -62,11 +62,11 @@ class IntegerReadout:
         """
         if not 0 <= label < len(self.stored):
             raise UsageError(f"The label must be from 0 to {len(self.stored) - 1}. Got {label} instead.")
-        scale = self.weight.one + self.feature_frac
+        scale = self.weight.frac_bits + self.feature_frac
         logits = self.logits(features[None])[0]
         error = logistic(shift_right(logits, scale - TABLE_STEPS_PER_UNIT_LOG2, self.rounding))
         error[label] -= 1 << COEFFICIENT_BITS
-        shadow_frac = self.weight.one + SHADOW_BITS - WEIGHT_BITS
+        shadow_frac = self.weight.frac_bits + SHADOW_BITS - WEIGHT_BITS
         shift = COEFFICIENT_BITS + self.feature_frac + rate_shift - shadow_frac
         change = shift_right(error[:, None] * features, shift, self.rounding)
         self.stored = saturate(self.stored - change, SHADOW_BITS)

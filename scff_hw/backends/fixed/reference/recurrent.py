@@ -102,7 +102,7 @@ class IntegerDirection:
     def transmitted(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
         """Output of a sequence: its last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
         form = self.hidden.spec.formats
-        shift = form.standardised.one - form.transmitted.one
+        shift = form.standardised.frac_bits - form.transmitted.frac_bits
         output = [requantise(final, shift, form.transmitted.bits, form.rounding)]
         if averages:
             total = checked(total, TOTAL_BITS, "sum of states over time")
@@ -132,7 +132,7 @@ class IntegerDirection:
 
     def _to_pre_activation(self, array: IntegerLayer, sums: Ints) -> Ints:
         form = array.spec.formats
-        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.one
+        shift = np.asarray(form.accumulator.fracs) - form.pre_activation.frac_bits
         return requantise(sums, shift, form.pre_activation.bits, form.rounding)
 
 
@@ -183,7 +183,7 @@ class IntegerRecurrent:
     def features(self, transmitted: Ints) -> Ints:
         """Readout features of the output."""
         form = self.spec.formats
-        shift = form.transmitted.one - form.feature.one
+        shift = form.transmitted.frac_bits - form.feature.frac_bits
         return requantise(transmitted, shift, form.feature.bits, form.rounding)
 
     def learn(self, sequences: Sequence[Ints], partner: NDArray[np.int64], rate_shift: int) -> tuple[Ints, Ints]:
@@ -229,7 +229,7 @@ class IntegerRecurrent:
         s_pos, s_neg = (checked((y * y).sum(axis=1), 32, "sum of squared outputs")[:, None] for y in (y_pos, y_neg))
         c_pos, c_neg = coefficients(s_pos, s_neg, self.spec, self.units, sequences)
         _, exponent = split(2 / (self.units * sequences))
-        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        shift = exponent + form.output.frac_bits + COEFFICIENT_BITS - form.error.frac_bits
         pull, push = (checked(each, 32, "error before its shift") for each in (-y_pos * c_pos, y_neg * c_neg))
         pull, push = (requantise(each, shift, form.error.bits, form.rounding) for each in (pull, push))
         return pull, push

@@ -67,7 +67,7 @@ def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool =
     root = torch.sqrt(q.double()).floor().to(torch.int64).clamp_min(1)  # exact: q is below 2^31
     r = torch.div(1 << RECIPROCAL_BITS, root, rounding_mode="floor") * (v > 0)
     mean = torch.div((s1 << (MEAN_GUARD_BITS + 1)) + n, 2 * n, rounding_mode="floor")
-    scale = torch.ldexp(r.double(), e + form.one - RECIPROCAL_BITS - MEAN_GUARD_BITS)
+    scale = torch.ldexp(r.double(), e + form.frac_bits - RECIPROCAL_BITS - MEAN_GUARD_BITS)
     scaled = _scaled if varying else compiled_if_large(_scaled, x)
     return scaled(flat, mean.float()[:, None], scale[:, None], form, rounding).view_as(x)
 
@@ -127,7 +127,7 @@ def sum_of_squares(y: Tensor, top: int) -> Tensor:
 def coefficients(s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, shares: int) -> tuple[Tensor, Tensor]:
     """As in the reference, from integers `[N, P]`; integers in float32."""
     m, s = reciprocal(units)
-    shift = s + 2 * spec.formats.output.one - TABLE_STEPS_PER_UNIT_LOG2
+    shift = s + 2 * spec.formats.output.frac_bits - TABLE_STEPS_PER_UNIT_LOG2
     rounding = spec.formats.rounding
     table = torch.from_numpy(logistic_table()).to(s_pos.device)
     steps, reach = 1 << TABLE_STEPS_PER_UNIT_LOG2, len(table) // 2

@@ -131,7 +131,7 @@ class FixedArray:
         per_step = (self._steps * rate).to(gradient)
         if formats.stochastic:
             drawn, self._states = fast_draws(self._states, gradient.shape[1])
-            shifts = [formats.gradient.one + self.rate_shift - frac for frac in formats.stored.fracs]
+            shifts = [formats.gradient.frac_bits + self.rate_shift - frac for frac in formats.stored.fracs]
             self._write(
                 *compiled_if_large(stepped_stochastically, gradient)(
                     self._stored, gradient, per_step, drawn, *dithering(shifts), formats
@@ -139,7 +139,7 @@ class FixedArray:
             )
         else:
             self._write(*compiled_if_large(stepped, gradient)(self._stored, gradient, per_step, formats))
-        total = torch.round(bias_error.double() * 2.0**formats.error.one) * 2.0**-formats.error.one
+        total = torch.round(bias_error.double() * 2.0**formats.error.frac_bits) * 2.0**-formats.error.frac_bits
         change = nearest(total * scales(formats.bias, 1, inverse=True) * rate, formats.rounding)
         self._bias = (self._bias - change).clamp_(-formats.bias.top, formats.bias.top)
         self._bias_size = float(self.accumulator_bias.abs().max())
@@ -213,7 +213,7 @@ class FixedArray:
     def _count(self, name: str, values: Tensor, form: QFormat) -> None:
         """Count clipped values in a few rows spread over a batch; checking all would cost as much as computing them."""
         values = values[:: max(1, len(values) // COUNTED)][:COUNTED]
-        clipped = int((values.abs() >= form.top * 2.0**-form.one).sum())
+        clipped = int((values.abs() >= form.top * 2.0**-form.frac_bits).sum())
         self._counts[METERED.index(name)] += torch.tensor([clipped, values.numel()])
 
 

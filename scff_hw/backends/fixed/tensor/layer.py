@@ -84,7 +84,7 @@ class FixedLayer:
         learned = min(self.update_positions or positions, positions)
         c_pos, c_neg = tensors.coefficients(s_pos.view(n, -1), s_neg.view(n, -1), spec, units, learned * n)
         _, exponent = split(2 / (units * learned * n))
-        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        shift = exponent + form.output.frac_bits + COEFFICIENT_BITS - form.error.frac_bits
         error, bias_error = fused(_errors, first)(
             y_pos, y_neg, c_pos.view_as(s_pos), c_neg.view_as(s_neg), backward, len(x) // n, halves, shift, form
         )
@@ -105,9 +105,9 @@ class FixedLayer:
 
     def features(self, output: Tensor) -> Tensor:
         form = self.array.formats
-        x = output * 2.0**form.transmitted.one
+        x = output * 2.0**form.transmitted.frac_bits
         x = x if self.readout_pool is None else _pooled(x, self.readout_pool)
-        return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.one
+        return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.frac_bits
 
     def _read(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs of the array, views or streams concatenated, and pre-activations of the first and the last of them.
@@ -137,7 +137,7 @@ class FixedLayer:
         for z in pairs:
             y = compiled_if_large(_transmitted, z)(z, self.transmit, form)
             y = y if pool is None else _pooled(y, pool)
-            outputs.append(y * 2.0**-form.transmitted.one)
+            outputs.append(y * 2.0**-form.transmitted.frac_bits)
         return Stream(outputs[0], outputs[1] if negative else None)
 
 
@@ -149,7 +149,7 @@ def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, larg
         largest: `[C]`, the largest output of each unit.
     """
     units = len(largest)
-    scale = 1 / (units * 4.0**form.output.one)
+    scale = 1 / (units * 4.0**form.output.frac_bits)
     positive, negative = ((s.float() * scale).view(len(s), -1) for s in (s_pos, s_neg))
     gains = rule.gains(positive, negative, units=units)
     dead = (largest == 0).float().mean()
@@ -161,7 +161,7 @@ def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor,
     form = array.formats
     shape = (1, -1, *(1,) * (u.dim() - 2))
     scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs])
-    shift = torch.tensor([2.0 ** (form.pre_activation.one - frac) for frac in form.accumulator.fracs])
+    shift = torch.tensor([2.0 ** (form.pre_activation.frac_bits - frac) for frac in form.accumulator.fracs])
     return scale.view(shape).to(u), array.accumulator_bias.view(shape).to(u), shift.view(shape).to(u)
 
 
@@ -174,9 +174,9 @@ def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> T
 
 def standardised(x: Tensor, padding: int, form: LayerFormats, *, varying: bool = False) -> Tensor:
     """Inputs of an array, values on their grid, from raw inputs; `varying` as in `tensors.standardise`."""
-    raw = torch.round(x.float() * 2.0**form.input.one).clamp(-form.input.top, form.input.top)
+    raw = torch.round(x.float() * 2.0**form.input.frac_bits).clamp(-form.input.top, form.input.top)
     integers = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding, varying=varying)
-    return integers * 2.0**-form.standardised.one
+    return integers * 2.0**-form.standardised.frac_bits
 
 
 def requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
@@ -197,7 +197,7 @@ def _outputs(
         w_pos, w_neg = halves or (None, None)
         z_pos = tensors.weighted_sum(first, last, w_pos, form.rounding)
         z_neg = tensors.weighted_sum(first, last[forward], w_neg, form.rounding)
-    shift = form.pre_activation.one - form.output.one
+    shift = form.pre_activation.frac_bits - form.output.frac_bits
     y_pos, y_neg = (requantise(torch.relu(z), shift, form.output, form.rounding) for z in (z_pos, z_neg))
     largest = torch.maximum(y_pos, y_neg).amax(dim=(0, *range(2, y_pos.dim())))
     return y_pos, y_neg, sum_of_squares(y_pos, form.output.top), sum_of_squares(y_neg, form.output.top), largest
@@ -226,7 +226,7 @@ def _errors(
         pulls, pushes = tensors.shares(pull, w_pos, form.rounding), tensors.shares(push, w_neg, form.rounding)
         rows = pulls[0] + pushes[0], pulls[1] + pushes[1][backward]
         folded = torch.cat(rows) if views == 2 else rows[0] + rows[1]
-    error = requantise(folded, shift, form.error, form.rounding).float() * 2.0**-form.error.one
+    error = requantise(folded, shift, form.error, form.rounding).float() * 2.0**-form.error.frac_bits
     return error, _sum_by_unit(error)
 
 
@@ -238,7 +238,7 @@ def _sum_by_unit(error: Tensor) -> Tensor:
 def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:
     if transmit == "triangle":
         z = z - tensors.divide(z.sum(dim=1, keepdim=True, dtype=torch.float64), z.shape[1])
-    shift = form.pre_activation.one - form.transmitted.one
+    shift = form.pre_activation.frac_bits - form.transmitted.frac_bits
     return requantise(torch.relu(z), shift, form.transmitted, form.rounding)
 
 

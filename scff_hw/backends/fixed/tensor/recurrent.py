@@ -100,9 +100,9 @@ class FixedRecurrentLayer:
         spec, units, count = self.spec(_fixed(self.directions[0].hidden)), y.shape[2], len(packing.order)
         c_pos, c_neg = tensors.coefficients(s_pos, s_neg, spec, units, count)
         _, exponent = split(2 / (units * count))
-        shift = exponent + form.output.one + COEFFICIENT_BITS - form.error.one
+        shift = exponent + form.output.frac_bits + COEFFICIENT_BITS - form.error.frac_bits
         errors = torch.stack((-y_pos * c_pos, y_neg * c_neg), dim=1)
-        errors = requantise(errors, shift, form.error, form.rounding) * 2.0**-form.error.one
+        errors = requantise(errors, shift, form.error, form.rounding) * 2.0**-form.error.frac_bits
         paired = (others < len(raw)).nonzero()[:, 0]
         for direction, unrolled, error in zip(self.directions, passes, errors.split(self.units, 2), strict=True):
             positive, negative = error[:, 0], error[:, 1]
@@ -131,20 +131,20 @@ class FixedRecurrentLayer:
     def features(self, output: Tensor) -> Tensor:
         """Readout features: the output in the format `feature`, since states are already standardised."""
         form = self.formats
-        shift = form.transmitted.one - form.feature.one
-        x = requantise(output * 2.0**form.transmitted.one, shift, form.feature, form.rounding)
-        return x * 2.0**-form.feature.one
+        shift = form.transmitted.frac_bits - form.feature.frac_bits
+        x = requantise(output * 2.0**form.transmitted.frac_bits, shift, form.feature, form.rounding)
+        return x * 2.0**-form.feature.frac_bits
 
     def _output(self, packing: Packing, passes: list[_Unrolled], negative: bool) -> Stream:
         form = self.formats
-        shift = form.standardised.one - form.transmitted.one
+        shift = form.standardised.frac_bits - form.transmitted.frac_bits
         parts = [requantise(unrolled.final, shift, form.transmitted, form.rounding) for unrolled in passes]
         if self.averages:
             steps = packing.lengths.view(-1, 1, 1)
             means = [tensors.divide(unrolled.total * 2.0**MEAN_GUARD_BITS, steps) for unrolled in passes]
             shift += MEAN_GUARD_BITS
             parts += [requantise(mean, shift, form.transmitted, form.rounding) for mean in means]
-        states = torch.cat(parts, dim=2).index_select(0, packing.rank) * 2.0**-form.transmitted.one
+        states = torch.cat(parts, dim=2).index_select(0, packing.rank) * 2.0**-form.transmitted.frac_bits
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
 
@@ -170,7 +170,7 @@ class _Unrolled:
 def _unroll(direction: Direction, raw: Tensor, packing: Packing, others: Tensor | None) -> _Unrolled:
     """All steps of a direction, from raw frames `[M, F]`."""
     inputs, hidden = _fixed(direction.inputs), _fixed(direction.hidden)
-    form, unit = hidden.formats, 2.0**-hidden.formats.standardised.one
+    form, unit = hidden.formats, 2.0**-hidden.formats.standardised.frac_bits
     frames = standardised(raw, 0, inputs.formats, varying=True)
     drive = _input_drive(inputs, frames, others)
     scales: tuple[Tensor, Tensor, Tensor] | None = None
@@ -184,7 +184,7 @@ def _unroll(direction: Direction, raw: Tensor, packing: Packing, others: Tensor 
         u = hidden.mvm_on_grid(active.flatten(0, 1))
         scales = scales or pre_activation_scales(hidden, u)
         z = parts[step] + requantised(u, *scales, form).view_as(active)
-        shift = form.pre_activation.one - form.output.one
+        shift = form.pre_activation.frac_bits - form.output.frac_bits
         y[step] = requantise(torch.relu(z), shift, form.output, form.rounding)
         new = tensors.standardise(y[step].flatten(0, 1), form.standardised, form.rounding, varying=True)
         new = new.view_as(active)
