@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,11 @@ LANGUAGES: dict[str, Callable[[str], Code]] = {
 """Escaping function per generated file, keyed by file name or suffix."""
 
 
+@lru_cache(maxsize=64)
 def template(folder: Path, name: str) -> Template:
-    """Return the template of the file `name`. Values are escaped for its language; an undefined name is an error.
+    """Return the template of the file `name`, compiled once per process.
+
+    Values are escaped for its language; an undefined name is an error.
 
     Numbers and `Code` are printed unchanged. Filters: `comment` and `string` of C, `code` of Markdown.
     """

@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +61,15 @@ def run(*command: str | Path, cwd: Path | None = None, timeout: float = 600, **e
     )
     assert done.returncode == 0, f"{command}: {done.stdout}"
     return done.stdout
+
+
+def objects(compiler: str, options: Sequence[str | Path], files: Sequence[Path], folder: Path) -> list[Path]:
+    """Compile files one by one, as compiler caches need it; return the objects, which lie in a new folder."""
+    folder.mkdir()
+    found = [folder / f"{file.stem}.o" for file in files]
+    for file, built in zip(files, found, strict=True):
+        run(compiler, *options, "-c", file, "-o", built)
+    return found
 
 
 class Pool(ctypes.Structure):
@@ -151,9 +160,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The runtime, compiled without a warning for this machine."""
     built = tmp_path_factory.mktemp("library") / "libscff.so"
     sources = sorted((paths.export() / "c" / "src").glob("*.c"))
-    run(
-        tool("gcc"), *WARNINGS, "-O2", "-I", paths.export() / "c" / "include", "-shared", "-fPIC", *sources, "-o", built
-    )
+    options = [*WARNINGS, "-O2", "-I", paths.export() / "c" / "include", "-fPIC"]
+    run(tool("gcc"), "-shared", *objects(tool("gcc"), options, sources, built.parent / "objects"), "-o", built)
     found = ctypes.CDLL(str(built))
     for name in ("scff_forward_scratch", "scff_learn_scratch", "scff_save_size"):
         getattr(found, name).restype = ctypes.c_size_t
@@ -326,6 +334,11 @@ def _tool() -> Callable[[str], str]:
 def _call() -> Callable[..., str]:
     """Return a function that runs a program and returns what it printed."""
     return run
+
+
+@pytest.fixture(name="objects")
+def _objects() -> Callable[..., list[Path]]:
+    return objects
 
 
 @pytest.fixture(scope="session")

@@ -228,44 +228,52 @@ def sources(board: bool) -> list[Path]:
     return [*found, c / "board" / "startup.c"] if board else found
 
 
-def includes(golden: Path) -> list[str | Path]:
+def compiled(
+    compiler: str, options: list[str], golden: Path, board: bool, folder: Path, objects: Any
+) -> list[Path]:
+    """Objects of the program; only its own file reads the golden values."""
     c = paths.export() / "c"
-    return [part for folder in (golden, c / "include", c / "board") for part in ("-I", folder)]
+    shared = [*options, *(part for path in (c / "include", c / "board") for part in ("-I", path))]
+    program, *runtime = sources(board)
+    return [
+        *objects(compiler, [*shared, "-I", golden], [program], folder),
+        *objects(compiler, shared, runtime, folder / "runtime"),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_steps_under_sanitizers(
-    kind: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+    kind: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, objects: Any, warnings: list[str]
 ) -> None:
     image = tmp_path / "steps"
-    sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    call(tool("gcc"), *warnings, "-O1", *sanitizers, *includes(goldens(kind)), *sources(False), "-o", image)
+    options = [*warnings, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    parts = compiled(tool("gcc"), options, goldens(kind), False, tmp_path / "objects", objects)
+    call(tool("gcc"), *options, *parts, "-o", image)
     assert call(image) == "PASS\n"
 
 
-def cross_compile(target: str, golden: Path, image: Path, call: Any, tool: Any, *flags: str) -> Path:
+def cross_compile(target: str, golden: Path, image: Path, call: Any, tool: Any, objects: Any, *flags: str) -> Path:
     """The program for an emulated board, without a warning."""
     board, link = TARGETS[target], image.with_suffix(".ld")
     chip = {"name": target, "board": board.board, "flash": board.flash, "ram": board.ram}
     text = rendered("c", "link.ld", {"target": chip | {"limits": {"ram_reserved": 0}}})
     link.write_text(text, encoding="utf-8")
-    call(
-        *(tool("arm-none-eabi-gcc"), *board.flags.split(), "-O2", "-ffreestanding", *flags),
-        *("-ffunction-sections", "-fdata-sections", *includes(golden), *sources(True)),
-        *("-nostartfiles", "-Wl,--gc-sections", "-T", link, "-o", image),
-    )
+    compiler, options = tool("arm-none-eabi-gcc"), [*board.flags.split(), "-O2", "-ffreestanding", *flags]
+    sections = ["-ffunction-sections", "-fdata-sections"]
+    parts = compiled(compiler, [*options, *sections], golden, True, image.with_suffix(".objects"), objects)
+    call(compiler, *options, *parts, "-nostartfiles", "-Wl,--gc-sections", "-T", link, "-o", image)
     return image
 
 
 @pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4", "cortex-m55"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_steps_on_an_emulated_board(
-    kind: str, target: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+    kind: str, target: str, goldens: Any, tmp_path: Path, call: Any, tool: Any, objects: Any, warnings: list[str]
 ) -> None:
     """With the vector instructions of the core and without."""
     for path in ["", "-DSCFF_SCALAR"] if target in SIMD else [""]:
         flags = [*warnings, path] if path else warnings
-        image = cross_compile(target, goldens(kind), tmp_path / f"steps{path}.elf", call, tool, *flags)
+        image = cross_compile(target, goldens(kind), tmp_path / f"steps{path}.elf", call, tool, objects, *flags)
         said = call(
             *(tool("qemu-system-arm"), "-M", TARGETS[target].board),
             *("-nographic", "-monitor", "none", "-serial", "none"),
@@ -275,8 +283,8 @@ def test_a_thousand_steps_on_an_emulated_board(
         assert said == "PASS\n"
 
 
-def test_memory_is_what_the_page_says(goldens: Any, tmp_path: Path, call: Any, tool: Any) -> None:
-    image = cross_compile("cortex-m4", goldens("shadow"), tmp_path / "steps.elf", call, tool)
+def test_memory_is_what_the_page_says(goldens: Any, tmp_path: Path, call: Any, tool: Any, objects: Any) -> None:
+    image = cross_compile("cortex-m4", goldens("shadow"), tmp_path / "steps.elf", call, tool, objects)
     lines = [line.split() for line in call(tool("arm-none-eabi-nm"), "-S", "-t", "d", image).splitlines()]
     size = {parts[3]: int(parts[1]) for parts in lines if len(parts) == 4}
     found = {
@@ -295,7 +303,7 @@ def test_memory_is_what_the_page_says(goldens: Any, tmp_path: Path, call: Any, t
 
 
 def test_a_number_that_is_not_the_reference_s_is_noticed(
-    goldens: Any, tmp_path: Path, call: Any, tool: Any, warnings: list[str]
+    goldens: Any, tmp_path: Path, call: Any, tool: Any, objects: Any, warnings: list[str]
 ) -> None:
     """A frame's value is another: states differ in the first batch that reads it."""
     shutil.copy(goldens("shadow") / "golden.h", tmp_path)
@@ -304,6 +312,7 @@ def test_a_number_that_is_not_the_reference_s_is_noticed(
     number, rest = rest.split(",", 1)
     changed = f"{first}static const int8_t frames[] = {{\n    {int(number) ^ 64},{rest}"
     (tmp_path / "golden.h").write_text(changed, encoding="utf-8")
-    call(tool("gcc"), *warnings, "-O2", *includes(tmp_path), *sources(False), "-o", tmp_path / "steps")
+    parts = compiled(tool("gcc"), [*warnings, "-O2"], tmp_path, False, tmp_path / "objects", objects)
+    call(tool("gcc"), *parts, "-o", tmp_path / "steps")
     with pytest.raises(AssertionError, match="FAIL: states or sums"):
         call(tmp_path / "steps")

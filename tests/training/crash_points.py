@@ -127,7 +127,7 @@ def main() -> None:
     warm(command)
 
     # plots and the page take most of a tiny run's time, and are not tested here
-    report.RunPlots.write = lambda plots: []
+    report.RunPlots.write = lambda self: []
     report.html = lambda runs, out=None: out
 
     def finish(out: Path, *extra: str) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from scff_hw.documents.manifests import CodeSizes, FunctionSize
@@ -31,19 +35,30 @@ def function_sizes(folder: Path, to: Device) -> CodeSizes:
     compiler, nm = shutil.which(f"{prefix}gcc"), shutil.which(f"{prefix}nm")
     if compiler is None or nm is None:
         return CodeSizes(left_out=f"{prefix}gcc or {prefix}nm is not installed")
-    flags = ["-std=c99", OPTIMISE, *to.build.flags.split(), *(["-ffreestanding"] if to.profile else [])]
-    sources = sorted((folder / "scff" / "src").absolute().glob("*.c"))
-    include = (folder / "scff" / "include").absolute()
+    flags = ("-std=c99", OPTIMISE, *to.build.flags.split(), *(["-ffreestanding"] if to.profile else []))
+    files = sorted(path for part in ("include", "src") for path in (folder / "scff" / part).glob("*.[ch]"))
+    sources = tuple((path.name, path.read_text(encoding="utf-8")) for path in files)
+    try:
+        return _compiled(compiler, nm, flags, sources)
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or error.stdout).strip().splitlines()
+        return CodeSizes(left_out=f"{Path(error.cmd[0]).name} failed: {lines[0] if lines else error.returncode}")
+    except subprocess.TimeoutExpired:
+        return CodeSizes(left_out=f"{prefix}gcc was not done within {LIMIT_S:g} s")
+
+
+@lru_cache(maxsize=32)
+def _compiled(compiler: str, nm: str, flags: Sequence[str], sources: Sequence[tuple[str, str]]) -> CodeSizes:
+    """Sizes of the functions in `sources`, files by name; once per process: every export has the same runtime."""
     with tempfile.TemporaryDirectory() as build:
-        try:
-            _run(build, compiler, *flags, "-fstack-usage", "-I", str(include), "-c", *map(str, sources))
-            version = _run(build, compiler, "--version").splitlines()[0]
-            symbols = _run(build, nm, "-S", "-t", "d", *(f"{source.stem}.o" for source in sources))
-        except subprocess.CalledProcessError as error:
-            lines = (error.stderr or error.stdout).strip().splitlines()
-            return CodeSizes(left_out=f"{Path(error.cmd[0]).name} failed: {lines[0] if lines else error.returncode}")
-        except subprocess.TimeoutExpired:
-            return CodeSizes(left_out=f"{prefix}gcc was not done within {LIMIT_S:g} s")
+        for name, text in sources:
+            (Path(build) / name).write_text(text, encoding="utf-8")
+        stems = [name.removesuffix(".c") for name, _ in sources if name.endswith(".c")]
+        # one compiler per file, since compiler caches take no more
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda stem: _run(build, compiler, *flags, "-fstack-usage", "-c", f"{stem}.c"), stems))
+        version = _run(build, compiler, "--version").splitlines()[0]
+        symbols = _run(build, nm, "-S", "-t", "d", *(f"{stem}.o" for stem in stems))
         stacks = {
             line.split("\t")[0].rsplit(":", 1)[1]: int(line.split("\t")[1])
             for path in Path(build).glob("*.su")
