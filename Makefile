@@ -21,7 +21,7 @@ lint: setup ## check style and types
 
 test: lint ## check style and types, then run all tests except the slow reproductions
 	@.ci/tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 clean: ## remove .venv and all generated files except runs/
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,11 @@ class Result:
     code: int
     out: str
     err: str
+
+    def json(self) -> dict[str, Any]:
+        """Standard output, which must be exactly one JSON object on one line."""
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
 
 
 Run = Callable[..., Result]

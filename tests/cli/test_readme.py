@@ -48,7 +48,9 @@ def test_every_block_is_run_or_is_the_picture_of_the_flow() -> None:
     assert len(commands("sh")) >= 25 and len(commands("")) >= 9
 
 
-def test_every_command_of_the_readme_runs(cli: Any) -> None:
+def test_every_command_of_the_readme_runs(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With studies in this process; those in worker processes have tests of their own."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     for command in commands("sh"):
         result = cli(*shlex.split(command)[1:])
         assert result.code == 0, f"{command}: {result.err}"
