@@ -47,22 +47,31 @@ def test_the_table_is_tidy(done: Done) -> None:
     assert {row["clipped_weights"] for row in rows if row["method"] != "programmed"} == {""}
     seen = {(row["method"], row["readout"], row[KEY], row["seed"]) for row in rows}
     assert len(seen) == len(rows) == 2 + 2 * 2 * 5  # float, then point x seed x (four methods, one with two readouts)
-    assert all(0.05 < float(row["test_accuracy"]) <= 1 for row in rows)
+    assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
     assert {row[KEY] for row in rows} == {"", "0 w", "0.2 w"}
     (summary,) = [r for r in result["results"] if r["method"] == "backprop" and r[KEY] == "0 w"]
     values = [float(r["test_accuracy"]) for r in rows if r["method"] == "backprop" and r[KEY] == "0 w"]
     assert summary["mean"] == pytest.approx(sum(values) / 2) and summary["seeds"] == 2
-    assert summary["mean"] > 0.8  # analog SGD did learn: 24 untrained units reach 70 %
+
+
+def test_what_learns_on_quiet_devices_is_better_than_untrained(done: Done) -> None:
+    """The means of these two seeds differ by 25 points on the chip (standard deviation over eight runs: 1.2).
+
+    Over ten seeds by 24 (7 per seed), and by 39 for backpropagation, from 50 %.
+    """
+    mean = {r["method"]: r["mean"] for r in done[1]["results"] if r["readout"] == "fitted" and r[KEY] == "0 w"}
+    assert mean["scff"] > mean["untrained"] + 0.03
+    assert mean["programmed"] > mean["untrained"] + 0.03
+    assert mean["backprop"] > mean["untrained"] + 0.2
 
 
 def test_noise_hurts(done: Done) -> None:
-    """At 0.2 w of write noise, a fifth of the range, programmed weights with a kept readout lose most.
+    """At 0.2 w of write noise, a fifth of the range, programmed weights with a kept readout lose 14.6 points.
 
-    The simulator's noise differs from run to run: over 40 runs 28 % ± 1.3 points (standard deviation), without noise
-    63 %.
+    The simulator's noise differs from run to run: over eight runs by 0.7 points (standard deviation).
     """
     mean = {(r["method"], r["readout"], r[KEY]): r["mean"] for r in done[1]["results"]}
-    assert mean["programmed", "kept", "0.2 w"] < mean["programmed", "kept", "0 w"]
+    assert mean["programmed", "kept", "0.2 w"] < mean["programmed", "kept", "0 w"] - 0.1
     assert mean["programmed", "fitted", "0 w"] == pytest.approx(mean["float", "fitted", ""], abs=0.08)
 
 
@@ -74,7 +83,7 @@ def test_the_report_is_self_contained(done: Done) -> None:
 
 
 def test_divergence_is_a_result(make_request: MakeRequest, small: list[str], tmp_path: Path) -> None:
-    wild = [change.replace("learning_rate: 0.5", "learning_rate: 100") for change in small[1::2]]
+    wild = [change.replace("learning_rate: 0.2", "learning_rate: 100") for change in small[1::2]]
     request = make_request(profile="exact", overrides=wild, backprop_rate=None)
     result = run_study(request, tmp_path / "study")
     rows = {row["method"]: row for row in table(tmp_path / "study") if row["readout"] == "fitted"}
