@@ -133,7 +133,7 @@ class Pool:
 
     Attributes:
         kind: `"max"` or `"avg"` (an average counts padded zeros, as PyTorch does by default).
-        size, stride, padding: in positions, the same for height and width.
+        size, stride, padding: numbers of positions, the same for height and width.
         ceil: keep the last, partial window (`ceil_mode`).
     Source: paper, Table D.1.
     """

@@ -66,7 +66,7 @@ class RecurrentLayer:
     """One direction, or several that share only their goodness.
 
     Attributes:
-        directions: with equal numbers of features and of units.
+        directions: one or two, with equal numbers of features and of units.
         rule: None for a layer that does not learn.
         averages: the output also contains the means of the states over time, after the last states.
 

@@ -56,7 +56,7 @@ class Streaming:
     of `RecurrentLayer.learn`. A sequence is used for one of the two; both kinds of sequences may alternate.
 
     Args:
-        layer: with one direction, forwards.
+        layer: a layer with one direction, forwards.
         sequences: number per batch; errors are averaged over them.
 
     Raises:

@@ -113,8 +113,9 @@ class CManifest(Manifest):
     Attributes:
         run: name of the run folder.
         target: "host", or the name of a digital profile; `core` is its processor.
-        layers, learning_batch, learn_scratch_bytes, lesson: for feed-forward layers.
-        arrays, max_steps: for a recurrent layer: formats by array, and number of steps whose sums fit the accumulators.
+        layers, learning_batch, learn_scratch_bytes, lesson: given for feed-forward layers.
+        arrays, max_steps: given for a recurrent layer: formats by array, and the number of steps whose sums fit the
+            accumulators.
         flash_bytes, ram_bytes: sums over `memory`.
     """
 

@@ -37,7 +37,7 @@ class Exporter(ABC, Generic[O, M]):
     int, a float, a str or a Path; the first paragraph of the docstring is its help.
 
     Attributes:
-        name: in `EXPORTERS`.
+        name: name in `EXPORTERS`.
         Options: dataclass or pydantic model of the exporter's own options; it refuses values that are invalid for every
             run.
         writes_file: `out` is one file, not a folder: `write` gets its path in a temporary folder, and the manifest is

@@ -33,8 +33,8 @@ class IntegerRun:
     """A feed-forward network in integers, with its run.
 
     Attributes:
-        shapes: of each layer's input, (channels, height, width) or (inputs,).
-        rate_shifts: of each layer; learning rates are `2^-shift`.
+        shapes: shape of each layer's input, (channels, height, width) or (inputs,).
+        rate_shifts: one per layer; learning rates are `2^-shift`.
         readout_weight, readout_bias: `[classes, features]` in 8 bits, `[classes]` in 32.
         readout_frac: fraction bits of the readout's weights.
         read_layers: indices of the layers that the readout reads, from 0.

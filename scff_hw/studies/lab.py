@@ -44,9 +44,9 @@ class Lab:
     """One recipe with one seed and its data; computes on the CPU in float32, apart from the backend's own arithmetic.
 
     Attributes:
-        parameters: of the point to measure.
+        parameters: parameters of the point to measure.
         method: one of the study's methods.
-        seed: of initial weights, sample order and devices.
+        seed: initial weights, sample order and devices are drawn from it.
         note: why learning diverged, empty if it did not.
     """
 
@@ -203,7 +203,7 @@ class Lab:
 
         Args:
             share: learning rate as a share of the recipe's.
-            name: of the random stream that draws samples.
+            name: name of the random stream that draws samples.
 
         Raises:
             UsageError: the recipe's rule needs labels or makes its own pairs.

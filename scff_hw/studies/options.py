@@ -42,7 +42,7 @@ def option(default: Any, description: str, *, unit: str, metavar: str = "", **li
 
     Args:
         description: follows "study: " in the command line's help.
-        unit: of the value, "" for a plain number or text.
+        unit: unit of the value; "" for a plain number or text.
         metavar: replaces the type in the help.
         limits: `ge`, `gt`, `le` and `lt`.
     """

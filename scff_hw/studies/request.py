@@ -43,7 +43,7 @@ class Request:
         variants: the grid; a single point if no key is varied.
         run: path, seed and backend of the finished run that the study starts from, None for a recipe.
         backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
-        options: of the study itself.
+        options: the study's own options.
     """
 
     study: str

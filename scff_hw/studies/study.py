@@ -32,9 +32,9 @@ class Study(ABC, Generic[AnyOptions]):
                          pairs(request)      pictures of the network's input pairs
 
     Attributes:
-        name: on the command line, in study.json and in the keys of points: never change it.
-        title: of the report.
-        explanation: of the table, for the report.
+        name: name on the command line, in study.json and in the keys of points; it must never change.
+        title: title of the report.
+        explanation: text of the report that explains the table.
         hardware: the simulated hardware, and the keys that `--vary` takes.
         varies: what the study varies itself in place of `--vary`; None if it takes `--vary`.
         Options: model of its options.

@@ -43,7 +43,7 @@ class FixedPart:
     """The additional content of a run on the fixed backend.
 
     Attributes:
-        backend: with the formats of each layer.
+        backend: the backend, with the formats of each layer.
         network: the trained layers, integers with all of their bits.
         readout_frac: fraction bits of the readout's weights.
     """

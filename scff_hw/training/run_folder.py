@@ -3,10 +3,13 @@
 A run begins with its first checkpoint. A folder without one has at most the files that `create` writes, `run.json`
 first; a new run may start there as in an empty folder, and a resumed run starts from the beginning.
 
-A checkpoint is one safetensors file: tensors, with the position in the run as JSON metadata. Metrics are JSON lines;
-a checkpoint stores the length of that file, so a resumed run continues it without repeated lines. Every tensor file
-contains its own digest, the identity of its run (see `RunFolder.identity`) and its name; every read checks them.
-`summary.json` contains the same identity.
+How is a run resumed bit for bit? A checkpoint is one safetensors file: the state of all arrays and optimisers, with the
+position in the run (stage, epoch, batch) as JSON metadata. Random numbers follow from the seed and the position, see
+`scff_hw/core/random.py`. Metrics are JSON lines; a checkpoint stores the length of that file, so a resumed run
+continues it without repeated lines.
+
+Every tensor file contains its own digest, the identity of its run (see `RunFolder.identity`) and its name; every read
+checks them. `summary.json` contains the same identity.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Checkpoint:
     """The position in a run, and all tensors needed to resume it.
 
     Attributes:
-        tensors: by dotted name, e.g. `layers.1.weight`, `readout.scff.weight`.
+        tensors: tensors by dotted name, e.g. `layers.1.weight`, `readout.scff.weight`.
         values: JSON results of the finished stages.
     """
 

@@ -196,7 +196,7 @@ class CLayer:
         )
 
     @property
-    def held(self) -> NDArray[Any]:
+    def stored(self) -> NDArray[Any]:
         return self.shadow if self.constants.shadow_bits else self.weight
 
     def learn(

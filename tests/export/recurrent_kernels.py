@@ -129,7 +129,7 @@ class CRecurrent:
         for name in ("scff_rnn_outputs", "scff_rnn_max_steps"):
             getattr(library, name).restype = ctypes.c_uint32
         self.learning_bytes = library.scff_rnn_learn_scratch(ctypes.byref(self.rnn))
-        self.hearing_bytes = library.scff_rnn_step_scratch(ctypes.byref(self.rnn))
+        self.step_scratch_bytes = library.scff_rnn_step_scratch(ctypes.byref(self.rnn))
 
     def begin(self, sequences: int) -> int:
         return self._call("begin", self.sums, sequences)
@@ -148,22 +148,22 @@ class CRecurrent:
         return status
 
     def step(self, frame: NDArray[np.int64], lacking: int = 0) -> int:
-        narrow, room = np.ascontiguousarray(frame, np.int8), np.zeros(self.hearing_bytes + 8, np.int8)
-        scratch = ctypes.c_void_p(room.ctypes.data), ctypes.c_size_t(self.hearing_bytes - lacking)
+        narrow, room = np.ascontiguousarray(frame, np.int8), np.zeros(self.step_scratch_bytes + 8, np.int8)
+        scratch = ctypes.c_void_p(room.ctypes.data), ctypes.c_size_t(self.step_scratch_bytes - lacking)
         status = self._call("step", self.params, self.sequence, ctypes.c_void_p(narrow.ctypes.data), *scratch)
-        assert not room[self.hearing_bytes :].any(), "written behind the scratch"
+        assert not room[self.step_scratch_bytes :].any(), "written behind the scratch"
         return status
 
     def apply(self, rate_shift: int) -> int:
         return self._call("apply", self.state, self.sums, rate_shift)
 
-    def passed_on(self) -> NDArray[np.int8]:
+    def output(self) -> NDArray[np.int8]:
         found = np.zeros(self.outputs, np.int8)
         assert self._call("output", self.sequence, ctypes.c_void_p(found.ctypes.data)) == 0
         return found
 
-    def features(self, passed_on: NDArray[np.int64]) -> NDArray[np.int8]:
-        found = passed_on.astype(np.int8)
+    def features(self, transmitted: NDArray[np.int64]) -> NDArray[np.int8]:
+        found = transmitted.astype(np.int8)
         at = ctypes.c_void_p(found.ctypes.data)
         assert self._call("features", at, at) == 0
         return found
@@ -172,11 +172,11 @@ class CRecurrent:
     def most_steps(self) -> int:
         return self._call("max_steps")
 
-    def held(self) -> list[NDArray[Any]]:
+    def learned_state(self) -> list[NDArray[Any]]:
         """Copies of all that learning changes."""
         own = (self.of_inputs, self.of_hidden, self.of_bias, self.positive, self.negative, self.total)
         arrays = (self.inputs, self.hidden)
-        parts = [part for each in arrays for part in (each.held, each.weight, each.bias, each.states)]
+        parts = [part for each in arrays for part in (each.stored, each.weight, each.bias, each.states)]
         return [part.copy() for part in (*own, *parts)]
 
     def _call(self, name: str, *arguments: Any) -> int:

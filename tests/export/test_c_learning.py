@@ -88,7 +88,7 @@ def compare(
             found = c.learn(views, shift, rate)
             for a, b in zip(expected, found, strict=True):
                 assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
-            assert np.array_equal(layer.stored, c.held), f"weights at update {step}"
+            assert np.array_equal(layer.stored, c.stored), f"weights at update {step}"
             assert np.array_equal(layer.bias, c.bias), f"biases at update {step}"
             # a layer that makes its pairs takes one view or two, any other both streams
             views = list(expected) if step % 2 or not layers[-1].spec.makes_pairs else [expected[0]]
@@ -160,7 +160,7 @@ def test_blank_samples_are_learned_the_same_in_c(recipe: str, rounding: str, lay
         found = c.learn(views, shift, 0)
         for a, b in zip(expected, found, strict=True):
             assert np.array_equal(a.reshape(n, -1), b), f"passed on at update {step}"
-        assert np.array_equal(layer.stored, c.held) and np.array_equal(layer.bias, c.bias), f"update {step}"
+        assert np.array_equal(layer.stored, c.stored) and np.array_equal(layer.bias, c.bias), f"update {step}"
 
 
 def test_two_views_and_chosen_positions_learn_the_same_in_c(layers_of: Any, c_layer: Any) -> None:
@@ -176,5 +176,5 @@ def test_two_views_and_chosen_positions_learn_the_same_in_c(layers_of: Any, c_la
         found = c.learn(views, 2, 0, chosen)
         assert np.array_equal(expected[0].reshape(6, -1), found[0])
         assert np.array_equal(expected[1].reshape(6, -1), found[1])
-        assert np.array_equal(layer.stored, c.held)
+        assert np.array_equal(layer.stored, c.stored)
         assert np.array_equal(layer.bias, c.bias)

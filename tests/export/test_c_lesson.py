@@ -84,7 +84,7 @@ def test_first_weights_are_the_same_in_c(
         c = c_layer(layer, shape)
         library.scff_start(ctypes.byref(c.struct), ctypes.byref(c.state), ctypes.c_uint32(99))
         layer.start(99)
-        assert np.array_equal(layer.stored, c.held) and np.array_equal(layer.weight, c.weight)
+        assert np.array_equal(layer.stored, c.stored) and np.array_equal(layer.weight, c.weight)
         assert np.array_equal(layer.bias, c.bias)
         if layer.spec.formats.stochastic:
             assert np.array_equal(layer.states, c.states)

@@ -67,13 +67,13 @@ def learn_in_both(
             assert np.array_equal(direction._of_hidden, c.of_hidden), f"sums of U at step {t} of pair {k}"
             assert np.array_equal(direction._of_bias, c.of_bias)
         passed = streamed.transmitted()
-        assert np.array_equal(passed, c.passed_on())
+        assert np.array_equal(passed, c.output())
         assert np.array_equal(layer.features(passed), c.features(passed))
     streamed.apply(rate_shift)
     assert c.apply(rate_shift) == 0
     assert not (c.of_inputs.any() or c.of_hidden.any() or c.of_bias.any() or c.sums.steps)
     for array, ours in ((direction.inputs, c.inputs), (direction.hidden, c.hidden)):
-        assert np.array_equal(array.stored, ours.held), "what updates change"
+        assert np.array_equal(array.stored, ours.stored), "what updates change"
         assert np.array_equal(array.weight, ours.weight)
         assert np.array_equal(array.bias, ours.bias)
         if array.spec.formats.stochastic:
@@ -89,8 +89,8 @@ def step_in_both(layer: IntegerRecurrent, c: CRecurrent, sequence: np.ndarray) -
         streamed.step(frame)
         assert c.step(frame) == 0
         assert np.array_equal(streamed.states[0], c.positive)
-        assert np.array_equal(streamed.transmitted(), c.passed_on())
-    assert np.array_equal(layer.forward([sequence])[0], c.passed_on())
+        assert np.array_equal(streamed.transmitted(), c.output())
+    assert np.array_equal(layer.forward([sequence])[0], c.output())
 
 
 @pytest.mark.parametrize("formats", FORMATS.values(), ids=FORMATS)
@@ -161,7 +161,7 @@ def test_what_cannot_be_learned_from_changes_nothing(in_c: Any) -> None:
     assert c.begin(0) == BAD_ARGUMENT
     assert c.begin(1_000_001) == BAD_ARGUMENT
     assert c.begin(2) == 0 and c.begin_pair() == 0 and c.learn(frame, other) == 0
-    before = c.held()
+    before = c.learned_state()
     assert c.learn(frame, other, lacking=1) == SCRATCH
     assert c.learn(frame, other, off=2) == UNALIGNED
     assert c.step(frame, lacking=1) == SCRATCH
@@ -175,7 +175,7 @@ def test_what_cannot_be_learned_from_changes_nothing(in_c: Any) -> None:
     c.sequence.total, kept, c.state[1].shadow = kept, c.state[1].shadow, None
     assert c.apply(0) == BAD_ARGUMENT
     c.state[1].shadow = kept
-    for wanted, found in zip(before, c.held(), strict=True):
+    for wanted, found in zip(before, c.learned_state(), strict=True):
         assert np.array_equal(wanted, found)
     c.sequence.steps = 0
     assert c.runtime.scff_rnn_output(*map(ctypes.byref, (c.rnn, c.sequence)), c.sequence.positive) == BAD_ARGUMENT
@@ -190,13 +190,13 @@ def test_sums_that_could_overflow_are_refused(in_c: Any) -> None:
     assert c.begin(2) == 0 and c.begin_pair() == 0
     for _ in range(129):
         assert c.learn(frame, other) == 0
-    before = c.held()
+    before = c.learned_state()
     assert c.learn(frame, other) == TOO_LARGE
     assert c.step(frame) == 0
     assert c.apply(0) == 0 and c.learn(frame, other) == 0
     c.sequence.steps = 65_536
     assert c.learn(frame, other) == c.step(frame) == TOO_LARGE
-    assert not np.array_equal(before[0], c.held()[0])
+    assert not np.array_equal(before[0], c.learned_state()[0])
 
 
 def test_a_device_may_listen_for_ever_where_no_mean_is_wanted(in_c: Any) -> None:

@@ -64,4 +64,4 @@ def test_a_frozen_layer_passes_on_and_stays(finished: Any, c_layer: Any) -> None
     expected = layer.learn([x], (np.arange(4) + 1) % 4, 0)
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])
-    assert not np.array_equal(layer.stored, c.held)
+    assert not np.array_equal(layer.stored, c.stored)

@@ -33,11 +33,11 @@ def test_c_and_python_save_the_same_bytes(formats: tuple[str, ...], finished: An
     expected = saved_bytes(layer, LayerConstants.of(layer.spec, len(layer.stored), shape))
     assert c.save() == expected
     assert len(expected) == c.constants.save_size
-    held, bias, weight = c.held.copy(), c.bias.copy(), c.weight.copy()
-    for array in (c.held, c.bias, c.weight, c.states):
+    held, bias, weight = c.stored.copy(), c.bias.copy(), c.weight.copy()
+    for array in (c.stored, c.bias, c.weight, c.states):
         array[...] = 1
     assert c.load(expected) == 0
-    for before, after in ((held, c.held), (bias, c.bias), (weight, c.weight)):
+    for before, after in ((held, c.stored), (bias, c.bias), (weight, c.weight)):
         assert np.array_equal(before, after)
 
 
@@ -45,7 +45,7 @@ def test_damaged_or_foreign_bytes_change_nothing(finished: Any, c_layer: Any) ->
     network = IntegerRun.of(FinishedRun.open(finished("digits-100")))
     c = c_layer(network.layers[0], network.shapes[0])
     saved = c.save()
-    held = c.held.copy()
+    held = c.stored.copy()
 
     def with_crc(changed: bytes) -> bytes:
         return changed[:-4] + struct.pack("<I", zlib.crc32(changed[:-4]))
@@ -62,4 +62,4 @@ def test_damaged_or_foreign_bytes_change_nothing(finished: Any, c_layer: Any) ->
         damaged = bytearray(saved)
         damaged[at] ^= 1
         assert c.load(bytes(damaged)) in (BAD_CRC, BAD_SIZE)
-    assert np.array_equal(held, c.held)
+    assert np.array_equal(held, c.stored)

@@ -59,7 +59,7 @@ def test_tiles_hold_what_aihwkit_tiles_hold(backend: str, name: str, runs: dict[
     profile = hardware(name, full, "device.device_to_device.w_max=0 %", "device.device_to_device.w_min=0 %")
     export_crossbar(runs[backend], profile, tmp_path / "out")
     program = load_crossbar(tmp_path / "out")
-    held = program.program["conductance"]
+    mapping = program.program["conductance"]
     weights, _ = read_tensors(runs[backend] / "weights.safetensors")
     for layer in program.program["layers"]:
         weight = weights[f"layers.{layer['layer']}.weight"].float()
@@ -70,15 +70,15 @@ def test_tiles_hold_what_aihwkit_tiles_hold(backend: str, name: str, runs: dict[
             plus, minus = (program.arrays[f"{entry['name']}.{key}"] for key in ("plus", "minus"))
             np.testing.assert_allclose(entry["scale"], tile.get_mapping_scales().flatten()[0], rtol=1e-6)
             on_tile = tile.tile.get_weights().numpy().T
-            np.testing.assert_allclose((plus - minus) / held["siemens_per_w"], on_tile, atol=1e-6)
+            np.testing.assert_allclose((plus - minus) / mapping["siemens_per_w"], on_tile, atol=1e-6)
             if name == "pcm":
                 hidden = tile.get_hidden_parameters()
                 for device, key in ((minus, "hidden_weights_0"), (plus, "hidden_weights_1")):
-                    wanted = held["g_min_siemens"] + hidden[key].numpy().T * held["siemens_per_w"]
-                    np.testing.assert_allclose(device, wanted, atol=1e-6 * held["siemens_per_w"])
+                    wanted = mapping["g_min_siemens"] + hidden[key].numpy().T * mapping["siemens_per_w"]
+                    np.testing.assert_allclose(device, wanted, atol=1e-6 * mapping["siemens_per_w"])
             else:
                 assert np.allclose(minus, 22e-6)  # the middle of the range
-            assert plus.min() >= held["g_min_siemens"] and plus.max() <= held["g_max_siemens"]
+            assert plus.min() >= mapping["g_min_siemens"] and plus.max() <= mapping["g_max_siemens"]
             found[slice(*entry["columns"]), slice(*entry["rows"])] = program.weight(entry["name"])
         np.testing.assert_allclose(found, weight.flatten(1).numpy(), atol=1e-6)
         assert np.array_equal(program.arrays[layer["bias"]], weights[layer["bias"]].double().numpy())
@@ -105,9 +105,9 @@ def test_weights_that_a_device_cannot_hold_are_cut_and_counted() -> None:
     profile = load_profile("ideal", [*SIEMENS, "device.response.w_min=0 w"])
     weight = np.array([[1.5, -0.5], [-2.0, 0.75]])
     (tile,) = tiles("layers.1", weight, profile)
-    held = conductances(profile)
+    mapping = conductances(profile)
     assert tile.clipped == 2 and tile.scale == 1.5
-    np.testing.assert_allclose((tile.plus - tile.minus).T / held.per_weight, [[1, 0], [0, 0.5]], atol=1e-6)
+    np.testing.assert_allclose((tile.plus - tile.minus).T / mapping.per_weight, [[1, 0], [0, 0.5]], atol=1e-6)
     assert tile.plus.max() == pytest.approx(42e-6, rel=1e-12) and tile.plus.min() == 2e-6
 
 
@@ -128,8 +128,8 @@ def test_targets_use_the_whole_range_as_programmed_arrays_do() -> None:
 
 def test_a_single_cell_is_the_readme_sentence() -> None:
     """hardware_profiles/README.md: with a reference in the middle of the range, -1 w is g_min and 1 w is g_max."""
-    held = conductances(load_profile("ideal", SIEMENS))
-    plus, minus, clipped = held.pair(np.array([[-1.0, 0.0, 1.0]]))
+    mapping = conductances(load_profile("ideal", SIEMENS))
+    plus, minus, clipped = mapping.pair(np.array([[-1.0, 0.0, 1.0]]))
     np.testing.assert_allclose(plus, [[2e-6, 22e-6, 42e-6]])
     np.testing.assert_allclose(minus, [[22e-6] * 3])
     assert clipped == 0

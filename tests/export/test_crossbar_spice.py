@@ -38,9 +38,9 @@ def ngspice() -> str:
 @pytest.fixture(scope="module")
 def tile() -> tuple[Floats, Floats]:
     """Pairs from 0 to 25 uS, one device of each off, as weights of a random layer are."""
-    held = conductances(load_profile("pcm"))
+    mapping = conductances(load_profile("pcm"))
     weight = np.random.default_rng(3).uniform(-1, 1, (COLUMNS, ROWS)) * 2
-    plus, minus, _ = held.pair(weight.T)
+    plus, minus, _ = mapping.pair(weight.T)
     return plus, minus
 
 

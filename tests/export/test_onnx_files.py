@@ -105,8 +105,8 @@ def test_an_analog_run_is_exported_with_the_weights_that_were_read_back(tmp_path
     summary = export_onnx(run, tmp_path / "out", samples=20)
     assert set(summary["files"]) == {"float.onnx"} and summary["profile"] == "ecram"
     weight = FinishedRun.open(run).network.arrays["layers.1"].weight.numpy()
-    held = initialisers(tmp_path / "out" / "float.onnx")
-    np.testing.assert_array_equal(held["layers.1.weight"], weight)
+    values = initialisers(tmp_path / "out" / "float.onnx")
+    np.testing.assert_array_equal(values["layers.1.weight"], weight)
     assert "noise" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -159,14 +159,14 @@ def test_quantised_files_hold_the_runs_integers(fixed_conv: Path, tmp_path: Path
     assert found.fixed is not None
     stack, readout = integer_stack(found.fixed.network.layers), integer_readout(found)
     for name in ("integer.onnx", "qdq.onnx", "qoperator.onnx"):
-        held = initialisers(tmp_path / "out" / name)
+        values = initialisers(tmp_path / "out" / name)
         for number, layer in enumerate(stack, start=1):
-            weight = held[f"layers.{number}.weight"]
+            weight = values[f"layers.{number}.weight"]
             assert weight.dtype == np.int8
             if name == "qoperator.onnx" and weight.ndim == 2:
                 weight = weight.T
             np.testing.assert_array_equal(weight.reshape(len(layer.weight), -1), layer.weight)
-        weight = held["readout.weight"]
+        weight = values["readout.weight"]
         np.testing.assert_array_equal(weight.T if name == "qoperator.onnx" else weight, readout.weight)
     for name, expected in (("qdq.onnx", READERS), ("qonnx.onnx", {EVALUATOR}), ("qoperator.onnx", READERS)):
         readers = summary["files"][name]["readers"]
@@ -187,9 +187,9 @@ def test_operators_of_each_dialect(fixed_dense: Path, tmp_path: Path) -> None:
     assert not {"QuantizeLinear", "Quant"} & kinds["integer.onnx"]
     exact = []
     for name in ("qdq.onnx", "qoperator.onnx"):
-        held, graph = initialisers(tmp_path / "out" / name), onnx.load(str(tmp_path / "out" / name)).graph
+        values, graph = initialisers(tmp_path / "out" / name), onnx.load(str(tmp_path / "out" / name)).graph
         scales = [node.input[1] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-        exact += [float(held[each]) for each in scales]
+        exact += [float(values[each]) for each in scales]
     assert exact and all(np.frexp(scale)[0] == 0.5 for scale in exact)
 
 

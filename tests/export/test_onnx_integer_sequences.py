@@ -152,9 +152,9 @@ def test_a_step_hands_on_what_the_streaming_reference_holds(name: str, exported:
     assert kinds == {"x": np.float32, "state": np.int8, **means}
     for reader in stepwise_readers(folder / "integer-step.onnx", model).values():
         streaming = StreamingRecurrent(layer)
-        for heard, frame in enumerate(frames, start=1):
+        for steps, frame in enumerate(frames, start=1):
             streaming.step(frame)
-            features, _ = reader(x[:, :heard], np.array([heard], dtype=np.int64))
+            features, _ = reader(x[:, :steps], np.array([steps], dtype=np.int64))
             np.testing.assert_array_equal(features[0], layer.features(streaming.transmitted()))
 
 

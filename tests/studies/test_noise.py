@@ -19,7 +19,7 @@ import pytest
 
 from scff_hw.cli import main
 from scff_hw.errors import ProfileError, UsageError
-from scff_hw.studies import Request, request_study, run_study
+from scff_hw.studies import Request, find_study, request_study, run_study
 
 MakeRequest = Callable[..., Request]
 Done = tuple[Path, dict[str, Any]]
@@ -176,10 +176,11 @@ def test_a_folder_of_something_else_is_left_alone(done: Done, tmp_path: Path, ma
 
 def test_a_damaged_point_is_named(done: Done, tmp_path: Path, make_request: MakeRequest) -> None:
     out = Path(shutil.copytree(done[0], tmp_path / "study"))
-    victim = next((out / "points").iterdir())
+    request = make_request("noise", LONGER, vary=[VARY], seeds=2)
+    victim = out / "points" / f"{find_study('noise').points(request)[0].key}.json"
     victim.write_text("{")
     with pytest.raises(UsageError, match=rf"{victim.name} is not JSON .*; remove the file to measure its point again"):
-        run_study(make_request("noise", LONGER, vary=[VARY], seeds=2), out)
+        run_study(request, out)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Lesson:
         epochs: passes over them.
         labels: number of labelled samples, the first of the training part, from which the readout then learns.
         tests: number of test samples, the first of the test part, that are classified at the end.
-        seed: of the random weights and of the partners.
+        seed: seed of the random weights and of the partners.
     """
 
     samples: int

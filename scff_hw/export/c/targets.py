@@ -16,7 +16,7 @@ class CTarget:
     """A processor, and the emulated board that its images run on.
 
     Attributes:
-        flags: of arm-none-eabi-gcc; empty on the host.
+        flags: options for arm-none-eabi-gcc; empty on the host.
         board: QEMU's machine.
         flash, ram: origin and length on that board.
     """
@@ -54,7 +54,7 @@ class Device:
     """The device of an export.
 
     Attributes:
-        name: of the target or its profile.
+        name: name of the target or of its profile.
         processor: one of `TARGETS`.
         profile: with the chip's memories; None on the host, whose memories are not limited.
     """

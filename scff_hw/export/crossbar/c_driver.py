@@ -37,10 +37,10 @@ class TileProgram:
     """The constants of one tile's pulses.
 
     Attributes:
-        name: of the tile, e.g. `layers.1.tile.0.0`.
+        name: name of the tile, e.g. `layers.1.tile.0.0`.
         rows, columns: number of lines.
         gain, scale: see `TilePulses`.
-        seed: of the generators of its lines, 32 bits.
+        seed: seed of the generators of its lines, 32 bits.
     """
 
     name: str

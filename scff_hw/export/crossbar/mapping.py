@@ -26,7 +26,7 @@ class Tile:
     """One crossbar of a layer.
 
     Attributes:
-        name: of its arrays, e.g. `layers.1.tile.0.0` (outputs, inputs).
+        name: name of its arrays, e.g. `layers.1.tile.0.0` (outputs, inputs).
         rows, columns: the layer's inputs and outputs on this tile, `[start, stop)`.
         scale: weight of the layer per weight of 1 on the crossbar.
         plus, minus: float64 `[rows, columns]`, siemens.
@@ -95,7 +95,7 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
     """The tiles of a layer, outputs first, then inputs, scaled by `full_range_scale`.
 
     Args:
-        name: of the layer, e.g. `layers.1`.
+        name: name of the layer, e.g. `layers.1`.
         weight: `[outputs, fan-in]`; a convolution's kernels are unrolled.
 
     Raises:

@@ -71,8 +71,8 @@ class _Mapped:
 @dataclass(frozen=True)
 class CrossbarOptions:
     """Attributes:
-    profile: of devices with `device.g_min` and `device.g_max`.
-    learning_rate: of all layers' weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
+    profile: hardware with `device.g_min` and `device.g_max`.
+    learning_rate: rate of all weights; None: the recipe's, times the profile's `learning.learning_rate_factor`.
     read_volt: voltage of a full-scale input, 1 mV to 10 V.
     check: also compile the kernel and run its golden vectors, and solve the netlist with ngspice.
     """

@@ -232,7 +232,7 @@ def error_codes(y: ArrayLike, gains: ArrayLike, exponent: int) -> tuple[NDArray[
     Args:
         y: `[T, C]`, codes of a sample's post-activations, e.g. in its positive and its negative pairs.
         gains: `[T]`, codes.
-        exponent: of the product of a code of `y` and a code of `gains`.
+        exponent: exponent of the product of a code of `y` and a code of `gains`.
     """
     sums = np.asarray(gains, np.int64) @ np.asarray(y, np.int64)
     shift = max(0, int(np.abs(sums).max(initial=0)).bit_length() - 15)

@@ -61,8 +61,8 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
 
     Args:
         layers: 0-based indices of the layers whose features the readout reads.
-        weight, bias: of the readout, `[classes, F]` and `[classes]`.
-        shape: of one input sample.
+        weight, bias: the readout, `[classes, F]` and `[classes]`.
+        shape: shape of one input sample.
     """
     parts = Parts()
     value, size, read = X, tuple(shape), []

@@ -50,7 +50,7 @@ class Planned:
         criterion: "float", "integer", or a dialect of `CLOSE`.
         expected: the library's features and logits.
         units: factors that convert the file's features and logits to the integers that are expected.
-        tolerance: of a float graph.
+        tolerance: largest difference allowed for a float graph.
         readers: creates the readers of the file.
     """
 

@@ -42,10 +42,10 @@ def float_model(
     """The network and its readout in float32.
 
     Args:
-        network: of feed-forward layers.
+        network: feed-forward layers only.
         layers: 0-based indices of the layers whose features the readout reads.
-        weight, bias: of the readout, `[classes, F]` and `[classes]`.
-        shape: of one input sample.
+        weight, bias: the readout, `[classes, F]` and `[classes]`.
+        shape: shape of one input sample.
     """
     graph = Graph()
     value, features = Value(INPUT, tuple(shape)), []

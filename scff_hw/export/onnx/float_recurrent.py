@@ -30,7 +30,7 @@ class FloatSequences:
     Attributes:
         network: a recurrent layer, followed by dense layers.
         layers: 0-based indices of the layers whose features the readout reads.
-        weight, bias: of the readout, `[classes, F]` and `[classes]`.
+        weight, bias: the readout, `[classes, F]` and `[classes]`.
     """
 
     network: Network

@@ -30,8 +30,8 @@ class Value:
     """A tensor of the graph.
 
     Attributes:
-        name: in the graph.
-        shape: of one sample, without the batch.
+        name: name in the graph.
+        shape: shape of one sample, without the batch.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Graph:
 
     Args:
         domains: versions of further operator sets, besides ONNX's own.
-        prefix: of numbered names, which must differ between a graph and the bodies of its nodes.
+        prefix: prefix of numbered names; it must differ between a graph and the bodies of its nodes.
     """
 
     def __init__(self, domains: Mapping[str, int] | None = None, prefix: str = "") -> None:
@@ -78,7 +78,7 @@ class Graph:
 
         Args:
             inputs: names, or arrays that become initialisers.
-            name: of the output; empty: a numbered name.
+            name: name of the output; empty for a numbered name.
         """
         names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         if not name:
@@ -146,7 +146,7 @@ class Windows:
 
     Attributes:
         pads: rows and columns added before, then after.
-        shape: of the pooled map, channels first.
+        shape: shape of the pooled map, channels first.
         counts: divisors of averages, `[1, 1, H', W']`: padded zeros count, positions of a last window past the padding
             do not.
     """

@@ -61,7 +61,7 @@ class Sums:
     Attributes:
         parts: values of the graph; the product is their sum.
         bounds: upper bound of each part's magnitude, `[channels]` each.
-        shape: of one sample.
+        shape: shape of one sample.
     """
 
     parts: tuple[str, ...]
@@ -100,7 +100,7 @@ def integer_model(
     Args:
         stack: the reference's layers, whose `forward`, `features` and `logits` the graph equals.
         layers: 0-based indices of the layers whose features the readout reads.
-        shape: of one input sample.
+        shape: shape of one input sample.
 
     Returns:
         A model with the float graph's float32 input, and integer features (int8) and logits (int32).
@@ -179,7 +179,7 @@ def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: s
 
     Args:
         bias: `[channels]`, integers at the products' scale, or None.
-        name: of the bias.
+        name: name of the bias.
     """
     shift = np.asarray(form.accumulator.fracs) - form.pre_activation.frac_bits
     added = np.zeros(u.shape[0], I64) if bias is None else bias

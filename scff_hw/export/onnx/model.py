@@ -187,7 +187,7 @@ def _whole_and_step(
     """The files of whole sequences and of one step, or the reason why the latter is left out.
 
     Args:
-        tolerance: of the check; None: equality.
+        tolerance: largest difference that the check allows; None: equality.
     """
     criterion = "integer" if tolerance is None else "float"
     (whole, step), limit = names, tolerance or FLOAT_TOLERANCE

@@ -42,8 +42,8 @@ class Dialect(Protocol):
         Args:
             weight: `[C, F]` or `[C, channels, kernel, kernel]`.
             bias: `[C]`, at the products' scale.
-            forms: of `x` and of the weights.
-            index: of the layer; -1 for the readout.
+            forms: formats of `x` and of the weights.
+            index: index of the layer; -1 for the readout.
         """
         ...
 
@@ -158,7 +158,7 @@ def quantised_model(
     Args:
         stack: the reference's layers, whose integers the graph contains.
         layers: 0-based indices of the layers whose features the readout reads.
-        shape: of one input sample.
+        shape: shape of one input sample.
     """
     graph = Graph({QONNX: 1} if isinstance(dialect, QOnnx) else None)
     value = dialect.activation(graph, Value(INPUT, tuple(shape)), stack[0].spec.formats.input)

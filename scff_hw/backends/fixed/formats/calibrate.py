@@ -48,7 +48,7 @@ def calibrate(
     The scale of weights covers `weight_headroom` times the largest weight, or the largest alone without learning.
 
     Args:
-        network: in float, with the initial weights of the fixed-point network.
+        network: the network in float, with the initial weights of the fixed-point network.
         samples: N unlabelled samples; the second half provides the negatives of the first.
         learning: False for weights that stay fixed.
         batch: samples per update, which determine the size of errors and sums; 0 for the number of `samples`.

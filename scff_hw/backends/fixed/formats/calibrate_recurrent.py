@@ -43,7 +43,7 @@ def calibrate_recurrent(
 
     Args:
         name: name of the layer, e.g. layers.1.
-        layer: in float, with the initial weights of the fixed-point layer.
+        layer: the layer in float, with the initial weights of the fixed-point layer.
         samples: sequences; each is paired with the one half a batch later.
         batch: sequences per update; 0 for the number of `samples`.
 

@@ -98,11 +98,11 @@ class LayerFormats:
         weight, shadow: the shadow is None if updates are rounded into the weights.
         accumulator: sums of the MVM; fraction bits of weight plus standardised.
         gradient: sums of products of the update; fraction bits of error plus standardised.
-        bias: at the accumulator's scale, with guard bits.
-        pre_activation: of one sample, bias included.
+        bias: biases, at the accumulator's scale with guard bits.
+        pre_activation: pre-activations of one sample, bias included.
         output: rectified pre-activations, from which goodness and errors are computed.
         transmitted: output of the layer.
-        error: at the pre-activations.
+        error: errors at the pre-activations.
         feature: inputs of the readout.
         rounding: rounding mode of all requantisations.
         stochastic: updates use stochastic rounding instead.

@@ -31,7 +31,7 @@ class FixedRecurrentLayer:
     """One direction or two, in which all values are integers of declared widths.
 
     Attributes:
-        directions: with `FixedArray`s of matching formats.
+        directions: their arrays are `FixedArray`s with matching formats.
         rule: SCFF's thresholds and penalty; None for a layer that does not learn.
         averages: the output also contains the means of the states over time, after the last states.
 
