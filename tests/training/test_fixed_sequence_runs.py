@@ -166,13 +166,13 @@ def test_recordings_give_the_integers_of_the_reference(changes: tuple[str, ...],
 
 
 def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
-    learn = "learn: {epochs: 1, optimiser: sgd, learning_rate: 0.0625, theta_pos: 0, theta_neg: 1}"
+    learn = "learn: {epochs: 1, optimiser: sgd, learning_rate: 0.00390625, theta_pos: 0, theta_neg: 1}"
     for pairs in ("made", "passed"):
         recurrent = f"{{kind: recurrent, units: 12, output: final-and-mean, {learn}}}"
         layers = f"layers=[{recurrent}, {{kind: dense, units: 20, init: linear, pairs: {pairs}, {learn}}}]"
         recipe = small(layers, "readout.layers=[1, 2]", "readout.epochs=20")
         result = train(recipe, tmp_path / pairs, backend="fixed", data_dir=spoken)
-        assert result["metrics"]["test_accuracy"] > 0.1
+        assert result["metrics"]["test_accuracy"] > 0.8  # ten seeds: 90.6 ± 2.5 % (standard deviation), untrained 88 %
         formats = load_formats((tmp_path / pairs / "formats.json").read_text(), recipe, 0, "formats.json").formats
         assert formats["layers.2"].input == formats[ARRAYS[0]].transmitted
         assert len({form.feature for form in formats.values()}) == 1, "all features of the readout must have one scale"

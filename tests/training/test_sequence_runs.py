@@ -55,7 +55,18 @@ def test_a_run_holds_every_array_learned_and_untrained(finished: Path) -> None:
 
 
 def test_it_recognises_the_tones(finished: Path) -> None:
-    assert metrics(finished)["test_accuracy"] > 0.8
+    """Ten seeds gave 99.2 ± 1.1 % (standard deviation), and untrained layers 98.7 ± 1.1 %.
+
+    Tones are as easy for untrained layers; layers of fewer units lose by learning.
+    """
+    assert metrics(finished)["test_accuracy"] > 0.94
+
+
+def test_learning_separates_positive_from_negative_pairs(finished: Path) -> None:
+    """Over ten seeds their difference in goodness grows from 0.086 to 0.124; its standard deviation is 0.018."""
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    gaps = [line["goodness_pos"] - line["goodness_neg"] for line in lines if line["kind"] == "batch"]
+    assert sum(gaps[-5:]) / 5 > sum(gaps[:3]) / 3 > 0
 
 
 def test_evaluate_measures_what_the_run_reported(finished: Path, spoken: Path) -> None:
@@ -145,12 +156,17 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
         "{kind: dense, units: 20, init: linear, pairs: PAIRS, "
         "learn: {epochs: 1, learning_rate: 1e-3, theta_pos: 1, theta_neg: 2}}"
     )
+    weights = []
     for pairs in ("made", "passed"):
         layers = f"layers=[{recurrent}, {dense.replace('PAIRS', pairs)}]"
         changes = [layers, "readout.layers=[1, 2]", "readout.epochs=20", "training.batch_size=20"]
         recipe = load_recipe("fsdd-birnn", [*changes, "controls.backprop=null"])
         result = train(recipe, tmp_path / pairs, data_dir=spoken)
-        assert recipe.readout_features == 24 + 20 and result["metrics"]["test_accuracy"] > 0.1
+        assert recipe.readout_features == 24 + 20 and result["metrics"]["test_accuracy"] > 0.4  # ten seeds: 73 ± 8 %
+        initial, learned = (load_file(tmp_path / pairs / f"{name}.safetensors") for name in ("initial", "weights"))
+        assert not torch.equal(initial["layers.2.weight"], learned["layers.2.weight"])
+        weights.append(learned["layers.2.weight"])
+    assert not torch.equal(*weights)
 
 
 def test_a_speaker_is_left_out(spoken: Path, tmp_path: Path) -> None:
