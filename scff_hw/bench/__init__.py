@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from scff_hw.errors import UsageError
 from scff_hw.registry import Registry
@@ -15,7 +15,7 @@ Benchmark = Callable[..., dict[str, Any]]
 def _checked(item: object) -> Benchmark:
     if not callable(item):
         raise UsageError(f"A benchmark must be a function. Got {item!r} instead.")
-    return item
+    return cast(Benchmark, item)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry(

@@ -164,6 +164,6 @@ def _options(exporter: type[Exporter[Any, Any]], given: dict[str, Any]) -> Any:
     try:
         return exporter.Options(**given)
     except (TypeError, ValueError) as error:
-        problems = getattr(error, "errors", None)
+        problems: Any = getattr(error, "errors", None)  # of pydantic's ValidationError, a ValueError
         text = str(problems(include_url=False)[0]["msg"]) if callable(problems) else str(error)
         raise UsageError(f"The options of the exporter {exporter.name} are not valid: {text.rstrip('.')}.") from None

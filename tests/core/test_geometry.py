@@ -91,7 +91,7 @@ def test_both_products_equal_autograds(geometry: Geometry, exact: bool) -> None:
 
 
 class TestAnotherPackagesGeometry(BackendContract):
-    """The float backend's contract in a geometry that it has never heard of."""
+    """The float backend's contract with a geometry that it does not know."""
 
     @pytest.fixture
     def geometry(self) -> Geometry:

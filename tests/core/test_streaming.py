@@ -1,4 +1,4 @@
-"""Frame by frame against whole batches: the same states, the same update, and no memory of what was heard."""
+"""Frame by frame against whole batches: the same states, the same update, and no memory of earlier frames."""
 
 from __future__ import annotations
 
