@@ -161,9 +161,12 @@ def _options(exporter: type[Exporter[Any, Any]], given: dict[str, Any]) -> Any:
     Raises:
         UsageError: a field is required that has no option, or a value is refused.
     """
+    from pydantic import ValidationError
+
     try:
         return exporter.Options(**given)
+    except ValidationError as error:
+        text = error.errors(include_url=False)[0]["msg"]
     except (TypeError, ValueError) as error:
-        problems: Any = getattr(error, "errors", None)  # of pydantic's ValidationError, a ValueError
-        text = str(problems(include_url=False)[0]["msg"]) if callable(problems) else str(error)
-        raise UsageError(f"The options of the exporter {exporter.name} are not valid: {text.rstrip('.')}.") from None
+        text = str(error)
+    raise UsageError(f"The options of the exporter {exporter.name} are not valid: {text.rstrip('.')}.")
