@@ -17,7 +17,7 @@ demo: setup ## train, plot and export handwritten digits in some minutes
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
-	$(BIN)/pyright --threads 2
+	$(BIN)/pyright
 
 test: lint ## check style and types, then run all tests except the slow reproductions
 	@.ci/tools
