@@ -34,8 +34,8 @@ def accuracies(name: str, seed: int) -> dict[str, float]:
     results = {}
     for scale in SCALES:
         scaled = {key: value * scale if key.endswith("hidden.weight") else value for key, value in initial.items()}
-        *_, results[f"untrained, {scale:g}"] = lab.accuracies(lab.with_weights(FloatBackend(), scaled))
-    *_, results["SCFF"] = lab.accuracies(lab.learned(FloatBackend()))
+        results[f"untrained, {scale:g}"] = lab.fitted_accuracy(lab.with_weights(FloatBackend(), scaled))
+    results["SCFF"] = lab.fitted_accuracy(lab.learned(FloatBackend()))
     return {layers: 100 * value for layers, value in results.items()}
 
 

@@ -53,7 +53,7 @@ DataDir = Annotated[
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. readout.epochs=5."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. training.batch_size=50."),
 ]
 
 ProfileOption = Annotated[

@@ -115,6 +115,10 @@ class PairLayer:
         self.array.update(presentation.inputs, error, bias_error)
         return telemetry, lambda negative: self._output(u, bias, presentation, negative)
 
+    def inputs(self, stream: Stream) -> Tensor:
+        """What the array reads for plain samples: standardised, padded, in the form of its geometry."""
+        return _present(stream, None, self.array.geometry.flattens, self.makes_pairs, self.padding).inputs
+
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
         presentation = _present(
             stream, partners, self.array.geometry.flattens, self.makes_pairs, self.padding

@@ -12,7 +12,7 @@ from scff_hw.documents.metrics import parse_metrics
 from scff_hw.documents.point import PointResult
 from scff_hw.documents.run import DataIdentity, RunDetails
 from scff_hw.documents.study import StudyDescription
-from scff_hw.documents.summary import RunSummary
+from scff_hw.documents.summary import ReadoutReport, RunSummary
 
 __all__ = [
     "MANIFEST",
@@ -27,6 +27,7 @@ __all__ = [
     "NirManifest",
     "OnnxManifest",
     "PointResult",
+    "ReadoutReport",
     "RunDetails",
     "RunSummary",
     "StudyDescription",

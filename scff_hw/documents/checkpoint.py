@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field, JsonValue
 
 from scff_hw.documents.base import STRICT, Document, Share
+from scff_hw.documents.summary import ReadoutReport
 
 
 class TensorFileDetails(Document):
@@ -32,8 +33,10 @@ class StageValues(Document):
     test_accuracy: Share | None = None
     untrained_test_accuracy: Share | None = None
     backprop_test_accuracy: Share | None = None
-    train_accuracy: Share | None = None
-    untrained_train_accuracy: Share | None = None
+    patches_test_accuracy: Share | None = None
+    backprop_features_test_accuracy: Share | None = None
+    readouts: dict[str, ReadoutReport] | None = None
+    paper_readouts: dict[str, Share] | None = None
     layers: dict[str, dict[str, float]] | None = None
     seconds: dict[str, float] | None = None
     epoch_sums: dict[str, dict[str, float]] | None = None

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from scff_hw.documents.base import STRICT, Share, read_file, sentence
 from scff_hw.errors import CheckpointError
 
+Features = Literal["scff", "untrained", "patches", "backprop"]
+"""Whose hidden layers a readout reads."""
+
 
 class _Line(BaseModel):
     """Declared fields and further metrics by name."""
@@ -37,12 +40,35 @@ class EpochLine(_Line):
 
 
 class ReadoutLine(_Line):
-    """One epoch of a readout, on trained or on untrained features."""
+    """One epoch of the paper's readout, on the features of one network."""
 
     kind: Literal["readout"]
-    features: Literal["scff", "untrained"]
+    features: Features
     train_accuracy: Share
     test_accuracy: Share
+
+
+class ReadoutFitLine(_Line):
+    """One fit of a converged readout; `epoch` counts the fits, the last of which is to all training samples.
+
+    Attributes:
+        samples: the part of the training samples fitted, the others held out; "none" if they are too few to hold out.
+        strength: L2 strength.
+        gradient: norm of the gradient at the end, as a share of that at zero weights.
+        held_out_accuracy: on the held-out samples; None without any.
+        test_accuracy: of the last fit only.
+    """
+
+    kind: Literal["readout fit"]
+    features: Features
+    samples: Literal["seven eighths", "all", "none"]
+    strength: float
+    iterations: int
+    gradient: float
+    converged: bool
+    train_accuracy: Share | None = None
+    held_out_accuracy: Share | None = None
+    test_accuracy: Share | None = None
 
 
 class BackpropLine(_Line):
@@ -53,7 +79,9 @@ class BackpropLine(_Line):
     test_accuracy: Share
 
 
-MetricsLine = Annotated[BatchLine | EpochLine | ReadoutLine | BackpropLine, Field(discriminator="kind")]
+MetricsLine = Annotated[
+    BatchLine | EpochLine | ReadoutLine | ReadoutFitLine | BackpropLine, Field(discriminator="kind")
+]
 
 _LINE: TypeAdapter[Any] = TypeAdapter(MetricsLine)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field
 
 from scff_hw.documents.base import STRICT, Digest, Document, Part, Seed, Share
@@ -16,12 +18,45 @@ class LayerMetrics(Part):
     layer: int = Field(ge=1)
 
 
+class ReadoutReport(Part):
+    """How a readout was fitted.
+
+    Attributes:
+        strength: L2 strength, chosen on held-out training samples; None for the solver paper.
+        iterations: of the solver in the fit to all training samples; epochs of the solver paper.
+        gradient: norm of the gradient at the end, as a share of that at zero weights; None for the solver paper.
+        converged: `gradient` is small enough, in the fits that determine the result; None for the solver paper, which
+            stops after its epochs.
+        held_out_accuracy: of the chosen strength; None without held-out samples.
+    """
+
+    solver: Literal["logistic", "ridge", "paper"]
+    strength: float | None = None
+    iterations: int = Field(ge=0)
+    gradient: float | None = Field(None, ge=0)
+    converged: bool | None = None
+    train_accuracy: Share
+    held_out_accuracy: Share | None = None
+
+
 class Metrics(Part):
-    """Accuracies 0..1; seconds by stage."""
+    """Accuracies 0..1; seconds by stage.
+
+    Attributes:
+        backprop_test_accuracy: with the output layer that backpropagation trained.
+        backprop_features_test_accuracy: of backpropagation's hidden layers, with the same readout as the others.
+        readouts: by whose features were read: scff, untrained, patches, backprop. Empty in runs of before there was a
+            choice of solvers.
+        paper_readouts: test accuracies with the paper's readout, by the same names.
+    """
 
     test_accuracy: Share
     untrained_test_accuracy: Share | None = None
+    patches_test_accuracy: Share | None = None
     backprop_test_accuracy: Share | None = None
+    backprop_features_test_accuracy: Share | None = None
+    readouts: dict[str, ReadoutReport] = Field(default_factory=dict)
+    paper_readouts: dict[str, Share] = Field(default_factory=dict)
     train_accuracy: Share | None = None
     layers: tuple[LayerMetrics, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from scff_hw.config.overrides import apply_overrides
 from scff_hw.config.problems import describe_problems
 from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import RecipeError
-from scff_hw.recipes.schema import Recipe
+from scff_hw.recipes.schema import PAPER_READOUT_KEYS, Recipe
 
 __all__ = ["MAX_BYTES", "dump_recipe", "dump_yaml", "list_recipes", "load_recipe", "parse_recipe", "recipe_names"]
 
@@ -54,11 +54,27 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
             f"{source}: a recipe must be a mapping with name, data, layers, ..., got {show(data)}"
         )
     known: dict[KeyPath, str] = {(): source, **locations}
+    overrides = tuple(overrides)
     apply_overrides(data, known, overrides, model=Recipe, option=option)
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise RecipeError(describe_problems(error, data, known, Recipe)) from None
+    _check_used(recipe, overrides, option)
+    return recipe
+
+
+def _check_used(recipe: Recipe, overrides: Iterable[str], option: str) -> None:
+    """Refuse a change of a key of the paper's readout in a recipe that does not use it."""
+    if recipe.readout.solver == "paper" or recipe.controls.paper_readout:
+        return
+    for change in overrides:
+        section, _, key = change.partition("=")[0].strip().partition(".")
+        if section == "readout" and key in PAPER_READOUT_KEYS:
+            raise RecipeError(
+                f"{option} {change}: readout.{key} must come with readout.solver paper, the only one that uses it. Got "
+                f"{recipe.readout.solver} instead; type also: {option} readout.solver=paper"
+            )
 
 
 @cache

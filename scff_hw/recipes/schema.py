@@ -224,21 +224,36 @@ def _check_rising(key: str, values: tuple[int, ...]) -> None:
         refuse(key, f"must rise without repeats, got {list(values)}")
 
 
+ReadoutSolver = Literal["logistic", "ridge", "paper"]
+
+PAPER_READOUT_KEYS = ("dropout", "epochs", "batch_size", "learning_rate", "halve_at_percent")
+"""Keys of the readout that only the solver paper uses."""
+
+
 class ReadoutRecipe(Model):
-    """The linear classifier on the hidden layers' features (Appendix G)."""
+    """The linear classifier on the hidden layers' features (paper, Appendix G).
+
+    The solver paper alone uses the keys of `PAPER_READOUT_KEYS`.
+    """
 
     layers: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(strict=False, min_length=1)] = (
         Field(description="numbers of the layers whose features it reads, from 1, ascending")
     )
-    dropout: Dropout = Field(default=0.0, description="fraction of features dropped in training")
-    epochs: Epochs = Field(default=50, description="passes over the labelled training split")
-    batch_size: BatchSize = Field(default=64, description="samples per batch (Appendix G: 64)")
+    solver: ReadoutSolver = Field(
+        default="logistic",
+        description="logistic: multinomial logistic regression, converged; ridge: ridge regression in closed form; "
+        "both with the L2 strength chosen on an eighth of the training part. paper: Adam, for epochs (Appendix G)",
+    )
+    dropout: Dropout = Field(default=0.0, description="solver paper: fraction of features dropped in training")
+    epochs: Epochs = Field(default=50, description="solver paper: passes over the labelled training split")
+    batch_size: BatchSize = Field(default=64, description="solver paper: samples per batch (Appendix G: 64)")
     learning_rate: LearningRate = Field(
-        default=1e-3, description="step size of Adam at the first epoch (Appendix G)"
+        default=1e-3, description="solver paper: step size of Adam at the first epoch (Appendix G)"
     )
     halve_at_percent: Percents = Field(
         default=(20, 35, 50, 60, 70, 80, 90),
-        description="percent of the epochs after which the learning rate is halved, ascending (Appendix G)",
+        description="solver paper: percent of the epochs after which the learning rate is halved, ascending "
+        "(Appendix G)",
     )
     augmentation: AugmentationRecipe = Field(
         default_factory=AugmentationRecipe, description="augmentation during training"
@@ -247,8 +262,9 @@ class ReadoutRecipe(Model):
         0,
         ge=0,
         le=100,
-        description="number of augmented versions per sample whose features are stored with those of the original; 0: "
-        "features of translations and crops are recomputed at each use (flips are always stored)",
+        description="number of augmented versions per sample whose features are stored with those of the original; 0, "
+        "with the solver paper only: features of translations and crops are recomputed at each use (flips are always "
+        "stored)",
     )
 
     @model_validator(mode="after")
@@ -278,10 +294,27 @@ class BackpropRecipe(Model):
         return self
 
 
+class PatchesRecipe(Model):
+    """Hidden layers whose weights are whitened random patches of their inputs."""
+
+    regulariser: Annotated[float, Field(gt=0, le=1000)] = Field(
+        description="added to the eigenvalues of the covariance of a layer's patches, as a share of their mean: small "
+        "for full whitening, large for patches as they are"
+    )
+
+
 class ControlsRecipe(Model):
     """Controls that every result is compared with."""
 
     untrained: bool = Field(default=True, description="the same readout on untrained hidden layers")
+    patches: PatchesRecipe | None = Field(
+        default=None,
+        description="the same readout on hidden layers whose weights are whitened random patches of their inputs; "
+        "dense and conv2d layers only; null: not run",
+    )
+    paper_readout: bool = Field(
+        default=False, description="the paper's readout on the same features, in addition to readout.solver"
+    )
     backprop: BackpropRecipe | None = Field(
         default=None, description="backpropagation control; null: not run"
     )
@@ -337,6 +370,8 @@ class Recipe(Model):
         for number in self.readout.layers:
             if not 1 <= number <= last:
                 refuse("readout.layers", f"must name layers from 1 to {last}, got {number}")
+        if self.controls.patches is not None and self.data.has_sequences:
+            refuse("controls.patches", f"must be null for {self.data.name}, whose samples are sequences")
         for key, augmentation in (
             ("augmentation", self.augmentation),
             ("readout.augmentation", self.readout.augmentation),

@@ -137,7 +137,9 @@ def _epochs(panels: Sequence[Axes], step: np.ndarray, epoch: np.ndarray, look: T
 
 
 def _accuracy(axes: Axes, run: Run, look: Theme) -> None:
-    dress(axes, look, x="epoch of the readout (of the whole network for backpropagation)", title="Test accuracy")
+    solver = run.summary["metrics"].get("readouts", {}).get("scff", {}).get("solver", "paper")
+    epochs = "the readout (of the whole network for backpropagation)" if solver == "paper" else "backpropagation"
+    dress(axes, look, x=f"epoch of {epochs}", title="Test accuracy")
     curves = (
         ("backprop_test_accuracy", "backpropagation", {"kind": "backprop"}, look.backprop, "-."),
         ("test_accuracy", "SCFF", {"kind": "readout", "features": "scff"}, look.scff, "-"),
@@ -148,6 +150,7 @@ def _accuracy(axes: Axes, run: Run, look: Theme) -> None:
             look.untrained,
             "--",
         ),
+        ("patches_test_accuracy", "patches", {"kind": "readout", "features": "patches"}, look.muted, ":"),
     )
     drawn: list[np.ndarray] = []
     ends: list[tuple[float, str, str]] = []
@@ -209,10 +212,12 @@ def accuracies(summaries: Sequence[Summary], theme: ThemeName = "light") -> Figu
     look = THEMES[theme]
     colours = {
         "untrained_test_accuracy": look.untrained,
+        "patches_test_accuracy": look.muted,
         "test_accuracy": look.scff,
+        "backprop_features_test_accuracy": look.backprop,
         "backprop_test_accuracy": look.backprop,
     }
-    markers = {"untrained_test_accuracy": "s", "test_accuracy": "o", "backprop_test_accuracy": "D"}
+    markers = dict(zip(COMPARED, "sPoDd", strict=True))
     rows = [(key, accuracies_of(summaries, key)) for key in COMPARED]
     rows = [(key, values) for key, values in rows if values]
     figure = new_figure(10.0, 0.9 + 0.55 * len(rows), look, layout="constrained")

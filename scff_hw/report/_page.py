@@ -16,11 +16,25 @@ from scff_hw.report._curves import accuracies
 from scff_hw.report._picture import Picture
 from scff_hw.report._plots import RunPlots
 from scff_hw.report._run import Run, read_run
-from scff_hw.report._tables import COMPARED, accuracies_of, duration, layer_columns, percent, spread, total_seconds
+from scff_hw.report._tables import (
+    COMPARED,
+    READ,
+    accuracies_of,
+    duration,
+    layer_columns,
+    name_of,
+    paired_gain,
+    percent,
+    readout_name,
+    spread,
+    total_seconds,
+)
 
 CLASSES = {
     "untrained_test_accuracy": "untrained",
+    "patches_test_accuracy": "untrained",
     "test_accuracy": "scff",
+    "backprop_features_test_accuracy": "backprop",
     "backprop_test_accuracy": "backprop",
 }
 
@@ -59,6 +73,8 @@ def render(plots: Sequence[RunPlots]) -> str:
             description=runs[0].recipe.description,
             seeds=[run.seed for run in runs],
             results=[row for key in COMPARED if (row := _result(runs, key))],
+            readout=readout_name(summaries),
+            papers=any(summary["metrics"].get("paper_readouts") for summary in summaries),
             seconds=duration(sum(map(total_seconds, summaries))),
             overview=Picture(lambda theme: accuracies(summaries, theme)) if len(runs) > 1 else None,
             runs=[_section(each) for each in plots],
@@ -84,7 +100,27 @@ def _result(runs: Sequence[Run], key: str) -> dict[str, Any] | None:
     if not values:
         return None
     cells = [percent(summary["metrics"].get(key)) for summary in summaries]
-    return {"name": COMPARED[key], "css": CLASSES[key], "spread": spread(values), "cells": cells}
+    base = accuracies_of(summaries, "untrained_test_accuracy")
+    gain = "" if key == "untrained_test_accuracy" else paired_gain(values, base)
+    papers = [summary["metrics"].get("paper_readouts", {}) for summary in summaries]
+    theirs = [paper[READ[key]] for paper in papers if READ.get(key) in paper]
+    row = {"name": name_of(key, summaries), "css": CLASSES[key], "spread": spread(values), "cells": cells}
+    return row | {"gain": gain, "paper": spread(theirs) if theirs else "", "readouts": _readouts(runs, key)}
+
+
+def _readouts(runs: Sequence[Run], key: str) -> list[str]:
+    """How each run's readout was fitted, in words."""
+    texts = []
+    for run in runs:
+        report = run.summary["metrics"].get("readouts", {}).get(READ.get(key, ""))
+        if report is None or report["solver"] == "paper":
+            continue
+        held_out = report.get("held_out_accuracy")
+        texts.append(
+            f"L2 strength {report['strength']:.2g}, {report['iterations']} iterations, relative gradient "
+            f"{report['gradient']:.1e}, training {percent(report['train_accuracy'])}, held out {percent(held_out)}"
+        )
+    return texts
 
 
 def _section(plots: RunPlots) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Results as tables for the terminal; SCFF is always printed between its two controls."""
+"""Results as tables for the terminal; SCFF is always printed between its controls."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,8 +22,22 @@ def percent(value: float | None, digits: int = 2) -> str:
 # Compared methods in print order: key of the test accuracy, and name.
 COMPARED = {
     "untrained_test_accuracy": "untrained hidden layers",
+    "patches_test_accuracy": "whitened patches",
     "test_accuracy": "SCFF",
+    "backprop_features_test_accuracy": "backpropagation, features",
     "backprop_test_accuracy": "backpropagation",
+}
+# Whose features a key of `COMPARED` measures, as in `readouts` and `paper_readouts` of a summary.
+READ = {
+    "untrained_test_accuracy": "untrained",
+    "patches_test_accuracy": "patches",
+    "test_accuracy": "scff",
+    "backprop_features_test_accuracy": "backprop",
+}
+SOLVERS = {
+    "logistic": "converged logistic regression",
+    "ridge": "ridge regression",
+    "paper": "the paper's, not converged",
 }
 # Columns of the layer table: title, key of the metric, and format of a value.
 LAYER_METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -38,7 +53,13 @@ LAYER_METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "devices full": ("device_fullness", percent),
     "fullest tenth from": ("device_fullness_p90", percent),
 }
-STYLES = {"untrained_test_accuracy": "dim", "test_accuracy": "bold cyan", "backprop_test_accuracy": "yellow"}
+STYLES = {
+    "untrained_test_accuracy": "dim",
+    "patches_test_accuracy": "dim",
+    "test_accuracy": "bold cyan",
+    "backprop_features_test_accuracy": "yellow",
+    "backprop_test_accuracy": "yellow",
+}
 
 
 def spread(values: Sequence[float]) -> str:
@@ -46,6 +67,34 @@ def spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return percent(values[0] if values else None)
     return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f} %"
+
+
+def paired_gain(values: Sequence[float], base: Sequence[float]) -> str:
+    """Return "+mean ± standard error" of the differences seed by seed, in points; empty if the seeds do not match.
+
+    A difference below two standard errors is marked as no gain.
+    """
+    if len(values) != len(base) or not values:
+        return ""
+    differences = [100 * (value - control) for value, control in zip(values, base, strict=True)]
+    gain = statistics.mean(differences)
+    if len(differences) == 1:
+        return f"{gain:+.2f}"
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{gain:+.2f} ± {error:.2f}" + (" (no gain)" if abs(gain) < 2 * error or not gain else "")
+
+
+def readout_name(summaries: Sequence[Summary]) -> str:
+    """Return how the readouts of these runs were fitted, e.g. "readout: ridge regression"; empty if unknown."""
+    solvers = {report["solver"] for s in summaries for report in s["metrics"].get("readouts", {}).values()}
+    return "readout: " + ", ".join(SOLVERS[solver] for solver in sorted(solvers)) if solvers else ""
+
+
+def name_of(key: str, summaries: Sequence[Summary]) -> str:
+    """Return the name of a compared method, marked if one of its readouts has not converged."""
+    reports = [s["metrics"].get("readouts", {}).get(READ.get(key, "")) for s in summaries]
+    failed = any(report and report.get("converged") is False for report in reports)
+    return COMPARED[key] + (" (readout not converged)" if failed else "")
 
 
 def duration(seconds: float) -> str:
@@ -78,21 +127,23 @@ def summary_table(summary: Summary) -> Table:
     metrics = summary["metrics"]
     chips: dict[str, list[float]] = summary.get("values", {})
     numbered = [f"{summary['repeated']} {number}" for number in range(1, 1 + summary.get("repeats", 0))]
-    accuracy = _table("test accuracy", "over untrained", *numbered)
+    paper: dict[str, float] = metrics.get("paper_readouts", {})
+    accuracy = _table("test accuracy", "over untrained", *numbered, *(["paper's readout"] if paper else []))
     base = metrics.get("untrained_test_accuracy")
-    for key, name in COMPARED.items():
+    for key in COMPARED:
         value = metrics.get(key)
         if value is None:
             continue
         gain = "" if base is None or key == "untrained_test_accuracy" else f"{100 * (value - base):+.2f} points"
         result = spread(chips[key]) if chips else percent(value)
-        accuracy.add_row(name, result, gain, *map(percent, chips.get(key, ())), style=STYLES[key])
+        cells = [*map(percent, chips.get(key, ())), *([percent(paper.get(READ.get(key, "")))] if paper else [])]
+        accuracy.add_row(name_of(key, [summary]), result, gain, *cells, style=STYLES[key])
     parts: list[Table | Text] = [accuracy]
     if metrics.get("layers"):
         parts.append(layer_table(metrics["layers"]))
     if metrics.get("seconds"):
         parts.append(_seconds(summary))
-    return _stack(f"{summary['recipe']} · seed {summary['seed']}", parts)
+    return _stack(_title(f"{summary['recipe']} · seed {summary['seed']}", [summary]), parts)
 
 
 def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
@@ -119,17 +170,27 @@ def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
-    """Return the test accuracies of several seeds of one recipe: mean, standard deviation, each seed."""
-    table = _table("mean ± std", *(f"seed {summary['seed']}" for summary in summaries))
-    for key, name in COMPARED.items():
+    """Return the test accuracies of several seeds of one recipe: mean, standard deviation, gain, each seed.
+
+    The gain over untrained layers is the mean difference seed by seed, with its standard error.
+    """
+    papers = [summary["metrics"].get("paper_readouts", {}) for summary in summaries]
+    seeds = [f"seed {summary['seed']}" for summary in summaries]
+    table = _table("mean ± std", "over untrained ± se", *(["paper's readout"] if any(papers) else []), *seeds)
+    base = accuracies_of(summaries, "untrained_test_accuracy")
+    for key in COMPARED:
         values = accuracies_of(summaries, key)
         if values:
+            gain = "" if key == "untrained_test_accuracy" else paired_gain(values, base)
+            theirs = [paper[READ[key]] for paper in papers if READ.get(key) in paper]
             cells = [percent(summary["metrics"].get(key)) for summary in summaries]
-            table.add_row(name, spread(values), *cells, style=STYLES[key])
+            paper_cell = [spread(theirs)] if any(papers) else []
+            table.add_row(name_of(key, summaries), spread(values), gain, *paper_cell, *cells, style=STYLES[key])
     seconds = [total_seconds(summary) for summary in summaries]
     if any(seconds):
-        table.add_row("time", duration(statistics.mean(seconds)), *map(duration, seconds), style="dim")
-    return _stack(f"{summaries[0]['recipe']} · {len(summaries)} seeds", [table])
+        blanks = [""] * (1 + any(map(bool, papers)))
+        table.add_row("time", duration(statistics.mean(seconds)), *blanks, *map(duration, seconds), style="dim")
+    return _stack(_title(f"{summaries[0]['recipe']} · {len(summaries)} seeds", summaries), [table])
 
 
 def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
@@ -137,13 +198,18 @@ def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:
 
     `groups` maps the name of a backend to the summaries of its runs.
     """
-    table = _table("recipe", *COMPARED.values(), "time per run", first="backend")
+    keys = ("untrained_test_accuracy", "test_accuracy", "backprop_test_accuracy")
+    table = _table("recipe", *(COMPARED[key] for key in keys), "time per run", first="backend")
     for name, summaries in groups.items():
-        cells = [Text(spread(accuracies_of(summaries, key)), style=STYLES[key]) for key in COMPARED]
+        cells = [Text(spread(accuracies_of(summaries, key)), style=STYLES[key]) for key in keys]
         seconds = duration(statistics.mean(map(total_seconds, summaries)))
         table.add_row(name, summaries[0]["recipe"], *cells, seconds)
     count = max(map(len, groups.values()))
     return _stack(f"test accuracy, mean ± std of {count} seeds (backpropagation: in float)", [table])
+
+
+def _title(text: str, summaries: Sequence[Summary]) -> str:
+    return " · ".join(part for part in (text, readout_name(summaries)) if part)
 
 
 def _table(*columns: str, first: str = "") -> Table:

@@ -14,8 +14,8 @@ from scff_hw.backends.analog import AnalogArray
 from scff_hw.core.network import Network, feed_forward
 from scff_hw.core.random import generator
 from scff_hw.studies.lab import Lab
-from scff_hw.training.readout import Readout
-from scff_hw.training.run_context import augmentation_of
+from scff_hw.training.features import augmentation_of
+from scff_hw.training.readout import initial_readout
 
 LEARNING_RATE = 0.1
 """Default learning rate of analog SGD, for tiles and for digital parameters."""
@@ -80,8 +80,8 @@ def learn_backprop_on(
     layers = feed_forward(network)[:depth]
     tiles = [AutogradTiles(_analog(layer.array)) for layer in layers]
     trained = Network([replace(layer, array=tile) for layer, tile in zip(layers, tiles, strict=True)])
-    readout = Readout(recipe.readout_features, lab.classes, recipe.readout, seed, torch.device("cpu"))
-    digital = [readout.weight.requires_grad_(), readout.bias.requires_grad_(), *(tile.bias for tile in tiles)]
+    output = [value.requires_grad_() for value in initial_readout(recipe.readout_features, lab.classes, seed)]
+    digital = [*output, *(tile.bias for tile in tiles)]
     analog = [piece.analog_ctx for tile in tiles for piece in tile.array.grid]
     # A new tile has a rate of 0.1; step() replaces it by the rate of its group, which this constructor sets.
     optimiser = AnalogSGD([*digital, *analog], lr=learning_rate)
@@ -94,7 +94,7 @@ def learn_backprop_on(
             for indices in samples.pipeline.order(draw).split(recipe.training.batch_size):
                 x = trained.features(samples.batch(indices, augmentation, draw), lab.layers)
                 optimiser.zero_grad()
-                F.cross_entropy(F.linear(x, readout.weight, readout.bias), samples.labels[indices]).backward()
+                F.cross_entropy(F.linear(x, *output), samples.labels[indices]).backward()
                 optimiser.step()
                 if after_step is not None:
                     after_step(network)

@@ -1,6 +1,6 @@
-"""`controls`: readout accuracy per epoch for SCFF and its controls: shuffled pairs, untrained layers, backpropagation.
+"""`controls`: accuracy of SCFF and its controls: shuffled pairs, untrained layers, whitened patches, backpropagation.
 
-Paper, figure 6b.
+The paper's figure 6b, with a readout that has converged in place of its epochs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scff_hw.report import PairPicture, Panel
 from scff_hw.studies.grids import InFloat
 from scff_hw.studies.lab import Lab
 from scff_hw.studies.options import StudyOptions
-from scff_hw.studies.panels import Line, curves
+from scff_hw.studies.panels import Line, grid_panels
 from scff_hw.studies.point import Point, Row
 from scff_hw.studies.request import Request, without_formats
 from scff_hw.studies.study import Study
@@ -34,26 +34,29 @@ from scff_hw.training.run_folder import Position, RunFolder
 PAIRED = (3, 8)
 """Labels of the example pairs, as in the paper."""
 
-METHODS = ("scff", "shuffled", "untrained", "backprop")
+METHODS = ("scff", "shuffled", "untrained", "patches", "backprop")
 
 EXPLANATION = (
-    "How much learning improves accuracy, and which part of it contrast causes. SCFF, roles shuffled, untrained: the "
-    "same readout, fitted on hidden layers that learned by SCFF, by SCFF with positive and negative exchanged in every "
-    "second pair, and that did not learn. The gain of shuffled roles over untrained is not caused by contrast. "
-    "Backpropagation: the same network trained end to end with labels, through time if it is recurrent. Epochs are "
-    "those of the readout, or of backpropagation."
+    "How much learning improves accuracy, and which part of it contrast causes. All methods have the same readout, "
+    "with the same solver, strengths and scaling of features, fitted on hidden layers that learned by SCFF; by SCFF "
+    "with positive and negative exchanged in every second pair (roles shuffled); that did not learn (untrained); whose "
+    "weights are whitened random patches of their inputs (images only); and on those of the same network trained end "
+    "to end with labels, through time if it is recurrent (backpropagation, features). Backpropagation, own output: "
+    "with the output layer that it trained. The gain of shuffled roles over untrained is not caused by contrast."
 )
 
-CURVES = (
-    Line("backpropagation", "backprop", 0, {"method": "backprop"}),
+LINES = (
+    Line("backpropagation, own output", "backprop", 1, {"method": "backprop", "readout": "own output"}),
+    Line("backpropagation, features", "backprop", 0, {"method": "backprop", "readout": "fitted"}),
     Line("SCFF", "scff", 0, {"method": "scff"}),
     Line("SCFF, roles shuffled", "scff", 1, {"method": "shuffled"}),
+    Line("whitened patches", "muted", 0, {"method": "patches"}),
     Line("untrained", "untrained", 0, {"method": "untrained"}),
 )
 
 
 class ControlsStudy(Study[StudyOptions]):
-    """Readout accuracy per epoch for SCFF and its controls; no hardware."""
+    """Accuracy of SCFF and its controls; no hardware."""
 
     name = "controls"
     title = "Controls"
@@ -78,36 +81,25 @@ class ControlsStudy(Study[StudyOptions]):
             for method in METHODS:
                 if method == "backprop" and recipe.controls.backprop is None:
                     continue
+                if method == "patches" and recipe.controls.patches is None:
+                    continue
                 text = without_formats(_shuffled(recipe) if method == "shuffled" else recipe)
                 points += [request.point(seed, method, variant, {"recipe": text}) for seed in request.seeds]
         return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """One row per epoch."""
+        """One row; for backpropagation two: its own output layer, and the readout of the others."""
         if lab.method == "backprop":
-            accuracies = _backprop(lab)
-        else:
-            backend = FloatBackend()
-            network: Network = lab.untrained(backend) if lab.method == "untrained" else lab.learned(backend)
-            accuracies = lab.accuracies(network)
-        return [
-            {"epoch": epoch, "note": lab.note, "test_accuracy": accuracy}
-            for epoch, accuracy in enumerate(accuracies, start=1)
-        ]
+            accuracy, network = _backprop(lab)
+            return [lab.row("own output", accuracy), lab.fitted_row(network)]
+        if lab.method in ("scff", "shuffled"):
+            return [lab.fitted_row(lab.learned(FloatBackend()))]
+        weights = lab.patches() if lab.method == "patches" else lab.initial
+        return [lab.fitted_row(lab.with_weights(FloatBackend(), weights))]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over epochs; one panel per grid point."""
-        panels = []
-        for variant in request.variants:
-            here = [row for row in rows if all(row.get(key) == value for key, value in variant.labels.items())]
-            epochs = sorted({row["epoch"] for row in here})
-            names = {key.rpartition(".")[2].replace("_", " "): value for key, value in variant.values.items()}
-            title = ", ".join(f"{name} {value}" for name, value in names.items())
-            grid_points = [{"epoch": epoch} for epoch in epochs]
-            ticks = tuple(str(epoch) for epoch in epochs)
-            lines = curves(CURVES, here, grid_points)
-            panels.append(Panel(title, "epoch", ticks, lines, tuple(float(epoch) for epoch in epochs)))
-        return panels
+        """Accuracy of each method over the first varied key."""
+        return grid_panels(request, LINES, rows)
 
     def pairs(self, request: Request) -> list[PairPicture]:
         """A positive and a negative pair of recordings, for recipes on sequences (paper, figure 6a)."""
@@ -131,17 +123,24 @@ def _shuffled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"rule": rule})})
 
 
-def _backprop(lab: Lab) -> list[float]:
-    """Test accuracy after each epoch of backpropagation."""
+def _backprop(lab: Lab) -> tuple[float, Network]:
+    """Test accuracy after the last epoch of backpropagation, and the network."""
     recipe = lab.recipe
     assert recipe.controls.backprop is not None
-    with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
+    with tempfile.TemporaryDirectory() as folder:
         run, cpu = RunFolder(Path(folder)), torch.device("cpu")
-        network = lab.untrained(FloatBackend())
         context = RunContext(
-            recipe, lab.seed, lab.dataset, FloatBackend(), network, run, SilentProgress(), cpu, StopRequest()
+            recipe,
+            lab.seed,
+            lab.dataset,
+            FloatBackend(),
+            lab.untrained(FloatBackend()),
+            run,
+            SilentProgress(),
+            cpu,
+            StopRequest(),
         )
-        learn_backprop(context, recipe.controls.backprop, Position("backprop"), {})
+        with torch.enable_grad():
+            weights = learn_backprop(context, recipe.controls.backprop, Position("backprop"), {})
         run.close()
-        records = run.records()
-    return [record["test_accuracy"] for record in records if record["kind"] == "backprop"]
+    return context.values["backprop_test_accuracy"], lab.with_weights(FloatBackend(), weights)

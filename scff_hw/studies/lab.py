@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ from scff_hw.recipes import parse_recipe
 from scff_hw.studies.point import DATA, DATA_DIR, FIXED_POINT, Row
 from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
-from scff_hw.training.features import PlainSamples, drawn_from, feature_source
+from scff_hw.training.features import PlainSamples, augmentation_of, drawn_from, feature_source
 from scff_hw.training.finished import FinishedRun
 from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
+from scff_hw.training.patches import patch_weights
 from scff_hw.training.progress import SilentProgress
-from scff_hw.training.readout import Readout
+from scff_hw.training.readout import Readout, check_readout, solver_of
 from scff_hw.training.run_context import (
     RunContext,
     StopRequest,
-    augmentation_of,
     check_data,
     data_identity,
     pipeline_of,
@@ -60,6 +60,7 @@ class Lab:
         self.parameters, self._cache = parameters, cache
         self.method: str = parameters.get("method", "")
         self._rule = rule_class(recipe.training.rule.name)
+        check_readout(recipe)
         folder = parameters.get(DATA_DIR)
         self.dataset = recipe_dataset(recipe, self.seed, folder)
         if (digest := parameters.get(DATA, {}).get(recipe.data.name)) is not None:
@@ -68,9 +69,20 @@ class Lab:
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]
 
+    @property
+    def initial(self) -> Weights:
+        """Weights before learning."""
+        return untrained_weights(self.recipe, self.seed)
+
+    def patches(self) -> Weights:
+        """Whitened random patches of each layer's inputs; see `scff_hw.training.patches`."""
+        patches, samples = self.recipe.controls.patches, self.samples(self.recipe.data.learn_split)
+        assert patches is not None, "the recipe has no control of whitened patches"
+        return patch_weights(self.recipe, self.initial, samples, self.seed, patches.regulariser)
+
     def untrained(self, backend: Backend) -> Network:
         """The untrained network on `backend`."""
-        return build_network(frozen(self.recipe), backend, untrained_weights(self.recipe, self.seed))
+        return self.with_weights(backend, self.initial)
 
     def with_weights(self, backend: Backend, weights: Weights) -> Network:
         """The network on `backend` with these weights, for inference."""
@@ -145,12 +157,10 @@ class Lab:
         return weights
 
     def fit(self, network: Network) -> Readout:
-        """The recipe's readout, fitted on the network's features of the labelled training part."""
-        *_, readout = self.fitting(network)
-        return readout
+        """The recipe's readout, fitted on the network's features of the labelled training part.
 
-    def fitting(self, network: Network) -> Iterator[Readout]:
-        """Fits the same readout, and yields it after each epoch."""
+        `note` names a readout that has not converged.
+        """
         recipe = self.recipe.readout
         samples = self.samples("train")
         source = feature_source(
@@ -163,16 +173,12 @@ class Lab:
             copies=recipe.augmented_copies,
             seed=self.seed,
         )
-        readout = Readout(self.recipe.readout_features, self.classes, recipe, self.seed, torch.device("cpu"))
-        for epoch in range(recipe.epochs):
-            readout.train_epoch(source, samples.labels, epoch)
-            yield readout
-
-    def accuracies(self, network: Network) -> list[float]:
-        """Accuracy after each epoch of a readout fitted on this network."""
-        samples = self.samples("test")
-        source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
-        return [readout.accuracy(source, samples.labels) for readout in self.fitting(network)]
+        solver = solver_of(self.recipe, source, samples.labels, self.classes, self.seed)
+        for number in range(solver.steps):
+            solver.step(number)
+        if solver.report().converged is False:
+            self.note = self.note or "the readout has not converged"
+        return solver.readout
 
     def accuracy(self, network: Network, readout: Readout) -> float:
         """Share of the test part (or of held-out samples) classified correctly, 0..1."""

@@ -12,9 +12,10 @@ from scff_hw.backends import Backend, Geometry, Optimisation
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe
-from scff_hw.training.build import build_network, untrained_weights
-from scff_hw.training.readout import Readout, learning_rate_at
-from scff_hw.training.run_context import RunContext, augmentation_of
+from scff_hw.training.build import Weights, build_network, untrained_weights
+from scff_hw.training.features import augmentation_of
+from scff_hw.training.readout import initial_readout, learning_rate_at
+from scff_hw.training.run_context import RunContext
 from scff_hw.training.run_folder import Position
 
 
@@ -55,15 +56,21 @@ class AutogradBackend(Backend):
         return AutogradArray(weight, bias, geometry)
 
 
-def learn_backprop(context: RunContext, options: BackpropRecipe, start: Position, restored: dict[str, Tensor]) -> None:
-    """Train the recipe's network end to end from the run's initial weights; log the test accuracy per epoch."""
+def learn_backprop(
+    context: RunContext, options: BackpropRecipe, start: Position, restored: dict[str, Tensor]
+) -> Weights:
+    """Train the recipe's network end to end from the run's initial weights; log the test accuracy per epoch.
+
+    Returns:
+        The trained weights of the hidden layers and of the output layer (`readout.weight`, `readout.bias`).
+    """
     recipe, seed = context.recipe, context.seed
     layers = [number - 1 for number in recipe.readout.layers]
     initial = {name: value.to(context.device) for name, value in untrained_weights(recipe, seed).items()}
-    readout = Readout(recipe.readout_features, context.classes, recipe.readout, seed, context.device)
+    output = [value.to(context.device) for value in initial_readout(recipe.readout_features, context.classes, seed)]
     depth = max(layers) + 1
     parameters = {name: value for name, value in initial.items() if int(name.split(".")[1]) <= depth}
-    parameters |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
+    parameters |= {"readout.weight": output[0], "readout.bias": output[1]}
     for value in parameters.values():
         value.requires_grad_()
     network = Network(build_network(recipe, AutogradBackend(), initial).layers[:depth])
@@ -88,7 +95,7 @@ def learn_backprop(context: RunContext, options: BackpropRecipe, start: Position
             x = network.features(train.batch(indices, augmentation, draw), layers)
             if keep < 1:
                 x = x * torch.empty(x.shape).bernoulli_(keep, generator=draw).to(x.device).div_(keep)
-            logits = F.linear(x, readout.weight, readout.bias)
+            logits = F.linear(x, *output)
             loss = F.cross_entropy(logits, train.labels[indices])
             adam.zero_grad()
             loss.backward()
@@ -102,7 +109,7 @@ def learn_backprop(context: RunContext, options: BackpropRecipe, start: Position
         with torch.no_grad():
             for indices in torch.arange(len(test)).split(500):
                 x = network.features(test.batch(indices), layers)
-                hits += int((F.linear(x, readout.weight, readout.bias).argmax(dim=1) == test.labels[indices]).sum())
+                hits += int((F.linear(x, *output).argmax(dim=1) == test.labels[indices]).sum())
         metrics = {
             "loss": loss_sum / len(train),
             "train_accuracy": correct / len(train),
@@ -112,6 +119,7 @@ def learn_backprop(context: RunContext, options: BackpropRecipe, start: Position
         context.values["backprop_test_accuracy"] = metrics["test_accuracy"]
         context.checkpoint("backprop", epoch + 1, 0)
     context.progress.finish()
+    return {name: value.detach() for name, value in (initial | parameters).items()}
 
 
 def _state(adam: torch.optim.Adam, parameters: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -150,11 +150,10 @@ def _accuracy(
         network = build_network(recipe, context.backend, tensors)
         if arrays is not None:
             Checkpoint(Position("done"), arrays).restore(network)
-        readout = Readout(
-            recipe.readout_features, context.classes, recipe.readout, 0, context.device, context.readout_transform
-        )
-        readout.weight.copy_(tensors["readout.weight"])
-        readout.bias.copy_(tensors["readout.bias"])
+        weight, bias = (tensors[f"readout.{name}"].to(context.device) for name in ("weight", "bias"))
+        if weight.shape != (context.classes, recipe.readout_features) or bias.shape != (context.classes,):
+            raise KeyError(f"the readout has shapes {tuple(weight.shape)} and {tuple(bias.shape)}")
+        readout = Readout(weight, bias, context.readout_transform)
     layers = [number - 1 for number in recipe.readout.layers]
     part = context.plain("test")
     source = feature_source(network, layers, part, None, context.progress, "test features")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 import psutil
@@ -17,6 +16,8 @@ from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule
 from scff_hw.core.streams import Stream
 from scff_hw.data import AudioAugmentation, Augmentation, Pipeline, SequencePipeline
+from scff_hw.recipes.augmentation_section import AugmentationRecipe
+from scff_hw.recipes.data_section import DataRecipe
 from scff_hw.training.progress import Progress
 
 CHUNK = 500
@@ -28,6 +29,15 @@ MEMORY_SHARE = 0.5
 
 AnyAugmentation = Augmentation | AudioAugmentation
 """Random augmentation of images, or of recordings."""
+
+
+def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> AnyAugmentation:
+    """The data package's augmentation from a recipe's section."""
+    if data.has_sequences:
+        return AudioAugmentation(recipe.shift_ms, recipe.gain_db, recipe.noise_db)
+    return Augmentation(
+        recipe.translate_px, recipe.crop_padding_px, recipe.flip, recipe.rotate_deg, recipe.stretch
+    )
 
 
 class PlainSamples:
@@ -69,18 +79,36 @@ def drawn_from(
 
 
 class FeatureSource(Protocol):
-    """Batches of features, `[B, F]` float32."""
+    """Features of one part of a data set, float32, in one or more versions per sample; version 0 is plain."""
+
+    @property
+    def version_count(self) -> int: ...
+
+    @property
+    def block_size(self) -> int:
+        """Number of samples to ask `block` for."""
+        ...
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Features of the samples `indices`; `generator` draws their augmentation, None disables it."""
+        """Features `[B, F]` of the samples `indices`; `generator` draws their augmentation, None disables it."""
+        ...
+
+    def block(self, version: int, start: int, stop: int) -> Tensor:
+        """Features `[stop - start, F]` of consecutive samples in one version, the same at every call."""
         ...
 
 
 class CachedFeatures:
     """Features of a whole split, `[V, N, F]`: the plain version, then V - 1 augmented versions."""
 
+    block_size = 4096
+
     def __init__(self, versions: Tensor) -> None:
         self.versions = versions
+
+    @property
+    def version_count(self) -> int:
+        return len(self.versions)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None or len(self.versions) == 1:
@@ -88,23 +116,41 @@ class CachedFeatures:
         drawn = torch.randint(len(self.versions), (len(indices),), generator=generator).to(indices.device)
         return self.versions[drawn, indices].float()
 
+    def block(self, version: int, start: int, stop: int) -> Tensor:
+        return self.versions[version, start:stop].float()
+
+
+Version = Callable[[Tensor], Stream]
+"""Maps sample indices to samples with one fixed augmentation; the same for the same consecutive indices."""
+
 
 class LiveFeatures:
     """Features computed per batch, without a cache."""
 
+    block_size = CHUNK
+
     def __init__(
-        self, network: Network, layers: Sequence[int], samples: PlainSamples, augmentation: AnyAugmentation | None
+        self,
+        network: Network,
+        layers: Sequence[int],
+        samples: PlainSamples,
+        augmentation: AnyAugmentation | None,
+        versions: Sequence[Version],
     ) -> None:
         self.network, self.layers, self.samples, self.augmentation = network, layers, samples, augmentation
+        self.versions = versions
+
+    @property
+    def version_count(self) -> int:
+        return len(self.versions)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
         augmentation = None if generator is None else self.augmentation
         x = self.samples.batch(indices, augmentation, generator)
         return self.network.features(x, self.layers).float()
 
-
-Version = Callable[[Tensor], Stream]
-"""Maps sample indices to samples with one fixed augmentation."""
+    def block(self, version: int, start: int, stop: int) -> Tensor:
+        return self.network.features(self.versions[version](torch.arange(start, stop)), self.layers).float()
 
 
 def feature_source(
@@ -125,12 +171,21 @@ def feature_source(
     """
     versions = plain_and_flipped(samples, augmentation)
     if augmentation is not None and augmentation.is_endless:
+        versions = versions[:1] + [_copy(samples, augmentation, seed, copy) for copy in range(copies)]
         if not copies:
-            return LiveFeatures(network, layers, samples, augmentation)
-        draws = [generator(seed, "readout", "copy", copy) for copy in range(copies)]
-        versions = versions[:1] + [partial(samples.batch, augmentation=augmentation, generator=g) for g in draws]
+            return LiveFeatures(network, layers, samples, augmentation, versions)
     cached = cached_versions(samples, versions, lambda x: network.features(x, layers), progress, stage)
-    return LiveFeatures(network, layers, samples, augmentation) if cached is None else CachedFeatures(cached)
+    return LiveFeatures(network, layers, samples, augmentation, versions) if cached is None else CachedFeatures(cached)
+
+
+def _copy(samples: PlainSamples, augmentation: AnyAugmentation, seed: int, copy: int) -> Version:
+    """An augmented version of each sample, drawn per block so that it can be computed again."""
+
+    def version(indices: Tensor) -> Stream:
+        draw = generator(seed, "readout", "copy", copy, int(indices[0]))
+        return samples.batch(indices, augmentation, draw)
+
+    return version
 
 
 def plain_and_flipped(samples: PlainSamples, augmentation: AnyAugmentation | None) -> list[Version]:

@@ -19,8 +19,8 @@ from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import DivergenceError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import LearnRecipe
-from scff_hw.training.features import cached_versions, drawn_from, plain_and_flipped
-from scff_hw.training.run_context import RunContext, augmentation_of
+from scff_hw.training.features import augmentation_of, cached_versions, drawn_from, plain_and_flipped
+from scff_hw.training.run_context import RunContext
 from scff_hw.training.run_folder import Position
 
 RUNAWAY_GOODNESS = 1e6

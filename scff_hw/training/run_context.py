@@ -18,8 +18,6 @@ from scff_hw.backends import Backend, OwnArithmetic
 from scff_hw.core.network import Network
 from scff_hw.core.rules import Rule, rule_class
 from scff_hw.data import (
-    AudioAugmentation,
-    Augmentation,
     Dataset,
     Mfcc,
     Pipeline,
@@ -35,11 +33,9 @@ from scff_hw.data import (
 from scff_hw.documents import DataIdentity
 from scff_hw.errors import DataError
 from scff_hw.recipes import Recipe
-from scff_hw.recipes.augmentation_section import AugmentationRecipe
-from scff_hw.recipes.data_section import DataRecipe
-from scff_hw.training.features import AnyAugmentation, PlainSamples
+from scff_hw.training.features import PlainSamples
 from scff_hw.training.progress import Progress
-from scff_hw.training.readout import ReadoutTransform
+from scff_hw.training.readout.linear import ReadoutTransform
 from scff_hw.training.run_folder import Checkpoint, Position, RunFolder
 
 AnyDataset = Dataset | SpokenDigits
@@ -213,12 +209,3 @@ def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str) -> PlainSample
     """One part of a data set, on the CPU, prepared for inference by a network of `recipe`."""
     rule = rule_class(recipe.training.rule.name)
     return PlainSamples(pipeline_of(recipe, dataset, part), rule, len(dataset.classes))
-
-
-def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> AnyAugmentation:
-    """The data package's augmentation from a recipe's section."""
-    if data.has_sequences:
-        return AudioAugmentation(recipe.shift_ms, recipe.gain_db, recipe.noise_db)
-    return Augmentation(
-        recipe.translate_px, recipe.crop_padding_px, recipe.flip, recipe.rotate_deg, recipe.stretch
-    )

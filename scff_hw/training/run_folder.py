@@ -51,6 +51,7 @@ RUN = "run.json"
 SUMMARY = "summary.json"
 WEIGHTS = "weights.safetensors"
 INITIAL = "initial.safetensors"
+BACKPROP = "backprop.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 
@@ -235,7 +236,7 @@ class RunFolder:
         write_tensors(self.path / name, tensors, {"run": self.identity, "file": name} | dict(about or {}))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Read `WEIGHTS`, `INITIAL`, or the arrays of the last checkpoint.
+        """Read `WEIGHTS`, `INITIAL`, `BACKPROP`, or the arrays of the last checkpoint.
 
         Raises:
             CheckpointError: missing, damaged, of another run or of another name, or a weight is not finite.

@@ -21,30 +21,28 @@ from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile, dump_profile
 from scff_hw.recipes import Recipe, dump_recipe
 from scff_hw.training.arguments import check_integer, check_profile
-from scff_hw.training.build import build_network, geometries, untrained_weights, weights_of
+from scff_hw.training.build import build_network, geometries, untrained_weights
 from scff_hw.training.calibration import trial_of
 from scff_hw.training.controls import learn_backprop
-from scff_hw.training.features import feature_source
 from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
 from scff_hw.training.progress import Progress, SilentProgress
-from scff_hw.training.readout import Readout
+from scff_hw.training.readout import check_readout
+from scff_hw.training.readout.stage import FEATURES, fit_readout, readout_stages
 from scff_hw.training.run_context import (
     AnyDataset,
     RunContext,
     StopRequest,
-    augmentation_of,
     check_data,
     data_identity,
     plain_samples,
     recipe_dataset,
 )
 from scff_hw.training.run_folder import (
-    INITIAL,
+    BACKPROP,
     PROFILE,
     RECIPE,
     RUN,
     SUMMARY,
-    WEIGHTS,
     Checkpoint,
     Position,
     RunFolder,
@@ -163,6 +161,7 @@ def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None,
             f"The rule '{rule.name}' needs labels, so data.learn_split must be train. "
             f"Got '{recipe.data.learn_split}' instead."
         )
+    check_readout(recipe)
     dataset = recipe_dataset(recipe, seed, data_dir)
     data = data_identity(recipe, dataset, data_dir)
     return Setting(recipe, seed, backend, hardware, device, dataset, data)
@@ -212,10 +211,10 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
     """Run every stage in order, starting at the checkpoint's position."""
     recipe = context.recipe
     hidden = hidden_stages(recipe)
-    readouts = ["scff", "untrained"] if recipe.controls.untrained else ["scff"]
-    names = [stage.name for stage in hidden] + [f"readout {kind}" for kind in readouts]
+    readouts = {stage.name: stage for stage in readout_stages(recipe)}
+    names = [stage.name for stage in hidden] + list(readouts)
     if recipe.controls.backprop is not None:
-        names.append("backprop")
+        names.insert(next(k for k, name in enumerate(names) if name.endswith("readout backprop")), "backprop")
     position = Position(names[0])
     if checkpoint is None:
         context.checkpoint(names[0], 0, 0)
@@ -240,9 +239,11 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
         elif name == "backprop":
             assert recipe.controls.backprop is not None
             with torch.enable_grad():
-                learn_backprop(context, recipe.controls.backprop, start, resumed.group("backprop") if resumed else {})
+                restored = resumed.group("backprop") if resumed else {}
+                weights = learn_backprop(context, recipe.controls.backprop, start, restored)
+            context.folder.write_tensors(BACKPROP, weights)
         else:
-            _learn_readout(context, name.removeprefix("readout "), start, resumed)
+            fit_readout(context, readouts[name], start, resumed)
         seconds = context.values.setdefault("seconds", {})
         seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - began, 3)
         context.extra = dict
@@ -254,71 +255,11 @@ def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str,
     return summary.as_json()
 
 
-def _learn_readout(context: RunContext, kind: str, start: Position, resumed: Checkpoint | None) -> None:
-    """Train a readout on the learned or the untrained hidden layers; write the weights of both to one file."""
-    recipe = context.recipe
-    weights = untrained_weights(recipe, context.seed)
-    network = context.network
-    if kind == "untrained":
-        network = build_network(recipe, context.backend, weights)
-    else:
-        weights = weights_of(network)
-    layers = [number - 1 for number in recipe.readout.layers]
-    train_part, test_part = context.plain("train"), context.plain("test")
-    augmentation = augmentation_of(recipe.data, recipe.readout.augmentation)
-    stage = f"{kind} features"
-    with context.stop.stopping_immediately():
-        source = feature_source(
-            network,
-            layers,
-            train_part,
-            augmentation,
-            context.progress,
-            stage,
-            copies=recipe.readout.augmented_copies,
-            seed=context.seed,
-        )
-        test = feature_source(network, layers, test_part, None, context.progress, f"{stage}, test part")
-    readout = Readout(
-        recipe.readout_features,
-        context.classes,
-        recipe.readout,
-        context.seed,
-        context.device,
-        context.readout_transform,
-    )
-    if resumed is not None and start.epoch:
-        readout.load_state(resumed.group("readout"))
-    context.extra = lambda: {f"readout.{name}": value for name, value in readout.state().items()}
-    context.progress.start(f"readout on {kind} features", recipe.readout.epochs, start.epoch)
-    key = "test_accuracy" if kind == "scff" else "untrained_test_accuracy"
-    saved = time.monotonic()
-    for epoch in range(start.epoch, recipe.readout.epochs):
-        metrics = readout.train_epoch(source, train_part.labels, epoch)
-        accuracy = readout.accuracy(test, test_part.labels)
-        context.values[key] = accuracy
-        context.values[key.replace("test", "train")] = metrics.train_accuracy
-        context.folder.log(
-            kind="readout",
-            features=kind,
-            epoch=epoch + 1,
-            loss=metrics.loss,
-            train_accuracy=metrics.train_accuracy,
-            test_accuracy=accuracy,
-        )
-        context.progress.advance(1, train_accuracy=metrics.train_accuracy, test_accuracy=accuracy)
-        if context.stop.requested or time.monotonic() - saved > 20:
-            context.checkpoint(f"readout {kind}", epoch + 1, 0)
-            saved = time.monotonic()
-    context.progress.finish()
-    weights |= {"readout.weight": readout.weight, "readout.bias": readout.bias}
-    context.folder.write_tensors(WEIGHTS if kind == "scff" else INITIAL, weights)
-
-
 def _summary(context: RunContext) -> RunSummary:
     values = context.values
-    keys = ("test_accuracy", "untrained_test_accuracy", "backprop_test_accuracy", "train_accuracy")
+    keys = (*FEATURES.values(), "backprop_test_accuracy", "readouts", "paper_readouts")
     metrics: dict[str, Any] = {key: values[key] for key in keys if key in values}
+    metrics["train_accuracy"] = values["readouts"]["scff"]["train_accuracy"]
     layers = [{"layer": int(number)} | metrics for number, metrics in values.get("layers", {}).items()]
     held_out = context.recipe.data.validation_samples
     profile: Profile | None = context.backend.hardware

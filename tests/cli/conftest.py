@@ -14,7 +14,7 @@ from scff_hw.cli import main
 
 SHORT = {
     "layers.1.learn.epochs": 3,
-    "readout.epochs": 2,
+    "readout.solver": "ridge",
     "controls.backprop.epochs": 2,
     "training.checkpoint_every_batches": 2,
 }

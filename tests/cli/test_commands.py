@@ -62,12 +62,12 @@ def test_recipes_list_and_show(cli: Any, tmp_path: Path) -> None:
     assert "mnist-mlp" in listed.err
     names = [entry["name"] for entry in json.loads(cli("recipes", "list", "--json").out)["recipes"]]
     assert {"digits-mlp", "mnist-mlp", "mnist-cnn", "cifar10-cnn", "stl10-cnn", "iris-mlp"} <= set(names)
-    shown = cli("recipes", "show", "iris-mlp", "--set", "readout.epochs=7")
+    shown = cli("recipes", "show", "iris-mlp", "--set", "controls.backprop.epochs=7")
     assert shown.code == 0
     (tmp_path / "mine.yaml").write_text(shown.out)
     again = cli("recipes", "show", "mine.yaml")
     assert again.out == shown.out
-    assert json.loads(cli("recipes", "show", "mine.yaml", "--json").out)["readout"]["epochs"] == 7
+    assert json.loads(cli("recipes", "show", "mine.yaml", "--json").out)["controls"]["backprop"]["epochs"] == 7
 
 
 def test_data_list_says_what_is_here(cli: Any, tmp_path: Path) -> None:

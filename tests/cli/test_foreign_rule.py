@@ -43,7 +43,7 @@ class Hinge(Rule):
         )
 '''
 SMALL = [
-    *("layers.*.units=12", "layers.*.learn.epochs=10", "readout.epochs=60", "controls.backprop=null"),
+    *("layers.*.units=12", "layers.*.learn.epochs=10", "readout.solver=ridge", "controls.backprop=null"),
     *("layers.*.learn.theta_pos=2", "layers.*.learn.theta_neg=1"),
     *("layers.*.learn.optimiser=sgd", "layers.*.learn.learning_rate=0.02", "layers.*.learn.weight_decay=0"),
     *("training.rule.name=hinge", "training.rule.options={strength: 2.0}"),

@@ -24,7 +24,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 BLOCKS = blocks(README)
-SHORT = {"train": ["layers.1.learn.epochs=1", "readout.epochs=2", "controls.backprop=null", "layers.1.units=16"]}
+SHORT = {"train": ["layers.1.learn.epochs=1", "readout.solver=ridge", "controls.backprop=null", "layers.1.units=16"]}
 SHORT["study"] = [*SHORT["train"][:2], "controls.backprop.epochs=1", "layers.1.units=16"]
 SHORT["train"].append("controls.untrained=false")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-SHORT = ["--set", "readout.epochs=2"]
+SHORT = ["--set", "readout.solver=ridge"]
 
 STUDY = """
 from scff_hw.backends import FloatBackend

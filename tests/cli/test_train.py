@@ -104,7 +104,7 @@ class StopsItself(LineProgress):
         (signal.SIGINT, ("layer 1", 3)),
         (signal.SIGTERM, ("layer 1", 3)),
         (signal.SIGINT, ("scff features", 1)),
-        (signal.SIGTERM, ("readout on scff features", 1)),
+        (signal.SIGTERM, ("ridge readout of scff features", 1)),
     ],
 )
 def test_a_stopped_run_tells_how_to_go_on_and_ends_in_the_same_weights(

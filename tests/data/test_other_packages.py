@@ -37,7 +37,7 @@ REMOTE = Info("remote", "points", "CC0", "the package shop", 10, input_shape=(3,
 BARE = Info("bare", "points", "CC0", "the package shop")
 """
 POINTS = {"rings": "RINGS", "wide": "WIDE", "remote": "REMOTE", "bare": "BARE", "gone": "GONE", "odd": "load"}
-SHORT = ["layers.1.learn.epochs=2", "readout.epochs=60", "readout.learning_rate=0.05", "controls.backprop.epochs=2"]
+SHORT = ["layers.1.learn.epochs=2", "controls.backprop.epochs=2"]
 
 
 def test_a_recipe_names_it_and_a_run_learns_from_it(install: Install, tmp_path: Path) -> None:

@@ -300,12 +300,12 @@ def structs() -> Any:
 SHORT = {
     "digits-100": [
         *("layers.1.units=24", "layers.1.learn.epochs=1"),
-        *("readout.epochs=2", "controls.backprop=null", "controls.untrained=false"),
+        *("readout.solver=ridge", "controls.backprop=null", "controls.untrained=false"),
     ],
     "digits-mlp": [
         *("layers.*.learn.optimiser=sgd", "layers.*.learn.learning_rate=0.125", "layers.*.learn.weight_decay=0"),
         *("layers.1.units=25", "layers.2.units=16", "layers.*.learn.epochs=1"),
-        *("readout.epochs=2", "controls.backprop=null", "controls.untrained=false"),
+        *("readout.solver=ridge", "controls.backprop=null", "controls.untrained=false"),
     ],
 }
 

@@ -66,7 +66,7 @@ def check(folder: Path, call: Any, tool: Any) -> None:
         ("digits-mlp", CHANNELS),
         ("digits-mlp", ("layers.2.pairs=made", "readout.layers=[2]", "fixed_point.shadow_bits=8")),
         ("iris-mlp", ("layers.*.learn.optimiser=sgd", "layers.*.learn.epochs=1", "layers.*.learn.weight_decay=0",
-                      "layers.*.learn.learning_rate=0.3", "readout.epochs=2", "controls.backprop=null")),
+                      "layers.*.learn.learning_rate=0.3", "readout.solver=ridge", "controls.backprop=null")),
     ],
     ids=["dense", "at random", "two layers", "pairs made twice", "iris"],
 )  # fmt: skip

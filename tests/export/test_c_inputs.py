@@ -16,7 +16,7 @@ from scff_hw.training.finished import FinishedRun
 
 IRIS = (
     *("layers.*.learn.optimiser=sgd", "layers.*.learn.epochs=1", "layers.*.learn.weight_decay=0"),
-    *("layers.*.learn.learning_rate=0.3", "readout.epochs=2", "controls.backprop=null", "controls.untrained=false"),
+    *("layers.*.learn.learning_rate=0.3", "readout.solver=ridge", "controls.backprop=null", "controls.untrained=false"),
 )
 
 

@@ -24,7 +24,7 @@ from scff_hw.training.finished import FinishedRun
 SMALL = [
     *("layers.1.directions=1", "layers.1.units=21", "layers.1.learn.epochs=1", "layers.1.learn.learning_rate=0.03125"),
     *("layers.1.learn.optimiser=sgd", "layers.1.learn.weight_decay=0", "layers.1.learn.momentum=0"),
-    *("training.batch_size=20", "readout.epochs=60", "controls.backprop=null", "controls.untrained=false"),
+    *("training.batch_size=20", "readout.solver=ridge", "controls.backprop=null", "controls.untrained=false"),
 ]
 RANDOM = ("fixed_point.shadow_bits=0", "fixed_point.rounding=half_up", "layers.1.output=final-and-mean")
 
@@ -88,7 +88,7 @@ def test_a_recipe_may_be_called_like_a_file_of_the_folder(
     name: str, recurrent: Any, spoken: Path, tmp_path: Path, call: Any, tool: Any
 ) -> None:
     out = tmp_path / "out"
-    export_c(recurrent(f"name={name}", "readout.epochs=1"), out, data_dir=spoken)
+    export_c(recurrent(f"name={name}", "readout.solver=ridge"), out, data_dir=spoken)
     assert (out / f"model_{name}.h").is_file()
     assert f"PASS model_{name}: 3 answers" in call(tool("make"), "run", cwd=out, timeout=300)
 
@@ -143,7 +143,7 @@ def test_a_stream_of_samples_is_refused(
 
 
 def test_two_directions_are_refused(recurrent: Any, spoken: Path, tmp_path: Path, capsys: Any) -> None:
-    run = recurrent("layers.1.directions=2", "readout.epochs=1")
+    run = recurrent("layers.1.directions=2", "readout.solver=ridge")
     assert main(["export", "c", str(run), "--data-dir", str(spoken), "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert "The layers to export as C must be feed-forward. Got the recurrent layer of" in message

@@ -13,7 +13,7 @@ from scff_hw.export.onnx.runtimes import EVALUATOR
 from scff_hw.recipes import load_recipe
 from scff_hw.training import run_context, train
 
-SHORT = ["readout.epochs=2", "controls.backprop=null", "controls.untrained=false", "layers.*.learn.epochs=1"]
+SHORT = ["readout.solver=ridge", "controls.backprop=null", "controls.untrained=false", "layers.*.learn.epochs=1"]
 PLAIN_SGD = ["layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0"]
 TRAIN, TEST = 2000, 400
 

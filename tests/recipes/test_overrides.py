@@ -23,6 +23,7 @@ def test_any_key_can_be_set() -> None:
         [
             "layers.2.learn.epochs=3",
             "training.batch_size=50",
+            "readout.solver=paper",
             "readout.dropout=1e-1",
             "training.rule.options.sharpness=2",
             "training.rule.name=scff",

@@ -99,7 +99,7 @@ def test_metrics_of_devices_are_in_the_table_and_on_the_page(make_run: MakeRun) 
 
 def test_spread_table_has_mean_standard_deviation_and_each_seed(make_run: MakeRun) -> None:
     text = text_of(report.spread_table([report.read_run(make_run(seed=s)).summary for s in range(3)]))
-    assert row(text, "SCFF") == ["SCFF", "97.30 ± 0.10 %", "97.20 %", "97.30 %", "97.40 %"]
+    assert row(text, "SCFF") == ["SCFF", "97.30 ± 0.10 %", "+3.50 ± 0.17", "97.20 %", "97.30 %", "97.40 %"]
     assert row(text, "untrained")[1] == "93.80 ± 0.20 %"
     assert "3 seeds" in text
 

@@ -14,13 +14,13 @@ from scff_hw.errors import RecipeError, UsageError
 from scff_hw.report import Panel
 from scff_hw.studies import Request, find_study, request_study, run_study
 
-EPOCHS, BACKPROP_EPOCHS = 6, 3
-SMALL = [
-    "layers.*.units=40",
-    "layers.*.learn.epochs=3",
-    f"readout.epochs={EPOCHS}",
-    f"controls.backprop.epochs={BACKPROP_EPOCHS}",
-]
+SMALL = ["layers.*.units=40", "layers.*.learn.epochs=3", "readout.solver=ridge", "controls.backprop.epochs=3"]
+FEATURES = {
+    "scff": "test_accuracy",
+    "untrained": "untrained_test_accuracy",
+    "patches": "patches_test_accuracy",
+    "backprop": "backprop_features_test_accuracy",
+}
 
 
 def make_request(*vary: str, **options: Any) -> Request:
@@ -34,40 +34,39 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return out, run_study(make_request(), out)
 
 
-def test_the_table_has_one_row_per_epoch_seed_and_method(done: tuple[Path, dict[str, Any]]) -> None:
+def test_the_table_has_one_row_per_seed_method_and_readout(done: tuple[Path, dict[str, Any]]) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["method", "seed", "epoch", "note", "test_accuracy"]
-    seen = {(row["method"], int(row["seed"]), int(row["epoch"])) for row in rows}
-    readouts = {(m, s, e) for m in ("scff", "shuffled", "untrained") for s in (0, 1) for e in range(1, EPOCHS + 1)}
-    backprop = {("backprop", s, e) for s in (0, 1) for e in range(1, BACKPROP_EPOCHS + 1)}
-    assert seen == readouts | backprop and len(rows) == len(seen)
+    assert list(rows[0]) == ["method", "seed", "readout", "note", "test_accuracy"]
+    seen = {(row["method"], int(row["seed"]), row["readout"]) for row in rows}
+    fitted = {(method, seed, "fitted") for method in (*FEATURES, "shuffled") for seed in (0, 1)}
+    assert seen == fitted | {("backprop", seed, "own output") for seed in (0, 1)} and len(rows) == len(seen)
 
 
-def test_the_last_epoch_is_what_a_run_reports(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_accuracies_are_those_that_a_run_reports(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     rows = list(csv.DictReader((done[0] / "results.csv").read_text().splitlines()))
-    last = {(row["method"], int(row["epoch"])): float(row["test_accuracy"]) for row in rows if row["seed"] == "1"}
+    last = {(row["method"], row["readout"]): float(row["test_accuracy"]) for row in rows if row["seed"] == "1"}
     sets = [part for change in SMALL for part in ("--set", change)]
     assert main(["train", "digits-mlp", *sets, "--seed", "1", "--out", str(tmp_path / "run")]) == 0
     metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
-    assert last["scff", EPOCHS] == metrics["test_accuracy"]
-    assert last["untrained", EPOCHS] == metrics["untrained_test_accuracy"]
-    assert last["backprop", BACKPROP_EPOCHS] == metrics["backprop_test_accuracy"]
+    for method, key in FEATURES.items():
+        assert last[method, "fitted"] == metrics[key]
+    assert last["backprop", "own output"] == metrics["backprop_test_accuracy"]
 
 
-def test_curves_end_where_their_epochs_do(done: tuple[Path, dict[str, Any]]) -> None:
+def test_every_method_has_a_curve(done: tuple[Path, dict[str, Any]]) -> None:
     panel: Panel
     (panel,) = done[1]["panels"]
-    assert panel.x == "epoch" and panel.ticks == tuple(map(str, range(1, EPOCHS + 1)))
     values = {curve.name: [len(accuracies) for accuracies in curve.values] for curve in panel.curves}
-    assert values.pop("backpropagation") == [2] * BACKPROP_EPOCHS + [0] * (EPOCHS - BACKPROP_EPOCHS)
-    assert values == dict.fromkeys(("SCFF", "SCFF, roles shuffled", "untrained"), [2] * EPOCHS)
+    names = ("backpropagation, own output", "backpropagation, features", "SCFF", "SCFF, roles shuffled")
+    assert values == {name: [2] for name in (*names, "whitened patches", "untrained")}
 
 
 def test_any_key_of_the_recipe_varies(tmp_path: Path) -> None:
     request = make_request("layers.1.units=10,40", seeds=1)
     assert [variant.recipe.layers[0].units for variant in request.variants if variant.recipe] == [10, 40]  # type: ignore[union-attr]
-    result = run_study(make_request("readout.epochs=1,2", seeds=1), tmp_path / "out")
-    assert [panel.title for panel in result["panels"]] == ["epochs 1", "epochs 2"]
+    result = run_study(make_request("layers.1.learn.epochs=1,2", seeds=1), tmp_path / "out")
+    (panel,) = result["panels"]
+    assert (panel.x, panel.ticks) == ("layers.1.learn.epochs", ("1", "2"))
 
 
 def test_a_request_that_cannot_be_measured_is_refused(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_a_request_that_cannot_be_measured_is_refused(done: tuple[Path, dict[str
 
 
 def test_sequences_show_a_pair_of_each_kind(spoken: Path, tmp_path: Path) -> None:
-    small = ["layers.1.units=8", "layers.1.learn.epochs=1", "readout.epochs=2", "controls.backprop.epochs=1"]
+    small = ["layers.1.units=8", "layers.1.learn.epochs=1", "readout.solver=ridge", "controls.backprop.epochs=1"]
     request = request_study("controls", "fsdd-birnn", overrides=small, seeds=1, data_dir=spoken)
     run_study(request, tmp_path / "out")
     first, second = find_study("controls").pairs(request)

@@ -145,7 +145,7 @@ def test_a_finished_run_is_drifted_as_it_is(float_run: Path, tmp_path: Path, pro
 
 def test_a_run_with_an_optimiser_that_devices_lack_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "adamw"
-    options = ["--set", "layers.1.learn.epochs=1", "--set", "readout.epochs=1", "--set", "controls.backprop=null"]
+    options = ["--set", "layers.1.learn.epochs=1", "--set", "readout.solver=ridge", "--set", "controls.backprop=null"]
     assert main(["train", "iris-mlp", *options, "--out", str(run)]) == 0
     with pytest.raises(UsageError, match=r"must be one of plain SGD, which devices can do\. Got 'adamw' in"):
         request_study("drift", str(run), profile="pcm")

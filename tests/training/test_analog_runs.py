@@ -24,7 +24,7 @@ SMALL = [
     "layers.*.learn.learning_rate=0.5",
     "layers.1.learn.epochs=3",
     "layers.2.learn.epochs=1",
-    "readout.epochs=30",
+    "readout.solver=ridge",
     "training.checkpoint_every_batches=4",
     "controls.backprop=null",
 ]
@@ -176,7 +176,7 @@ def test_a_convolution_learns_from_few_positions_on_devices(tmp_path: Path) -> N
         [
             f"layers=[{kernel}]",
             "readout.layers=[1]",
-            "readout.epochs=3",
+            "readout.solver=ridge",
             "controls.backprop=null",
             "training.update_positions=4",
         ],

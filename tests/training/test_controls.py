@@ -14,8 +14,8 @@ from scff_hw.training.run_folder import RunFolder
 
 def losses(folder: Path, *sets: str) -> list[float]:
     """The control's loss per epoch in a short run."""
-    short = ["layers.1.learn.epochs=0", "readout.epochs=1", "controls.untrained=false", "controls.backprop.epochs=4"]
-    train(load_recipe("iris-mlp", [*short, *sets]), folder)
+    short = ["layers.1.learn.epochs=0", "readout.solver=ridge", "controls.untrained=false"]
+    train(load_recipe("iris-mlp", [*short, "controls.backprop.epochs=4", *sets]), folder)
     return [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "backprop"]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 TINY = [
     "--set=layers.*.learn.epochs=1",
-    "--set=readout.epochs=1",
+    "--set=readout.solver=ridge",
     "--set=training.batch_size=40",
     "--set=training.checkpoint_every_batches=2",
 ]

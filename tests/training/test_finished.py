@@ -18,7 +18,7 @@ from scff_hw.training.run_folder import CHECKPOINT, INITIAL, WEIGHTS, RunFolder
 
 TINY = [
     *("layers.*.units=6", "layers.*.learn.epochs=1", "layers.*.learn.optimiser=sgd", "layers.*.learn.momentum=0"),
-    *("layers.*.learn.weight_decay=0", "readout.epochs=2", "controls.backprop=null"),
+    *("layers.*.learn.weight_decay=0", "readout.solver=ridge", "controls.backprop=null"),
 ]
 
 

@@ -20,7 +20,7 @@ from scff_hw.data import Pipeline, load
 from scff_hw.recipes import load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.calibration import calibrated_backend
-from scff_hw.training.readout import Readout
+from scff_hw.training.readout import Readout, initial_readout
 from scff_hw.training.run_context import plain_samples
 
 BATCH, SEED = 100, 5
@@ -121,7 +121,7 @@ def test_updates_and_inference_equal_the_reference(layers: str, second: str, upd
     float_features = network.features(x, [0, 1])
     assert np.array_equal(as_integers(float_features, form), features)
 
-    readout = Readout(recipe.readout_features, 10, recipe.readout, SEED, torch.device("cpu"), backend.readout)
+    readout = Readout(*initial_readout(recipe.readout_features, 10, SEED), backend.readout)
     weight, bias = backend.readout(readout.weight, readout.bias)
     weights_form = QFormat(8, next(f for f in range(20, -20, -1) if float(readout.weight.abs().max()) * 2.0**f <= 127))
     products = QFormat(32, weights_form.frac_bits + form.frac_bits)

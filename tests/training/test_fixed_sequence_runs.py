@@ -29,7 +29,7 @@ SMALL = [
     "layers.1.learn.epochs=2",
     "training.batch_size=20",
     "training.checkpoint_every_batches=2",
-    "readout.epochs=60",
+    "readout.solver=ridge",
     "controls.backprop=null",
 ]
 ARRAYS = [f"layers.1.{way}.{part}" for way in ("forwards", "backwards") for part in ("inputs", "hidden")]
@@ -102,7 +102,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
             if self.left == 0:
                 stops[-1].requested = True
 
-    recipe = small(*changes, "readout.epochs=4", "controls.untrained=false")
+    recipe = small(*changes, "readout.solver=ridge", "controls.untrained=false")
     train(recipe, tmp_path / "whole", seed=SEED, backend="fixed", data_dir=spoken)
     stops: list[StopRequest] = []
     monkeypatch.setattr("scff_hw.training.session.StopRequest", lambda: stops.append(StopRequest()) or stops[-1])
@@ -170,7 +170,7 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
     for pairs in ("made", "passed"):
         recurrent = f"{{kind: recurrent, units: 12, output: final-and-mean, {learn}}}"
         layers = f"layers=[{recurrent}, {{kind: dense, units: 20, init: linear, pairs: {pairs}, {learn}}}]"
-        recipe = small(layers, "readout.layers=[1, 2]", "readout.epochs=20")
+        recipe = small(layers, "readout.layers=[1, 2]", "readout.solver=ridge")
         result = train(recipe, tmp_path / pairs, backend="fixed", data_dir=spoken)
         assert result["metrics"]["test_accuracy"] > 0.8  # ten seeds: 90.6 ± 2.5 % (standard deviation), untrained 88 %
         formats = load_formats((tmp_path / pairs / "formats.json").read_text(), recipe, 0, "formats.json").formats

@@ -110,7 +110,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def small() -> Recipe:
     sgd = ("optimiser=sgd", "weight_decay=0", "learning_rate=0.5", "epochs=2")
     changes = [f"layers.*.learn.{option}" for option in sgd]
-    changes += ["layers.*.units=40", "readout.epochs=15", "controls.backprop=null"]
+    changes += ["layers.*.units=40", "readout.solver=ridge", "controls.backprop=null"]
     return load_recipe("digits-mlp", changes)
 
 

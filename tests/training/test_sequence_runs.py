@@ -22,7 +22,7 @@ SMALL = [
     "layers.1.learn.epochs=2",
     "training.batch_size=20",
     "training.checkpoint_every_batches=2",
-    "readout.epochs=60",
+    "readout.solver=ridge",
     "controls.backprop.epochs=2",
 ]
 ARRAYS = [f"layers.1.{way}.{part}" for way in ("forwards", "backwards") for part in ("inputs", "hidden")]
@@ -78,10 +78,10 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     finished: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopping(SilentProgress):
-        """Requests a stop after 25 steps."""
+        """Requests a stop after 12 steps."""
 
         def __init__(self) -> None:
-            self.left = 25
+            self.left = 12
 
         def advance(self, n: int = 1, **fields: float) -> None:
             self.left -= 1
@@ -110,7 +110,7 @@ def test_on_devices(spoken: Path, tmp_path: Path, directions: int) -> None:
     Reading one run's devices again changed that by 2.3 points (standard deviation), of 100 recordings; of two
     directions, 41 runs gave 99.6 %, 0.7 and 1.0.
     """
-    large = [f"layers.1.directions={directions}", "layers.1.units=96", "readout.epochs=200"]
+    large = [f"layers.1.directions={directions}", "layers.1.units=96", "readout.solver=ridge"]
     recipe = small(*large, "controls.backprop=null", "controls.untrained=false")
     train(recipe, tmp_path / "run", backend="analog", profile=load_profile("ecram"), data_dir=spoken)
     result = metrics(tmp_path / "run")
@@ -133,7 +133,7 @@ def test_weights_learned_in_float_are_programmed_onto_devices(finished: Path, sp
 def test_augmentation_changes_what_is_learned_and_follows_from_the_seed(
     finished: Path, spoken: Path, tmp_path: Path
 ) -> None:
-    short = ["controls.backprop=null", "controls.untrained=false", "readout.epochs=2"]
+    short = ["controls.backprop=null", "controls.untrained=false", "readout.solver=ridge"]
     changed = [
         *short,
         *(f"augmentation.{change}" for change in ("shift_ms=20", "gain_db=6", "noise_db=20")),
@@ -159,7 +159,7 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
     weights = []
     for pairs in ("made", "passed"):
         layers = f"layers=[{recurrent}, {dense.replace('PAIRS', pairs)}]"
-        changes = [layers, "readout.layers=[1, 2]", "readout.epochs=20", "training.batch_size=20"]
+        changes = [layers, "readout.layers=[1, 2]", "readout.solver=ridge", "training.batch_size=20"]
         recipe = load_recipe("fsdd-birnn", [*changes, "controls.backprop=null"])
         result = train(recipe, tmp_path / pairs, data_dir=spoken)
         assert recipe.readout_features == 24 + 20 and result["metrics"]["test_accuracy"] > 0.4  # ten seeds: 73 ± 8 %
@@ -170,7 +170,7 @@ def test_a_dense_layer_may_follow(spoken: Path, tmp_path: Path) -> None:
 
 
 def test_a_speaker_is_left_out(spoken: Path, tmp_path: Path) -> None:
-    changes = ["data.leave_out_speaker=theo", "readout.epochs=2", "controls.backprop=null"]
+    changes = ["data.leave_out_speaker=theo", "readout.solver=ridge", "controls.backprop=null"]
     train(small(*changes), tmp_path / "run", data_dir=spoken)
     accuracy = metrics(tmp_path / "run")["test_accuracy"]
     assert 150 * accuracy == pytest.approx(round(150 * accuracy), abs=1e-9)  # of his 150 recordings
@@ -180,7 +180,7 @@ def test_a_speaker_is_left_out(spoken: Path, tmp_path: Path) -> None:
 
 
 def test_held_out_recordings_replace_the_test_part(spoken: Path, tmp_path: Path) -> None:
-    changes = ["data.validation_samples=7", "readout.epochs=1", "controls.backprop=null"]
+    changes = ["data.validation_samples=7", "readout.solver=ridge", "controls.backprop=null"]
     train(small(*changes), tmp_path / "run", data_dir=spoken)
     accuracy = metrics(tmp_path / "run")["test_accuracy"]
     assert 7 * accuracy == pytest.approx(round(7 * accuracy), abs=1e-9)

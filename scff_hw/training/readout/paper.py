@@ -1,4 +1,4 @@
-"""The linear readout: softmax regression on frozen features; its accuracy measures what the hidden layers learned."""
+"""The paper's readout: Adam, a fixed number of epochs, dropout; it stops before it has converged."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scff_hw.core.random import generator
+from scff_hw.documents import ReadoutReport
 from scff_hw.recipes.schema import BackpropRecipe, ReadoutRecipe
 from scff_hw.training.features import FeatureSource
-
-ReadoutTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Maps a readout's weights and biases to those that inference uses, e.g. quantised to 8 bits."""
+from scff_hw.training.readout.fitting import never
+from scff_hw.training.readout.linear import Readout, ReadoutTransform
 
 
 @dataclass
@@ -26,38 +26,49 @@ class ReadoutEpoch:
     train_accuracy: float
 
 
-class Readout:
-    """A linear classifier with dropout on its input, cross-entropy and Adam (paper, appendix G).
+class PaperSolver:
+    """A linear classifier with dropout on its input, cross-entropy and Adam (paper, appendix G); one step is an epoch.
 
     Its gradient is explicit: for softmax regression it is `(softmax(z) - one_hot)^T x / N`.
-
-    Args:
-        transform: maps weights and biases to those that `logits` computes with, in float64; None for the identity.
     """
+
+    kind = "readout"
 
     def __init__(
         self,
+        source: FeatureSource,
+        labels: Tensor,
         features: int,
         classes: int,
         recipe: ReadoutRecipe,
         seed: int,
-        device: torch.device,
         transform: ReadoutTransform | None = None,
     ) -> None:
-        self._transform = transform
-        draw = generator(seed, "readout", "init")
-        bound = 1 / math.sqrt(features)
-        self.weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound).to(device)
-        self.bias = (torch.rand(classes, generator=draw) * 2 - 1).mul_(bound).to(device)
+        self._source, self._labels, self._transform = source, labels, transform
+        self.weight, self.bias = (value.to(labels.device) for value in initial_readout(features, classes, seed))
         self.recipe, self.seed = recipe, seed
         self._adam = torch.optim.Adam([self.weight, self.bias], lr=recipe.learning_rate, fused=True)
+        self._train_accuracy = 0.0
 
-    def logits(self, x: Tensor) -> Tensor:
-        """`[B, classes]` from features `[B, F]`."""
-        if self._transform is None:
-            return torch.addmm(self.bias, x, self.weight.T)
-        weight, bias = self._transform(self.weight, self.bias)
-        return torch.addmm(bias.double(), x.double(), weight.double().T)
+    @property
+    def steps(self) -> int:
+        """The recipe's epochs."""
+        return self.recipe.epochs
+
+    @property
+    def readout(self) -> Readout:
+        return Readout(self.weight, self.bias, self._transform)
+
+    def step(self, number: int, stopped: Callable[[], bool] = never) -> dict[str, float | bool | str]:
+        """One epoch; `stopped` is not asked, since an epoch is short."""
+        metrics = self.train_epoch(self._source, self._labels, number)
+        self._train_accuracy = metrics.train_accuracy
+        return {"loss": metrics.loss, "train_accuracy": metrics.train_accuracy}
+
+    def report(self) -> ReadoutReport:
+        return ReadoutReport(
+            solver="paper", iterations=self.recipe.epochs, gradient=None, train_accuracy=self._train_accuracy
+        )
 
     def train_epoch(self, source: FeatureSource, labels: Tensor, epoch: int) -> ReadoutEpoch:
         """One pass over all labelled samples in a new order; `labels` is int64 `[N]`."""
@@ -82,13 +93,6 @@ class Readout:
             self._adam.step()
         return ReadoutEpoch(float(loss) / len(labels), int(correct) / len(labels))
 
-    def accuracy(self, source: FeatureSource, labels: Tensor) -> float:
-        """Share of samples classified correctly, without augmentation or dropout."""
-        correct = 0
-        for indices in torch.arange(len(labels), device=labels.device).split(1000):
-            correct += int((self.logits(source.batch(indices, None)).argmax(dim=1) == labels[indices]).sum())
-        return correct / len(labels)
-
     def state(self) -> dict[str, Tensor]:
         """Weights and Adam's moments."""
         state = {"weight": self.weight, "bias": self.bias}
@@ -104,6 +108,14 @@ class Readout:
             self._adam.state[parameter] = {
                 key.removeprefix(prefix): value.clone() for key, value in state.items() if key.startswith(prefix)
             }
+
+
+def initial_readout(features: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random weights `[classes, features]` and biases `[classes]`, uniform within 1 / sqrt(features), as PyTorch's."""
+    draw = generator(seed, "readout", "init")
+    bound = 1 / math.sqrt(features)
+    weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound)
+    return weight, (torch.rand(classes, generator=draw) * 2 - 1).mul_(bound)
 
 
 def learning_rate_at(recipe: ReadoutRecipe | BackpropRecipe, epoch: int) -> float:

@@ -1,0 +1,95 @@
+"""Features of the training part in blocks, with the scale of every column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scff_hw.training.features import FeatureSource
+
+SMALLEST_SPREAD = 1e-3
+"""Smallest standard deviation that a column is divided by, as a share of the root mean square over all columns; it
+limits the weights of nearly constant columns, and with them the range of a quantised readout."""
+
+CONSTANT = 1e-6
+"""A column with a smaller standard deviation, as a share of the same, is constant; its weights are 0."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive samples of one version.
+
+    Attributes:
+        version: 0 for the plain samples, others are augmented.
+        start: index of the first sample.
+        x: features, float32 `[B, F]`.
+        y: labels, int64 `[B]`.
+    """
+
+    version: int
+    start: int
+    x: Tensor
+    y: Tensor
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.start + len(self.y))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The features of a training part with the mean and the scale of each column.
+
+    A solver computes with `(x - mean) * inverse`, whose columns have mean 0 and variance 1; `folded` maps its weights
+    to those of unscaled features.
+
+    Attributes:
+        mean: float64 `[F]`, over all samples and versions.
+        inverse: 1 / standard deviation, float64 `[F]`; 0 for a constant column.
+    """
+
+    source: FeatureSource
+    labels: Tensor
+    mean: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def of(cls, source: FeatureSource, labels: Tensor) -> Columns:
+        """Compute the scale of each column in one pass; `labels` is int64 `[N]`."""
+        rows, sums, squares, shift = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+        for block in _blocks(source, labels):
+            x = block.x.double()
+            if not rows:
+                shift = x.mean(dim=0)  # sums of deviations from it cancel less
+                sums, squares = torch.zeros_like(shift), torch.zeros_like(shift)
+            x = x - shift
+            rows += len(x)
+            sums += x.sum(dim=0)
+            squares += x.square().sum(dim=0)
+        offset = sums / rows
+        spread = (squares / rows - offset.square()).clamp(min=0).sqrt()
+        typical = spread.square().mean().sqrt()
+        inverse = torch.where(spread > CONSTANT * typical, 1 / spread.clamp(min=SMALLEST_SPREAD * typical), 0)
+        return cls(source, labels, shift + offset, inverse)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def blocks(self) -> Iterator[Block]:
+        """All samples of all versions, version by version."""
+        return _blocks(self.source, self.labels)
+
+    def folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Float32 weights and biases for unscaled features, from float64 ones for scaled features."""
+        unscaled = weight * self.inverse
+        return unscaled.float(), (bias - unscaled @ self.mean).float()
+
+
+def _blocks(source: FeatureSource, labels: Tensor) -> Iterator[Block]:
+    for version in range(source.version_count):
+        for start in range(0, len(labels), source.block_size):
+            y = labels[start : start + source.block_size]
+            yield Block(version, start, source.block(version, start, start + len(y)), y)
