@@ -33,9 +33,9 @@ class Row:
 
 ROWS = (
     Row("float", "digits-mlp", "float"),
-    Row("float-sgd", "digits-100", "float"),
-    Row("fixed-int8", "digits-100", "fixed"),
-    Row("analog-ecram", "digits-100", "analog", "ecram"),
+    Row("float-sgd", "digits-20", "float"),
+    Row("fixed-int8", "digits-20", "fixed"),
+    Row("analog-ecram", "digits-20", "analog", "ecram"),
 )
 
 

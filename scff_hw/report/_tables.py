@@ -170,27 +170,28 @@ def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
-    """Return the test accuracies of several seeds of one recipe: mean, standard deviation, gain, each seed.
+    """Return the test accuracies of several seeds of one recipe: mean, standard deviation and gain; then each seed.
 
     The gain over untrained layers is the mean difference seed by seed, with its standard error.
     """
     papers = [summary["metrics"].get("paper_readouts", {}) for summary in summaries]
-    seeds = [f"seed {summary['seed']}" for summary in summaries]
-    table = _table("mean ± std", "over untrained ± se", *(["paper's readout"] if any(papers) else []), *seeds)
+    means = _table("mean ± std", "over untrained ± se", *(["paper's readout"] if any(papers) else []))
+    singles = _table(*(f"seed {summary['seed']}" for summary in summaries))
     base = accuracies_of(summaries, "untrained_test_accuracy")
     for key in COMPARED:
         values = accuracies_of(summaries, key)
         if values:
             gain = "" if key == "untrained_test_accuracy" else paired_gain(values, base)
             theirs = [paper[READ[key]] for paper in papers if READ.get(key) in paper]
-            cells = [percent(summary["metrics"].get(key)) for summary in summaries]
             paper_cell = [spread(theirs)] if any(papers) else []
-            table.add_row(name_of(key, summaries), spread(values), gain, *paper_cell, *cells, style=STYLES[key])
+            means.add_row(name_of(key, summaries), spread(values), gain, *paper_cell, style=STYLES[key])
+            cells = [percent(summary["metrics"].get(key)) for summary in summaries]
+            singles.add_row(COMPARED[key], *cells, style=STYLES[key])
     seconds = [total_seconds(summary) for summary in summaries]
     if any(seconds):
-        blanks = [""] * (1 + any(map(bool, papers)))
-        table.add_row("time", duration(statistics.mean(seconds)), *blanks, *map(duration, seconds), style="dim")
-    return _stack(_title(f"{summaries[0]['recipe']} · {len(summaries)} seeds", summaries), [table])
+        means.add_row("time", duration(statistics.mean(seconds)), style="dim")
+        singles.add_row("time", *map(duration, seconds), style="dim")
+    return _stack(_title(f"{summaries[0]['recipe']} · {len(summaries)} seeds", summaries), [means, singles])
 
 
 def backend_table(groups: Mapping[str, Sequence[Summary]]) -> Table:

@@ -204,8 +204,8 @@ def test_an_unknown_name_lists_the_recipes_and_the_nearest() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("mnits-mlp")
     assert str(caught.value) == (
-        "unknown recipe 'mnits-mlp', allowed: cifar10-cnn, cifar10-cnn-parallel, digits-100, digits-mlp, fsdd-birnn, "
-        "fsdd-birnn-best, iris-mlp, mnist-128, mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; "
+        "unknown recipe 'mnits-mlp', allowed: cifar10-cnn, cifar10-cnn-parallel, digits-100, digits-20, digits-mlp, "
+        "fsdd-birnn, fsdd-birnn-best, iris-mlp, mnist-128, mnist-500, mnist-cnn, mnist-mlp, stl10-cnn, or the path of a YAML file; "
         "did you mean 'mnist-mlp'?"
     )
 

@@ -24,6 +24,7 @@ EXPECTED = (
     "cifar10-cnn",
     "cifar10-cnn-parallel",
     "digits-100",
+    "digits-20",
     "digits-mlp",
     "fsdd-birnn",
     "fsdd-birnn-best",
