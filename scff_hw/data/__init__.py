@@ -1,7 +1,7 @@
 """Data sets: download, reading, augmentation and batches.
 
 dataset = load("mnist")                       # uint8 tensors and int64 labels
-pipeline = Pipeline(dataset, "train", mean=(0.0,), std=(1.0,))
+pipeline = Pipeline(dataset, "train", fit_scaling(dataset))   # pixels divided by 255
 generator = torch.Generator().manual_seed(0)
 order = pipeline.order(generator)
 x = pipeline.batch(order[:100], Augmentation(translate_px=2), generator)   # float32 [100, 1, 28, 28]
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scff_hw.data.files import Verified, data_root
     from scff_hw.data.loading import hold_out, load, load_fsdd, shrink, verify
     from scff_hw.data.pipeline import Pipeline
+    from scff_hw.data.scaling import fit_scaling
     from scff_hw.data.sequences import Sequences, load_sequences
     from scff_hw.data.spoken import SequencePipeline, SpokenDigits, load_spoken
     from scff_hw.data.types import Dataset, Recordings, Split
@@ -48,6 +49,7 @@ __all__ = [
     "data_root",
     "dataset_names",
     "fetch",
+    "fit_scaling",
     "hold_out",
     "info",
     "load",
@@ -68,6 +70,7 @@ _lazily = lazy(
         "scff_hw.data.fetching": ["fetch"],
         "scff_hw.data.files": ["Verified", "data_root"],
         "scff_hw.data.pipeline": ["Pipeline"],
+        "scff_hw.data.scaling": ["fit_scaling"],
         "scff_hw.data.sequences": ["Sequences", "load_sequences"],
         "scff_hw.data.spoken": ["SequencePipeline", "SpokenDigits", "load_spoken"],
         "scff_hw.data.types": ["Dataset", "Recordings", "Split"],

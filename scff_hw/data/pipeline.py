@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from scff_hw.data.augment import Augmentation
+from scff_hw.data.scaling import fit_scaling
 from scff_hw.data.types import Dataset
+from scff_hw.documents import Scaling
 from scff_hw.errors import UsageError
 
 _IDENTITY = Augmentation()
@@ -16,10 +16,8 @@ _IDENTITY = Augmentation()
 class Pipeline:
     """One part of a data set as one tensor on one device; makes batches on request.
 
-    `part` is "train", "test" or "unlabelled". `mean` and `std` have one value, or one per channel (per
-    feature without images), in the units of the data after scaling: pixels in [0, 1], and features
-    standardised by the mean and standard deviation of the training part. Raises UsageError for a wrong number
-    of values, or a std that is not positive.
+    `part` is "train", "test" or "unlabelled". Values become `(value - mean) / std`, with mean and std of `scaling`, by
+    default that of `fit_scaling(dataset)`: pixels divided by 255, plain features standardised over the training part.
 
     `labels` is int64 [N] on the device, or None for unlabelled data.
     """
@@ -28,30 +26,20 @@ class Pipeline:
         self,
         dataset: Dataset,
         part: str = "train",
+        scaling: Scaling | None = None,
         *,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
     ) -> None:
         split = dataset.part(part)
         self.device = torch.device(device)
         self.samples = split.images.to(self.device)
         self.labels = None if split.labels is None else split.labels.to(self.device)
-        # Normalisation is affine, value * scale + offset; the coefficients are computed once in float64.
-        mean_t = _per_channel(dataset, "mean", mean)
-        std_t = _per_channel(dataset, "std", std)
-        if not bool((std_t > 0).all()):
-            raise UsageError(f"The std of {dataset.name} must be positive; got {list(std)}.")
-        if self.samples.dtype == torch.uint8:
-            scale, offset = 1 / (255 * std_t), -mean_t / std_t
-        else:
-            train = dataset.train.images.double()
-            spread = train.std(0)
-            spread[spread == 0] = 1.0
-            scale, offset = 1 / (spread * std_t), -(train.mean(0) / spread + mean_t) / std_t
+        # value * scale + offset; the coefficients are computed once in float64
+        scaling = scaling or fit_scaling(dataset)
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (scaling.mean, scaling.std))
         shape = (-1, *(1 for _ in dataset.input_shape[1:]))
-        self._scale = scale.view(shape).to(self.device, torch.float32)
-        self._offset = offset.view(shape).to(self.device, torch.float32)
+        self._scale = (1 / std).view(shape).to(self.device, torch.float32)
+        self._offset = (-mean / std).view(shape).to(self.device, torch.float32)
 
     def __len__(self) -> int:
         return self.samples.shape[0]
@@ -78,10 +66,3 @@ class Pipeline:
         """Return a random permutation of the sample numbers, int64 [N] on the pipeline's device."""
         drawn = torch.randperm(len(self), generator=generator, device=generator.device)
         return drawn.to(self.device)
-
-
-def _per_channel(dataset: Dataset, name: str, values: Sequence[float]) -> torch.Tensor:
-    channels = dataset.input_shape[0]
-    if len(values) not in (1, channels):
-        raise UsageError(f"The {name} of {dataset.name} must have 1 or {channels} values; got {len(values)}.")
-    return torch.tensor(values, dtype=torch.float64).expand(channels)

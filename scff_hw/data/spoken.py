@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from scff_hw.data.audio import Mfcc
 from scff_hw.data.audio_augment import AudioAugmentation
 from scff_hw.data.content_digest import recordings_digest
 from scff_hw.data.files import data_root
+from scff_hw.data.scaling import fit_scaling
 from scff_hw.data.sequences import Sequences, load_sequences
 from scff_hw.data.types import Recordings
+from scff_hw.documents import Scaling
 from scff_hw.errors import UsageError
 
 
@@ -31,6 +32,19 @@ class SpokenDigits:
     name: str = _fsdd.NAME
     classes: tuple[str, ...] = tuple("0123456789")
     digest: str = ""
+
+    unit = 1.0
+    scaled_per_feature = False
+
+    @property
+    def channels(self) -> int:
+        """Number of coefficients per frame."""
+        return self.mfcc.features
+
+    def training_values(self) -> torch.Tensor:
+        """All frames of the training part, float32 `[frames, F]`."""
+        train = self.sequences.train
+        return train.features[torch.arange(train.features.shape[1]) < train.lengths[:, None]]
 
     def part(self, name: str) -> Sequences:
         """Return the part called "train" or "test". Raises UsageError for another name."""
@@ -66,9 +80,8 @@ def load_spoken(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) ->
 class SequencePipeline:
     """One part of a data set of sequences; makes batches on request.
 
-    `mean` and `std` have one value, or one per feature, in the units of the features. Frames become
-    `(frame - mean) / std`; padding stays zero. Raises UsageError for a wrong number of values, or a std that is not
-    positive.
+    Frames become `(frame - mean) / std`, with mean and std of `scaling`, by default that of `fit_scaling(dataset)`;
+    padding stays zero.
 
     `labels` is int64 `[N]` on the device.
     """
@@ -77,20 +90,16 @@ class SequencePipeline:
         self,
         dataset: SpokenDigits,
         part: str = "train",
+        scaling: Scaling | None = None,
         *,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
     ) -> None:
         self._dataset, part_sequences = dataset, dataset.part(part)
-        for name, values in (("mean", mean), ("std", std)):
-            if len(values) not in (1, part_sequences.features.shape[2]):
-                allowed = f"1 or {part_sequences.features.shape[2]} values"
-                raise UsageError(f"The {name} of {dataset.name} must have {allowed}; got {len(values)}.")
-        if min(std) <= 0:
-            raise UsageError(f"The std of {dataset.name} must be positive; got {list(std)}.")
+        scaling = scaling or fit_scaling(dataset)
         self.device = torch.device(device)
-        self._mean, self._std = (torch.tensor(values, dtype=torch.float32).to(self.device) for values in (mean, std))
+        self._mean, self._std = (
+            torch.tensor(values, dtype=torch.float32).to(self.device) for values in (scaling.mean, scaling.std)
+        )
         self._features, self._lengths = part_sequences.features.to(self.device), part_sequences.lengths.to(self.device)
         self._recordings = part_sequences.recordings
         self.labels = part_sequences.labels.to(self.device)

@@ -44,6 +44,25 @@ class Dataset:
         """Shape of one sample: (C, H, W), or (F,) for plain features."""
         return tuple(self.train.images.shape[1:])
 
+    @property
+    def channels(self) -> int:
+        """Number of channels, or of plain features."""
+        return self.input_shape[0]
+
+    @property
+    def scaled_per_feature(self) -> bool:
+        """Whether features are scaled over the training part by default: plain features are."""
+        return self.train.images.dtype != torch.uint8
+
+    @property
+    def unit(self) -> float:
+        """Largest pixel, 255; 1 for plain features."""
+        return 1.0 if self.scaled_per_feature else 255.0
+
+    def training_values(self) -> torch.Tensor:
+        """The training part as `[N, F]`, or `[N, C, H * W]` for images."""
+        return self.train.images.flatten(2) if len(self.input_shape) > 1 else self.train.images
+
     def part(self, name: str) -> Split:
         """Return the part called "train", "test" or "unlabelled".
 

@@ -10,7 +10,7 @@ from scff_hw.documents.formats import FormatsDocument
 from scff_hw.documents.manifests import MANIFEST, CManifest, CrossbarManifest, Manifest, NirManifest, OnnxManifest
 from scff_hw.documents.metrics import parse_metrics
 from scff_hw.documents.point import PointResult
-from scff_hw.documents.run import DataIdentity, RunDetails
+from scff_hw.documents.run import DataIdentity, RunDetails, Scaling
 from scff_hw.documents.study import StudyDescription
 from scff_hw.documents.summary import ReadoutReport, RunSummary
 
@@ -30,6 +30,7 @@ __all__ = [
     "ReadoutReport",
     "RunDetails",
     "RunSummary",
+    "Scaling",
     "StudyDescription",
     "parse_document",
     "parse_metrics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,18 @@ class DataIdentity(Part):
         return self.folder or "a package"
 
 
+class Scaling(Part):
+    """Scaling of raw values to the inputs of a network: `(value - mean) / std`.
+
+    Attributes:
+        mean, std: one value per feature, channel or MFCC coefficient, in the units of the data: pixels from 0 to 255,
+            coefficients in dB.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
 class RunDetails(Document):
     """run.json.
 
@@ -38,6 +50,7 @@ class RunDetails(Document):
         duration_s: total duration of all sessions.
         versions: versions of the packages that determine the results, by name.
         data: None in runs before schema 1, whose data are unknown.
+        scaling: None in runs from before it was stored; it follows from the recipe and the data.
     """
 
     recipe: str
@@ -50,6 +63,7 @@ class RunDetails(Document):
     duration_s: float = Field(ge=0)
     versions: dict[str, str]
     data: DataIdentity | None = None
+    scaling: Scaling | None = None
 
     @model_validator(mode="after")
     def _known_data(self) -> RunDetails:

@@ -63,10 +63,16 @@ class DataRecipe(Model):
     """Data set and preprocessing."""
 
     name: Annotated[str, _KnownName()] = Field(description="data set")
+    scale: Literal["per-feature", "units"] | None = Field(
+        default=None,
+        description="per-feature: each feature, channel of images or MFCC coefficient to mean 0 and standard deviation "
+        "1 over the training part, computed once and stored in the run; units: pixels divided by 255, features and "
+        "coefficients (dB) as they are; null: per-feature for plain features, units for images and recordings",
+    )
     mean: Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(strict=False)] = Field(
         default=(0.0,),
-        description="subtracted from pixels divided by 255, from Iris features standardised by the training "
-        "split, or from MFCC in dB; one value, or one per channel or coefficient (Appendix F)",
+        description="subtracted from values scaled by data.scale; one value, or one per channel or coefficient "
+        "(Appendix F)",
     )
     std: Annotated[tuple[Annotated[float, Field(ge=1e-6, le=10)], ...], Field(strict=False)] = Field(
         default=(1.0,),

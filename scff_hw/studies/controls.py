@@ -28,7 +28,7 @@ from scff_hw.studies.request import Request, without_formats
 from scff_hw.studies.study import Study
 from scff_hw.training.controls import learn_backprop
 from scff_hw.training.progress import SilentProgress
-from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, recipe_dataset
+from scff_hw.training.run_context import RunContext, StopRequest, pipeline_of, recipe_dataset, recipe_scaling
 from scff_hw.training.run_folder import Position, RunFolder
 
 PAIRED = (3, 8)
@@ -106,7 +106,7 @@ class ControlsStudy(Study[StudyOptions]):
         if not request.recipe.data.has_sequences:
             return []
         dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
-        pipeline = pipeline_of(request.recipe, dataset, "train")
+        pipeline = pipeline_of(dataset, "train", recipe_scaling(request.recipe, dataset))
         assert isinstance(pipeline, SequencePipeline)
         indices = torch.tensor([int((pipeline.labels == label).nonzero()[0]) for label in PAIRED])
         x, lengths = pipeline.batch(indices)
@@ -133,6 +133,7 @@ def _backprop(lab: Lab) -> tuple[float, Network]:
             recipe,
             lab.seed,
             lab.dataset,
+            lab.scaling,
             FloatBackend(),
             lab.untrained(FloatBackend()),
             run,

@@ -36,6 +36,7 @@ from scff_hw.training.run_context import (
     data_identity,
     pipeline_of,
     recipe_dataset,
+    recipe_scaling,
 )
 from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder
 
@@ -66,6 +67,7 @@ class Lab:
         if (digest := parameters.get(DATA, {}).get(recipe.data.name)) is not None:
             identity = data_identity(recipe, self.dataset, folder)
             check_data(identity, identity.model_copy(update={"digest": digest}), cache.parent)
+        self.scaling = recipe_scaling(recipe, self.dataset)
         self.note = ""
         self.layers = [number - 1 for number in recipe.readout.layers]
 
@@ -97,8 +99,9 @@ class Lab:
         network = build_network(recipe, backend, untrained_weights(recipe, self.seed))
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))
+            cpu = torch.device("cpu")
             context = RunContext(
-                recipe, self.seed, self.dataset, backend, network, run, SilentProgress(), torch.device("cpu"), stop
+                recipe, self.seed, self.dataset, self.scaling, backend, network, run, SilentProgress(), cpu, stop
             )
             try:
                 for stage in hidden_stages(recipe):
@@ -239,7 +242,7 @@ class Lab:
         return PlainSamples(self._pipeline(part), self._rule, self.classes)
 
     def _pipeline(self, part: str) -> Pipeline | SequencePipeline:
-        return pipeline_of(self.recipe, self.dataset, part)
+        return pipeline_of(self.dataset, part, self.scaling)
 
 
 def hidden_weights(run: Path) -> Weights:

@@ -14,7 +14,7 @@ from torch import Tensor
 from scff_hw.backends import Backend, backend_class
 from scff_hw.backends.float import FloatBackend
 from scff_hw.core.network import Network
-from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, read_document
+from scff_hw.documents import FormatsDocument, RunDetails, RunSummary, Scaling, read_document
 from scff_hw.errors import CheckpointError, MissingPartError, UsageError
 from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile, load_profile
@@ -22,7 +22,14 @@ from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, frozen
 from scff_hw.training.calibration import load_formats
 from scff_hw.training.features import PlainSamples
-from scff_hw.training.run_context import AnyDataset, check_data, data_identity, plain_samples, recipe_dataset
+from scff_hw.training.run_context import (
+    AnyDataset,
+    check_data,
+    data_identity,
+    plain_samples,
+    recipe_dataset,
+    recipe_scaling,
+)
 from scff_hw.training.run_folder import (
     CHECKPOINT,
     FORMATS,
@@ -223,10 +230,15 @@ class FinishedRun:
         check_data(data_identity(self.recipe, dataset, self.data_dir), self.details.data, self.path)
         return dataset
 
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Scaling of the data to inputs of the network; errors as in `dataset` for runs that do not store it."""
+        return self.details.scaling or recipe_scaling(self.recipe, self.dataset)
+
     def samples(self, part: str) -> PlainSamples:
         """One part of the run's data, prepared for inference; errors as in `dataset`."""
         if part not in self._samples:
-            self._samples[part] = plain_samples(self.recipe, self.dataset, part)
+            self._samples[part] = plain_samples(self.recipe, self.dataset, part, self.scaling)
         return self._samples[part]
 
     @cached_property

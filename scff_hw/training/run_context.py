@@ -24,13 +24,14 @@ from scff_hw.data import (
     SequencePipeline,
     SpokenDigits,
     data_root,
+    fit_scaling,
     hold_out,
     info,
     load,
     load_spoken,
     shrink,
 )
-from scff_hw.documents import DataIdentity
+from scff_hw.documents import DataIdentity, Scaling
 from scff_hw.errors import DataError
 from scff_hw.recipes import Recipe
 from scff_hw.training.features import PlainSamples
@@ -91,6 +92,7 @@ class RunContext:
     """State of a run in progress.
 
     Attributes:
+        scaling: scaling of the data to inputs of the network.
         values: JSON results of the finished stages; part of every checkpoint.
         extra: returns the tensors that the current stage adds to a checkpoint, by dotted name.
     """
@@ -98,6 +100,7 @@ class RunContext:
     recipe: Recipe
     seed: int
     dataset: AnyDataset
+    scaling: Scaling
     backend: Backend
     network: Network
     folder: RunFolder
@@ -116,8 +119,8 @@ class RunContext:
         return rule_class(self.recipe.training.rule.name)
 
     def pipeline(self, part: str) -> Pipeline | SequencePipeline:
-        """Batches of one part of the data, normalised by the recipe's mean and std."""
-        return pipeline_of(self.recipe, self.dataset, part, self.device)
+        """Scaled batches of one part of the data."""
+        return pipeline_of(self.dataset, part, self.scaling, self.device)
 
     def plain(self, part: str) -> PlainSamples:
         """One part of the data, prepared for inference."""
@@ -197,15 +200,28 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
     return dataset.hold_out(held_out, seed) if isinstance(dataset, SpokenDigits) else hold_out(dataset, held_out, seed)
 
 
+def recipe_scaling(recipe: Recipe, dataset: AnyDataset) -> Scaling:
+    """The scaling of a recipe's data set to inputs of its network."""
+    data = recipe.data
+    return fit_scaling(
+        dataset, data.mean, data.std, per_feature=None if data.scale is None else data.scale == "per-feature"
+    )
+
+
 def pipeline_of(
-    recipe: Recipe, dataset: AnyDataset, part: str, device: torch.device | str = "cpu"
+    dataset: AnyDataset, part: str, scaling: Scaling, device: torch.device | str = "cpu"
 ) -> Pipeline | SequencePipeline:
-    """Batches of one part of a data set, normalised by the recipe's mean and std."""
+    """Scaled batches of one part of a data set."""
     make: Any = SequencePipeline if isinstance(dataset, SpokenDigits) else Pipeline
-    return make(dataset, part, mean=recipe.data.mean, std=recipe.data.std, device=device)
+    return make(dataset, part, scaling, device=device)
 
 
-def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str) -> PlainSamples:
-    """One part of a data set, on the CPU, prepared for inference by a network of `recipe`."""
+def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str, scaling: Scaling | None = None) -> PlainSamples:
+    """One part of a data set, on the CPU, prepared for inference by a network of `recipe`.
+
+    Args:
+        scaling: None for `recipe_scaling`.
+    """
     rule = rule_class(recipe.training.rule.name)
-    return PlainSamples(pipeline_of(recipe, dataset, part), rule, len(dataset.classes))
+    scaling = scaling or recipe_scaling(recipe, dataset)
+    return PlainSamples(pipeline_of(dataset, part, scaling), rule, len(dataset.classes))

@@ -215,7 +215,7 @@ class RunFolder:
 
     @property
     def identity(self) -> str | None:
-        """Digest that identifies this run: of its seed, backend, data and definition files.
+        """Digest that identifies this run: of its seed, backend, data, scaling and definition files.
 
         None in a folder without `run.json`, whose tensor files are never read back.
         """
@@ -224,6 +224,7 @@ class RunFolder:
             data = None if details.data is None else details.data.digest
             about = [details.seed, details.backend, data, *(self.read_text(name) for name in RUN_DEFINITION)]
             about += [self.read_text(name) for name in self._definition_files() if name not in RUN_DEFINITION]
+            about += [] if details.scaling is None else [details.scaling.model_dump(mode="json")]
             self._identity = hashlib.blake2b(json.dumps(about).encode(), digest_size=32).hexdigest()
         return self._identity
 
@@ -310,7 +311,7 @@ class RunFolder:
 
     def _foreign(self, path: Path) -> str:
         return (
-            f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data), {RECIPE}, "
+            f"The file {path} does not belong to the files beside it: {RUN} (seed, backend, data, scaling), {RECIPE}, "
             f"{PROFILE} or {FORMATS} was changed, or it is of another run."
         )
 

@@ -13,7 +13,7 @@ import torch
 from scff_hw.backends import Backend, backend_class, make_backend
 from scff_hw.core.memory import keep_large_blocks
 from scff_hw.core.rules import rule_class
-from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, write_document
+from scff_hw.documents import SCHEMA, DataIdentity, RunDetails, RunSummary, Scaling, write_document
 from scff_hw.documents.base import LARGEST_SEED
 from scff_hw.documents.run import Status
 from scff_hw.errors import CheckpointError, RecipeError
@@ -36,6 +36,7 @@ from scff_hw.training.run_context import (
     data_identity,
     plain_samples,
     recipe_dataset,
+    recipe_scaling,
 )
 from scff_hw.training.run_folder import (
     BACKPROP,
@@ -107,6 +108,7 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
         duration_s=0.0,
         versions=versions(),
         data=setting.data,
+        scaling=setting.scaling,
     )
     if resume:
         earlier = _resumable(folder, setting)
@@ -145,6 +147,7 @@ class Setting:
     device: torch.device
     dataset: AnyDataset
     data: DataIdentity
+    scaling: Scaling
 
 
 def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None, data_dir: Path | None) -> Setting:
@@ -164,19 +167,31 @@ def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None,
     check_readout(recipe)
     dataset = recipe_dataset(recipe, seed, data_dir)
     data = data_identity(recipe, dataset, data_dir)
-    return Setting(recipe, seed, backend, hardware, device, dataset, data)
+    scaling = recipe_scaling(recipe, dataset)
+    return Setting(recipe, seed, backend, hardware, device, dataset, data, scaling)
 
 
 def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: bool) -> RunContext:
     """The context of a run; its backend is prepared if the run is `new`, else restored from the folder."""
     recipe, seed, weights = setting.recipe, setting.seed, untrained_weights(setting.recipe, setting.seed)
     if new:
-        samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split)
+        samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split, setting.scaling)
         backend = setting.hardware.prepare(trial_of(recipe, weights, samples, seed))
     else:
         backend = setting.hardware.restore(folder.read_text, geometries(recipe), str(folder.path))
     network = build_network(recipe, backend, weights)
-    return RunContext(recipe, seed, setting.dataset, backend, network, folder, progress, setting.device, StopRequest())
+    return RunContext(
+        recipe,
+        seed,
+        setting.dataset,
+        setting.scaling,
+        backend,
+        network,
+        folder,
+        progress,
+        setting.device,
+        StopRequest(),
+    )
 
 
 def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:

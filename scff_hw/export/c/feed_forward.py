@@ -83,7 +83,7 @@ def feed_forward_values(
         rounding=form.rounding,
         target=to.values,
         learns=lesson is not None,
-        input=input_values(recipe, network.dataset),
+        input=input_values(network.run),
         input_frac=form.input.frac_bits,
         classes=classes,
         memory=memory,

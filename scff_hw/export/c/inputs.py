@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-
-from scff_hw.data import Dataset
 from scff_hw.escaping import Code, c_string
 from scff_hw.export.c.values import InputValues
-from scff_hw.recipes import Recipe
 from scff_hw.recipes.data_section import DataRecipe
-from scff_hw.training.run_context import AnyDataset
+from scff_hw.training.finished import FinishedRun
 
 IRIS = "sepal length, sepal width, petal length and petal width, in centimetres"
 
 
-def input_values(recipe: Recipe, dataset: AnyDataset) -> InputValues:
-    """Template values for a run's raw values and classes.
+def input_values(run: FinishedRun) -> InputValues:
+    """Template values for the scaling and the classes of a run.
 
     Mean and standard deviation are in the units of the raw values, which the header describes: the input is
     `(raw - mean) / std`. There is one value of each per feature, channel or coefficient.
     """
-    mean, std = raw_scale(recipe.data, dataset)
-    note, scale_axis = _raw(recipe.data)
+    note, scale_axis = _raw(run.recipe.data)
     return InputValues(
         note=note,
         scale_axis=scale_axis,
-        mean=_floats(mean),
-        std=_floats(std),
-        class_names=Code(", ".join(map(c_string, dataset.classes))),
+        mean=_floats(run.scaling.mean),
+        std=_floats(run.scaling.std),
+        class_names=Code(", ".join(map(c_string, run.dataset.classes))),
     )
-
-
-def raw_scale(data: DataRecipe, dataset: AnyDataset) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the raw values, one per feature, channel or coefficient."""
-    channels = data.input_shape[0]
-    mean, std = (np.broadcast_to(np.array(values, float), channels) for values in (data.mean, data.std))
-    if isinstance(dataset, Dataset):
-        images = dataset.train.images
-        if images.dtype == torch.uint8:
-            mean, std = 255 * mean, 255 * std
-        else:
-            spread = images.double().std(0).numpy()
-            spread = np.where(spread == 0, 1.0, spread)
-            mean, std = images.double().mean(0).numpy() + spread * mean, spread * std
-    return mean.tolist(), std.tolist()
 
 
 def _raw(data: DataRecipe) -> tuple[str, str]:
@@ -63,5 +42,5 @@ def _raw(data: DataRecipe) -> tuple[str, str]:
     return f"pixels, bytes from 0 to 255, channels x height x width = {shape}{shrunk}", "channel"
 
 
-def _floats(values: list[float]) -> Code:
+def _floats(values: tuple[float, ...]) -> Code:
     return Code(", ".join(f"{value:#.9g}f" for value in values))

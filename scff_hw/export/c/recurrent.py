@@ -83,7 +83,7 @@ def recurrent_values(
         rounding=form.rounding,
         target=to.values,
         learns=False,
-        input=input_values(recipe, network.run.dataset),
+        input=input_values(network.run),
         input_frac=direction.inputs.spec.formats.input.frac_bits,
         classes=classes,
         memory=memory,

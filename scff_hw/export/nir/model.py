@@ -34,7 +34,7 @@ TOLERANCE = 1e-5
 MEANING = (
     "The nodes are a network's linear parts. They are not connected: between them a sample is standardised and "
     "rectified, for which NIR has no nodes. 'steps' lists all operations, in order, as JSON; the value 'x' is the "
-    "sample, described by 'input'. A simulator that runs the nodes alone does not run the network."
+    "sample: (value - mean) / std, as 'input' says. A simulator that runs the nodes alone does not run the network."
 )
 
 
@@ -172,7 +172,7 @@ def _metadata(run: FinishedRun, steps: Sequence[Mapping[str, Any]]) -> dict[str,
     data = run.recipe.data
     return {
         "meaning": MEANING,
-        "input": json.dumps({"shape": list(data.input_shape), "mean": list(data.mean), "std": list(data.std)}),
+        "input": json.dumps({"shape": list(data.input_shape)} | run.scaling.model_dump(mode="json")),
         "steps": json.dumps(steps),
         "recipe": run.recipe.name,
         "description": run.recipe.description,

@@ -11,6 +11,9 @@ from scff_hw.training.finished import FinishedRun
 
 CARD = "README.md"
 
+SHORT = 4
+"""Longest list of scales that the card prints."""
+
 ABOUT = {
     "float.onnx": "float32 throughout: any runtime",
     "step.onnx": "float32 throughout, one frame at a time: streaming input, e.g. a microphone",
@@ -108,14 +111,8 @@ def _inputs_outputs(run: FinishedRun) -> str:
         return _sequence_inputs_outputs(run)
     data = run.recipe.data
     shape = " x ".join(map(str, data.input_shape))
-    if len(data.input_shape) == 3:
-        scaling = f"pixels from 0 to 255, divided by 255, minus {_list(data.mean)}, divided by {_list(data.std)}"
-    else:
-        scaling = (
-            "features minus the training part's mean, divided by its standard deviation, then minus "
-            f"{_list(data.mean)}, divided by {_list(data.std)}"
-        )
-    lines = [f"- Input `x`: float32, N x {shape}, any N: `{data.name}`, {scaling}."]
+    values = "pixels from 0 to 255" if len(data.input_shape) == 3 else "features in the units of the data set"
+    lines = [f"- Input `x`: float32, N x {shape}, any N: `{data.name}`, {values}, {_scaling(run)}."]
     if needs_label(run.recipe):
         lines.append("  The entries of the label are neutral: each is 1 / classes.")
     lines.append(
@@ -148,8 +145,7 @@ def _sequence_inputs_outputs(run: FinishedRun) -> str:
         f"- Input `x`: float32, N x T x {width}, any N and T of at least 1: sequences of `{data.name}`, one frame per "
         f"{hop_ms:g} ms, of MFCC 1 to {width} in dB (MFCC 0, the loudness, is dropped; a silent frame is all zeros) as "
         f"torchaudio computes them at {frame.sample_rate_hz} Hz, with {frame.mels} mel bands and windows of "
-        f"{frame.window_samples} samples, minus {_list(data.mean, 'coefficient')}, divided by "
-        f"{_list(data.std, 'coefficient')}.",
+        f"{frame.window_samples} samples, {_scaling(run)}.",
         "- Input `lengths`: int64, N: number of frames of each sequence. Values after them change no result. A length "
         "above T counts as T; a length of 0 or below is an empty sequence, whose states are zeros.",
         f"- Output `features`: N x {run.recipe.readout_features}, the readout's input. Output `logits`: N x "
@@ -248,5 +244,13 @@ def _limits(run: FinishedRun, manifest: OnnxManifest) -> str:
     return "\n".join(lines)
 
 
-def _list(values: tuple[float, ...], axis: str = "channel") -> str:
-    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{value:g}' for value in values)}] per {axis}"
+def _scaling(run: FinishedRun) -> str:
+    """The scaling of raw values, in words; of many values, the place where they are."""
+    mean, std = run.scaling.mean, run.scaling.std
+    if len(set(mean)) == len(set(std)) == 1:
+        return f"minus {mean[0]:g}, divided by {std[0]:g}"
+    axis = "channel" if len(run.recipe.data.input_shape) == 3 else "column"
+    if len(mean) > SHORT:
+        return f"minus `input_mean`, divided by `input_std` of the file's metadata, one value per {axis}"
+    lists = ([f"{value:g}" for value in values] for values in (mean, std))
+    return "minus [{}], divided by [{}], per {}".format(*map(", ".join, lists), axis)

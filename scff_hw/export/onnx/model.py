@@ -240,6 +240,8 @@ def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
         "recipe": run.recipe.name,
         "description": run.recipe.description,
         "data": run.recipe.data.name,
+        "input_mean": json.dumps(run.scaling.mean),
+        "input_std": json.dumps(run.scaling.std),
         "seed": str(run.seed),
         "backend": run.backend,
         "scff_hw_version": version("scff-hw"),
