@@ -66,8 +66,9 @@ def fit_scaling(
     first_mean, first_std = np.zeros(dataset.channels), np.full(dataset.channels, dataset.unit)
     if dataset.scaled_per_feature if per_feature is None else per_feature:
         first_mean, first_std = _moments(dataset.training_values())
-    mean, std = first_mean + first_std * second_mean, first_std * second_std
-    return Scaling(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    combined = first_mean + first_std * second_mean, first_std * second_std
+    means, stds = (tuple(values.tolist()) for values in combined)
+    return Scaling(mean=means, std=stds)
 
 
 def _moments(values: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

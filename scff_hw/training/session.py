@@ -19,7 +19,7 @@ from scff_hw.documents.run import Status
 from scff_hw.errors import CheckpointError, RecipeError
 from scff_hw.files import AnyPath, path_or_none
 from scff_hw.hardware import Profile, dump_profile
-from scff_hw.recipes import Recipe, dump_recipe
+from scff_hw.recipes import Recipe, dump_recipe, load_recipe
 from scff_hw.training.arguments import check_integer, check_profile
 from scff_hw.training.build import build_network, geometries, untrained_weights
 from scff_hw.training.calibration import trial_of
@@ -209,7 +209,7 @@ def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
     check_data(setting.data, details.data, folder.path)
     if is_free(folder.path):
         return details  # the run never began: there is no state to restore
-    if folder.read_text(RECIPE) != dump_recipe(recipe):
+    if load_recipe(folder.path / RECIPE) != recipe:
         raise CheckpointError(
             f"The recipe in {folder.path / RECIPE} is not the one asked for now; resume with the same recipe and --set."
         )

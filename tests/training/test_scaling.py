@@ -79,7 +79,8 @@ def test_raw_frames_are_recognised_by_the_constants_of_an_onnx_file(
     session = onnxruntime.InferenceSession(path)
     labels, raw = load_spoken(spoken).part("test").labels.numpy(), frames(spoken, "test")
     inputs = [((x - mean) / std).astype(np.float32)[None] for x in raw]
-    found = [session.run(["logits"], {"x": x, "lengths": np.array([x.shape[1]])})[0].argmax() for x in inputs]
+    logits = [session.run(["logits"], {"x": x, "lengths": np.array([x.shape[1]])})[0] for x in inputs]
+    found = [np.asarray(values).argmax() for values in logits]
     assert np.mean(found == labels) == pytest.approx(accuracy(run), abs=0.02)
     assert "`input_mean`" in (tmp_path / "out" / "README.md").read_text()
 
