@@ -22,8 +22,8 @@ from scff_hw.core.backend import Backend, Trial
 from scff_hw.core.geometry import Conv2d, Dense, Geometry
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Stream
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Stream
 from scff_hw.errors import CheckpointError, UsageError
 
 GEOMETRIES: tuple[Geometry, ...] = (Dense(13, 7), Dense(1, 1), Conv2d(3, 6, 5), Conv2d(8, 5, 3))

@@ -28,9 +28,9 @@ from scff_hw.core.layer import PairLayer
 from scff_hw.core.literal import LiteralLayer, literal_loss, literal_step
 from scff_hw.core.memory import keep_large_blocks, release_free_memory
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Stream
 from scff_hw.core.random import generator
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from scff_hw.backends import Backend, FloatBackend
 from scff_hw.bench.timing import as_in_training, in_turn, machine, ratio, select_cases
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.random import generator
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress

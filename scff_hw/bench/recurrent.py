@@ -18,10 +18,10 @@ from torch import Tensor
 from scff_hw.backends import FloatBackend, Optimisation
 from scff_hw.bench.timing import as_in_training, in_turn, machine, ratio, select_cases
 from scff_hw.core.literal_recurrent import LiteralDirection, literal_recurrent_loss
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.random import generator
 from scff_hw.core.recurrent import RecurrentLayer, make_directions
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.training.progress import Progress
 
 TARGET = 5.0

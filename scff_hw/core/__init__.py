@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scff_hw.core.layer import Layer, PairLayer, Telemetry
     from scff_hw.core.network import Network
     from scff_hw.core.packing import Packing
+    from scff_hw.core.pairs import Partners, Presentation, Stream, make_pairs, pass_pairs
     from scff_hw.core.recurrent import Direction, RecurrentLayer, make_directions
     from scff_hw.core.rules import (
         SCFF,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         rule_class,
     )
     from scff_hw.core.streaming import Streaming
-    from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
 __all__ = [
     "SCFF",
@@ -94,6 +94,6 @@ __getattr__ = lazy(
             "rule_class",
         ],
         "scff_hw.core.streaming": ["Streaming"],
-        "scff_hw.core.streams": ["Partners", "Presentation", "Stream", "make_pairs", "pass_pairs"],
+        "scff_hw.core.pairs": ["Partners", "Presentation", "Stream", "make_pairs", "pass_pairs"],
     },
 )

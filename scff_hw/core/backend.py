@@ -32,7 +32,7 @@ from torch import Tensor
 from scff_hw.core.arrays import Optimisation, SynapticArray
 from scff_hw.core.geometry import Geometry
 from scff_hw.core.network import Network
-from scff_hw.core.streams import Stream
+from scff_hw.core.pairs import Stream
 
 
 @dataclass(frozen=True)

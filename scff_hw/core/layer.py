@@ -14,8 +14,8 @@ from scff_hw.core.arrays import SynapticArray
 from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import TRANSMIT, Pool, standardise, wide
 from scff_hw.core.goodness import Errors, Gains
+from scff_hw.core.pairs import Partners, Presentation, Stream, make_pairs, pass_pairs
 from scff_hw.core.rules import GainRule, Rule, Signals, overridden
-from scff_hw.core.streams import Partners, Presentation, Stream, make_pairs, pass_pairs
 
 
 @dataclass(frozen=True)

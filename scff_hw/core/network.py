@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scff_hw.core.arrays import SynapticArray
 from scff_hw.core.layer import Layer, PairLayer, Telemetry
-from scff_hw.core.streams import Partners, Stream
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.errors import UsageError
 
 

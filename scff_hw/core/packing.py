@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scff_hw.core.streams import Partners
+from scff_hw.core.pairs import Partners
 from scff_hw.errors import UsageError
 
 

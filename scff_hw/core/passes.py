@@ -16,7 +16,7 @@ from torch import Tensor
 from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import wide
 from scff_hw.core.goodness import Gains, HasGains
-from scff_hw.core.streams import Presentation
+from scff_hw.core.pairs import Presentation
 
 CHUNK_ELEMENTS = 1 << 20
 """Pre-activations per chunk of the second pass: 4 MiB in float32."""

@@ -5,7 +5,7 @@ pair of frames (a, b), both standardised, as
 
     z_t = W a_t + W b_t + bias_W + U s_{t-1} + bias_U,     y_t = relu(z_t),     s_t = standardise(y_t),  s_{-1} = 0
 
-As in `streams`, W reads each frame once: with u = W x a positive pair (k, k) gets 2 u_k, a negative pair (k, n) gets
+As in `pairs`, W reads each frame once: with u = W x a positive pair (k, k) gets 2 u_k, a negative pair (k, n) gets
 u_k + u_n. A negative pair lasts as long as its first half; once its second half has ended, that half contributes 0.
 The second direction reads each sequence from its own last frame to its first.
 
@@ -33,10 +33,10 @@ from scff_hw.core.geometry import Dense
 from scff_hw.core.initial import initial_recurrent_weights
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing, check_lengths
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule, Signals
 from scff_hw.core.shapes import DIRECTIONS
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.errors import UsageError
 
 

@@ -79,7 +79,7 @@ def workload(recipe: Recipe) -> Workload:
     """The sizes of a recipe's network.
 
     A layer that makes its pairs needs one matrix-vector product and one outer product per sample, since
-    `z_pos = 2 u_k` and `z_neg = u_k + u_n` (see `scff_hw.core.streams`). A layer with a positive and a negative input
+    `z_pos = 2 u_k` and `z_neg = u_k + u_n` (see `scff_hw.core.pairs`). A layer with a positive and a negative input
     stream needs two of each, and so does a first layer with two views.
 
     Raises:

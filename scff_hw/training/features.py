@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Stream
 from scff_hw.core.random import generator
 from scff_hw.core.rules import Rule
-from scff_hw.core.streams import Stream
 from scff_hw.data import AudioAugmentation, Augmentation, Pipeline, SequencePipeline
 from scff_hw.recipes.augmentation_section import AugmentationRecipe
 from scff_hw.recipes.data_section import DataRecipe

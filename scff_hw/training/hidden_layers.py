@@ -12,9 +12,9 @@ from torch import Tensor
 
 from scff_hw.backends import Metered
 from scff_hw.core.layer import Telemetry
+from scff_hw.core.pairs import Stream
 from scff_hw.core.random import generator
 from scff_hw.core.schedules import learning_rate
-from scff_hw.core.streams import Stream
 from scff_hw.data import Pipeline, SequencePipeline
 from scff_hw.errors import DivergenceError
 from scff_hw.recipes import Recipe

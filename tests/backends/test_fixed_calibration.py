@@ -17,8 +17,8 @@ from scff_hw.backends.fixed.formats.document import dump_formats
 from scff_hw.backends.fixed.formats.formats import FRAC_RANGE, check_sums, fraction_bits, power_of_two
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Stream
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Stream
 from scff_hw.data import load
 from scff_hw.errors import CheckpointError, RecipeError, UsageError
 from scff_hw.hardware import load_profile

@@ -20,8 +20,8 @@ from scff_hw.backends.fixed.reference.layer import IntegerLayer, pooled, quantis
 from scff_hw.backends.fixed.tensor.layer import _pooled, chosen_positions
 from scff_hw.core import compiling
 from scff_hw.core.functional import Pool
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners, Stream
 
 
 @pytest.fixture

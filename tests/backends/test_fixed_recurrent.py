@@ -20,9 +20,9 @@ from scff_hw.backends.fixed.reference.arithmetic import Ints
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, quantise
 from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
 from scff_hw.core.goodness import Errors
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.recurrent import Direction, recurrent_geometries
 from scff_hw.core.rules import SCFF, Rule, Signals
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.errors import UsageError
 
 Reference = IntegerRecurrent

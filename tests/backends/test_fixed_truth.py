@@ -21,8 +21,8 @@ from scff_hw.backends.fixed.reference.layer import IntegerLayer, LayerSpec, quan
 from scff_hw.core.functional import Pool
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.recipes import load_recipe
 
 N = 24

@@ -14,8 +14,8 @@ from torch import Tensor
 from scff_hw.backends.fixed import FixedLayer, QFormat
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, logits, quantise
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.random import generator, stream_seed
-from scff_hw.core.streams import Partners, Stream
 from scff_hw.data import Pipeline, load
 from scff_hw.recipes import load_recipe
 from scff_hw.training.build import build_network, untrained_weights

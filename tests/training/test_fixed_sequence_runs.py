@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from scff_hw.backends.fixed import FixedRecurrentLayer
 from scff_hw.backends.fixed.reference.layer import IntegerLayer, quantise
 from scff_hw.backends.fixed.reference.recurrent import IntegerDirection, IntegerRecurrent
+from scff_hw.core.pairs import Partners
 from scff_hw.core.random import generator, stream_seed
-from scff_hw.core.streams import Partners
 from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe, load_recipe
 from scff_hw.training import SilentProgress, evaluate, train

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scff_hw.training.features import CachedFeatures
 from scff_hw.training.readout import ConvexSolver, LogisticSolver, RidgeSolver
-from scff_hw.training.readout.convex import FINAL_TOLERANCE, STRENGTHS
+from scff_hw.training.readout.strength import FINAL_TOLERANCE, STRENGTHS
 
 IMAGES, LABELS = load_digits(return_X_y=True)
 X = torch.from_numpy(IMAGES).float()

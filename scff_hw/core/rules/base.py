@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scff_hw.core.goodness import Errors, Gains, errors_from_gains
-from scff_hw.core.streams import Stream
+from scff_hw.core.pairs import Stream
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from scff_hw.core.pairs import Stream
 from scff_hw.core.rules.scff import SCFF
-from scff_hw.core.streams import Stream
 from scff_hw.errors import UsageError
 
 

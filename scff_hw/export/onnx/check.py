@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.core.streams import Stream
+from scff_hw.core.pairs import Stream
 from scff_hw.export.onnx.dependencies import onnx
 from scff_hw.export.onnx.runtimes import (
     EVALUATOR,

@@ -1,6 +1,6 @@
 """The float graph of a network: the operations of `scff_hw.core` at inference, in float32.
 
-`scff_hw.core.functional` and `scff_hw.core.streams` cite the source of each operation.
+`scff_hw.core.functional` and `scff_hw.core.pairs` cite the source of each operation.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scff_hw.core.streams import Stream
+from scff_hw.core.pairs import Stream
 from scff_hw.documents import SCHEMA, OnnxManifest
 from scff_hw.documents.manifests import OnnxFile, ReaderResult
 from scff_hw.errors import UsageError

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from scff_hw.backends.float import FloatBackend
+from scff_hw.core.pairs import Stream
 from scff_hw.core.rules import rule_class
-from scff_hw.core.streams import Stream
 from scff_hw.recipes import Recipe
 from scff_hw.training.build import build_network, frozen, weights_of
 from scff_hw.training.finished import FinishedRun

@@ -13,12 +13,12 @@ from scff_hw.errors import RecipeError
 from scff_hw.recipes import Recipe
 from scff_hw.recipes.schema import ReadoutSolver
 from scff_hw.training.features import FeatureSource, augmentation_of
-from scff_hw.training.readout.convex import ConvexSolver
-from scff_hw.training.readout.fitting import Solver
 from scff_hw.training.readout.linear import Readout, ReadoutTransform
 from scff_hw.training.readout.logistic import LogisticSolver
 from scff_hw.training.readout.paper import PaperSolver, initial_readout, learning_rate_at
 from scff_hw.training.readout.ridge import RidgeSolver
+from scff_hw.training.readout.solver import Solver
+from scff_hw.training.readout.strength import ConvexSolver
 
 __all__ = [
     "ConvexSolver",

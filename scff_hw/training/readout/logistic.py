@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from scff_hw.training.readout.columns import Columns
-from scff_hw.training.readout.convex import TOLERANCE, ConvexSolver, Solution
 from scff_hw.training.readout.moments import Moments
+from scff_hw.training.readout.strength import TOLERANCE, ConvexSolver, Solution
 
 MAX_ITERATIONS = 2000
 """A fit with more iterations has not converged."""
@@ -56,6 +56,7 @@ class LogisticSolver(ConvexSolver):
         if self._basis is None:
             self._basis = _Basis.of(self.columns, self.classes, stopped)
         loss = _Loss(self.columns, self.classes, fitted, strength, stopped, self._norm_at_zero(fitted, stopped))
+        start = start[0].to(self.columns.mean), start[1].to(self.columns.mean)
         loss(*start)
         coordinates = self._basis.coordinates(loss.curvature, strength)
 

@@ -14,8 +14,8 @@ from scff_hw.core.random import generator
 from scff_hw.documents import ReadoutReport
 from scff_hw.recipes.schema import BackpropRecipe, ReadoutRecipe
 from scff_hw.training.features import FeatureSource
-from scff_hw.training.readout.fitting import never
 from scff_hw.training.readout.linear import Readout, ReadoutTransform
+from scff_hw.training.readout.solver import never
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scff_hw.training.readout.convex import TOLERANCE, ConvexSolver, Solution
 from scff_hw.training.readout.moments import Moments
+from scff_hw.training.readout.strength import TOLERANCE, ConvexSolver, Solution
 
 
 class RidgeSolver(ConvexSolver):

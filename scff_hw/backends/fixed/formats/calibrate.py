@@ -25,9 +25,9 @@ from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import TRANSMIT, reflect_pad, standardise
 from scff_hw.core.layer import PairLayer
 from scff_hw.core.network import Network
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.recurrent import RecurrentLayer
 from scff_hw.core.rules import Signals
-from scff_hw.core.streams import Partners, Stream
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from scff_hw.backends.fixed.formats.choose import (
 from scff_hw.backends.fixed.formats.formats import PRE_ACTIVATION_BITS, LayerFormats, check_steps, check_sums
 from scff_hw.config.fixed_point import FixedPoint
 from scff_hw.core.functional import standardise
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.recurrent import RecurrentLayer, input_drive, packed, unroll
 from scff_hw.core.rules import Signals
-from scff_hw.core.streams import Partners, Stream
 
 
 @dataclass(frozen=True)

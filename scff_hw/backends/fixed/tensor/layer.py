@@ -23,8 +23,8 @@ from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.core.compiling import compiled_if_large
 from scff_hw.core.functional import Pool, reflect_pad
 from scff_hw.core.layer import Telemetry
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners, Stream
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from scff_hw.backends.fixed.tensor.array import FixedArray
 from scff_hw.backends.fixed.tensor.layer import pre_activation_scales, requantised, standardised, telemetry
 from scff_hw.core.layer import Telemetry
 from scff_hw.core.packing import Packing
+from scff_hw.core.pairs import Partners, Stream
 from scff_hw.core.recurrent import Direction, check_directions, packed
 from scff_hw.core.rules import SCFF
-from scff_hw.core.streams import Partners, Stream
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from scff_hw.core.random import generator
 from scff_hw.documents import ReadoutReport
 from scff_hw.training.features import FeatureSource
 from scff_hw.training.readout.columns import Columns
-from scff_hw.training.readout.fitting import never
 from scff_hw.training.readout.linear import Readout, ReadoutTransform
+from scff_hw.training.readout.solver import never
 
 STRENGTHS = tuple(0.1 / 4**step for step in range(7))
 """L2 strengths tried, the same for all features and both solvers; strength times half the squared norm of the weights
