@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
+from scff_hw.data import load
 from scff_hw.training.features import CachedFeatures
 from scff_hw.training.readout import ConvexSolver, LogisticSolver, RidgeSolver
 from scff_hw.training.readout.strength import FINAL_TOLERANCE, STRENGTHS
@@ -60,6 +63,22 @@ def test_logistic_regression_is_that_of_scikit_learn(logistic: ConvexSolver) -> 
     assert np.abs(ours - theirs.predict_proba(test)).max() < 5e-3
     accuracy = logistic.readout.accuracy(CachedFeatures(X[TEST][None]), Y[TEST])
     assert abs(accuracy - theirs.score(test, Y[TEST].numpy())) <= 0.001
+
+
+def test_logistic_regression_on_mnist_is_that_of_scikit_learn(real_data: Path) -> None:
+    dataset = load("mnist", real_data)
+    x, test = (part.images.flatten(1).float() for part in (dataset.train, dataset.test))
+    x, y = x[:4000], dataset.train.labels
+    assert y is not None and dataset.test.labels is not None
+    solver = fitted(LogisticSolver, x, y[:4000])
+    report = solver.report()
+    assert report.converged and report.strength is not None
+    columns, mean, spread = scaled(x), x.double().mean(dim=0), x.double().std(dim=0, unbiased=False)
+    theirs = LogisticRegression(C=1 / (report.strength * len(x)), tol=1e-6, max_iter=5000)
+    theirs.fit(columns, y[:4000].numpy())
+    expected = theirs.score(torch.where(spread > 0, (test - mean) / spread, 0).numpy(), dataset.test.labels.numpy())
+    accuracy = solver.readout.accuracy(CachedFeatures(test[None]), dataset.test.labels)
+    assert abs(accuracy - expected) <= 0.001 and expected > 0.87
 
 
 def test_ridge_regression_is_that_of_scikit_learn() -> None:
