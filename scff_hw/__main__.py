@@ -1,4 +1,4 @@
-"""`python -m scff_hw` is `scff-hw`."""
+"""Entry point of `python -m scff_hw`, which is the command `scff-hw`."""
 
 import sys
 

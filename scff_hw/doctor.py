@@ -49,7 +49,7 @@ _PROGRAMS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One result: "warn" costs speed, a data set or a part, "fail" blocks all work; `advice` is the fix."""
+    """Result of one check. "warn" costs speed, a data set or a part, "fail" blocks all work; `advice` is the fix."""
 
     name: str
     status: Status
@@ -181,7 +181,7 @@ def _compiler() -> Check:
 
 
 def _compile_failure(compiler: str) -> str | None:
-    """Error of `compiler` for a shared library of one line, or None."""
+    """Return the error of `compiler` for a shared library of one line, or None if it compiles."""
     with tempfile.TemporaryDirectory(prefix="scff-hw-doctor-") as folder:
         target = Path(folder, "trial.so")
         try:

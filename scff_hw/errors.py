@@ -37,7 +37,7 @@ class DataError(UsageError):
 
 
 class CheckpointError(UsageError):
-    """A run or checkpoint that cannot be read or does not match."""
+    """A run or checkpoint that cannot be read, is not finished, or does not match its recipe."""
 
 
 class BusyError(ScffError):
@@ -61,7 +61,7 @@ class ExportError(ScffError):
 
 
 LONGEST_NAME = 100
-"""Characters. Comparing takes quadratic time, and no valid name is longer."""
+"""Longest name, in characters, that `nearest` compares: the time is quadratic, and no valid name is longer."""
 
 
 def nearest(name: object, allowed: Iterable[object], otherwise: str = "") -> str:

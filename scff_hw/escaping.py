@@ -21,7 +21,7 @@ INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 class Code(str):
-    """Text already in the language of its file; templates print it unchanged."""
+    """Text already escaped for the language of its file; templates print it unchanged."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ def visible(text: str, allowed: str = "") -> str:
 
 
 def c_comment(text: str) -> Code:
-    """Text inside a C block comment: it cannot end or open a comment, form a trigraph or join lines."""
+    """Escape `text` for a C block comment: it cannot end or open a comment, form a trigraph or join lines."""
     text = visible(text).replace("*/", "* /").replace("/*", "/ *")
     text = re.sub(r"\?(?=\?)", "? ", text)
     text = re.sub(r"([*/])$", r"\1 ", re.sub("^/", " /", text))
@@ -43,7 +43,7 @@ def c_comment(text: str) -> Code:
 
 
 def c_string(text: str) -> Code:
-    """A C string literal with its quotes; UTF-8 bytes as ASCII escapes."""
+    """Return `text` as a C string literal with its quotes; UTF-8 bytes beyond ASCII are octal escapes."""
     plain = {ord(letter): chr(ord(letter)) for letter in map(chr, range(0x20, 0x7F)) if letter not in '"\\?'}
     escaped = {ord(letter): f"\\{letter}" for letter in '"\\?'}
     known = plain | escaped
@@ -51,34 +51,34 @@ def c_string(text: str) -> Code:
 
 
 def c(text: str) -> Code:
-    """Text valid in a C comment and inside a C string literal."""
+    """Escape `text` for use both in a C comment and inside a C string literal."""
     return Code(c_comment(text).replace("\\", "<U+005C>").replace('"', "<U+0022>"))
 
 
 def linker(text: str) -> Code:
-    """Text valid anywhere in a linker script, whose strings have no escapes."""
+    """Escape `text` for any place in a linker script, whose strings have no escapes."""
     return c(text)
 
 
 def make(text: str) -> Code:
-    """Text in a Make comment or variable value."""
+    """Escape `text` for a Make comment or variable value."""
     return Code(visible(text).replace("\\", "<U+005C>").replace("$", "$$").replace("#", r"\#"))
 
 
 def cmake(text: str) -> Code:
-    """Text in a CMake comment or quoted argument."""
+    """Escape `text` for a CMake comment or quoted argument."""
     return Code(re.sub(r'([\\"$])', r"\\\1", visible(text)))
 
 
 def markdown(text: str) -> Code:
-    """Markdown text: no mark-up, no HTML, and no block at the start of a line."""
+    """Escape `text` for Markdown: no mark-up, no HTML, and no block at the start of a line."""
     text = visible(text).strip()
     text = re.sub(r"([\\`*\[\]<>&|~$!])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", lambda match: f"\\{match[0]}", text)
     return Code(re.sub(r"^(\d*)([#+=.)-])", lambda match: f"{match[1]}\\{match[2]}", text))
 
 
 def markdown_code(text: str) -> Code:
-    """A Markdown code span with its backticks; `|` is escaped, as tables require."""
+    """Return `text` as a Markdown code span with its backticks; `|` is escaped, as tables require."""
     text = visible(text).strip().replace("|", r"\|")
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text or not text else ""
@@ -86,12 +86,12 @@ def markdown_code(text: str) -> Code:
 
 
 def html(text: str) -> Markup:
-    """HTML text or quoted attribute; line breaks and tabs are unchanged."""
+    """Escape `text` for HTML or a quoted attribute; line breaks, tabs and `Markup` are unchanged."""
     return text if isinstance(text, Markup) else Markup.escape(visible(text, "\n\t"))
 
 
 def spice(text: str) -> Code:
-    """Text in the title or a comment of a SPICE netlist, in ASCII."""
+    """Escape `text` for the title or a comment of a SPICE netlist, in ASCII."""
     return Code("".join(letter if letter.isascii() else f"<U+{ord(letter):04X}>" for letter in visible(text)))
 
 
@@ -108,9 +108,9 @@ LANGUAGES: dict[str, Callable[[str], Code]] = {
 
 @lru_cache(maxsize=64)
 def template(folder: Path, name: str) -> Template:
-    """Return the template of the file `name`, compiled once per process.
+    """Return the template `{name}.jinja` in `folder`, compiled once per process.
 
-    Values are escaped for its language; an undefined name is an error.
+    Strings are escaped for the language of the file `name`; an undefined name is an error.
 
     Numbers and `Code` are printed unchanged. Filters: `comment` and `string` of C, `code` of Markdown.
     """

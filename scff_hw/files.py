@@ -27,7 +27,7 @@ _PARTIAL = ".partial"
 
 
 def path_or_none(path: AnyPath | None) -> Path | None:
-    """`path` as a `Path`; None stays None."""
+    """Return `path` as a `Path`, or None for None."""
     return None if path is None else Path(path)
 
 
@@ -44,7 +44,7 @@ def write_atomic(path: Path, content: bytes) -> Path:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Yield an empty file beside `path`; it is synced and renamed to `path` when the block ends without an exception.
+    """Yield the path of an empty file beside `path`; it is synced and renamed to `path` if the block does not raise.
 
     It is removed if the block raises. Temporary files of killed processes for the same `path` are removed first.
     """
@@ -64,7 +64,7 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it is renamed to `path` when the block ends without an exception.
+    """Yield the path of an empty folder beside `path`; it is renamed to `path` if the block does not raise.
 
     `path` must then be absent or an empty folder. Otherwise as `partial_file`.
     """
@@ -87,7 +87,7 @@ def exclusive(lock: Path, protected: Path, *, wait: bool = False) -> Iterator[No
     A missing folder is created, and removed again if it is still empty.
 
     Args:
-        protected: path that the lock protects, for the message.
+        protected: path that the lock protects, named in the error message.
         wait: wait until the lock is free instead of raising.
 
     Raises:
@@ -106,7 +106,7 @@ def exclusive(lock: Path, protected: Path, *, wait: bool = False) -> Iterator[No
 
 
 def is_partial(path: Path) -> bool:
-    """Whether `path` is named as a temporary file or folder of `partial_file` or `partial_folder`."""
+    """Return whether `path` is named as a temporary file or folder of `partial_file` or `partial_folder`."""
     return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
@@ -138,7 +138,13 @@ def _acquired(lock: Path, protected: Path, wait: bool) -> int:
 
 
 def _begin(path: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
-    """Create a locked temporary beside `path`, after removing those of ended processes."""
+    """Lock a new temporary file or folder beside `path`; return its path and open descriptor.
+
+    Temporary files and folders of ended processes for the same `path` are removed first.
+
+    Returns:
+        Its path and its open file descriptor.
+    """
     for stale in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
         _remove_if_stale(stale)
     while True:
@@ -159,7 +165,7 @@ def _create_folder(path: Path) -> int:
 
 
 def _remove_if_stale(path: Path) -> None:
-    """Remove a temporary whose process has ended; a running process keeps it locked."""
+    """Remove a temporary file or folder whose process has ended; a running process keeps it locked."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -178,7 +184,7 @@ def _locked(handle: int) -> bool:
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether `path` still names the open file."""
+    """Return whether `path` still names the open file `handle`."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

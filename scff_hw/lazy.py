@@ -18,7 +18,7 @@ from typing import Any
 
 
 def lazy(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package.
+    """Return the `__getattr__` of a package, which imports names at first use.
 
     Args:
         package: full name of the package.

@@ -56,7 +56,7 @@ class Registry(Generic[T]):
         return name in self._items or name in self._built_in or name in _plugin_names(self.kind, self.group)
 
     def names(self) -> list[str]:
-        """Built-in names in order, then all other names, sorted. Nothing is imported."""
+        """Return the built-in names in order, then all other names, sorted. Nothing is imported."""
         others = {*self._items, *_plugin_names(self.kind, self.group)} - self._built_in.keys()
         return [*self._built_in, *sorted(others)]
 
@@ -109,7 +109,7 @@ class Registry(Generic[T]):
 
 
 def _plugin_names(kind: str, group: str = "") -> list[str]:
-    """Names of the entry points in the group (default: `scff_hw.{kind}s`) of all installed packages."""
+    """Return the names of the entry points in the group (default: `scff_hw.{kind}s`) of all installed packages."""
     return [point.name for point in _entry_points(kind, group)]
 
 
@@ -141,7 +141,7 @@ def remember_plugin(kind: str, name: str, module: str) -> None:
 
 
 def failed_plugin(error: BaseException) -> str | None:
-    """The plug-in in the traceback of `error`, e.g. "the rule 'mine' of the package my-rules", or None."""
+    """Return the plug-in in the traceback of `error`, e.g. "the rule 'mine' of the package my-rules", or None."""
     for frame, _ in reversed(list(walk_tb(error.__traceback__))):
         module = str(frame.f_globals.get("__name__", ""))
         for prefix, plugin in _PLUGINS.items():

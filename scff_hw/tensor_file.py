@@ -1,6 +1,6 @@
 """Safetensors files with a digest of their own content, checked at every read.
 
-The metadata holds one entry, `scff_hw`: a JSON object with `schema`, `digest`, and entries of the caller. The
+The metadata has one entry, `scff_hw`: a JSON object with `schema`, `digest` and the details of the caller. The
 digest is BLAKE2b, 32 bytes in hexadecimal, of the whole file with 64 zeros in place of the digest, so it covers the
 header as well as the tensors.
 """
@@ -47,7 +47,7 @@ def read_tensors(path: Path, *, before_digests: bool = False) -> tuple[dict[str,
         before_digests: accept a file without a digest, as written before schema 1.
 
     Returns:
-        The tensors and the details.
+        The tensors, sorted by name, and the details stored with them.
 
     Raises:
         CheckpointError: missing, truncated, not a safetensors file, or changed since it was written.

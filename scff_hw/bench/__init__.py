@@ -33,7 +33,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
 
 
 def run(name: str, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
-    """Run the named benchmark; returns `{"cases": [{"name", "ratio", ...}], ...}`.
+    """Run the benchmark `name` and return its results: `{"cases": [{"name", "ratio", ...}], ...}`.
 
     Raises:
         UsageError: no such benchmark.

@@ -31,7 +31,7 @@ TARGET = 1.15
 
 @dataclass(frozen=True)
 class Case:
-    """One layer on one profile."""
+    """One layer on one profile; `side`: height and width of a convolution's input."""
 
     profile: str
     geometry: Geometry
@@ -52,7 +52,7 @@ CASES = (
 
 
 def bench_analog(*, progress: Progress, repeats: int = 5, threads: int = 2, only: str = "") -> dict[str, Any]:
-    """Measure the cases whose name contains `only`.
+    """Time the cases whose name contains `only`; return `machine` and `cases` with `ratio`, time of array / tile.
 
     Args:
         repeats: timed pairs per case, after one warm-up pair.
@@ -94,7 +94,7 @@ def _through(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
 
 
 def _directly(array: AnalogArray, x: Tensor, error: Tensor) -> Callable[[], Any]:
-    """The same read and update on a plain aihwkit tile; a convolution's windows are unfolded once, as required."""
+    """Return a step that reads and updates a plain aihwkit tile; a convolution's windows are unfolded once per step."""
     geometry = array.geometry
     config = rpu_config(array.profile, 1)
     tile = config.tile_class(geometry.outputs, geometry.fan_in, config, bias=False)

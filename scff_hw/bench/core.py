@@ -42,7 +42,7 @@ TURN_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Case:
-    """One layer of one recipe in one number format, and its target ratio."""
+    """One layer (1-based) of one recipe in one number format, and its target for the ratio of times, literal / core."""
 
     recipe: str
     layer: int
@@ -65,13 +65,13 @@ CASES = (
 )
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
-"""Relative Frobenius error allowed between the two updates."""
+"""Relative Frobenius error allowed between the updates of the core and of the literal version."""
 
 
 def bench_core(
     *, progress: Progress, repeats: int = 5, threads: int = 2, only: str = "", memory: bool = True
 ) -> dict[str, Any]:
-    """Measure the cases whose name contains `only`.
+    """Time the cases whose name contains `only`; return `machine` and `cases` with `ratio`, time of literal / core.
 
     Args:
         only: part of a case's name; the empty text matches all.
@@ -145,7 +145,7 @@ def _measure(case: Case, repeats: int, memory: bool, progress: Progress) -> dict
 
 
 def _milliseconds(step: Callable[[], Any]) -> float:
-    """Mean time of a step in ms, over a turn of at least `TURN_SECONDS`."""
+    """Return the mean time of a step in ms, over a turn of at least `TURN_SECONDS`."""
     began = time.perf_counter()
     for count in itertools.count(1):
         step()
@@ -198,7 +198,7 @@ def _literal_step(recipe: Recipe, case: Case, x: Tensor) -> Callable[[], Any]:
 
 
 def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
-    """Relative Frobenius distance of the two updates by plain SGD at rate 1, where the update is the gradient."""
+    """Return the relative Frobenius distance of the updates by plain SGD at rate 1, where an update is the gradient."""
     layers = tuple(
         layer.model_copy(update={"learn": layer.learn.model_copy(update={"optimiser": "sgd", "weight_decay": 0.0})})
         for layer in recipe.layers
@@ -225,7 +225,7 @@ def _disagreement(recipe: Recipe, case: Case, x: Tensor) -> float:
 def _peak_mib(
     make: Callable[[Recipe, Case, Tensor], Callable[[], Any]], recipe: Recipe, case: Case, x: Tensor
 ) -> float | None:
-    """Peak memory of weights, optimiser, buffers and a step, in MiB above the process's memory before.
+    """Measure the peak memory of weights, optimiser, buffers and a step, in MiB above the process's memory before.
 
     None if the system cannot measure it. Kernels are already compiled, so the compiler is not included.
     """

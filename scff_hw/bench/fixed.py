@@ -1,4 +1,4 @@
-"""Overhead of learning in fixed point over learning in float: one step of a layer by each, both with plain SGD."""
+"""Overhead of learning in fixed point over learning in float: one learning step of a layer in each, with plain SGD."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scff_hw.training.build import build_network, untrained_weights
 from scff_hw.training.progress import Progress
 
 TARGET = 1 / 3
-"""Smallest allowed speed in fixed point, as a share of float's."""
+"""Smallest allowed speed in fixed point, relative to the speed in float."""
 
 WARM_UP = 3
 """Warm-up turns, which are not counted: the first ones compile."""
@@ -29,7 +29,7 @@ PLAIN_SGD = ("layers.*.learn.optimiser=sgd", "layers.*.learn.weight_decay=0", "l
 
 @dataclass(frozen=True)
 class Case:
-    """One layer (1-based) of a recipe, with changes of its number formats."""
+    """One layer (1-based) of a recipe, with overrides (`key=value`) of its number formats."""
 
     recipe: str
     layer: int
@@ -50,7 +50,7 @@ CASES = (
 
 
 def bench_fixed(*, progress: Progress, repeats: int = 5, threads: int = 2, only: str = "") -> dict[str, Any]:
-    """Measure the cases whose name contains `only`.
+    """Time the cases whose name contains `only`; return `machine` and `cases` with `ratio`, time of float / fixed.
 
     Args:
         repeats: timed pairs per case, after three warm-up pairs.
@@ -85,7 +85,7 @@ def _measure(case: Case, repeats: int, progress: Progress) -> dict[str, Any]:
 
 
 def _step(recipe: Recipe, backend: Backend, x: Tensor, index: int) -> Callable[[], Any]:
-    """One update of a layer; outputs of the layers before it are computed once."""
+    """Return a learning step of layer `index` (0-based); the outputs of the layers before it are computed once."""
     network = build_network(recipe, backend, untrained_weights(recipe, 0))
     partners = Partners.cyclic(len(x), 7)
     stream = Stream(x)

@@ -1,4 +1,4 @@
-"""Executed instructions of the C kernels on emulated cores: the core's own build against plain C.
+"""Executed instructions of the C kernels on emulated Cortex-M cores: the build for the core against plain C.
 
 QEMU advances virtual time equally for every instruction, and the core's SysTick counts it. The counts are exact, and
 equal on every machine with the same compiler; they are not times: the emulator models neither stalls nor caches.
@@ -36,7 +36,7 @@ LIMIT_S = 120
 
 @dataclass(frozen=True)
 class Case:
-    """A core and a kernel; `has_simd`: the core has vector instructions."""
+    """One processor core and one kernel (an item of `WORK`); `has_simd`: the core has vector instructions."""
 
     target: str
     work: str
@@ -57,11 +57,12 @@ CASES = tuple(
 
 
 def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, units: int = UNITS) -> dict[str, Any]:
-    """Count the cases whose name contains `only`, of one dense layer.
+    """Count the instructions of one dense layer in the cases whose name contains `only`.
 
     Returns:
-        `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the core's own build,
-        per sample: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8 samples.
+        `machine` and `cases`; `ratio` is instructions of plain C (`-DSCFF_SCALAR`, one row at a time) over those of the
+        build for the core, per sample: of one `scff_dots`, one `scff_forward`, and an eighth of one `scff_learn` from 8
+        samples.
 
     Raises:
         UsageError: no case matches `only`.
@@ -81,7 +82,7 @@ def bench_kernels(*, progress: Progress, only: str = "", inputs: int = INPUTS, u
 
 
 def count(target: str, *, scalar: bool, inputs: int, units: int, unaligned: bool = False) -> dict[str, int]:
-    """Instructions of `mvm`, `forward` and `update` per sample, and `crc`, a checksum of their results.
+    """Return the instructions of `mvm`, `forward` and `update` per sample, and `crc`, a checksum of their results.
 
     Args:
         target: one of `TARGETS` except the host.

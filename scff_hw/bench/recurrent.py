@@ -33,7 +33,7 @@ SHIFT = 17
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 FRAMES = (12, 20, 28, 34, 41, 49, 54, 64, 74, 83, 183)
-"""Lengths of the Free Spoken Digit Dataset's training recordings at those quantiles."""
+"""Lengths in frames of the Free Spoken Digit Dataset's training recordings at `QUANTILES`."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -54,7 +54,7 @@ CASES = (Case(500, True), Case(500, False), Case(100, True))
 
 
 def bench_recurrent(*, progress: Progress, repeats: int = 5, threads: int = 2, only: str = "") -> dict[str, Any]:
-    """Measure the cases whose name contains `only`.
+    """Time the cases whose name contains `only`; return `machine` and `cases` with `ratio`, time of literal / core.
 
     Args:
         repeats: timed turns per case, after one warm-up turn; a turn is three batches by each version.
@@ -143,7 +143,7 @@ def _loss(directions: list[LiteralDirection], x: Tensor, lengths: Tensor) -> Ten
 
 
 def _disagreement(case: Case, batch: Batch) -> float:
-    """Relative Frobenius distance of the two updates of all weights by plain SGD, in float64.
+    """Return the relative Frobenius distance of the two updates of all weights by plain SGD, in float64.
 
     In float32, these untrained recurrent networks amplify a rounding error of 1e-8 to 1e-4 within a long sequence.
     """

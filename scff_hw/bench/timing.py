@@ -27,10 +27,10 @@ CaseType = TypeVar("CaseType", bound=Named)
 
 
 def select_cases(cases: Sequence[CaseType], only: str) -> list[CaseType]:
-    """The cases whose name contains `only`.
+    """Return the cases whose name contains `only`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no name contains it.
     """
     selected = [case for case in cases if only in case.name]
     if not selected:
@@ -41,7 +41,7 @@ def select_cases(cases: Sequence[CaseType], only: str) -> list[CaseType]:
 
 @contextmanager
 def as_in_training(threads: int) -> Iterator[None]:
-    """Context with the settings of training: no gradients, freed memory kept, `threads` PyTorch threads."""
+    """Run the block with the settings of training: no gradients, freed memory kept, `threads` PyTorch threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -52,7 +52,7 @@ def as_in_training(threads: int) -> Iterator[None]:
 
 
 def machine(threads: int, **more: Any) -> dict[str, Any]:
-    """Description of the machine and the software of a benchmark."""
+    """Return the processor, the number of PyTorch threads, the version of PyTorch, and the entries of `more`."""
     cpu = platform.processor() or platform.machine()
     return {"cpu": cpu, "threads": threads, "torch": torch.__version__, **more}
 
@@ -60,7 +60,7 @@ def machine(threads: int, **more: Any) -> dict[str, Any]:
 def in_turn(
     steps: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int, progress: Progress
 ) -> dict[str, list[float]]:
-    """Times of each step in ms, over `repeats` turns, after `warm_up` turns that are not counted."""
+    """Run the steps in turn; return the times of each in ms, over `repeats` turns after `warm_up` uncounted turns."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats + warm_up):
         for name, step in steps.items():
@@ -72,7 +72,7 @@ def in_turn(
 
 
 def ratio(times: Mapping[str, list[float]], over: str, under: str) -> dict[str, Any]:
-    """Ratio of the median time of `over` to that of `under`, its range over single turns, and the medians in ms."""
+    """Return the ratio of the median times `over` / `under`, its range over single turns, and the medians in ms."""
     pairs = [a / b for a, b in zip(times[over], times[under], strict=True)]
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
