@@ -60,7 +60,7 @@ class BitsStudy(Study[StudyOptions]):
         check_learnable(request, check_optimisation)
 
     def points(self, request: Request) -> list[Point]:
-        """Two points per seed in float, then one per format, seed and method.
+        """Return two points per seed in float, then one per format, seed and method.
 
         Formats that differ only in learning are one measurement for methods that do not learn.
         """
@@ -76,7 +76,10 @@ class BitsStudy(Study[StudyOptions]):
         return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: accuracy with a readout fitted on this network, and with the one fitted in float."""
+        """Return the rows of one point, one per readout.
+
+        The readout is fitted on the network of the point; a quantised network is also measured with the float readout.
+        """
         match lab.method:
             case "float":
                 return [lab.fitted_row(lab.float_network())]
@@ -101,12 +104,12 @@ class BitsStudy(Study[StudyOptions]):
                 ]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the first varied key; one panel per combination of the others."""
+        """Return plots of accuracy over the first varied key, one panel per combination of the other keys' values."""
         return grid_panels(request, CURVES, rows)
 
 
 def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
-    """The fixed backend in the point's formats, with scales chosen for these weights."""
+    """Return the fixed backend in the number formats of the point, with scales chosen for `weights`."""
     from scff_hw.training.calibration import calibrated_backend
 
     samples = lab.samples(lab.recipe.data.learn_split)
@@ -114,7 +117,7 @@ def _backend(lab: Lab, weights: Weights, learning: bool = True) -> FixedBackend:
 
 
 def _row(lab: Lab, backend: FixedBackend, network: Network, name: str, readout: Readout) -> Row:
-    """The row of a network with a readout quantised to the hardware's integers."""
+    """Return the row of a network with `readout` quantised to the integers of the backend."""
     quantised = copy.copy(readout)
     quantised.weight, quantised.bias = backend.readout(readout.weight, readout.bias)
     return lab.row(name, lab.accuracy(network, quantised))

@@ -74,7 +74,7 @@ class ControlsStudy(Study[StudyOptions]):
             )
 
     def points(self, request: Request) -> list[Point]:
-        """One point per grid point, seed and method; backpropagation if the recipe has it."""
+        """Return one point per grid point, method and seed; backpropagation and patches only if the recipe has them."""
         points: list[Point] = []
         for variant in request.variants:
             recipe = variant.recipe or request.recipe
@@ -88,7 +88,7 @@ class ControlsStudy(Study[StudyOptions]):
         return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """One row; for backpropagation two: its own output layer, and the readout of the others."""
+        """Return one row; for backpropagation two: with its own output layer, and with a readout as for the others."""
         if lab.method == "backprop":
             accuracy, network = _backprop(lab)
             return [lab.row("own output", accuracy), lab.fitted_row(network)]
@@ -98,11 +98,11 @@ class ControlsStudy(Study[StudyOptions]):
         return [lab.fitted_row(lab.with_weights(FloatBackend(), weights))]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy of each method over the first varied key."""
+        """Return plots of the accuracy of each method over the first varied key."""
         return grid_panels(request, LINES, rows)
 
     def pairs(self, request: Request) -> list[PairPicture]:
-        """A positive and a negative pair of recordings, for recipes on sequences (paper, figure 6a)."""
+        """Return a positive and a negative pair of recordings, for recipes on sequences only (paper, figure 6a)."""
         if not request.recipe.data.has_sequences:
             return []
         dataset = recipe_dataset(request.recipe, request.seeds[0], request.data_dir)
@@ -124,7 +124,7 @@ def _shuffled(recipe: Recipe) -> Recipe:
 
 
 def _backprop(lab: Lab) -> tuple[float, Network]:
-    """Test accuracy after the last epoch of backpropagation, and the network."""
+    """Train by backpropagation; return the test accuracy, 0..1, after the last epoch, and the network."""
     recipe = lab.recipe
     assert recipe.controls.backprop is not None
     with tempfile.TemporaryDirectory() as folder:

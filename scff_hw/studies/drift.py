@@ -71,7 +71,7 @@ class DriftStudy(Study[DriftOptions]):
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """Per seed: float, the drift of each method, and re-learning at each time."""
+        """Return, per seed, points for float, for each method and compensation, and for re-learning at each time."""
         options = self.options(request)
         relearning = {"batches": options.batches, "rate": options.rate, "treatment": "re-learned"}
         points: list[Point] = []
@@ -85,7 +85,7 @@ class DriftStudy(Study[DriftOptions]):
         return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: one per time of the point, with the readout kept and refitted."""
+        """Return the rows of one point: per time of the point, one with the readout kept and one with it refitted."""
         if lab.method == "float":
             return [{"time": ""} | lab.fitted_row(lab.float_network(), "refitted")]
         profile, treatment = lab.profile, lab.parameters["treatment"]
@@ -106,7 +106,7 @@ class DriftStudy(Study[DriftOptions]):
         return rows
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over time, with the readout kept and refitted."""
+        """Return plots of accuracy over time: one with the readout kept, one with the readout refitted."""
         panels = []
         ticks = tuple(TIMES_S)
         for readout in ("kept", "refitted"):
@@ -138,7 +138,7 @@ def _rows(lab: Lab, network: Network, kept_readout: Readout, time: str, clipped:
 
 
 def _weights(lab: Lab, profile: Profile) -> Weights:
-    """Hidden weights of a method; learned ones are cached for the other points of the seed."""
+    """Return the hidden weights of the point's method; learned ones are cached for the other points of the seed."""
     backend = AnalogBackend(profile, lab.seed)
     match lab.method:
         case "untrained":

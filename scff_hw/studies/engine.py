@@ -22,14 +22,14 @@ POINTS = "points"
 CACHE = "weights"
 
 Measure = Callable[[Point, Path], list[Row]]
-"""Measures a point, given the cache folder; a module-level function, since worker processes import it by name."""
+"""Function that measures a point, given the cache folder; not nested, since worker processes import it by name."""
 
 
 def stored_rows(folder: Path, point: Point) -> list[Row] | None:
-    """The stored rows of a point, None if it was not measured yet.
+    """Return the stored rows of a point, or None if the point was not measured yet.
 
     Raises:
-        CheckpointError: its file is damaged, or of another point.
+        CheckpointError: the file of the point is damaged, or belongs to another point.
     """
     path = _path(folder, point)
     if not path.exists():
@@ -84,7 +84,7 @@ def run_points(
 def run_point(
     index: int, point: Point, cache: Path, measure: Measure, threads: int, worker: bool
 ) -> tuple[int, list[Row], float]:
-    """Measure one point; worker processes call this.
+    """Measure one point in any process; return `index`, the rows of the point, and the time in s.
 
     Args:
         cache: folder of trained weights that points share, possibly on another machine.

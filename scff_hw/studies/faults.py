@@ -27,7 +27,7 @@ RATES = "0 %,1 %,5 %,20 %"
 SHARE = Quantity("fraction", 0, 1)
 
 TIMES = {"untrained": ("before",), "scff": ("before", "after"), "backprop": ("before",)}
-"""When devices break, by method."""
+"""When devices break, relative to learning, by method."""
 
 EXPLANATION = (
     "How broken devices reduce accuracy. Stuck-on: at their upper bound; stuck-off: at their lower bound, or at 0 if a "
@@ -60,7 +60,7 @@ class FaultsOptions(StudyOptions):
 
     @property
     def shares(self) -> dict[str, float]:
-        """Fractions by their text, in the order given."""
+        """Shares as fractions 0..1 by their text, in the order given."""
         return _shares(self.rates)
 
 
@@ -79,7 +79,7 @@ class FaultsStudy(Study[FaultsOptions]):
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """Per seed: float, then each kind, rate and method; at a rate of 0, kinds and times share one point."""
+        """Return, per seed: float, then each kind, rate, method and time; at a rate of 0, kinds share one point."""
         points = []
         for seed in request.seeds:
             points.append(request.point(seed, "float", labels={"fault": "", "fault_rate": "", "when": ""}))
@@ -93,7 +93,7 @@ class FaultsStudy(Study[FaultsOptions]):
         return points
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point."""
+        """Return the rows of one point: with a fitted readout, or after learning with the readout kept and refitted."""
         if lab.method == "float":
             return [lab.fitted_row(lab.float_network())]
         from_start = lab.parameters["when"] == "before"
@@ -112,7 +112,7 @@ class FaultsStudy(Study[FaultsOptions]):
         return [lab.row("kept", lab.accuracy(network, kept_readout)), lab.fitted_row(network, "refitted")]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the rate; one panel per kind of fault."""
+        """Return plots of accuracy over the rate, one panel per kind of fault."""
         panels = []
         shares = tuple(self.options(request).shares)
         for kind in KINDS:

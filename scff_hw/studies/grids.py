@@ -39,12 +39,12 @@ class Hardware(ABC):
     def grid(
         self, study: str, recipe: Recipe, profile: str | None, vary: Sequence[str], progress: Progress = SILENT
     ) -> Grid:
-        """The grid: every combination of the values of `key=v1,v2,...` texts, last key fastest.
+        """Return the grid: every combination of the values of `key=v1,v2,...` texts, last key fastest.
 
         Args:
-            study: name, for messages.
+            study: name of the study, for error messages.
             profile: value of `--profile`, None without it.
-            vary: the texts.
+            vary: the texts, as given to `--vary`.
 
         Raises:
             UsageError: no `=`, no value, a key given twice, a profile for a study without devices.
@@ -113,9 +113,9 @@ def _no_profile(study: str, profile: str | None, why: str) -> None:
 
 
 def _grid_points(vary: Sequence[str], example: str, progress: Progress) -> Iterator[dict[str, str]]:
-    """Every combination of the values of `key=v1,v2,...` texts: text by key.
+    """Yield every combination of the values of `key=v1,v2,...` texts, as text by key.
 
-    The caller parses and checks each, which is slow for many: `progress` reports their number.
+    The caller parses and checks each combination, which is slow for many: `progress` reports their number.
     """
     axes: dict[str, list[str]] = {}
     for text in vary:

@@ -48,7 +48,7 @@ class Lab:
         parameters: parameters of the point to measure.
         method: one of the study's methods.
         seed: initial weights, sample order and devices are drawn from it.
-        note: why learning diverged, empty if it did not.
+        note: why learning diverged, or that the readout has not converged; else empty.
     """
 
     def __init__(self, parameters: dict[str, Any], cache: Path) -> None:
@@ -73,25 +73,25 @@ class Lab:
 
     @property
     def initial(self) -> Weights:
-        """Weights before learning."""
+        """Initial weights by name, before learning."""
         return untrained_weights(self.recipe, self.seed)
 
     def patches(self) -> Weights:
-        """Whitened random patches of each layer's inputs; see `scff_hw.training.patches`."""
+        """Return whitened random patches of each layer's inputs as weights; see `scff_hw.training.patches`."""
         patches, samples = self.recipe.controls.patches, self.samples(self.recipe.data.learn_split)
         assert patches is not None, "the recipe has no control of whitened patches"
         return patch_weights(self.recipe, self.initial, samples, self.seed, patches.regulariser)
 
     def untrained(self, backend: Backend) -> Network:
-        """The untrained network on `backend`."""
+        """Return the untrained network on `backend`."""
         return self.with_weights(backend, self.initial)
 
     def with_weights(self, backend: Backend, weights: Weights) -> Network:
-        """The network on `backend` with these weights, for inference."""
+        """Return the network on `backend` with `weights`, for inference."""
         return build_network(frozen(self.recipe), backend, weights)
 
     def learned(self, backend: Backend) -> Network:
-        """The network after the recipe's hidden stages on `backend`: SCFF in its arrays.
+        """Train the hidden layers on `backend` by the stages of the recipe, and return the network.
 
         Divergence on this hardware is a result: `note` describes it, and the network is returned as it was then.
         """
@@ -113,7 +113,7 @@ class Lab:
         return network
 
     def resumed(self, backend: AnalogBackend, weights: Weights) -> Network:
-        """The network with these weights written to devices that can learn, at the scale of the initial weights."""
+        """Write `weights` to devices that can learn, at the scale of the initial weights, and return the network."""
         network = build_network(self.recipe, backend, untrained_weights(self.recipe, self.seed))
         for name, array in network.arrays.items():
             assert isinstance(array, AnalogArray), "weights can only be written to the analog backend's devices"
@@ -123,27 +123,27 @@ class Lab:
 
     @property
     def profile(self) -> Profile:
-        """The hardware of the point."""
+        """Hardware profile of the point."""
         return parse_profile(self.parameters["profile"], "the profile of the study")
 
     @property
     def run(self) -> Path | None:
-        """The given finished run, if it has this seed."""
+        """Folder of the finished run that the study was given, if the run has this seed; else None."""
         run = self.parameters.get("run")
         return None if run is None or run["seed"] != self.seed else Path(run["path"])
 
     def float_network(self) -> Network:
-        """The network learned in float."""
+        """Return the network with hidden weights learned in float."""
         return self.with_weights(FloatBackend(), self.float_weights())
 
     def float_weights(self) -> Weights:
-        """Hidden weights learned in float: those of the given run, else learned once and cached."""
+        """Return hidden weights learned in float: those of the given run if ideal, else learned once and cached."""
         if self.run is not None and backend_class(self.parameters["run"]["backend"]).ideal:
             return hidden_weights(self.run)
         return self.cached("float", lambda: weights_of(self.learned(FloatBackend())))
 
     def cached(self, key: str, make: Callable[[], Weights]) -> Weights:
-        """Weights that several points need, computed once and cached beside the study's points.
+        """Return weights that several points need, computed once by `make` and cached beside the study's points.
 
         The weights must depend only on `key` and the lab's recipe and seed. If another process is computing them, this
         one waits for it.
@@ -160,9 +160,9 @@ class Lab:
         return weights
 
     def fit(self, network: Network) -> Readout:
-        """The recipe's readout, fitted on the network's features of the labelled training part.
+        """Fit the recipe's readout on the network's features of the labelled training part, and return the readout.
 
-        `note` names a readout that has not converged.
+        `note` says if the readout has not converged.
         """
         recipe = self.recipe.readout
         samples = self.samples("train")
@@ -184,17 +184,17 @@ class Lab:
         return solver.readout
 
     def accuracy(self, network: Network, readout: Readout) -> float:
-        """Share of the test part (or of held-out samples) classified correctly, 0..1."""
+        """Return the share of the test part (or of held-out samples) classified correctly, 0..1."""
         samples = self.samples("test")
         source = feature_source(network, self.layers, samples, None, SilentProgress(), "")
         return readout.accuracy(source, samples.labels)
 
     def fitted_accuracy(self, network: Network) -> float:
-        """Accuracy with a readout fitted on this network."""
+        """Return the test accuracy, 0..1, with a readout fitted on this network."""
         return self.accuracy(network, self.fit(network))
 
     def row(self, readout: str, accuracy: float, clipped: float | None = None) -> Row:
-        """One row of the table, without the point's labels.
+        """Make one row of the table, without the point's labels.
 
         Args:
             readout: how the readout was fitted.
@@ -204,7 +204,7 @@ class Lab:
         return {"readout": readout, "note": self.note, **programmed, "test_accuracy": accuracy}
 
     def fitted_row(self, network: Network, readout: str = "fitted", clipped: float | None = None) -> Row:
-        """The row of a network with a readout fitted on that network."""
+        """Make the row of a network, with a readout fitted on that network."""
         return self.row(readout, self.fitted_accuracy(network), clipped)
 
     def relearn(self, network: Network, batches: int, share: float, name: str) -> None:
@@ -238,7 +238,7 @@ class Lab:
         return len(self.dataset.classes)
 
     def samples(self, part: str) -> PlainSamples:
-        """One part of the data, prepared for inference."""
+        """Return the scaled samples of `part` ("train", "test", "unlabelled") for inference."""
         return PlainSamples(self._pipeline(part), self._rule, self.classes)
 
     def _pipeline(self, part: str) -> Pipeline | SequencePipeline:
@@ -246,10 +246,10 @@ class Lab:
 
 
 def hidden_weights(run: Path) -> Weights:
-    """The learned hidden weights of a finished run.
+    """Return the learned hidden weights of a finished run by name.
 
     Raises:
-        CheckpointError: the run is not finished, or they are missing or damaged.
+        CheckpointError: the run is not finished, or its weights are missing or damaged.
     """
     tensors = FinishedRun.open(run).weights
     weights = {name: value for name, value in tensors.items() if name.startswith("layers.")}

@@ -49,7 +49,7 @@ class NoiseStudy(Study[StudyOptions]):
         check_profiles(request, check_wires)
 
     def points(self, request: Request) -> list[Point]:
-        """One point per seed in float, then one per grid point, seed and method."""
+        """Return one point per seed in float, then one per grid point, seed and method."""
         on_devices = [
             request.point(seed, method, variant)
             for variant in request.variants
@@ -59,7 +59,10 @@ class NoiseStudy(Study[StudyOptions]):
         return [request.point(seed, "float") for seed in request.seeds] + on_devices
 
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point: accuracy with a readout fitted on this network, and with the one fitted in float."""
+        """Return the rows of one point, one per readout.
+
+        The readout is fitted on the network of the point; a programmed network is also measured with the float readout.
+        """
         if lab.method == "float":
             return [lab.fitted_row(lab.float_network())]
         if lab.method == "programmed":
@@ -78,5 +81,5 @@ class NoiseStudy(Study[StudyOptions]):
         return [lab.fitted_row(network)]
 
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Accuracy over the first varied key; one panel per combination of the others."""
+        """Return plots of accuracy over the first varied key, one panel per combination of the other keys' values."""
         return grid_panels(request, CURVES, rows)

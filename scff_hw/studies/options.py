@@ -38,7 +38,7 @@ class StudyOptions(Model):
 
 
 def option(default: Any, description: str, *, unit: str, metavar: str = "", **limits: float) -> Any:
-    """A field of `StudyOptions`.
+    """Make a field of `StudyOptions`.
 
     Args:
         description: follows "study: " in the command line's help.
@@ -51,12 +51,12 @@ def option(default: Any, description: str, *, unit: str, metavar: str = "", **li
 
 
 def flag(name: str) -> str:
-    """The command-line option of a field."""
+    """Return the command-line option of a field, e.g. `--batches`."""
     return f"--{name.replace('_', '-')}"
 
 
 def read_options(study: str, model: type[AnyOptions], given: Mapping[str, object]) -> AnyOptions:
-    """The options of a study, from the given values by field name.
+    """Validate the given values by field name, and return the options of a study.
 
     Raises:
         UsageError: an option of another study, a wrong type, a value out of range.

@@ -15,7 +15,7 @@ FLOAT = ("float", "float-untrained")
 
 
 class Line(NamedTuple):
-    """A curve of a study.
+    """Definition of one curve in the plots of a study.
 
     Attributes:
         role: a colour of the theme, as in `Curve`.
@@ -30,10 +30,10 @@ class Line(NamedTuple):
 
 
 def curves(lines: Sequence[Line], rows: Sequence[Row], grid_points: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
-    """One curve per line that has rows, with values per grid point; float baselines do not depend on the grid point.
+    """Return one curve per line that has rows, with values per grid point; float baselines have one for all points.
 
     Args:
-        grid_points: column values that identify each.
+        grid_points: column values that identify each grid point.
     """
     drawn = []
     for name, role, style, where in lines:
@@ -45,7 +45,7 @@ def curves(lines: Sequence[Line], rows: Sequence[Row], grid_points: Sequence[Map
 
 
 def grid_panels(request: Request, lines: Sequence[Line], rows: Sequence[Row]) -> list[Panel]:
-    """Accuracy over the first varied key; one panel per combination of the others."""
+    """Return plots of accuracy over the first varied key, one panel per combination of the other keys' values."""
     first, *others = request.keys or ("",)
     panels = []
     for combination in dict.fromkeys(tuple(variant.values[key] for key in others) for variant in request.variants):
@@ -59,7 +59,7 @@ def grid_panels(request: Request, lines: Sequence[Line], rows: Sequence[Row]) ->
 
 
 def tick_positions(ticks: Sequence[str]) -> tuple[float, ...] | None:
-    """Axis positions of values with a common unit; None if some are not numbers or units differ."""
+    """Return the axis positions of values with a common unit; None if some are not numbers or units differ."""
     parts = [tick.partition(" ") for tick in ticks]
     try:
         positions = tuple(float(number) for number, _, _ in parts)
@@ -69,5 +69,5 @@ def tick_positions(ticks: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def _short(key: str) -> str:
-    """The name of a varied key in panels."""
+    """Return the name of a varied key in panels, without `fixed_point.`"""
     return key.removeprefix(f"{FIXED_POINT}.")

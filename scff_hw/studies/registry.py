@@ -33,12 +33,12 @@ STUDIES: Registry[type[Study[Any]]] = Registry(
 
 
 def study_names() -> list[str]:
-    """Names of all studies, those of installed packages included."""
+    """Return the names of all studies, including those of installed packages."""
     return STUDIES.names()
 
 
 def find_study(name: str) -> Study[Any]:
-    """The study with this name.
+    """Return an instance of the study with this name.
 
     Raises:
         UsageError: no such study, or its entry point is not a study.

@@ -23,7 +23,7 @@ class Variant:
 
     Attributes:
         values: text by varied key.
-        labels: columns of the table that identify it, the varied keys among them.
+        labels: columns of the table that identify the grid point, including the varied keys.
         parameters: inputs of a measurement at this grid point.
         recipe: the varied recipe, for a study that varies any of its keys.
     """
@@ -42,7 +42,7 @@ class Request:
         profile: the unvaried profile; None for a study without devices, in fixed point or in float.
         variants: the grid; a single point if no key is varied.
         run: path, seed and backend of the finished run that the study starts from, None for a recipe.
-        backprop_rate: learning rate of analog SGD; None leaves backpropagation out.
+        backprop_rate: learning rate of analog SGD; None for no backpropagation.
         options: the study's own options.
     """
 
@@ -63,7 +63,7 @@ class Request:
 
     @property
     def hardware(self) -> str:
-        """Name of the hardware."""
+        """Name of the profile, "float" or "fixed point"."""
         if self.profile is not None:
             return self.profile.name
         return "float" if self.variants[0].recipe is not None else "fixed point"
@@ -74,7 +74,7 @@ class Request:
         return f"{self.recipe.name} {'in' if self.profile is None else 'on'} {self.hardware}"
 
     def methods(self, *names: str) -> list[str]:
-        """The given methods, without backpropagation if the request leaves it out."""
+        """Return the given methods, without "backprop" if `backprop_rate` is None."""
         return [name for name in names if name != "backprop" or self.backprop_rate is not None]
 
     def point(
@@ -85,12 +85,12 @@ class Request:
         what: Mapping[str, Any] | None = None,
         labels: Mapping[str, Any] | None = None,
     ) -> Point:
-        """The point that measures one method with one seed.
+        """Make the point that measures one method with one seed.
 
         Args:
             variant: the hardware, None for float.
-            what: further parameters.
-            labels: the study's own columns; every point has the same ones.
+            what: further parameters of the measurement.
+            labels: values of the study's own columns; every point has the same columns.
         """
         parameters: dict[str, Any] = {"recipe": without_formats(self.recipe), "seed": seed, "method": method}
         if self.run is not None:
@@ -107,7 +107,7 @@ class Request:
         return Point(self.study, parameters, {"method": method} | dict(labels or {}) | hardware | {"seed": seed})
 
     def describe(self) -> dict[str, Any]:
-        """Content of study.json, which identifies this study."""
+        """Return the content of study.json, which identifies this study."""
         if self.profile is None:
             hardware = {"recipe": dump_recipe(self.recipe)}
         else:
@@ -116,10 +116,10 @@ class Request:
 
 
 def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str, Any] | None]:
-    """A recipe, or the recipe of a finished run with that run's path, seed and backend.
+    """Return a recipe and None, or the recipe of a finished run and that run's path, seed, backend and start time.
 
     Raises:
-        UsageError: neither, or overrides for a finished run.
+        UsageError: `source` is neither a recipe nor a run, or overrides are given for a finished run.
         CheckpointError: a folder without a finished run.
     """
     folder = Path(source)
@@ -133,7 +133,7 @@ def read_source(source: str, overrides: Sequence[str]) -> tuple[Recipe, dict[str
 
 
 def without_formats(recipe: Recipe) -> str:
-    """A recipe's text without fixed-point formats, so that float is measured once for all formats."""
+    """Return a recipe as YAML without fixed-point formats, so that float is measured once for all formats."""
     return dump_yaml(recipe.model_dump(mode="json", exclude={FIXED_POINT}))
 
 
@@ -141,7 +141,7 @@ def check_learnable(request: Request, check_optimisation: Callable[[Optimisation
     """Refuse a recipe that cannot learn on the hardware, before any measurement.
 
     Args:
-        check_optimisation: the backend's own check, of a layer's optimiser and name.
+        check_optimisation: the backend's own check, given the optimiser and the name of a layer.
 
     Raises:
         UsageError: an optimiser that devices cannot implement.

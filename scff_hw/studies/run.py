@@ -151,10 +151,10 @@ def _measure(
 
 
 def _data(request: Request) -> dict[str, DataIdentity]:
-    """The data sets of a study by name.
+    """Return the identities of the data sets of a study by name.
 
     Raises:
-        DataError: one is missing or damaged, or not the one that the study's run was trained on.
+        DataError: a data set is missing or damaged, or not the one that the study's run was trained on.
     """
     recipes = [request.recipe, *(variant.recipe for variant in request.variants if variant.recipe is not None)]
     identities = {}

@@ -53,7 +53,7 @@ class Study(ABC, Generic[AnyOptions]):
         return self.hardware.on_devices
 
     def options(self, request: Request) -> AnyOptions:
-        """The request's options, typed as this study's model."""
+        """Return the request's options, typed as this study's model."""
         assert isinstance(request.options, self.Options), f"the options of another study: {request.options!r}"
         return cast(AnyOptions, request.options)
 
@@ -67,16 +67,16 @@ class Study(ABC, Generic[AnyOptions]):
 
     @abstractmethod
     def points(self, request: Request) -> list[Point]:
-        """The points to measure, in the order of the table's rows; create them with `Request.point`."""
+        """Return the points to measure, in the order of the table's rows; create them with `Request.point`."""
 
     @abstractmethod
     def measure(self, lab: Lab) -> list[Row]:
-        """The rows of one point, each with its `test_accuracy`, 0..1; computed from `lab` alone."""
+        """Measure one point from `lab` alone; return its rows, each with its `test_accuracy`, 0..1."""
 
     @abstractmethod
     def panels(self, request: Request, rows: Sequence[Row]) -> list[Panel]:
-        """Plots of the rows of all points; a row includes its point's labels."""
+        """Return plots of the rows of all points; a row includes its point's labels."""
 
     def pairs(self, request: Request) -> list[PairPicture]:
-        """Pictures of positive and negative pairs; none for most studies."""
+        """Return pictures of positive and negative pairs; none for most studies."""
         return []

@@ -16,7 +16,7 @@ NOT_GROUPED = ("seed", "note", "clipped_weights")
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """CSV with one row per measurement; a column that a row lacks is empty."""
+    """Return CSV with one row per measurement; a column that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
     writer.writeheader()
@@ -25,7 +25,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def summarised(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Per group: mean, sample standard deviation (None for one seed), number of seeds and of those that diverged."""
+    """Return per group: mean, sample standard deviation (None for one seed), number of seeds and rows with a note."""
     columns = [column for column in _columns(rows) if column not in (*NOT_GROUPED, VALUE)]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
@@ -43,7 +43,7 @@ def summarised(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def values_of(rows: Sequence[Row], **where: Any) -> list[float]:
-    """Accuracies of the rows that match."""
+    """Return the accuracies of the rows with the column values `where`."""
     return [row[VALUE] for row in rows if all(row.get(key, "") == value for key, value in where.items())]
 
 
