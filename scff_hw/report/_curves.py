@@ -115,7 +115,7 @@ def _thresholds(pair: tuple[float, float] | None, look: Theme) -> list[tuple[flo
 
 
 def _beside(panel: Axes) -> Transform:
-    """Coordinates: x as a fraction of the figure, y as a fraction of the panel."""
+    """Return a transform with x as a fraction of the figure and y as a fraction of the panel."""
     figure = panel.get_figure()
     assert figure is not None
     return blended_transform_factory(figure.transFigure, panel.transAxes)

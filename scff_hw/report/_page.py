@@ -42,7 +42,7 @@ CLASSES = {
 def html(runs: AnyPath | RunPlots | Sequence[AnyPath | RunPlots], out: AnyPath | None = None) -> Path:
     """Write a report of one run folder, or of several (seeds, backends), as one self-contained page.
 
-    `RunPlots` in place of a folder avoids that its plots are drawn again.
+    Pass a `RunPlots` in place of a folder to reuse the plots that it has drawn.
     `out` is the file to write; by default report.html in the run folder, or in the common folder of the runs.
     Returns its path. Raises UsageError without runs or if several have no common folder, CheckpointError if one is
     not a run folder.
@@ -83,7 +83,12 @@ def render(plots: Sequence[RunPlots]) -> str:
 
 
 def environment() -> Environment:
-    """Templates of this package; values are escaped by `escaping.html`, and an undefined name is an error."""
+    """Return a Jinja environment with the templates of this package.
+
+    Values are escaped by `escaping.html`; an undefined name is an error.
+
+    An undefined name is an error.
+    """
     return Environment(
         loader=PackageLoader("scff_hw.report", ""),
         autoescape=True,
@@ -109,7 +114,7 @@ def _result(runs: Sequence[Run], key: str) -> dict[str, Any] | None:
 
 
 def _readouts(runs: Sequence[Run], key: str) -> list[str]:
-    """How each run's readout was fitted, in words."""
+    """Describe the fit of each run's readout in words, without those of the paper's solver."""
     texts = []
     for run in runs:
         report = run.summary["metrics"].get("readouts", {}).get(READ.get(key, ""))
@@ -146,7 +151,7 @@ def _section(plots: RunPlots) -> dict[str, Any]:
 
 
 def _format(tensor: dict[str, Any]) -> tuple[str, ...]:
-    """Table cells of one tensor's number format."""
+    """Return the table cells of one tensor's number format."""
     fracs = tensor["frac"] if isinstance(tensor["frac"], list) else [tensor["frac"]]
     frac = str(fracs[0]) if min(fracs) == max(fracs) else f"{min(fracs)} to {max(fracs)}"
     sizes = (f"{tensor[key]:.3g}" for key in ("largest", "holds"))

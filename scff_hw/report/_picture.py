@@ -22,11 +22,11 @@ class Picture:
         self._drawn: dict[ThemeName, bytes] = {}
 
     def png(self, theme: ThemeName = "light") -> bytes:
-        """The plot as PNG."""
+        """Return the plot as PNG."""
         if theme not in self._drawn:
             self._drawn[theme] = png(self._draw(theme))
         return self._drawn[theme]
 
     def uri(self, theme: ThemeName) -> str:
-        """The plot as data URI."""
+        """Return the plot as a data URI that contains the PNG."""
         return "data:image/png;base64," + base64.b64encode(self.png(theme)).decode()

@@ -40,12 +40,12 @@ class Run:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """Return run.json."""
+        """Content of run.json."""
         return self.finished.details.as_json()
 
     @cached_property
     def recipe_text(self) -> str:
-        """Return recipe.yaml."""
+        """Text of recipe.yaml."""
         return self.finished.folder.read_text("recipe.yaml")
 
     @property

@@ -30,7 +30,7 @@ class Curve:
 
     Attributes:
         role: a colour of the theme: scff, untrained, backprop, positive, negative, muted.
-        values: per tick, fractions 0..1, one per seed; a single entry is a level that applies to all ticks.
+        values: per tick, the accuracy of each seed, 0..1; a single entry is a level that applies to all ticks.
         style: number of the line's style, 0 solid.
     """
 
@@ -113,8 +113,8 @@ def study_html(
     """Return a study as one self-contained HTML page; with `pairs`, the page shows them.
 
     Args:
-        plot: of `study_plot`.
-        pairs: of `pairs_plot`.
+        plot: drawn by `study_plot`.
+        pairs: drawn by `pairs_plot`.
     """
     columns = [key for key in (results[0] if results else {}) if key not in ("mean", "std", "seeds", "broken")]
     return (
@@ -152,7 +152,7 @@ def _section(panel: Panel) -> dict[str, Any]:
 
 
 def _cells(panel: Panel, index: int) -> dict[str, str]:
-    """Mean ± std of each curve at one tick; over several seeds, with the paired gain over untrained layers below it."""
+    """Return mean ± std of each curve at tick `index`; for several seeds, below it the paired gain over untrained."""
     at = {curve.name: curve.values[0] if len(curve.values) == 1 else curve.values[index] for curve in panel.curves}
     base = at.get("untrained", ())
     cells = {}

@@ -20,7 +20,7 @@ from PIL import Image
 ThemeName = Literal["light", "dark"]
 DPI = 150
 COMPRESSION = 4
-"""Level of PNG: twice as fast as matplotlib's level, for 1 % more bytes."""
+"""Compression level of PNG: twice as fast as matplotlib's level, for 1 % more bytes."""
 TEXT_PT = 10.0
 SMALL_PT = 8.5
 

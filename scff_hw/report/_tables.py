@@ -27,7 +27,7 @@ COMPARED = {
     "backprop_features_test_accuracy": "backpropagation, features",
     "backprop_test_accuracy": "backpropagation",
 }
-# Whose features a key of `COMPARED` measures, as in `readouts` and `paper_readouts` of a summary.
+# Name of the features that a key of `COMPARED` measures, as in `readouts` and `paper_readouts` of a summary.
 READ = {
     "untrained_test_accuracy": "untrained",
     "patches_test_accuracy": "patches",
@@ -122,7 +122,7 @@ def summary_table(summary: Summary) -> Table:
     """Return one run's results: accuracies of SCFF and controls, each layer's goodness and dead units, seconds.
 
     `summary` is the content of summary.json, or the result of `evaluate`; for several chips or readings, the table
-    has mean ± sample standard deviation and each accuracy.
+    has mean ± sample standard deviation and the accuracy of each chip or reading.
     """
     metrics = summary["metrics"]
     chips: dict[str, list[float]] = summary.get("values", {})
@@ -158,9 +158,9 @@ def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
 def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return the columns of the layer table by title, with one cell per layer.
 
-    Mean goodness, dead units, accuracy alone; pulses and clipped updates of simulated devices; clipped inputs and
-    errors of fixed point; weights at a bound of both; device fullness of one-sided pairs. Columns without any value
-    are omitted.
+    Mean goodness, dead units, test accuracy of the layer alone; for simulated devices, pulses and clipped updates; for
+    fixed point, clipped inputs and errors; for both, weights at a bound; for one-sided pairs, device fullness. Columns
+    without any value are omitted.
     """
     columns = {}
     for title, (key, show) in LAYER_METRICS.items():
@@ -170,7 +170,7 @@ def layer_columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
-    """Return the test accuracies of several seeds of one recipe: mean, standard deviation and gain; then each seed.
+    """Return the test accuracies of several seeds of one recipe: mean, standard deviation, gain; then of each seed.
 
     The gain over untrained layers is the mean difference seed by seed, with its standard error.
     """

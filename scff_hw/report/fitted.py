@@ -46,7 +46,9 @@ def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, sourc
 
 
 def check_files(folder: Path, name: str, source: str) -> tuple[Path, Path]:
-    """Check what `write_fit` will write, which needs no fit; return the paths of the profile and of the plot.
+    """Check the arguments of `write_fit` before a fit; return the paths of the profile and of the plot.
+
+    The first path is that of the profile, the second that of the plot.
 
     Raises:
         ProfileError: the name or the source is not valid for a profile.
@@ -73,7 +75,7 @@ def check_files(folder: Path, name: str, source: str) -> tuple[Path, Path]:
 
 
 def profile_text(fit: Fit, name: str, source: str) -> str:
-    """The profile as YAML: the fitted device, with its intervals as sources; all other keys have their defaults."""
+    """Return the profile as YAML: the fitted device, with its intervals as sources; other keys have their defaults."""
     response: dict[str, Any] = {key: _written(key, value) for key, value in fit.parameters.items()}
     if fit.model == "exp-step":
         response |= {"slope": 1.0, "offset": 0.0}
@@ -120,14 +122,14 @@ def profile_text(fit: Fit, name: str, source: str) -> str:
 
 
 def _written(key: str, value: float) -> str | float:
-    """A value of `device.response` in the notation of a profile."""
+    """Return `value` in the notation of `device.response` in a profile, e.g. "0.01 w"."""
     if key in WEIGHTS:
         return f"{value:.6g} w"
     return f"{100 * value:.5g} %" if key in SHARES else float(f"{value:.6g}")
 
 
 def plot(fit: Fit, series: Sequence[Series]) -> bytes:
-    """Plot conductance over pulses per device, measured and fitted; returns PNG."""
+    """Plot conductance in uS over pulses, measured and fitted, of all devices; return PNG."""
     theme = THEMES["light"]
     figure = new_figure(7.2, 3.6, theme, layout="constrained")
     axes = figure.subplots()
@@ -165,5 +167,5 @@ def plot(fit: Fit, series: Sequence[Series]) -> bytes:
 
 
 def _shortened(series: Series) -> Series:
-    """The series up to the largest number of plotted pulses."""
+    """Return the series up to pulse `MAX_PULSES`."""
     return Series(series.device, series.up[:MAX_PULSES], series.conductance[: MAX_PULSES + 1])
