@@ -17,7 +17,7 @@ VERSION = "1.2.0"
 
 
 def aihwkit_version() -> str | None:
-    """The installed version of aihwkit, or None."""
+    """Return the installed version of aihwkit, or None."""
     try:
         return version("aihwkit")
     except PackageNotFoundError:
@@ -25,7 +25,7 @@ def aihwkit_version() -> str | None:
 
 
 def build_command() -> str:
-    """The command that builds aihwkit against the installed torch."""
+    """Return the shell command that builds aihwkit against the installed torch."""
     if (Path(__file__).parents[2] / ".ci" / "setup").exists():
         return "make setup   # builds aihwkit against the torch of .venv: some minutes, once"
     python = sys.executable
@@ -38,7 +38,7 @@ def build_command() -> str:
 
 @cache
 def try_in_subprocess() -> str | None:
-    """Test a tile in a subprocess, once per process; None if it works, else the error."""
+    """Test a tile in a subprocess, once per process; return None if the tile works, else the error."""
     command = [sys.executable, "-W", "ignore", "-m", "scff_hw.hardware.tile_trial"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_LIMIT_S)
@@ -55,7 +55,7 @@ def require_aihwkit() -> None:
     """Import aihwkit and test a tile, once per process.
 
     Raises:
-        MissingPartError: it is not installed, or was built against another torch; names the command to build it.
+        MissingPartError: aihwkit is missing or built against another torch; names the command that builds it.
     """
     if aihwkit_version() is None:
         raise MissingPartError(f"The analog backend needs aihwkit, which is not installed; type: {build_command()}")

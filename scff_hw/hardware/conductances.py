@@ -44,7 +44,8 @@ class Conductances:
         return self.g_min - self.w_min * self.per_weight
 
     def pair(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Conductances of the positive and negative devices, siemens, and the number of weights clipped at a bound."""
+        """Return conductances of positive and negative devices, siemens, and the number of weights clipped at a bound.
+        """
         low = -self.w_max if self.paired else self.w_min
         clipped = np.clip(weight, low, self.w_max)
         cut = np.abs(weight - clipped) > ROUNDING * (self.w_max - self.w_min)
@@ -55,7 +56,7 @@ class Conductances:
 
 
 def conductances(profile: Profile) -> Conductances:
-    """Map from weights to conductances for the mean device of a profile.
+    """Return the map from weights to conductances for the mean device of a profile.
 
     The default of `device.g_max` is 25 uS, that of `device.g_min` is 0 S.
 
@@ -74,9 +75,9 @@ def conductances(profile: Profile) -> Conductances:
 
 
 def full_range_scale(weight: NDArray[np.floating], profile: Profile) -> float:
-    """Weight that 1 w on a tile represents when `weight`, the tile's part of a layer, is programmed.
+    """Return the weight that 1 w on a tile represents when `weight`, the tile's part of a layer, is programmed.
 
-    The smallest scale at which all weights are within the bounds of the mean device, so that its full range is used.
+    It is the smallest scale at which all weights are within the bounds of the mean device: its full range is used.
     The bounds are `device.response.w_min` and `w_max`; for a one-sided pair, minus and plus `w_max`. Weights of a sign
     that the devices cannot represent are ignored, and clipped later. 1 if all weights are 0.
     """

@@ -107,7 +107,7 @@ class Cost:
 
 
 def stored_bytes(bits: int) -> int:
-    """Bytes needed for a value of `bits` bits; 0 for 0 bits.
+    """Return the bytes needed for a value of `bits` bits; 0 for 0 bits.
 
     Raises:
         UsageError: less than 0 or more than 32 bits.
@@ -121,12 +121,12 @@ def stored_bytes(bits: int) -> int:
 
 
 def layer_to_infer(layer: LayerWork, formats: Formats) -> Need:
-    """Resources of one layer in inference: constants, buffers, one matrix-vector product."""
+    """Return the resources of one layer in inference: constants, buffers, one matrix-vector product."""
     return Need(_constants(layer, formats), _buffers(layer, formats), macs=layer.macs)
 
 
 def layer_to_learn(network: Workload, layer: LayerWork, formats: Formats, batch: int) -> Need:
-    """Resources of one layer that learns from batches of `batch` samples.
+    """Return the resources of one layer that learns from batches of `batch` samples.
 
     RAM has its weights and buffers, and the buffers of the preceding layers, but not their weights. The
     multiply-accumulates of the preceding layers are counted, since they process every sample. A layer that does not
@@ -146,7 +146,7 @@ def layer_to_learn(network: Workload, layer: LayerWork, formats: Formats, batch:
 
 
 def to_infer(network: Workload, formats: Formats) -> Need:
-    """Resources of the network in inference, with the readout."""
+    """Return the resources of the network in inference, with the readout."""
     constants = sum(_constants(layer, formats) for layer in network.layers) + _readout(network, formats)
     features = network.features * stored_bytes(formats.activation_bits)
     logits = network.classes * stored_bytes(formats.accumulator_bits)
@@ -156,7 +156,7 @@ def to_infer(network: Workload, formats: Formats) -> Need:
 
 
 def to_learn(network: Workload, formats: Formats, batch: int) -> Need:
-    """Resources of the hidden layers that learn from batches of `batch` samples, one layer after the other.
+    """Return the resources of hidden layers that learn from batches of `batch` samples, one layer after the other.
 
     RAM is sufficient for inference between batches. Multiply-accumulates and writes are for one presentation of a
     sample to every layer that learns. The readout is unchanged.
@@ -182,7 +182,7 @@ def to_learn(network: Workload, formats: Formats, batch: int) -> Need:
 
 
 def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
-    """Resources of the same network trained by backpropagation with plain SGD, with the readout.
+    """Return the resources of the network trained by backpropagation with plain SGD, with the readout.
 
     Raises:
         UsageError: an empty batch.
@@ -211,7 +211,7 @@ def to_backpropagate(network: Workload, formats: Formats, batch: int) -> Need:
 
 
 def on_target(need: Need, target: Target) -> Cost:
-    """Memory needed relative to the free memory, and time and energy per sample.
+    """Return the cost of a task on a target: memory needed and missing, time and energy per sample.
 
         time = (macs cycles_per_mac + outer_macs cycles_per_outer_mac + weight_writes cycles_per_weight_write) / clock
 
@@ -264,7 +264,7 @@ def _buffers(layer: LayerWork, formats: Formats) -> int:
 
 
 def _learning_weights(weights: int, rows: int, formats: Formats) -> int:
-    """Bytes of `weights` in `rows` rows while learning: weights, biases, and shadow weights or generator states."""
+    """Return the bytes of `weights` in `rows` rows in learning: weights, biases, shadow weights or generator states."""
     random_state = 0 if formats.shadow_bits else rows * RANDOM_STATE_BYTES
     bytes_per_weight = stored_bytes(formats.weight_bits) + stored_bytes(formats.shadow_bits)
     return weights * bytes_per_weight + rows * BIAS_BYTES + random_state

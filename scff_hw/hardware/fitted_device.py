@@ -46,7 +46,7 @@ def bounds(
     scales: Sequence[DeviceScale],
     farthest: tuple[bool, bool] = (False, False),
 ) -> tuple[float, float]:
-    """Conductances of the mean device's bounds, in siemens; `values` are the parameters of each estimate's model.
+    """Return the bounds of the mean device in siemens; `values` are the parameters of each estimate's model.
 
     Args:
         farthest: (low, high), a bound that no pulse reached is set to its farthest possible value: not below 0 S, not
@@ -69,14 +69,15 @@ def bounds(
 
 
 def reached(finals: Sequence[Estimate]) -> tuple[bool, bool]:
-    """(low, high): whether the bound is known, was reached by pulses of every device, or follows from the steps."""
+    """Return (low, high): whether the bound is known, was reached by every device's pulses, or follows from the steps.
+    """
     soft = finals[0].model.name == "soft-bounds"
     models = [estimate.model for estimate in finals]
     return soft or all(model.clipped[0] for model in models), soft or all(model.clipped[1] for model in models)
 
 
 def keys(model: PulseModel, values: Array, scale: DeviceScale, low: float, high: float) -> Keys:
-    """Response of one device on the scale where -1 w is `low` and 1 w is `high`, in siemens."""
+    """Return `device.response` of one device, on the scale where -1 w is `low` and 1 w is `high`, in siemens."""
     per_weight, middle = (high - low) / 2, (high + low) / 2
     at_zero = (middle - scale.centre) / scale.half
 
@@ -105,7 +106,7 @@ def keys(model: PulseModel, values: Array, scale: DeviceScale, low: float, high:
 
 
 def mean_keys(devices: Sequence[Keys]) -> Keys:
-    """Values of the mean device; exponential factors are averaged as logarithms."""
+    """Return the values of the mean device; exponential factors are averaged as logarithms."""
     means = {}
     for key in devices[0]:
         parts = np.array([one[key] for one in devices])
@@ -117,6 +118,6 @@ def mean_keys(devices: Sequence[Keys]) -> Keys:
 
 
 def zero_step(values: Keys) -> float:
-    """Mean size of a pulse at weight 0, over both directions, in w."""
+    """Return the mean size of a pulse at weight 0, over both directions, in w."""
     model = "exp-step" if "a_up" in values else "soft-bounds"
     return step_at_zero(model, Response.model_construct(offset=0.0, **values))  # type: ignore[arg-type]

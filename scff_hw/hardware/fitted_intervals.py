@@ -36,7 +36,7 @@ class Uncertainty:
         self.sides = [(False,) if there else (False, True) for there in reached(finals)]
 
     def intervals(self) -> dict[str, Interval]:
-        """Intervals by the names of `Fit.metrics`; a value without uncertainty has none."""
+        """Return the intervals by the names of `Fit.metrics`; a value without uncertainty has none."""
         intervals: dict[str, Interval] = {}
         for farthest in itertools.product(*self.sides):
             for name, (low, high) in self._given(farthest).items():
@@ -45,12 +45,12 @@ class Uncertainty:
         return {name: ends for name, ends in intervals.items() if ends[1] - ends[0] > 1e-9 * abs(ends[1])}
 
     def parts(self) -> list[list[Keys]]:
-        """Values of each device in each draw, on the scale of the fit."""
+        """Return the values of each device in each draw, `[draws][devices]`, on the scale of the fit."""
         low, high = bounds(self._finals, self._values, self._scales)
         return [self._keys(sampled, low, high) for sampled in self._sampled]
 
     def included(self) -> str:
-        """One sentence on what the intervals include."""
+        """Return one sentence on what the intervals include."""
         low, high = bounds(self._finals, self._values, self._scales)
         out_low, out_high = bounds(self._finals, self._values, self._scales, (True, True))
         clauses = []
@@ -114,7 +114,7 @@ def mean_values(mean: Keys, low: float, high: float) -> dict[str, float]:
 def noises(
     finals: Sequence[Estimate], values: Sequence[Array], scales: Sequence[DeviceScale], low: float, high: float
 ) -> dict[str, float]:
-    """Root mean square noise over devices: of a pulse relative to its mean, and of a reading in w."""
+    """Return the root mean square noise over devices: of a pulse relative to its mean, and of a reading in w."""
     cycle, reading = [], []
     for one, value, scale in zip(finals, values, scales, strict=True):
         at = [value[one.model.index(name)] for name in ("cycle", "reading")]
@@ -133,7 +133,7 @@ def _quantiles(parts: Sequence[float]) -> Interval:
 
 
 def spreads(model: str, devices: Sequence[Keys], drawn: Sequence[Sequence[Keys]]) -> tuple[Keys, dict[str, Interval]]:
-    """Standard deviations over devices, minus the contribution of the estimation errors."""
+    """Return standard deviations over devices, minus the contribution of the estimation errors, and their intervals."""
     names = ["step", "asymmetry", "w_min", "w_max"]
     if model == "linear-step":
         names += ["gamma_up", "gamma_down"]

@@ -62,8 +62,8 @@ class Fit:
         parameters: values of `device.response` that define the mean step, in weights, with the bounds.
         g_min, g_max: conductances of the mean device at its bounds, siemens.
         error: root mean square distance between readings and noise-free trajectories, in weights.
-        cycle_to_cycle: standard deviation of a pulse relative to its mean; for constant noise, to that at weight 0.
-        noise_follows_step: whether this deviation scales with the step at the conductance.
+        cycle_to_cycle: standard deviation of a pulse over its mean; for constant noise, over the mean at weight 0.
+        noise_follows_step: whether the noise of a pulse scales with the step at the conductance.
         write_noise: standard deviation of a reading about the weight, in weights.
         constant_noise: constant part of the noise, in weights, for exp-step with noise that does not follow the step.
         spread: values of `device.device_to_device`, standard deviations over devices.
@@ -97,7 +97,7 @@ class Fit:
     estimates: dict[str, tuple[PulseModel, Array, DeviceScale]] = field(default_factory=dict, repr=False)
 
     def metrics(self) -> dict[str, Any]:
-        """Reported values by name."""
+        """Return the reported values by name."""
         at_zero = zero_step(self.parameters)
         return {
             "model": self.model,
@@ -121,7 +121,7 @@ class Fit:
         return (self.g_max - self.g_min) / (self.parameters["w_max"] - self.parameters["w_min"])
 
     def trajectories(self, series: Series) -> list[Array]:
-        """Fitted trajectory of the device for each branch of a measured series, siemens `[n + 1]`."""
+        """Return the fitted trajectory of the device for each branch of a measured series, siemens `[n + 1]`."""
         model, values, scale = self.estimates[series.device]
         measured = (series.conductance - scale.centre) / scale.half
         return [
@@ -141,7 +141,7 @@ def fit_device(
     """Fit the given model, or the one that predicts held-out pulses best.
 
     Args:
-        progress: called with the number of finished fits and of all fits.
+        progress: called with the numbers of finished fits and of all fits.
         g_min, g_max: known bounds of every device, siemens; fitted by default.
 
     Raises:
@@ -215,7 +215,7 @@ def fit_device(
 
 
 def _largest_step(finals: Sequence[Estimate], scales: Sequence[DeviceScale]) -> float:
-    """`device.response.step` of the mean device, in w."""
+    """Return `device.response.step` of the mean device, in w."""
     values = [one.values for one in finals]
     ranged = [
         replace(scale, lowest=one.states.min(), highest=one.states.max())
@@ -228,7 +228,7 @@ def _largest_step(finals: Sequence[Estimate], scales: Sequence[DeviceScale]) -> 
 
 
 def _ranged(scale: DeviceScale, fitted: Estimate, pulses: Pulses) -> DeviceScale:
-    """The scale with the range of the states and their standard deviations."""
+    """Return the scale with the range of the smoothed states and the standard errors of both ends."""
     ends = int(fitted.states.argmin()), int(fitted.states.argmax())
     variances = filtered(fitted.model, fitted.values, pulses, fitted.states).variances
     low, high = (float(fitted.states[end]) for end in ends)
@@ -237,7 +237,7 @@ def _ranged(scale: DeviceScale, fitted: Estimate, pulses: Pulses) -> DeviceScale
 
 
 def _normalised(series: Series) -> tuple[DeviceScale, Pulses]:
-    """Scale on which the measured range without gross outliers is -1 to 1, and the readings on it."""
+    """Return the scale on which the range without gross outliers is -1 to 1, and the readings on that scale."""
     plain = ~gross_outliers(series.conductance)
     low, high = float(series.conductance[plain].min()), float(series.conductance[plain].max())
     scale = DeviceScale((low + high) / 2, (high - low) / 2, -1.0, 1.0)
@@ -271,7 +271,12 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
 
 
 def _final(initial: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
-    """Fit of the chosen model to its rows without outliers, noise by the restricted likelihood."""
+    """Fit the chosen model to one device without outliers; return the estimate and the readings that were used.
+
+    Noise is estimated by the restricted likelihood.
+
+    Noise parameters are those of the restricted likelihood.
+    """
     states = pulses.reading if len(initial.states) != len(pulses.reading) else initial.states
     final = estimate(initial.model, pulses, initial.values, states)
     for _ in range(3):
@@ -285,7 +290,7 @@ def _final(initial: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
 
 
 def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], scales: Sequence[DeviceScale]) -> Fit:
-    """Means and spreads over devices, with their intervals."""
+    """Return the fit with means and spreads over devices, and their intervals."""
     model = finals[0].model
     values = [one.values for one in finals]
     low, high = bounds(finals, values, scales)
@@ -315,7 +320,7 @@ def _pooled(devices: Sequence[Series], finals: Sequence[Estimate], scales: Seque
 
 
 def _error(fit: Fit, cuts: Sequence[Pulses]) -> float:
-    """Root mean square distance between readings and noise-free trajectories, in w."""
+    """Return the root mean square distance between readings and noise-free trajectories, in w."""
     total, count = 0.0, 0
     for (model, values, scale), pulses in zip(fit.estimates.values(), cuts, strict=True):
         turns = np.flatnonzero(np.diff(pulses.up) | ~(pulses.linked[1:] & pulses.linked[:-1])) + 1
@@ -328,7 +333,7 @@ def _error(fit: Fit, cuts: Sequence[Pulses]) -> float:
 
 
 def _branch(model: PulseModel, values: Array, reading: Array, up: Any) -> Array:
-    """Trajectory over a branch, from the median of the first readings."""
+    """Return the noise-free trajectory over a branch; its start is corrected by the median of the first 5 residuals."""
     path = model.run(values, float(reading[0]), up)
     few = min(5, len(reading))
     return model.run(values, float(reading[0] + np.median(reading[:few] - path[:few])), up)

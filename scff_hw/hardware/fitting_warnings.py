@@ -20,7 +20,7 @@ BINS = 6
 
 
 def thin_data(series: Sequence[Series], chosen: Sequence[Series], cuts: Sequence[Pulses]) -> list[str]:
-    """Warnings about devices and rows that were not fitted, and directions with few pulses."""
+    """Return warnings about devices and rows that were not fitted, and about directions with few pulses."""
     warnings = []
     rows, fitted = sum(len(one.conductance) for one in series), sum(len(one.reading) for one in cuts)
     if fitted < rows:
@@ -34,13 +34,13 @@ def thin_data(series: Sequence[Series], chosen: Sequence[Series], cuts: Sequence
 
 
 def outliers(used: Sequence[Pulses], cuts: Sequence[Pulses]) -> int:
-    """Number of excluded readings and steps."""
+    """Return the number of excluded readings and steps."""
     jumps = sum(int((cut.linked & ~one.linked).sum()) for one, cut in zip(used, cuts, strict=True))
     return sum(int((~one.seen).sum()) for one in used) + jumps
 
 
 def outlier_warnings(devices: Sequence[Series], used: Sequence[Pulses], cuts: Sequence[Pulses]) -> list[str]:
-    """Warning about excluded readings and steps, with the devices."""
+    """Return a warning about excluded readings and steps, with the devices."""
     count = outliers(used, cuts)
     if not count:
         return []
@@ -54,7 +54,7 @@ def outlier_warnings(devices: Sequence[Series], used: Sequence[Pulses], cuts: Se
 
 
 def poor_fit(estimates: Sequence[Estimate], used: Sequence[Pulses]) -> list[str]:
-    """Warning about mean steps of the data that differ from the model."""
+    """Return a warning if the mean steps of the data differ from those of the model."""
     share = misfit(estimates, used)
     if share < POOR:
         return []
@@ -65,7 +65,7 @@ def poor_fit(estimates: Sequence[Estimate], used: Sequence[Pulses]) -> list[str]
 
 
 def misfit(estimates: Sequence[Estimate], pulses: Sequence[Pulses]) -> float:
-    """Misfit of mean steps over bins of conductance, relative to the mean step; 0 if noise explains it."""
+    """Return the misfit of mean steps over bins of conductance, relative to the mean step; 0 if noise explains it."""
     worst = 0.0
     for up in (True, False):
         residuals, positions, steps, errors = [], [], [], []
@@ -92,7 +92,7 @@ def misfit(estimates: Sequence[Estimate], pulses: Sequence[Pulses]) -> float:
 
 
 def limit_warnings(estimates: Sequence[Estimate]) -> list[str]:
-    """Warnings about parameters at a limit on any device."""
+    """Return warnings about parameters at a limit on any device."""
     warnings = []
     for name in sorted({name for one in estimates for name in one.at_limit}):
         count = sum(name in one.at_limit for one in estimates)
@@ -119,7 +119,7 @@ def limit_warnings(estimates: Sequence[Estimate]) -> list[str]:
 
 
 def bound_warnings(estimates: Sequence[Estimate], scales: Sequence[DeviceScale], low: float, high: float) -> list[str]:
-    """Warnings about bounds that no pulse reached."""
+    """Return warnings about bounds, `low` and `high` in siemens, that no pulse reached."""
     least = min(scale.centre - scale.half for scale in scales)
     most = max(scale.centre + scale.half for scale in scales)
     warnings = []

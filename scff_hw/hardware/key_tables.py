@@ -49,7 +49,7 @@ REFERENCES = (
 
 
 def json_schema(reference: Reference) -> str:
-    """The JSON schema of one kind as text, for validation in editors."""
+    """Return the JSON schema of one kind of profile as text, for validation in editors."""
     schema = reference.model.model_json_schema()
     schema["required"] = list(reference.required)
     for definition in (schema, *schema["$defs"].values()):
@@ -62,7 +62,7 @@ def json_schema(reference: Reference) -> str:
 
 
 def key_table(reference: Reference) -> str:
-    """Markdown table of all keys of one kind of profile: allowed values, default, meaning."""
+    """Return a Markdown table of all keys of one kind of profile: allowed values, default, meaning."""
     rows = [
         f"| `{key.dotted}` | {key.allowed} | {_default(key.default)} | {key.description} |"
         for key in keys_of(reference.model)
@@ -71,7 +71,7 @@ def key_table(reference: Reference) -> str:
 
 
 def readme(text: str) -> str:
-    """`text` with the key tables between the markers replaced."""
+    """Return `text` with the key tables between the markers replaced."""
     for reference in REFERENCES:
         before, _, rest = text.partition(reference.begin)
         _, _, after = rest.partition(END)

@@ -16,7 +16,7 @@ from scff_hw.hardware.pulse_compare import bounded
 from scff_hw.hardware.pulse_likelihood import Estimate, Pulses, estimate
 
 BEYOND = 3.0
-"""Standard deviations of a reading, 6.5 of a median of five; medians beyond a bound by more are not noise."""
+"""Standard deviations of a reading (6.5 of a median of five); a median farther beyond a bound is not noise."""
 SIGNIFICANCE = 1e-3
 """Significance level of a warning that data disagree with known bounds."""
 SHORTFALL = 0.05
@@ -24,7 +24,7 @@ SHORTFALL = 0.05
 
 
 def normalised(scale: DeviceScale, g_min: float | None, g_max: float | None) -> tuple[float | None, float | None]:
-    """The known bounds in normalised conductance."""
+    """Return the known bounds, from siemens to normalised conductance; None if unknown."""
     low, high = (None if bound is None else (bound - scale.centre) / scale.half for bound in (g_min, g_max))
     return low, high
 
@@ -35,8 +35,8 @@ def check(
     """Refuse bounds that readings exceed, or that leave no range.
 
     Args:
-        starts: unbounded straight curve and pulses of each device.
-        g_min, g_max: siemens.
+        starts: per device, the fit of straight curves without bounds, and the pulses.
+        g_min, g_max: known bounds in siemens, or None.
 
     Raises:
         ProfileError: names the bound, the allowed range and the given value.
@@ -66,7 +66,7 @@ def disagreements(
     scales: Sequence[DeviceScale],
     known: tuple[float | None, float | None],
 ) -> list[str]:
-    """Warnings about known bounds, in siemens, that disagree with the fitted model or that its steps do not reach."""
+    """Return warnings about known bounds, in siemens, that disagree with the model or that its steps do not reach."""
     if known == (None, None):
         return []
     name, warnings = finals[0].model.name, []
@@ -102,7 +102,7 @@ def disagreements(
 
 
 def _without(one: Estimate, pulses: Pulses, side: int) -> Estimate:
-    """The estimate with the bound of one side fitted."""
+    """Fit the model again with the bound of one side unknown (0: lower, 1: upper); return the estimate."""
     known = (None, one.model.known[1]) if side == 0 else (one.model.known[0], None)
     if one.model.name == "soft-bounds":
         return estimate(replace(one.model, known=known), pulses, one.values, one.states)

@@ -92,7 +92,7 @@ def parse_hardware(text: str, source: str, *, numbered: bool = True) -> Profile 
 
     Args:
         source: name of the text in errors.
-        numbered: whether errors name lines; False for generated text that no file holds.
+        numbered: whether errors name lines; False for generated text that is in no file.
     """
     try:
         return _parse(text, source, (), "", numbered=numbered)
@@ -106,22 +106,22 @@ def parse_profile(text: str, source: str, *, numbered: bool = True) -> Profile:
 
 
 def profile_names() -> tuple[str, ...]:
-    """Names of the shipped profiles of analog devices, sorted."""
+    """Return the names of the shipped profiles of analog devices, sorted."""
     return _names(ANALOG)
 
 
 def target_names() -> tuple[str, ...]:
-    """Names of the shipped digital targets, sorted."""
+    """Return the names of the shipped digital targets, sorted."""
     return _names(DIGITAL)
 
 
 def list_profiles() -> dict[str, str]:
-    """Descriptions of the shipped profiles of analog devices by name, sorted."""
+    """Return the descriptions of the shipped profiles of analog devices by name, sorted."""
     return {name: load_profile(name).description for name in profile_names()}
 
 
 def dump_profile(profile: Profile | Target) -> str:
-    """A profile as YAML text, every value with its unit; it loads back to an equal profile."""
+    """Return a profile as YAML text, every value with its unit; it loads back to an equal profile."""
     return dump_yaml(profile.model_dump(mode="json"))
 
 
@@ -178,7 +178,7 @@ def _document(text: str, source: str, *, numbered: bool = True) -> tuple[dict[st
 
 
 def _kind_of(data: Mapping[str, Any], locations: Mapping[KeyPath, str]) -> str:
-    """The kind given in a file; analog by default."""
+    """Return the kind given in a file; analog by default."""
     kind = data.get("kind", ANALOG)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ProfileError(
@@ -189,7 +189,7 @@ def _kind_of(data: Mapping[str, Any], locations: Mapping[KeyPath, str]) -> str:
 
 
 def _on_preset(data: Mapping[str, Any], name: Any, kind: str, location: str) -> dict[str, Any]:
-    """`data` merged over the shipped profile `name`, which must be of the same kind."""
+    """Return `data` merged over the shipped profile `name`, which must be of the same kind."""
     allowed = _names(kind)
     if not isinstance(name, str) or name not in allowed:
         hint = nearest(str(name), allowed)

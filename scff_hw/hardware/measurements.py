@@ -166,7 +166,7 @@ def _add(location: str, cells: dict[str, str], factor: float, devices: dict[str,
 
 
 def _columns(location: str, header: Sequence[str]) -> tuple[dict[str, int], float]:
-    """Index of each column, and siemens per unit of conductance; column names are not case-sensitive."""
+    """Return the index of each column, and siemens per unit of conductance; column names are not case-sensitive."""
     names = [name.lower() for name in header]
     units = {f"conductance_{unit}": factor for unit, factor in UNITS["S"].items()}
     allowed = f"pulse, direction, {' or '.join(units)}, and device where there are several"

@@ -39,7 +39,7 @@ PARTS = {"single": (1.0,), "one-sided-pair": (1.0, -1.0), "random-pair": (0.5, 0
 
 
 def inference_config(profile: Profile, seed: int = 0) -> Any:
-    """aihwkit's configuration of one inference tile with drift and the profile's periphery.
+    """Return aihwkit's configuration of one inference tile with drift and the profile's periphery.
 
     `seed` is not used: differences between tiles are in their `ProgrammedDevices`.
 
@@ -116,7 +116,7 @@ class ProgrammedDevices:
         return self._now * 1e-6
 
     def program(self, weight: Tensor) -> Tensor:
-        """Program `weight` `[outputs, inputs]` and return the resulting weight."""
+        """Program `weight` `[outputs, inputs]`, in w, and return the resulting weight."""
         scale, device = self._conductances, self._device
         desired = torch.stack((weight.clamp(min=0), -weight.clamp(max=0))) if self._paired else weight.unsqueeze(0)
         desired = desired.expand_as(self.lower)
@@ -138,7 +138,7 @@ class ProgrammedDevices:
         return self._weight()
 
     def drift(self, t_s: float) -> Tensor:
-        """Apply the drift until `t_s` seconds after programming, and return the weights `[outputs, inputs]`."""
+        """Apply the drift until `t_s` seconds after programming, and return the weights `[outputs, inputs]`, in w."""
         drifted = self._pcm.apply_drift_noise_to_conductance(self._programmed, self._exponents, t_s)
         self._now = torch.where(self._stuck, self._programmed, drifted)
         return self._weight()
@@ -171,7 +171,7 @@ class ProgrammedDevices:
 
 
 def _bounds(profile: Profile, outputs: int, inputs: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Bounds of each device `[D, outputs, inputs]`, w, within those of the mean device."""
+    """Return the lower and upper bounds of each device `[D, outputs, inputs]`, w, within those of the mean device."""
     response, shape = profile.device.response, (len(PARTS[profile.array.cell]), outputs, inputs)
     lower, upper = torch.full(shape, response.w_min), torch.full(shape, response.w_max)
     if profile.device.model == "exact":

@@ -47,14 +47,14 @@ class Candidate:
 
 
 def gross_outliers(reading: Array) -> NDArray[np.bool_]:
-    """Readings far from all their neighbours, `[n]`; they would spoil the initial fit."""
+    """Return a mask `[n]` of readings far from all their neighbours; they would distort the initial fit."""
     off = np.abs(reading - median_filter(reading, size=5, mode="nearest"))
     usual = 10 * 1.4826 * np.median(off)
     return off > max(usual, 6 * float(np.quantile(np.abs(np.diff(reading)), 0.9)), 1e-12)
 
 
 def thinned(pulses: Pulses, most: int) -> Pulses:
-    """At most about `most` readings: segments of length SEGMENT, evenly over the series."""
+    """Return at most about `most` readings: segments of length SEGMENT, evenly over the series."""
     count = len(pulses.reading)
     if count <= most:
         return pulses
@@ -71,7 +71,7 @@ def thinned(pulses: Pulses, most: int) -> Pulses:
 
 
 def initial_fit(pulses: Pulses) -> tuple[Estimate, Pulses]:
-    """Fit of straight curves without bounds, and the pulses without gross outliers."""
+    """Fit straight curves without bounds; return the estimate, and the pulses without gross outliers."""
     model = PulseModel("straight")
     both = pulses.seen[1:] & pulses.seen[:-1] & pulses.linked
     change = np.diff(pulses.reading)
@@ -88,7 +88,7 @@ def initial_fit(pulses: Pulses) -> tuple[Estimate, Pulses]:
 
 
 def without_outliers(model: PulseModel, fitted: Estimate, pulses: Pulses, limit: float = OUTLIER) -> Pulses:
-    """The pulses without readings, or else steps, more than `limit` standard deviations from the model."""
+    """Exclude readings, or else steps, more than `limit` standard deviations from the model; return the pulses."""
     current = filtered(model, fitted.values, pulses, fitted.states)
     reading = math.exp(2 * fitted.value("reading"))
     residual = np.where(pulses.seen, pulses.reading - current.states, 0.0)
@@ -107,8 +107,12 @@ def without_outliers(model: PulseModel, fitted: Estimate, pulses: Pulses, limit:
 def fit_model(
     name: str, follows: bool, pulses: Pulses, start: Estimate, base: PulseModel, like: PulseModel | None = None
 ) -> Estimate:
-    """Fit one model to one device, from the straight start; `base` has the floor and the known bounds, `like` the
-    curvatures if they are known.
+    """Fit the model `name` to one device, from the fit of straight curves `start`.
+
+    Args:
+        follows: whether the noise of a pulse scales with its step.
+        base: model with the floor and the known bounds.
+        like: model with the curvatures, None to choose them.
     """
     model = replace(base, name=name, follows=follows).unclipped
     if name == "exp-step":
@@ -137,7 +141,7 @@ def _curved(base: PulseModel, pulses: Pulses, start: Estimate, like: PulseModel 
 
 
 def bounded(fitted: Estimate, pulses: Pulses) -> Estimate:
-    """The estimate with the hard bounds that the data reached: readings accumulate there despite further pulses."""
+    """Add the hard bounds that the data reached, where readings accumulate despite further pulses, and fit again."""
     states, known = fitted.states, fitted.model.known
     if None not in known:
         return fitted
@@ -163,7 +167,7 @@ def bounded(fitted: Estimate, pulses: Pulses) -> Estimate:
 
 
 def held_out(full: Estimate, pulses: Pulses) -> Array:
-    """Cross-validated log-likelihood of each block of pulses, `[blocks]`."""
+    """Return the cross-validated log-likelihood of each block of pulses, `[blocks]`."""
     count = len(pulses.reading)
     block = np.arange(count) // max(4, min(40, count // 25))
     scores = np.zeros(count)
@@ -187,7 +191,7 @@ def candidates(
     """Fit the named models to every device, each with the more likely kind of noise.
 
     Args:
-        bases: model with floor and known bounds per device.
+        bases: per device, the model with floor and known bounds.
     """
     models: list[Candidate] = []
     for name in names:
@@ -207,7 +211,7 @@ def candidates(
 
 
 def with_scores(candidate: Candidate, devices: Sequence[Pulses], done: Callable[[], None]) -> Candidate:
-    """The candidate with scores of held-out pulses, without hard bounds if these predict worse."""
+    """Return the candidate with scores of held-out pulses, without hard bounds if these predict worse."""
     scores = []
     for fitted, pulses in zip(candidate.estimates, devices, strict=True):
         scores.append(held_out(fitted, pulses))
@@ -226,7 +230,7 @@ def _unbounded(fitted: Estimate, pulses: Pulses) -> Estimate:
 
 
 def best(models: Sequence[Candidate]) -> Candidate:
-    """The simplest model whose held-out likelihood is within MIN_STANDARD_ERRORS standard errors of the best.
+    """Return the simplest model whose held-out likelihood is within MIN_STANDARD_ERRORS standard errors of the best.
 
     Soft bounds far outside the measured range are extrapolated, and linear steps predict the same within it, so linear
     steps then count as the simpler model. Hastie, Tibshirani and Friedman, The Elements of Statistical Learning,

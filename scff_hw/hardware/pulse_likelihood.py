@@ -28,8 +28,8 @@ class Pulses:
     """Normalised readings of one device.
 
     Attributes:
-        up: bool `[n - 1]`, directions.
-        reading: float64 `[n]`.
+        up: bool `[n - 1]`, True for up pulses.
+        reading: float64 `[n]`, normalised conductance.
         seen: bool `[n]`, readings that are used.
         linked: bool `[n - 1]`, pulses whose step is used; not jumps and cuts between segments.
     """
@@ -94,7 +94,7 @@ class Estimate:
 
 
 def filtered(model: PulseModel, values: Array, pulses: Pulses, about: Array) -> Filtered:
-    """Smoothed states and one-step-ahead predictions, linearised about the states `about`."""
+    """Compute smoothed states and one-step-ahead predictions, linearised about the states `about` `[n]`."""
     steps = model.steps(values, about[:-1], pulses.up)
     slope = np.where(pulses.linked, steps.slope, 0.0)
     shift = np.where(pulses.linked, steps.after - slope * about[:-1], 0.0)
@@ -131,7 +131,7 @@ def filtered(model: PulseModel, values: Array, pulses: Pulses, about: Array) -> 
 
 
 def estimate(model: PulseModel, pulses: Pulses, start: Array, about: Array, rounds: int = 4) -> Estimate:
-    """Maximise the likelihood from `start`; linearised about the smoothed states."""
+    """Maximise the likelihood from the parameters `start`, linearised about the smoothed states."""
     low = np.array([parameter.low for parameter in model.parameters])
     high = np.array([parameter.high for parameter in model.parameters])
     values = np.clip(start, low, high)
@@ -157,7 +157,11 @@ def estimate(model: PulseModel, pulses: Pulses, start: Array, about: Array, roun
 def _scoring(
     model: PulseModel, pulses: Pulses, values: Array, about: Array, low: Array, high: Array
 ) -> tuple[Array, float, Array]:
-    """Fisher scoring with Levenberg damping within limits, for a fixed linearisation."""
+    """Maximise the likelihood by Fisher scoring with Levenberg damping within limits, for a fixed linearisation.
+
+    Returns:
+        Parameters, log-likelihood and Fisher information.
+    """
     current = filtered(model, values, pulses, about)
     likelihood = float(current.scores.sum())
     gradient, information = _derivatives(model, pulses, values, about, current, high)
@@ -193,7 +197,7 @@ def _scoring(
 def _derivatives(
     model: PulseModel, pulses: Pulses, values: Array, about: Array, current: Filtered, high: Array
 ) -> tuple[Array, Array]:
-    """Gradient of the log-likelihood and its Fisher information."""
+    """Return the gradient of the log-likelihood `[p]` and its Fisher information `[p, p]`."""
     errors, spreads = [], []
     for index in range(len(values)):
         change = 1e-6 if values[index] + 1e-6 <= high[index] else -1e-6
@@ -210,12 +214,12 @@ def _derivatives(
 
 
 def without(pulses: Pulses, readings: NDArray[np.bool_]) -> Pulses:
-    """The pulses without some readings."""
+    """Return the pulses without the readings of a mask `[n]`."""
     return replace(pulses, seen=pulses.seen & ~readings)
 
 
 def restricted(fitted: Estimate, pulses: Pulses) -> Estimate:
-    """The estimate with noise parameters of the restricted likelihood, which the fitted steps do not bias.
+    """Return the estimate with noise parameters of the restricted likelihood, which the fitted steps do not bias.
 
     Slow changes are due to pulse noise, but are also fitted by the parameters of the mean step; without correction the
     pulse noise is underestimated (Patterson and Thompson, Biometrika 1971).

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 FLOOR_NOISE = math.log(1e-3)
 """Smallest logarithm of pulse noise over step that is distinguished from zero noise."""
 FLOOR_READING = math.log(2e-5)
-"""The same for reading noise over the half range."""
+"""Smallest logarithm of reading noise over the half range that is distinguished from zero noise."""
 CONSTANT_SHARE = 0.01
 """Cycle-to-cycle noise of an exponential device with constant noise; `cycle_to_cycle_add` is the remaining noise."""
 
@@ -119,17 +119,17 @@ class PulseModel:
         return replace(self, clipped=(hard and self.known[0] is not None, hard and self.known[1] is not None))
 
     def unclipped_values(self, values: Array) -> Array:
-        """The parameters of `unclipped`, from those of this model with any clipping."""
+        """Return the parameters of `unclipped`, from those of this model with any clipping."""
         plain = len(replace(self, clipped=(False, False)).parameters)
         bounds = [bound for bound in self.known if bound is not None] if any(self.unclipped.clipped) else []
         return np.concatenate([values[:plain], bounds])
 
     def index(self, name: str) -> int:
-        """Index of a parameter in the vector."""
+        """Return the index of a parameter in the vector."""
         return [parameter.name for parameter in self.parameters].index(name)
 
     def curve(self, values: Array, up: bool, y: Array) -> tuple[Array, Array]:
-        """Mean step at `y` and its derivative."""
+        """Return the mean step at `y` and its derivative, both of the shape of `y`."""
         start = 0 if up else self._width
         size = math.exp(values[start])
         if self.name != "exp-step":
@@ -144,14 +144,14 @@ class PulseModel:
         )
 
     def exponential(self, values: Array, up: bool) -> tuple[float, float]:
-        """A and gamma of an exponential curve."""
+        """Return A and gamma of an exponential curve."""
         start = 0 if up else self._width
         if self.convex[0 if up else 1]:
             return -math.exp(values[start + 1]), -values[start + 2]
         return values[start + 1], values[start + 2]
 
     def vanishing(self, values: Array) -> tuple[float, float]:
-        """Conductances where the mean down and up steps are 0; infinite if there are none."""
+        """Return the conductances where the mean down and up steps are 0; infinite if there are none."""
         ends = []
         for side, up in ((0, True), (1, False)):
             if self.name == "exp-step":
@@ -167,7 +167,7 @@ class PulseModel:
         return 3 if self.name == "exp-step" else 2
 
     def bounds(self, values: Array) -> tuple[float, float]:
-        """Lower and upper bound of the conductance; infinite if no bound was reached."""
+        """Return the lower and upper bound of the conductance; infinite if no bound was reached."""
         if self.name == "soft-bounds":
             return -1 / values[3], 1 / values[1]
         low = values[self.index("low")] if self.clipped[0] else -math.inf
@@ -175,7 +175,7 @@ class PulseModel:
         return float(low), float(high)
 
     def steps(self, values: Array, x: Array, up: NDArray[np.bool_]) -> Steps:
-        """Effect of one pulse at `x`, with directions `up`; a bound also clips the noise."""
+        """Return the effect of one pulse at each conductance `x` in direction `up`; a bound also clips the noise."""
         low, high = self.bounds(values)
         after, slope, variance = np.empty_like(x), np.empty_like(x), np.empty_like(x)
         cycle = math.exp(values[self.index("cycle")])
@@ -196,7 +196,7 @@ class PulseModel:
         return Steps(after, slope, variance)
 
     def run(self, values: Array, start: float, up: NDArray[np.bool_]) -> Array:
-        """Noise-free trajectory from `start`, `[n + 1]`."""
+        """Return the noise-free trajectory `[n + 1]` from `start` over the pulses `up` `[n]`."""
         low, high = self.bounds(values)
         sizes = [math.exp(values[0]), math.exp(values[self._width])]
         curves = [self.exponential(values, going_up) for going_up in (True, False)] if self.name == "exp-step" else []
@@ -214,7 +214,7 @@ class PulseModel:
 
 
 def _cut(mean: Array, sigma: Array, bound: float) -> tuple[Array, Array, Array]:
-    """Mean, probability below the bound, and variance of the minimum of a normal variable and a bound."""
+    """Return mean, probability below the bound, and variance of the minimum of a normal variable and a bound."""
     if not math.isfinite(bound):
         return mean, np.ones_like(mean), sigma**2
     over = mean - bound

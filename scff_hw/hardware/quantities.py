@@ -78,12 +78,12 @@ class Quantity:
         return f"{number} with its unit ({units}), >= {self.show(self.low)} and <= {self.show(self.high)}"
 
     def show(self, value: float) -> str:
-        """A value as written in a profile, e.g. `25 uS`."""
+        """Return `value` as written in a profile, e.g. `25 uS`."""
         unit = _DISPLAY_UNITS.get(self.dimension, self.dimension)
         return f"{value / UNITS[self.dimension][unit]:.12g} {unit}"
 
     def parse(self, value: Any) -> float:
-        """`25 uS` as 25e-6; a number without a unit, another unit and a value out of range are refused."""
+        """Return `25 uS` as 25e-6; refuse a number without a unit, another unit and a value out of range."""
         match = _TEXT.fullmatch(value) if isinstance(value, str) else None
         if match is None or match[2] not in UNITS[self.dimension]:
             self._refuse(value)
@@ -94,7 +94,7 @@ class Quantity:
         return number
 
     def hint(self, value: Any) -> str:
-        """`"; the unit is missing: 5 % or 0.05 %?"` for a share of 0.05; empty unless `value` is a plain number.
+        """Return a hint, `"; the unit is missing: 5 % or 0.05 %?"` for a share of 0.05; "" unless `value` is a number.
 
         Lists the interpretations of the number that are in range; a share may be a fraction or a percentage.
         """

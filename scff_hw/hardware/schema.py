@@ -107,7 +107,7 @@ class Response(Section):
 
 
 def step_at_zero(model: str, response: Response) -> float:
-    """Mean size of a pulse at weight 0, over both directions, in w; equals `step` except for exponential steps."""
+    """Return the mean size of a pulse at weight 0, over both directions, in w; `step` except for exponential steps."""
     if model != "exp-step":
         return response.step
     required = (response.a_up, response.a_down, response.gamma_up, response.gamma_down, response.offset)
@@ -369,7 +369,7 @@ class Document(Section):
     )
 
     def source_of(self, key: str) -> str:
-        """Source of the value at a dotted key: its own, or that of the nearest enclosing section."""
+        """Return the source of the value at a dotted key: its own, or that of the nearest enclosing section."""
         while key not in self.sources and "." in key:
             key = key.rpartition(".")[0]
         return self.sources.get(key, "")

@@ -12,7 +12,7 @@ SEEDS = 2**31 - 1
 
 
 def rpu_config(profile: Profile, seed: int) -> Any:
-    """aihwkit's configuration for one tile of a profile's array.
+    """Return aihwkit's configuration for one tile of a profile's array.
 
     Args:
         seed: seed of the tile's devices, any integer; tiles of the same shape and seed have identical devices.
@@ -52,7 +52,7 @@ def rpu_config(profile: Profile, seed: int) -> Any:
 
 
 def pulsed_device(device: Device, seed: int) -> Any:
-    """aihwkit's pulsed device; `seed` above 0."""
+    """Return aihwkit's pulsed device with the construction seed `seed` (above 0)."""
     from aihwkit.simulator.configs import devices
 
     response, spread = device.response, device.device_to_device
@@ -119,7 +119,7 @@ def pulsed_device(device: Device, seed: int) -> Any:
 
 
 def io_parameters(periphery: Periphery, device: Device) -> Any:
-    """aihwkit's parameters of a read."""
+    """Return aihwkit's parameters of a read."""
     from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType, WeightNoiseType
     from aihwkit.simulator.parameters.io import IOParameters
 
@@ -148,7 +148,7 @@ def io_parameters(periphery: Periphery, device: Device) -> Any:
 
 
 def update_parameters(learning: Learning) -> Any:
-    """aihwkit's parameters of an update."""
+    """Return aihwkit's parameters of an update."""
     from aihwkit.simulator.parameters.enums import PulseType
     from aihwkit.simulator.parameters.training import UpdateParameters
 

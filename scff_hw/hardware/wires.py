@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def with_wires(cells: Floats, ohm: float) -> Floats:
-    """Conductances from each row driver to each column sense through the wires.
+    """Return the conductances from each row driver to each column sense through the wires.
 
     The network is linear: the currents are `volts @ with_wires(cells, ohm)` for any driver voltages. The voltages of
     the shorter wires are eliminated one wire after the other, with dense blocks: about `2 n^2 m (n + m / 2)`
@@ -34,7 +34,7 @@ def with_wires(cells: Floats, ohm: float) -> Floats:
 
 
 def _blockwise(cells: Floats, segment: float) -> Floats:
-    """As `with_wires`, for wires of `segment` siemens and no more columns than rows.
+    """Compute `with_wires` for wires of `segment` siemens and no more columns than rows.
 
     With the column voltages v at a row, the row voltages u follow from `T u = segment e + D v`, where D are the cells
     of the row, T its wire and cells, and e its driver. Kirchhoff's current law at the column nodes is then

@@ -22,7 +22,7 @@ class LayerWork:
         inputs: n, standardised values per sample, with padding.
         transmitted: m, values per sample transmitted to the next layer, after the pool.
         features: values per sample that the readout uses from this layer.
-        rows: input vectors and outer products per sample in learning: 1 if both halves of a pair share the sample's, 2
+        rows: input vectors and outer products per sample in learning: 1 if both halves of a pair share one, 2
             with two streams or two views.
         learning_positions: positions with an outer product.
         learns: False for a layer that keeps its initial weights.
@@ -71,12 +71,12 @@ class Workload:
     batch_size: int
 
     def macs_before(self, layer: LayerWork) -> int:
-        """Multiply-accumulates per sample from the network's input to `layer` while it learns."""
+        """Return the multiply-accumulates per sample from the network's input to `layer` while it learns."""
         return sum(previous.rows * previous.macs for previous in self.layers[: layer.number - 1])
 
 
 def workload(recipe: Recipe) -> Workload:
-    """The sizes of a recipe's network.
+    """Return the sizes of a recipe's network.
 
     A layer that makes its pairs needs one matrix-vector product and one outer product per sample, since
     `z_pos = 2 u_k` and `z_neg = u_k + u_n` (see `scff_hw.core.pairs`). A layer with a positive and a negative input
