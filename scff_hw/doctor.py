@@ -49,7 +49,10 @@ _PROGRAMS = {
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one check. "warn" costs speed, a data set or a part, "fail" blocks all work; `advice` is the fix."""
+    """Result of one check: "warn" costs speed, a data set or an optional part, "fail" blocks all work.
+
+    `found` is what the check found; `advice` is the fix.
+    """
 
     name: str
     status: Status

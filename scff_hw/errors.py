@@ -29,7 +29,7 @@ class ProfileError(UsageError):
 
 
 class MissingPartError(UsageError):
-    """An optional dependency is missing or does not work; the message names the command that installs it."""
+    """An optional dependency that is missing or does not work; the message names the command that installs it."""
 
 
 class DataError(UsageError):
@@ -49,7 +49,7 @@ class DownloadError(ScffError):
 
 
 class DivergenceError(ScffError):
-    """Learning produced a value that is not finite or exceeds its bounds."""
+    """A value in learning that is not finite or exceeds its bounds."""
 
 
 class WidthError(ScffError):
@@ -57,7 +57,7 @@ class WidthError(ScffError):
 
 
 class ExportError(ScffError):
-    """An exported file failed its check; nothing is exported."""
+    """An exported file that failed its check; nothing is exported."""
 
 
 LONGEST_NAME = 100

@@ -19,7 +19,7 @@ from pathlib import Path
 from scff_hw.errors import BusyError
 
 AnyPath = str | os.PathLike[str]
-"""A path as the functions of the public interface accept it; they convert it to `Path` once."""
+"""Type of a path in the public interface; its functions convert it to `Path` once."""
 
 LOCK = ".lock"
 """Name of the lock file inside a folder."""
@@ -46,7 +46,7 @@ def write_atomic(path: Path, content: bytes) -> Path:
 def partial_file(path: Path) -> Iterator[Path]:
     """Yield the path of an empty file beside `path`; it is synced and renamed to `path` if the block does not raise.
 
-    It is removed if the block raises. Temporary files of killed processes for the same `path` are removed first.
+    The temporary file is removed if the block raises. Those of killed processes for the same `path` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = _begin(path, _create_file)
@@ -121,14 +121,14 @@ def _acquired(lock: Path, protected: Path, wait: bool) -> int:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # its last owner removed the folder between the two calls
+        except FileNotFoundError:  # the last owner of the lock removed the folder between the two calls
             continue
         if _locked(handle):
             if _is(handle, lock):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"process {os.getpid()} ({_command()})".encode(), 0)
                 return handle
-            os.close(handle)  # its last owner removed it between the two calls
+            os.close(handle)  # the last owner of the lock removed the file between the two calls
             continue
         owner = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another process"
         os.close(handle)
@@ -141,9 +141,6 @@ def _begin(path: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
     """Lock a new temporary file or folder beside `path`; return its path and open descriptor.
 
     Temporary files and folders of ended processes for the same `path` are removed first.
-
-    Returns:
-        Its path and its open file descriptor.
     """
     for stale in path.parent.glob(f".{_escaped(path.name)}.*{_PARTIAL}"):
         _remove_if_stale(stale)

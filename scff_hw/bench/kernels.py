@@ -26,7 +26,7 @@ TARGET = 2.0
 INPUTS, UNITS, BATCH = 784, 500, 8
 BUILD = ("-std=c99", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections")
 CLOCK_SHIFT = 2
-"""QEMU's clock advances by 2^2 ns per instruction: the 24 bits of SysTick then count over 80 million instructions."""
+"""QEMU's clock advances by 2^2 ns per instruction: the 24 bits of SysTick count over 80 million instructions."""
 
 TURNS = 1_000_000
 """Iterations of the reference loops in `counts.c`, which have two and five instructions per iteration."""

@@ -17,7 +17,7 @@ from scff_hw.training.progress import Progress
 
 
 class Named(Protocol):
-    """A case of a benchmark."""
+    """A case of a benchmark, with a name."""
 
     @property
     def name(self) -> str: ...

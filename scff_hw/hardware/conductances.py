@@ -44,8 +44,7 @@ class Conductances:
         return self.g_min - self.w_min * self.per_weight
 
     def pair(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Return conductances of positive and negative devices, siemens, and the number of weights clipped at a bound.
-        """
+        """Return conductances of the positive and negative devices, siemens, and the number of clipped weights."""
         low = -self.w_max if self.paired else self.w_min
         clipped = np.clip(weight, low, self.w_max)
         cut = np.abs(weight - clipped) > ROUNDING * (self.w_max - self.w_min)

@@ -215,8 +215,8 @@ def on_target(need: Need, target: Target) -> Cost:
 
         time = (macs cycles_per_mac + outer_macs cycles_per_outer_mac + weight_writes cycles_per_weight_write) / clock
 
-    and likewise for energy. A target without flash has the constants in RAM, without a second copy of those that
-    change.
+    and likewise for energy. A target without flash has the constants in RAM, without a second copy of the constants
+    that change.
     """
     placed = need
     if target.memory.flash == 0:

@@ -69,8 +69,7 @@ def bounds(
 
 
 def reached(finals: Sequence[Estimate]) -> tuple[bool, bool]:
-    """Return (low, high): whether the bound is known, was reached by every device's pulses, or follows from the steps.
-    """
+    """Return (low, high): whether the bound is known, was reached by pulses of every device, or follows from steps."""
     soft = finals[0].model.name == "soft-bounds"
     models = [estimate.model for estimate in finals]
     return soft or all(model.clipped[0] for model in models), soft or all(model.clipped[1] for model in models)

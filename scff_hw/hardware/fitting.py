@@ -48,7 +48,7 @@ MOST_FITTED = 20_000
 """Largest number of rows for the fit of the chosen model."""
 MOST_DEVICES = 40
 LARGEST_STEP = 0.999
-"""In w; two steps must fit between the bounds."""
+"""Largest step in w: two steps must fit between the bounds."""
 LEAST_PER_DEVICE = 4
 """Fewest pulses in each direction of a device that is fitted."""
 

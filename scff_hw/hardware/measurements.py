@@ -4,7 +4,7 @@
     1,0,up,2.1
     1,1,up,2.4
 
-One row per measurement: `direction` is that of the pulse just before it, and `pulse` increases by one per row. The
+One row per measurement: `direction` is that of the preceding pulse, and `pulse` increases by one per row. The
 first row of a device is its initial state. `device` may be omitted for a single device.
 """
 

@@ -91,7 +91,7 @@ class ProgrammedDevices:
     """
 
     def __init__(self, profile: Profile, outputs: int, inputs: int, seed: int) -> None:
-        """`seed` determines the devices; a learning tile with the same seed has the same devices."""
+        """Draw the devices from `seed`; a learning tile with the same seed has the same devices."""
         self._ohm = 0.0 if profile.periphery.perfect else profile.periphery.wire_resistance
         if self._ohm and profile.array.cell == "random-pair":
             raise UsageError(

@@ -96,7 +96,7 @@ def without_outliers(model: PulseModel, fitted: Estimate, pulses: Pulses, limit:
     ahead = np.abs(current.error) / np.sqrt(current.spread)
     usual = [max(1.0, 1.4826 * float(np.median(part[pulses.seen]))) for part in (far, ahead)]
     out = pulses.seen & (far > limit * usual[0]) & (ahead > limit * usual[1])
-    # of adjacent readings only the farthest: it biases the others
+    # of adjacent readings exclude only the farthest: it biases the others
     for step in (-1, 1):
         out &= far >= np.roll(np.where(out, far, 0.0), step)
     jumps = pulses.seen[1:] & ~out[1:] & (ahead[1:] > 1.4 * limit * usual[1])
@@ -130,7 +130,7 @@ def _curved(base: PulseModel, pulses: Pulses, start: Estimate, like: PulseModel 
         values = np.array([parameter.start for parameter in model.parameters])
         values[[0, 3]], values[6:8] = start.values[[0, 2]], start.values[4:6]
         for side, bent in enumerate(convex):
-            # exponent 1, slope at 0 as the straight curve
+            # exponent 1, and the slope of the straight curve at 0
             gamma = float(np.clip(start.values[2 * side + 1], 0.05, 1.2))
             values[3 * side + 1] = gamma / (1 + gamma)
             if bent:
@@ -153,7 +153,7 @@ def bounded(fitted: Estimate, pulses: Pulses) -> Estimate:
     reached = []
     for name, bound in zip(("low", "high"), known, strict=True):
         without = both.values.copy()
-        # beyond any state
+        # a bound beyond all states has no effect
         without[both.model.index(name)] = -9.0 if name == "low" else 9.0
         loss = both.likelihood - float(filtered(model, without, pulses, both.states).scores.sum())
         reached.append(bound is not None or loss > REACHED)
@@ -195,7 +195,7 @@ def candidates(
     """
     models: list[Candidate] = []
     for name in names:
-        # exp-step takes the kind of noise of the model before: it hardly differs, and exp-step costs most
+        # exp-step uses the kind of noise of the previous model: it hardly differs, and exp-step is slowest to fit
         both = (False, True) if not models or name != "exp-step" else (models[-1].model.follows,)
         variants = []
         for follows in both:
@@ -205,7 +205,7 @@ def candidates(
                 estimates.append(fit_model(name, follows, pulses, start, base, like))
                 done()
             variants.append(Candidate(estimates[0].model, tuple(estimates), np.zeros(0)))
-        # constant noise unless the data are clear
+        # constant noise, unless the other kind is clearly more likely
         models.append(max(variants, key=lambda one: one.likelihood - MIN_STANDARD_ERRORS * one.model.follows))
     return models
 

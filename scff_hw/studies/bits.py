@@ -54,7 +54,7 @@ class BitsStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse an optimiser other than plain SGD."""
+        """Raise UsageError for an optimiser other than plain SGD."""
         from scff_hw.backends.fixed.tensor.array import check_optimisation
 
         check_learnable(request, check_optimisation)

@@ -65,7 +65,7 @@ class ControlsStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse a recipe with a rule other than scff, and a finished run."""
+        """Raise UsageError for a recipe with a rule other than scff, and for a finished run."""
         if request.run is not None:
             raise UsageError(f"The study controls must be given a recipe. Got the run {request.run['path']} instead.")
         if (rule := request.recipe.training.rule.name) != SCFF.name:

@@ -64,7 +64,7 @@ class DriftStudy(Study[DriftOptions]):
     Options = DriftOptions
 
     def check(self, request: Request) -> None:
-        """Refuse a device without a drift model, and a recipe that cannot learn on devices."""
+        """Raise UsageError for a device without a drift model, and for a recipe that cannot learn on devices."""
         assert request.profile is not None, "drift needs devices"
         require_drift(request.profile)
         check_learnable(request, check_optimisation)

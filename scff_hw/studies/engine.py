@@ -103,10 +103,10 @@ def run_point(
             rows = measure(point, cache)
     except ScffError as error:
         what = ", ".join(f"{name} {value}" for name, value in point.labels.items() if value != "")
-        # a plain error with the same exit code, since processes exchange it pickled
+        # an error that pickles, with the same exit code, since it is sent to the parent process
         raise (UsageError if error.exit_code == 2 else ScffError)(f"The point ({what}) failed: {error}") from None
     except Exception as error:
-        # here, since tracebacks are not pickled
+        # find the plug-in in this process, since tracebacks are not pickled
         if (plugin := failed_plugin(error)) is None:
             raise
         raise ScffError(f"{type(error).__name__}: {error} - raised in {plugin}.") from error

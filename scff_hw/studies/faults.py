@@ -74,7 +74,7 @@ class FaultsStudy(Study[FaultsOptions]):
     Options = FaultsOptions
 
     def check(self, request: Request) -> None:
-        """Refuse a recipe that cannot learn on devices."""
+        """Raise UsageError for a recipe that cannot learn on devices."""
         check_learnable(request, check_optimisation)
         check_profiles(request, check_wires)
 

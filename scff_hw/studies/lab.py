@@ -151,7 +151,7 @@ class Lab:
         name = f"{stream_seed(self.seed, self.parameters['recipe'], key):016x}.safetensors"
         path = self._cache / name
         if not path.exists():
-            # learning on devices does not repeat bit for bit: all workers need the weights of one of them
+            # learning on devices does not repeat bit for bit: all workers must use the weights of the same worker
             with exclusive(path.with_suffix(".lock"), path, wait=True):
                 if not path.exists():
                     write_tensors(path, make(), {"note": self.note})

@@ -44,7 +44,7 @@ class NoiseStudy(Study[StudyOptions]):
     Options = StudyOptions
 
     def check(self, request: Request) -> None:
-        """Refuse an optimiser that devices cannot implement."""
+        """Raise UsageError for an optimiser that devices cannot implement."""
         check_learnable(request, check_optimisation)
         check_profiles(request, check_wires)
 

@@ -20,7 +20,7 @@ class Line(NamedTuple):
     Attributes:
         role: a colour of the theme, as in `Curve`.
         style: number of the line's style, 0 solid.
-        where: column values that select its rows, without those of the grid points.
+        where: column values that select the curve's rows, besides those of the grid points.
     """
 
     name: str

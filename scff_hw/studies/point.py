@@ -22,7 +22,7 @@ class Point:
     """One measurement, with all of its inputs as JSON.
 
     Attributes:
-        study: name of the study that measures it.
+        study: name of the study that measures the point.
         parameters: texts of recipe and profile, seed, method and further inputs.
         labels: columns of the table that identify the point.
     """

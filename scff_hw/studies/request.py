@@ -70,7 +70,7 @@ class Request:
 
     @property
     def subject(self) -> str:
-        """The recipe and its hardware, for titles."""
+        """The recipe and its hardware, for titles, e.g. "mnist-mlp on pcm"."""
         return f"{self.recipe.name} {'in' if self.profile is None else 'on'} {self.hardware}"
 
     def methods(self, *names: str) -> list[str]:
@@ -158,6 +158,6 @@ def check_learnable(request: Request, check_optimisation: Callable[[Optimisation
 
 
 def check_profiles(request: Request, check: Callable[[Profile], None]) -> None:
-    """Refuse hardware of the grid that cannot learn; `check` is the backend's check of a profile."""
+    """Check the hardware of every grid point by `check`, the backend's check of a profile."""
     for variant in request.variants:
         check(parse_profile(variant.parameters["profile"], "the profile of the study"))

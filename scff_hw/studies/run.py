@@ -45,7 +45,7 @@ def request_study(
     options: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Request:
-    """Validate the inputs of a study; measures nothing.
+    """Validate the inputs of a study, without any measurement.
 
     Args:
         source: a recipe, or the folder of a finished run, whose recipe, seed and weights are used.
@@ -168,7 +168,7 @@ def _data(request: Request) -> dict[str, DataIdentity]:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a folder with files that are not a study's."""
+    """Raise UsageError for a folder with files that are not of a study."""
     if (out / STUDY).exists() or not out.exists():
         return
     if not out.is_dir() or any(path.name != LOCK and not is_partial(path) for path in out.iterdir()):

@@ -16,7 +16,7 @@ NOT_GROUPED = ("seed", "note", "clipped_weights")
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return CSV with one row per measurement; a column that a row lacks is empty."""
+    """Return CSV text with one row per measurement; a column that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
     writer.writeheader()
