@@ -23,8 +23,8 @@ Interval = tuple[float, float]
 class Uncertainty:
     """95 % intervals from draws of the estimates.
 
-    An unknown hard bound that no pulse reached has no distribution: the intervals are the union of those with the bound
-    at the farthest conductance measured and at its farthest possible value (`fitted_device.bounds`).
+    An unknown hard bound that no pulse reached has no distribution: the intervals are the union of the intervals with
+    the bound at the farthest conductance measured and at its farthest possible value (`fitted_device.bounds`).
     """
 
     def __init__(self, finals: Sequence[Estimate], scales: Sequence[DeviceScale]):

@@ -2,7 +2,7 @@
 
 normalise   each device's conductance to -1 ... 1; exclude readings far from their neighbours
 fit         each update model to each device (hardware.pulse_likelihood)
-compare     models by held-out pulses, the simplest within one standard error of the best (hardware.pulse_compare)
+compare     models by held-out pulses, the simplest within two standard errors of the best (hardware.pulse_compare)
 pool        means and spreads of the devices' parameters, on one scale of weights (hardware.fitted_device)
 """
 
@@ -274,8 +274,6 @@ def _final(initial: Estimate, pulses: Pulses) -> tuple[Estimate, Pulses]:
     """Fit the chosen model to one device without outliers; return the estimate and the readings that were used.
 
     Noise is estimated by the restricted likelihood.
-
-    Noise parameters are those of the restricted likelihood.
     """
     states = pulses.reading if len(initial.states) != len(pulses.reading) else initial.states
     final = estimate(initial.model, pulses, initial.values, states)

@@ -32,7 +32,7 @@ MODEL_KEYS: dict[str, tuple[str, ...]] = {
         "write_noise", "cycle_to_cycle_add", "cycle_to_cycle_slope",
     ),
 }  # fmt: skip
-"""Keys of `device.response` per update model, besides the common ones."""
+"""Keys of `device.response` per update model, besides the keys common to all models."""
 
 REQUIRED_KEYS = {
     "linear-step": ("gamma_up", "gamma_down"),

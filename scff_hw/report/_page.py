@@ -86,8 +86,6 @@ def environment() -> Environment:
     """Return a Jinja environment with the templates of this package.
 
     Values are escaped by `escaping.html`; an undefined name is an error.
-
-    An undefined name is an error.
     """
     return Environment(
         loader=PackageLoader("scff_hw.report", ""),

@@ -1,4 +1,4 @@
-"""Plots of the sequence pairs that a network reads (paper, figure 6a)."""
+"""Plots of the pairs of sequences in a network's input (paper, figure 6a)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SHARES = ("asymmetry", "cycle_to_cycle")
 MAX_PULSES = 3_000
 """Largest number of pulses per device on the plot."""
 MAX_SOURCE = 600
-"""Characters of a source: the profile adds how it was fitted, within the limit of a line."""
+"""Most characters of a source: the profile adds how the device was fitted, within the limit of a line."""
 
 
 def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, source: str) -> tuple[Path, Path]:
@@ -47,8 +47,6 @@ def write_fit(fit: Fit, series: Sequence[Series], folder: Path, name: str, sourc
 
 def check_files(folder: Path, name: str, source: str) -> tuple[Path, Path]:
     """Check the arguments of `write_fit` before a fit; return the paths of the profile and of the plot.
-
-    The first path is that of the profile, the second that of the plot.
 
     Raises:
         ProfileError: the name or the source is not valid for a profile.

@@ -66,7 +66,7 @@ def learn_backprop_on(
     """Train the recipe's network end to end on `backend` with `AnalogSGD`, and return it.
 
     The number of epochs is the largest of the recipe's hidden layers; batches are the recipe's. The same optimiser
-    trains a digital readout on top; the comparison uses a readout fitted afterwards, as in all methods.
+    trains a digital readout on top; the comparison uses a readout fitted afterwards, as for all methods.
 
     Args:
         backend: one that creates arrays of the analog backend.

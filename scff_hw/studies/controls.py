@@ -1,6 +1,6 @@
 """`controls`: accuracy of SCFF and its controls: shuffled pairs, untrained layers, whitened patches, backpropagation.
 
-The paper's figure 6b, with a readout that has converged in place of its epochs.
+The paper's figure 6b, with a converged readout in place of a curve over the epochs of the readout.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ CURVES = (
 
 
 class DriftOptions(StudyOptions):
-    """Options of re-learning. A rate of 0.03 does little harm on digits and PCM (benchmarks/relearning.py)."""
+    """Options of re-learning. A rate of 0.03 costs little accuracy on digits and PCM (benchmarks/relearning.py)."""
 
     batches: int = option(30, "batches of re-learning", unit="batches", ge=1, le=100_000)
     rate: float = option(0.03, "learning rate of re-learning, of the recipe's", unit="fraction", gt=0, le=1000)
