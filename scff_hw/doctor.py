@@ -73,7 +73,7 @@ def diagnose(deep: bool = False, data_dir: Path | None = None) -> list[Check]:
     checks += [_gpu(), *_cpu(), _compiler()]
     if deep and checks[-1].status == "ok":
         checks.append(_compile_trial())
-    checks += [_fixed(), _onnx(), _nir(), _audio(), *_programs(), _analog()]
+    checks += [_fixed(), _onnx(), _nir(), _audio(), _tables(), *_programs(), _analog()]
     return [*checks, _memory(), _disk(data_dir), *_data(data_dir)]
 
 
@@ -274,6 +274,15 @@ def _audio() -> Check:
     except MissingPartError as error:
         return Check("torchaudio", "warn", str(error).split("; type")[0], _pip("'scff-hw[audio]'"))
     return Check("torchaudio", "ok", f"{version('torchaudio')}: features of audio work")
+
+
+def _tables() -> Check:
+    try:
+        import pandas as pd
+        import pyarrow as pa
+    except ImportError as error:
+        return Check("pandas", "warn", f"{error.name} is missing: no tables of your own", _pip("'scff-hw[table]'"))
+    return Check("pandas", "ok", f"{pd.__version__}, pyarrow {pa.__version__}: tables of your own work")
 
 
 def _programs() -> Iterator[Check]:

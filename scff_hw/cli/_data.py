@@ -1,4 +1,4 @@
-"""`scff-hw data`: list, fetch and verify data sets."""
+"""`scff-hw data`: list, fetch and verify data sets; describe data of one's own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import typer
 from rich import box
 from rich.table import Table
 
-from scff_hw.cli._options import DataDir, Json
+from scff_hw.cli._options import DataDir, Json, Overrides
 from scff_hw.cli._output import emit_json, say, show
 from scff_hw.cli._progress import CommandProgress, command_progress
-from scff_hw.errors import DataError
+from scff_hw.errors import DataError, UsageError
 
-app = typer.Typer(help="List, fetch and verify data sets.")
+app = typer.Typer(help="List, fetch and verify data sets; describe your own.")
+
+MOST_SHOWN = 12
+"""Longest list of classes that `describe` prints."""
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets; see: scff-hw data list")]
 
@@ -92,6 +95,55 @@ def verify(names: Names, data_dir: DataDir = None, json: Json = False) -> None:
         if not parts:
             table.add_row(name, f"comes with {info(name).comes_with}", "", "")
     show(table)
+
+
+@app.command("describe")
+def describe(
+    path: Annotated[
+        Path, typer.Argument(help=".npz, .csv or .parquet file, or a folder of .npy files or of images per class.")
+    ],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a recipe to start from; must not exist.")] = None,
+    json: Json = False,
+) -> None:
+    """Check data of your own, say what was found, and write a recipe to start from."""
+    from scff_hw.data.own import read_own
+    from scff_hw.files import write_atomic
+    from scff_hw.recipes import dump_yaml, parse_recipe, starting_recipe
+
+    if out is not None and out.exists():
+        raise UsageError(f"The recipe {out} exists already; give another name with --out.")
+    values = starting_recipe(path, overrides or [])
+    recipe = parse_recipe(dump_yaml(values), str(out or "the recipe"))
+    own = recipe.data.own
+    assert own is not None
+    parts = read_own(own)
+    counts = {part: len(samples) for part, samples in parts.samples.items()}
+    found = {
+        "kind": own.kind,
+        "shape": list(parts.shape),
+        "samples": counts,
+        "classes": {name: int((parts.labels["train"] == k).sum()) for k, name in enumerate(parts.classes)},
+        "features": list(parts.features),
+        "notes": list(parts.notes),
+    }
+    if out is not None:
+        write_atomic(out, dump_yaml(values).encode())
+    if json:
+        emit_json(found | {"recipe": None if out is None else str(out)})
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_row("kind", own.kind)
+    table.add_row("sample", " x ".join(map(str, parts.shape)) + (" features" if len(parts.shape) == 1 else " pixels"))
+    for part, count in counts.items():
+        table.add_row(f"{part} samples", str(count))
+    shown = [f"{name} ({count})" for name, count in list(found["classes"].items())[:MOST_SHOWN]]
+    more = len(parts.classes) - len(shown)
+    table.add_row("classes (train)", ", ".join(shown) + (f" and {more} more" if more else ""))
+    show(table)
+    for note in parts.notes:
+        say(note)
+    say(f"Next: scff-hw train {out}" if out is not None else "Write a recipe with: --out my-recipe.yaml")
 
 
 def megabytes(count: int) -> str:

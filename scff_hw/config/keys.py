@@ -170,10 +170,12 @@ def _one_of(choices: tuple[str, ...]) -> str:
 
 def _plural(allowed: str) -> str:
     noun = allowed.split(" ", 1)[1]
-    return noun.replace("integer", "integers").replace("number", "numbers")
+    return noun.replace("integer", "integers").replace("number", "numbers").replace("line of text", "lines of text")
 
 
 def _lengths(node: Mapping[str, Any]) -> str:
+    if node.get("minItems", 0) == node.get("maxItems"):
+        return f", exactly {node['minItems']}"
     least = "at least one" if node.get("minItems") == 1 else ""
     most = f"at most {node['maxItems']}" if "maxItems" in node else ""
     limits = " and ".join(filter(None, (least, most)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scff_hw.data.augment import Augmentation
     from scff_hw.data.fetching import fetch
     from scff_hw.data.files import Verified, data_root
-    from scff_hw.data.loading import hold_out, load, load_fsdd, shrink, verify
+    from scff_hw.data.loading import hold_out, load, load_entry, load_fsdd, shrink, verify
     from scff_hw.data.pipeline import Pipeline
     from scff_hw.data.scaling import fit_scaling
     from scff_hw.data.sequences import Sequences, load_sequences
@@ -53,6 +53,7 @@ __all__ = [
     "hold_out",
     "info",
     "load",
+    "load_entry",
     "load_fsdd",
     "load_sequences",
     "load_spoken",
@@ -66,7 +67,7 @@ _lazily = lazy(
         "scff_hw.data.audio": ["Mfcc"],
         "scff_hw.data.audio_augment": ["AudioAugmentation"],
         "scff_hw.data.augment": ["Augmentation"],
-        "scff_hw.data.loading": ["hold_out", "load", "load_fsdd", "shrink", "verify"],
+        "scff_hw.data.loading": ["hold_out", "load", "load_entry", "load_fsdd", "shrink", "verify"],
         "scff_hw.data.fetching": ["fetch"],
         "scff_hw.data.files": ["Verified", "data_root"],
         "scff_hw.data.pipeline": ["Pipeline"],

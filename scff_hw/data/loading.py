@@ -23,8 +23,13 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     part of a data set can be used; `verify` requires all of them. Raises UsageError for an unknown name, and
     DataError for missing or damaged data: it names the file, the value found and the allowed value.
     """
-    entry = info(name)
+    return load_entry(info(name), data_dir)
+
+
+def load_entry(entry: Info, data_dir: str | Path | None = None) -> Dataset:
+    """Read the data set of a catalogue entry; see `load`."""
     if entry.load is None:
+        name = entry.name
         raise UsageError(f"The data set {name} holds recordings of varying length; read it with load_{name}.")
     dataset = entry.load(data_root(data_dir))
     _check_declared(entry, dataset)

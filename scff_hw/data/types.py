@@ -29,7 +29,7 @@ class Dataset:
     """A data set with its training and test parts; `classes[k]` names label k.
 
     `digest` identifies the samples and labels as read, 64 hexadecimal digits; empty for a data set that was not read by
-    `load`. `shrink` and `hold_out` do not change it.
+    `load`. `shrink` and `hold_out` do not change it. `notes` are sentences about what is unusual in own data.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Dataset:
     test: Split
     unlabelled: Split | None = None
     digest: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

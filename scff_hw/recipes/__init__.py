@@ -1,7 +1,8 @@
 """Recipes: one validated YAML file per experiment."""
 
 from scff_hw.core.shapes import LayerShapes, ShapeError
-from scff_hw.recipes.loader import dump_recipe, list_recipes, load_recipe, parse_recipe, recipe_names
+from scff_hw.recipes.loader import dump_recipe, dump_yaml, list_recipes, load_recipe, parse_recipe, recipe_names
+from scff_hw.recipes.own_data import starting_recipe
 from scff_hw.recipes.schema import (
     AugmentationRecipe,
     BackpropRecipe,
@@ -37,8 +38,10 @@ __all__ = [
     "ShapeError",
     "TrainingRecipe",
     "dump_recipe",
+    "dump_yaml",
     "list_recipes",
     "load_recipe",
     "parse_recipe",
     "recipe_names",
+    "starting_recipe",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -13,22 +14,30 @@ from scff_hw.config.base import Line, Model, refuse
 from scff_hw.config.keys import REGISTRIES, REGISTRY
 from scff_hw.core.shapes import Shape
 from scff_hw.data import DATASETS, Info, dataset_names, info
+from scff_hw.data.own import KINDS, ArraysOptions, ImagesOptions, OwnSource, TableOptions, own_dataset
 
 REGISTRIES["data sets"] = dataset_names
 
+CATALOGUE = "catalogue"
+"""Kind of the data sets that are found by name."""
+
+OWN_KEYS = ("path", "shape", "class_names", "test_share", "split_seed", "table", "images")
+
+Side = Annotated[int, Field(ge=1, le=1_000_000)]
+
 
 class _KnownName:
-    """Annotates the name of a data set in the registry, which includes installed packages."""
+    """Annotates a name: of a data set in the registry, which includes installed packages; any name for own data."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
+        return core_schema.with_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "string", "enum": dataset_names(), REGISTRY: "data sets"}
 
     @staticmethod
-    def _check(name: str) -> str:
-        if name not in DATASETS:
+    def _check(name: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == CATALOGUE and name not in DATASETS:
             raise PydanticCustomError("data_set", "Input should be the name of a data set")
         return name
 
@@ -59,10 +68,64 @@ class MfccRecipe(Model):
         return self
 
 
+class TableRecipe(Model):
+    """Columns of a table."""
+
+    label: Line = Field(default="label", description="column of the labels: texts or whole numbers")
+    features: Annotated[tuple[Line, ...], Field(strict=False)] = Field(
+        default=(), description="columns of the features, numbers; empty: all other columns"
+    )
+    split: Line | None = Field(
+        default=None, description="column with train, test or unlabelled; null: a random share is the test part"
+    )
+    group: Line | None = Field(
+        default=None, description="column of groups, e.g. subjects, each in one part only; null: none"
+    )
+    separator: str = Field(default=",", min_length=1, max_length=1, description="separator of columns in CSV")
+    decimal: Literal[".", ","] = Field(default=".", description="decimal mark in CSV")
+
+
+class ImagesRecipe(Model):
+    """Reading of image files."""
+
+    size: Annotated[tuple[Side, ...], Field(strict=False, min_length=2, max_length=2)] | None = Field(
+        default=None,
+        description="px; height and width, images are resized and cropped at the centre; null: all have one size",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1: grey; 3: colour; null: as in the first image"
+    )
+
+
 class DataRecipe(Model):
     """Data set and preprocessing."""
 
-    name: Annotated[str, _KnownName()] = Field(description="data set")
+    kind: Literal["catalogue", "arrays", "table", "images"] = Field(
+        default=CATALOGUE,
+        description="catalogue: a data set by its name; own data in path: arrays: .npz, or a folder of .npy; table: "
+        ".csv or .parquet; images: a folder per class",
+    )
+    name: Annotated[str, _KnownName()] = Field(description="data set; of own data, any name")
+    path: Line | None = Field(
+        default=None, description="own data only: file or folder, relative to the recipe's file"
+    )
+    shape: Annotated[tuple[Side, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="own data only: shape of a sample, [features] or [channels, height, width]; null: read from the "
+        "data, and stored in the run",
+    )
+    class_names: Annotated[tuple[Line, ...], Field(strict=False)] | None = Field(
+        default=None, description="own data only: names of the classes, in the order of labels; null: as shape"
+    )
+    test_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="own data without a split of their own: share of each class in the test part",
+    )
+    split_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="own data: seed of that split")
+    table: TableRecipe = Field(default_factory=TableRecipe, description="table only: its columns")
+    images: ImagesRecipe = Field(default_factory=ImagesRecipe, description="images only: how files are read")
     scale: Literal["per-feature", "units"] | None = Field(
         default=None,
         description="per-feature: each feature, channel of images or MFCC coefficient to mean 0 and standard deviation "
@@ -103,14 +166,38 @@ class DataRecipe(Model):
     )
 
     @property
+    def own(self) -> OwnSource | None:
+        """Where own data are and how they are read; None for a data set of the catalogue."""
+        if self.kind == CATALOGUE:
+            return None
+        options: ArraysOptions | TableOptions | ImagesOptions = ArraysOptions()
+        if self.kind == "table":
+            options = TableOptions(**dict(self.table))
+        elif self.kind == "images":
+            options = ImagesOptions(**dict(self.images))
+        return OwnSource(self.kind, Path(self.path or ""), options, self.test_share, self.split_seed)
+
+    @property
     def info(self) -> Info:
-        """The data set's entry in the catalogue."""
-        return info(self.name)
+        """The entry of the data set: that of the catalogue, or one for own data."""
+        own = self.own
+        if own is None:
+            return info(self.name)
+        return Info(
+            self.name,
+            f"own data, {self.kind}",
+            licence="",
+            source=str(own.path),
+            input_shape=self.shape or (),
+            classes=len(self.class_names or ()),
+            load=lambda root: own_dataset(own, self.name),
+            unlabelled=True,
+        )
 
     @property
     def has_sequences(self) -> bool:
         """Whether samples are sequences of frames."""
-        return self.info.has_recordings
+        return self.kind == CATALOGUE and self.info.has_recordings
 
     @property
     def input_shape(self) -> Shape:
@@ -127,6 +214,9 @@ class DataRecipe(Model):
 
     @model_validator(mode="after")
     def _check(self) -> DataRecipe:
+        self._check_own()
+        if self.kind != CATALOGUE and self.shape is None:
+            return self  # shapes are checked when they have been read from the data
         if not self.has_sequences and (self.mfcc != MfccRecipe() or self.leave_out_speaker is not None):
             key = "mfcc" if self.leave_out_speaker is None else "leave_out_speaker"
             refuse(key, f"must be left out for {self.name}, which has no recordings")
@@ -147,3 +237,17 @@ class DataRecipe(Model):
                 f"must be train for {self.name}, which has no unlabelled split, got 'unlabelled'",
             )
         return self
+
+    def _check_own(self) -> None:
+        """Refuse keys of own data in a data set of the catalogue, and own data without a path."""
+        if self.kind != CATALOGUE:
+            if self.path is None:
+                refuse("path", f"must name the {self.kind} to read, got null")
+            if self.shape is not None and len(self.shape) not in (1, 3):
+                refuse("shape", f"must be [features] or [channels, height, width], got {list(self.shape)}")
+            if self.class_names is not None and len(set(self.class_names)) < max(2, len(self.class_names)):
+                refuse("class_names", f"must be at least 2 different names, got {list(self.class_names)}")
+            return
+        for key in OWN_KEYS:
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+                refuse(key, f"must be left out for {self.name}; it is for own data, of kind {', '.join(KINDS)}")

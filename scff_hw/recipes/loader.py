@@ -19,6 +19,7 @@ from scff_hw.config.overrides import apply_overrides
 from scff_hw.config.problems import describe_problems
 from scff_hw.config.yamltext import KeyPath, parse_yaml, show
 from scff_hw.errors import RecipeError
+from scff_hw.recipes.own_data import resolve_own_data
 from scff_hw.recipes.schema import PAPER_READOUT_KEYS, Recipe
 
 __all__ = ["MAX_BYTES", "dump_recipe", "dump_yaml", "list_recipes", "load_recipe", "parse_recipe", "recipe_names"]
@@ -56,6 +57,7 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
     known: dict[KeyPath, str] = {(): source, **locations}
     overrides = tuple(overrides)
     apply_overrides(data, known, overrides, model=Recipe, option=option)
+    resolve_own_data(data, known, source, option)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:

@@ -362,6 +362,8 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        if self.data.own is not None and (self.data.shape is None or self.data.class_names is None):
+            refuse("data.shape", "must be given with data.class_names, or read from the data by load_recipe, got null")
         self._check_layers()
         if self.training.update_positions is not None and all(layer.kind != "conv2d" for layer in self.layers):
             positions = self.training.update_positions

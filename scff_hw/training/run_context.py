@@ -26,8 +26,7 @@ from scff_hw.data import (
     data_root,
     fit_scaling,
     hold_out,
-    info,
-    load,
+    load_entry,
     load_spoken,
     shrink,
 )
@@ -147,8 +146,9 @@ class RunContext:
 
 def data_identity(recipe: Recipe, dataset: AnyDataset, data_dir: str | Path | None = None) -> DataIdentity:
     """Digest of a recipe's data set, and the folder it was read from."""
-    bundled = info(recipe.data.name).bundled
-    return DataIdentity(digest=dataset.digest, folder="" if bundled else str(data_root(data_dir).absolute()))
+    own = recipe.data.own
+    folder = "" if recipe.data.info.bundled else str(data_root(data_dir).absolute())
+    return DataIdentity(digest=dataset.digest, folder=folder if own is None else str(own.path))
 
 
 def check_data(actual: DataIdentity, expected: DataIdentity | None, where: Path) -> None:
@@ -182,7 +182,7 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
         if data.leave_out_speaker is not None:
             dataset = dataset.leave_out(data.leave_out_speaker)
     else:
-        dataset = load(data.name, data_dir)
+        dataset = load_entry(data.info, data_dir)
         if data.shrink > 1:
             dataset = shrink(dataset, data.shrink)
     held_out = data.validation_samples

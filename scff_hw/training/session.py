@@ -116,6 +116,8 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
             details, checkpoint = earlier, folder.load()
             if details.status == checkpoint.position.stage == "done":
                 return folder.summary().as_json()  # only read: run.json stays as it is
+    for sentence in getattr(setting.dataset, "notes", ()):
+        progress.note(sentence)
     context = context_of(setting, folder, progress, new=checkpoint is None)
     if checkpoint is None:
         documents = {RECIPE: dump_recipe(recipe)} | ({} if profile is None else {PROFILE: dump_profile(profile)})

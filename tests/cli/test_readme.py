@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from scff_hw.core import rules
@@ -104,3 +107,19 @@ def test_files_and_folders_that_pages_name_exist() -> None:
         rows = "\n".join(line for line in text.splitlines() if line.startswith("| "))
         for name in re.findall(r"`((?:[\w.]+/)*[\w.]+(?:/|\.(?:py|md|toml|txt)))`", rows):
             assert (page.parent / name).exists() or (ROOT / name).exists(), f"{page} names {name}"
+
+
+def test_the_page_on_own_data_is_true(cli: Any) -> None:
+    """Its commands, on a table of six subjects in three states."""
+    draw = np.random.default_rng(0)
+    states = ("idle", "walk", "run")
+    rows = [[*(4 * np.eye(3)[k % 3] + draw.normal(size=3)), f"s{k % 7}", states[k % 3]] for k in range(210)]
+    pd.DataFrame(rows, columns=["ax", "ay", "az", "subject", "state"]).to_csv("sensors.csv", index=False)
+    ((_, block),) = blocks(ROOT / "docs" / "own-data.md")
+    lines = [line.split("#")[0].strip() for line in block.splitlines()]
+    assert len(lines) == 5
+    for line in lines:
+        result = cli(*shlex.split(line)[1:])
+        assert result.code == 0, f"{line}: {result.err}"
+    assert json.loads(Path("runs/sensors/summary.json").read_text())["metrics"]["test_accuracy"] > 0.9
+    assert list(Path("exported/c").glob("model_*.c")) and Path("exported/onnx/integer.onnx").exists()

@@ -1,0 +1,115 @@
+"""Where data of one's own are, how they are read, and their reading with a cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from scff_hw.data.own.options import ArraysOptions, ImagesOptions, TableOptions
+from scff_hw.errors import DataError
+
+if TYPE_CHECKING:
+    from scff_hw.data.own.parts import Parts
+    from scff_hw.data.types import Dataset
+
+Kind = Literal["arrays", "table", "images"]
+KINDS: tuple[Kind, ...] = ("arrays", "table", "images")
+
+
+@dataclass(frozen=True)
+class OwnSource:
+    """Data of one's own.
+
+    Attributes:
+        kind: "arrays", "table" or "images".
+        path: a file, or a folder.
+        options: options of the kind.
+        test_share: share of the samples in the test part, if the data have no split of their own.
+        split_seed: seed of that split.
+    """
+
+    kind: Kind
+    path: Path
+    options: ArraysOptions | TableOptions | ImagesOptions = field(default_factory=ArraysOptions)
+    test_share: float = 0.2
+    split_seed: int = 0
+
+
+def read_own(source: OwnSource) -> Parts:
+    """Read and check data; a second reading of unchanged files is taken from memory.
+
+    Raises:
+        DataError: see the readers.
+        MissingPartError: a package for this kind of file is not installed.
+    """
+    return _read(source, _stamp(source.path))
+
+
+@lru_cache(maxsize=1)
+def _read(source: OwnSource, stamp: tuple[object, ...]) -> Parts:
+    from scff_hw.data.own.parts import checked
+
+    path, share, seed = source.path, source.test_share, source.split_seed
+    try:
+        match source.options:
+            case TableOptions():
+                from scff_hw.data.own.table import read_table
+
+                parts = read_table(path, source.options, share, seed)
+            case ImagesOptions():
+                from scff_hw.data.own.images import read_images
+
+                parts = read_images(path, source.options, share, seed)
+            case ArraysOptions():
+                from scff_hw.data.own.arrays import read_arrays
+
+                parts = read_arrays(path, share, seed)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
+    return checked(parts, str(path))
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """Size and time of change of every file below `path`, so that a changed file is read again."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    try:
+        return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    except OSError:
+        return ()
+
+
+def own_dataset(source: OwnSource, name: str) -> Dataset:
+    """Return the data as a data set called `name`; errors as in `read_own`."""
+    import torch
+
+    from scff_hw.data.types import Dataset, Split
+
+    parts = read_own(source)
+    splits = {
+        part: Split(torch.from_numpy(samples), torch.from_numpy(parts.labels[part]) if part in parts.labels else None)
+        for part, samples in parts.samples.items()
+    }
+    return Dataset(name, parts.classes, splits["train"], splits["test"], splits.get("unlabelled"), notes=parts.notes)
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the kind of data at `path`, by its suffix or its files.
+
+    Raises:
+        DataError: there is nothing at `path`, or it is of no known kind.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return "arrays" if any(path.glob("*.npy")) else "images"
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}.")
+    if suffix in (".npz", ".npy"):
+        return "arrays"
+    if suffix in (".csv", ".tsv", ".txt", ".parquet", ".pq"):
+        return "table"
+    raise DataError(
+        f"{path} must be an .npz file, a table (.csv, .parquet), or a folder of .npy files or of images per class. "
+        f"Got a file '{path.name}' instead."
+    )

@@ -1,0 +1,162 @@
+"""A table of one's own: one row per sample, as CSV or Parquet, read by pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scff_hw.data.own.parts import Array, Parts, Where, encoded, numbers, split_rows
+from scff_hw.errors import DataError, MissingPartError, nearest
+
+if TYPE_CHECKING:
+    from scff_hw.data.own.options import TableOptions
+
+PARQUET = (".parquet", ".pq")
+PART_NAMES = ("train", "test", "unlabelled")
+
+
+def read_table(path: Path, options: TableOptions, share: float, seed: int) -> Parts:
+    """Read a table: a label column, feature columns of numbers, and optionally columns of the split and of groups.
+
+    Raises:
+        DataError: the file is missing or damaged, a column is missing or is not of numbers, or a value is not allowed.
+        MissingPartError: pandas is not installed, or pyarrow for Parquet.
+    """
+    frame = _frame(path, options)
+    columns = [str(name) for name in frame.columns]
+    special = {"label": options.label, "split": options.split, "group": options.group}
+    for key, name in special.items():
+        if name is not None and name not in columns:
+            raise _no_column(path, columns, key, name, options)
+    chosen = options.features or tuple(name for name in columns if name not in special.values())
+    for name in chosen:
+        if name not in columns:
+            raise _no_column(path, columns, "features", name, options)
+    if len(chosen) < 2:
+        raise DataError(
+            f"{path} must have at least 2 columns of features. Got {len(chosen)} instead: {', '.join(chosen)}."
+        )
+    where = _where(path)
+    x = _features(frame, chosen, where, options)
+    raw = _labels(frame[options.label])
+    if options.split is None:
+        labels, classes = encoded(raw, where)
+        groups = None if options.group is None else frame[options.group].astype(str).to_numpy()
+        test = split_rows(labels, groups, share, seed, str(path))
+        return Parts(
+            {"train": x[~test], "test": x[test]}, {"train": labels[~test], "test": labels[test]}, classes, chosen
+        )
+    part = frame[options.split].astype(str).to_numpy()
+    for row, name in enumerate(part):
+        if name not in PART_NAMES:
+            raise DataError(
+                f"Column {options.split} of {where(row)} must be one of {', '.join(PART_NAMES)}. Got '{name}' instead"
+                f"{nearest(name, PART_NAMES, '.')}"
+            )
+    if options.group is not None:
+        _check_groups(frame[options.group].astype(str).to_numpy(), part, path, options.group)
+    known = np.flatnonzero(part != "unlabelled")
+    labels, classes = encoded(raw[known], lambda row: where(int(known[row])))
+    samples = {name: x[part == name] for name in PART_NAMES if (part == name).any()}
+    named = part[known]
+    split = {name: labels[named == name] for name in ("train", "test")}
+    return Parts({name: x[part == name] for name in ("train", "test")} | samples, split, classes, chosen)
+
+
+def _frame(path: Path, options: TableOptions) -> Any:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingPartError("Tables need pandas; type: pip install 'scff-hw[table]'") from None
+    try:
+        if path.suffix.lower() in PARQUET:
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep=options.separator, decimal=options.decimal)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.") from None
+    except ImportError:
+        raise MissingPartError("Parquet files need pyarrow; type: pip install 'scff-hw[table]'") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} must be UTF-8 text. Byte {error.start} is not.") from None
+    except (
+        ValueError,
+        OSError,
+        pd.errors.ParserError,
+    ) as error:  # pyarrow's errors are subclasses of ValueError, OSError
+        text = " ".join(str(error).split())
+        raise DataError(
+            f"{path} must be a {'Parquet' if path.suffix.lower() in PARQUET else 'CSV'} file. {text}."
+        ) from None
+
+
+def _no_column(path: Path, columns: Sequence[str], key: str, name: str, options: TableOptions) -> DataError:
+    if len(columns) == 1 and path.suffix.lower() not in PARQUET:
+        for separator in (";", "\t", ","):
+            if separator in columns[0] and separator != options.separator:
+                shown = "'\\t'" if separator == "\t" else f"'{separator}'"
+                return DataError(
+                    f"{path} must have its columns separated by data.table.separator, '{options.separator}'. "
+                    f"Got one column '{columns[0][:60]}' instead; is the separator {shown}?"
+                )
+    return DataError(
+        f"data.table.{key} must name a column of {path}: {', '.join(columns[:30])}. "
+        f"Got '{name}' instead{nearest(name, columns, '.')} Type: --set data.table.{key}=COLUMN"
+    )
+
+
+def _features(frame: Any, chosen: Sequence[str], where: Where, options: TableOptions) -> Array:
+    """Feature columns as float32 `[N, F]`, filled column by column."""
+    x = np.empty((len(frame), len(chosen)), dtype=np.float32)
+    for k, name in enumerate(chosen):
+        column = frame[name]
+        if column.dtype.kind not in "fiub":
+            raise _not_numbers(column, name, where, options)
+        x[:, k] = numbers(column.to_numpy()[:, None], (name,), where)[:, 0]
+    return x
+
+
+def _not_numbers(column: Any, name: str, where: Where, options: TableOptions) -> DataError:
+    import pandas as pd
+
+    converted: Any = pd.to_numeric(column, errors="coerce")
+    bad = np.flatnonzero(converted.isna().to_numpy())
+    row = int(bad[0]) if len(bad) else 0
+    value = column.iloc[row]
+    hint = ""
+    if isinstance(value, str) and value.replace(",", "", 1).lstrip("+-").isdigit() and options.decimal == ".":
+        hint = "; is the decimal mark a comma? Then set data.table.decimal"
+    return DataError(
+        f"Column {name} must hold numbers, or be left out of data.table.features. "
+        f"Got {value!r} in {where(row)} instead{hint}."
+    )
+
+
+def _labels(column: Any) -> Array:
+    """Labels as numbers, or as objects with None where there is none."""
+    missing = np.flatnonzero(column.isna().to_numpy())
+    if column.dtype.kind in "iubf" and not len(missing):
+        return column.to_numpy()
+    values = column.astype(object).to_numpy().copy()
+    if column.dtype.kind == "f":
+        values = np.array([int(value) if value % 1 == 0 else value for value in values], dtype=object)
+    values[missing] = None
+    return values
+
+
+def _check_groups(groups: Array, part: Array, path: Path, column: str) -> None:
+    both = np.intersect1d(groups[part == "train"], groups[part == "test"])
+    if len(both):
+        raise DataError(
+            f"A group in column {column} of {path} must be in one part only. "
+            f"Got '{both[0]}' in the training part and in the test part instead."
+        )
+
+
+def _where(path: Path) -> Where:
+    """Places in a file: lines of CSV, where line 1 is the header; rows of Parquet."""
+    if path.suffix.lower() in PARQUET:
+        return lambda row: f"{path}, row {row}"
+    return lambda row: f"{path}, line {row + 2}"
