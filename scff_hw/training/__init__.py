@@ -1,4 +1,4 @@
-"""Training runs: hidden layers by a local rule, a linear readout, and the controls every result is compared with."""
+"""Training runs: hidden layers by a local rule, a linear readout, and controls to compare the accuracy with."""
 
 from scff_hw.training.costing import recipe_costs, run_costs
 from scff_hw.training.evaluation import REPEATS, evaluate

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `train` and `evaluate`: a wrong value is one sentence, before anything is read."""
+"""Checks of the arguments of `train` and `evaluate`, before any file is read; an error is one sentence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from scff_hw.hardware import Profile, Target
 
 
 def check_integer(what: str, value: object, least: int, most: int | None = None) -> None:
-    """Refuse a value that is not an integer from `least` to `most`; a bool is not an integer here.
+    """Check that `value` is an int (not a bool) from `least` to `most`, both included.
 
     Raises:
-        UsageError: names `what` and the range.
+        UsageError: the value is another; the message names `what` and the range.
     """
     if type(value) is int and value >= least and (most is None or value <= most):
         return
@@ -22,7 +22,7 @@ def check_integer(what: str, value: object, least: int, most: int | None = None)
 
 
 def check_profile(profile: object, for_targets: str) -> None:
-    """Refuse a profile that is not one of analog devices.
+    """Check that `profile` is None or the `Profile` of analog devices.
 
     Args:
         for_targets: name of the function that accepts a digital target.

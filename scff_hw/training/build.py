@@ -1,4 +1,4 @@
-"""Builds the network of a validated recipe on a backend."""
+"""Network of a validated recipe on a backend, and its initial weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Weights = dict[str, Tensor]
 
 
 def geometries(recipe: Recipe) -> dict[str, Geometry]:
-    """Geometries of a recipe's arrays by name: layers.1, or layers.1.forwards.inputs in a recurrent layer."""
+    """Return the geometry of each array by name: layers.1, or layers.1.forwards.inputs in a recurrent layer."""
     arrays: dict[str, Geometry] = {}
     for number, (layer, shapes) in enumerate(zip(recipe.layers, recipe.shapes, strict=True), start=1):
         name = f"layers.{number}"
@@ -43,9 +43,9 @@ def geometries(recipe: Recipe) -> dict[str, Geometry]:
 
 
 def untrained_weights(recipe: Recipe, seed: int) -> Weights:
-    """Initial weights of a run of `recipe` with `seed`: `layers.N.weight`, `layers.N.bias`, float32.
+    """Return the initial weights of a run of `recipe` with `seed`: `layers.N.weight`, `layers.N.bias`, float32.
 
-    A recurrent layer has one pair per array, e.g. `layers.N.forwards.inputs.weight`.
+    A recurrent layer has a weight and a bias per array, e.g. `layers.N.forwards.inputs.weight`.
 
     Raises:
         RecipeError: the network needs more memory than is free.
@@ -65,7 +65,7 @@ def untrained_weights(recipe: Recipe, seed: int) -> Weights:
 
 
 def _check_memory(recipe: Recipe) -> None:
-    """Refuse a network whose weights do not fit into memory twice in float32: initial weights and the arrays' copy."""
+    """Raise RecipeError if two float32 copies of all weights (initial, and the arrays') do not fit into memory."""
     sizes = {name: 2 * 4 * prod(geometry.weight_shape) for name, geometry in geometries(recipe).items()}
     needed, free = sum(sizes.values()), psutil.virtual_memory().available
     if needed > free:
@@ -78,7 +78,7 @@ def _check_memory(recipe: Recipe) -> None:
 
 
 def weights_of(network: Network) -> Weights:
-    """The current weights and biases of a network, named as in `untrained_weights`."""
+    """Return the current weights and biases of a network, named as in `untrained_weights`."""
     weights: Weights = {}
     for name, array in network.arrays.items():
         weights[f"{name}.weight"], weights[f"{name}.bias"] = array.weight, array.bias.detach().clone()
@@ -86,7 +86,7 @@ def weights_of(network: Network) -> Weights:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    """The recipe with learning options that every backend accepts (plain SGD, float32), for inference only."""
+    """Return a copy of `recipe` for inference only: plain SGD and float32, which every backend accepts."""
     plain_sgd = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0}
     layers = tuple(
         layer.model_copy(update={"learn": layer.learn.model_copy(update=plain_sgd)}) for layer in recipe.layers
@@ -96,11 +96,11 @@ def frozen(recipe: Recipe) -> Recipe:
 
 
 def build_network(recipe: Recipe, backend: Backend, weights: Weights) -> Network:
-    """A recipe's network on `backend`, with the given `weights`.
+    """Build the network of `recipe` on `backend`; `weights` are named as in `untrained_weights`.
 
     Raises:
         RecipeError: the rule does not take the given options, or does not support the layers.
-        UsageError: the backend does not support such a layer.
+        UsageError: the backend does not support a layer of the recipe.
     """
     rule_type = rule_class(recipe.training.rule.name)
     arrays: dict[str, SynapticArray] = {}
@@ -144,7 +144,7 @@ def _layer(
 
 
 def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:
-    """A layer's rule: its fields come from the layer's `learn` section and from `training.rule.options`."""
+    """Make the rule of layer `number` (1-based) from the layer's `learn` section and `training.rule.options`."""
     learn = recipe.layers[number - 1].learn
     fields = [f.name for f in dataclasses.fields(rule_type)] if dataclasses.is_dataclass(rule_type) else []
     options = recipe.training.rule.options
@@ -164,7 +164,7 @@ def _make_rule(rule_type: type[Rule], recipe: Recipe, number: int) -> Rule:
 
 
 def _typed(rule_type: type[Rule], option: str, value: Any) -> Any:
-    """An option's value, validated against the annotation of the rule's field."""
+    """Return `value` validated against the annotation of the field `option` of the rule."""
     kind = get_type_hints(rule_type).get(option, Any)
     try:
         return TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(value)

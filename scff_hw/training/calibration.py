@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trial_of(recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int, *, learning: bool = True) -> Trial:
-    """The data that `Backend.prepare` may read.
+    """Return the data that `Backend.prepare` may read.
 
     Args:
         weights: initial weights of the run.
@@ -37,7 +37,7 @@ def trial_of(recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int,
 def calibrated_backend(
     recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int, *, learning: bool = True
 ) -> FixedBackend:
-    """The fixed backend whose formats fit `weights` and the data; see `trial_of` and `FixedBackend.prepare`."""
+    """Return the fixed backend with number formats chosen for `weights` and `samples`; arguments as in `trial_of`."""
     from scff_hw.backends.fixed import FixedBackend
 
     trial = trial_of(recipe, weights, samples, seed, learning=learning)
@@ -45,10 +45,10 @@ def calibrated_backend(
 
 
 def load_formats(text: str, recipe: Recipe, seed: int, where: str) -> FixedBackend:
-    """The fixed backend of a run, from the text of its formats.json.
+    """Make the fixed backend of a run from `text`, the content of its formats.json at `where`.
 
     Raises:
-        CheckpointError: not a formats document, or one for the layers of another network.
+        CheckpointError: `text` is not a formats document, or does not match the layers of `recipe`.
     """
     from scff_hw.backends.fixed import FixedBackend
     from scff_hw.backends.fixed.formats.document import parse_formats

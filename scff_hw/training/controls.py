@@ -46,7 +46,7 @@ class AutogradArray:
 
 
 class AutogradBackend(Backend):
-    """Creates arrays that share memory with the given weights."""
+    """Backend for autograd; its arrays share memory with the given weights."""
 
     name: ClassVar[str] = "autograd"
 

@@ -1,4 +1,4 @@
-"""Costs of a finished run on a digital target, computed from its recipe: reads no weights and no data set."""
+"""Costs of a finished run on a digital target, computed from its recipe alone, without weights or data set."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from scff_hw.training.finished import FinishedRun
 
 FORMATS = ("weight_bits", "activation_bits", "shadow_bits", "error_bits", "accumulator_bits")
 MISSES = ("fits", "flash_missing_bytes", "ram_missing_bytes")
-"""Keys for the whole network only: its layers share the memories."""
+"""Keys of a cost for the whole network only: its layers share flash and RAM."""
 
 
 def run_costs(run: AnyPath, target: Target) -> dict[str, Any]:
-    """The costs of a finished run on `target`; see `recipe_costs`.
+    """Compute the costs of a finished run on `target`; see `recipe_costs`.
 
     Returns:
-        `run`, `recipe`, `seed`, `profile` and `costs`.
+        `run` (folder), `recipe`, `seed`, `profile` (name of `target`) and `costs`.
 
     Raises:
-        CheckpointError: not a run, or not finished.
+        CheckpointError: the folder is not a run, or the run is not finished.
     """
     run = Path(run)
     finished = FinishedRun.open(run, purpose="evaluated")
@@ -43,15 +43,15 @@ def run_costs(run: AnyPath, target: Target) -> dict[str, Any]:
 
 
 def recipe_costs(recipe: Recipe, target: Target) -> dict[str, Any]:
-    """Costs of inference, learning and, for comparison, backpropagation of a recipe's network on `target`.
+    """Compute the costs of inference, learning and, for comparison, backpropagation of a network on `target`.
 
     Number formats come from `recipe.fixed_point`.
 
     Returns:
         `chip`; `formats`; `flash_available_bytes`, `ram_available_bytes`;
-        `inference`; `learning` and `backpropagation`, one entry at the recipe's batch size and one at two; `layers`.
-        Each cost has `fits`, bytes of flash and RAM, missing bytes of each, and per sample multiply-accumulates,
-        time in s and energy in J; a layer's cost has no `fits` and no missing bytes.
+        `inference`, one cost; `learning` and `backpropagation`, a cost at the recipe's batch size and one at batch
+        size 2; `layers`. Each cost has `fits`, bytes of flash and RAM, missing bytes of flash and RAM, and per sample
+        multiply-accumulates, time in s and energy in J; a layer's cost has no `fits` and no missing bytes.
     """
     network = workload(recipe)
     formats = recipe.fixed_point

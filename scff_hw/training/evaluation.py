@@ -1,4 +1,4 @@
-"""Evaluates a finished run from its files."""
+"""Test accuracy of a finished run, from its files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scff_hw.training.run_folder import CHECKPOINT, INITIAL, WEIGHTS, Checkpoint
 from scff_hw.training.session import context_of, setting_of
 
 REPEATS = 3
-"""Default number of chips that `evaluate` programs with a run's weights, or of readings of an analog run."""
+"""Default number of simulated chips that `evaluate` programs, or of repeated measurements of an analog run's chip."""
 
 
 def evaluate(
@@ -41,19 +41,19 @@ def evaluate(
     """Measure the test accuracy of a finished run from its files, with trained and with untrained hidden layers.
 
     Args:
-        profile: program the weights onto this hardware (see `scff_hw.hardware.programming`); the readouts stay.
+        profile: hardware to program the hidden weights onto (see `scff_hw.hardware.programming`); readouts stay.
         repeats: with `profile`, the number of chips that are programmed and measured; for an analog run, the number
-            of readings of its own chip, whose reads are noisy.
+            of measurements ("readings") of its own chip, whose reads are noisy.
 
     Returns:
         `metrics`, accuracies 0..1. With repeats also `repeats` and `repeated` ("chip" or "reading"); `metrics` are
-        then means, `std` sample standard deviations (null of one value) and `values` the single accuracies. With
+        then means, `std` sample standard deviations (None for one value), `values` the accuracies per repeat. With
         `profile`, `clipped_weights` is the share of hidden weights clipped at a bound of their devices, 0..1, mean
         over chips.
 
     Raises:
         CheckpointError: not a finished run, its files are damaged, or its weights do not match its recipe.
-        DataError: its data set is missing, or is a different one.
+        DataError: the run's data set is missing, or differs from that of training.
         UsageError: `profile` is not one of analog devices, or `repeats` is not a positive integer.
     """
     check_profile(profile, "run_costs")
@@ -88,24 +88,24 @@ def evaluate(
 
 
 def _state(context: RunContext, run: FinishedRun, name: str) -> dict[str, Tensor] | None:
-    """The full state of the trained arrays, on a backend whose weights are not the full state; else None."""
+    """Return the full state of the trained arrays if the weights alone do not determine it; else None."""
     return run.tensors(CHECKPOINT) if context.backend.state_is_truth and name == WEIGHTS else None
 
 
 def _on_cpu(recipe: Recipe) -> Recipe:
-    """The recipe on the CPU in float32, as the device simulator needs it."""
+    """Return a copy of `recipe` on the CPU in float32, as the device simulator requires."""
     training = recipe.training.model_copy(update={"device": "cpu", "dtype": "float32"})
     return recipe.model_copy(update={"training": training})
 
 
 def _weight_files(recipe: Recipe) -> list[tuple[str, str]]:
-    """Weight files to measure, each with the key of its accuracy."""
+    """Return the weight files to measure as (file name, key of the accuracy)."""
     both = [(WEIGHTS, "test_accuracy"), (INITIAL, "untrained_test_accuracy")]
     return both if recipe.controls.untrained else both[:1]
 
 
 def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats: int) -> dict[str, Any]:
-    """Accuracies of a run's weights on `repeats` chips; the first chip's devices are drawn from the run's seed."""
+    """Measure a run's weights on `repeats` chips; the first chip's devices are drawn from the run's seed."""
     from scff_hw.backends.analog.programmed import ProgrammedBackend, clipped_share
 
     values: dict[str, list[float]] = {key: [] for _, key in _weight_files(context.recipe)}
@@ -122,7 +122,7 @@ def _programmed(context: RunContext, run: FinishedRun, profile: Profile, repeats
 
 
 def _read(context: RunContext, run: FinishedRun, repeats: int) -> dict[str, Any]:
-    """Accuracies of a run's own chip over `repeats` noisy readings."""
+    """Measure a run's own chip `repeats` times, each with new read noise."""
     values: dict[str, list[float]] = {key: [] for _, key in _weight_files(context.recipe)}
     for _ in range(repeats):
         for name, key in _weight_files(context.recipe):
@@ -144,7 +144,7 @@ def _repeated(what: str, values: dict[str, list[float]]) -> dict[str, Any]:
 def _accuracy(
     context: RunContext, run: FinishedRun, name: str, arrays: dict[str, Tensor] | None = None
 ) -> tuple[float, Network]:
-    """Accuracy of one weight file of a run on the context's backend, and the measured network."""
+    """Return the test accuracy of weight file `name` on the context's backend, and the measured network."""
     recipe, tensors = context.recipe, run.tensors(name)
     with checking_weights(run.path / name):
         network = build_network(recipe, context.backend, tensors)

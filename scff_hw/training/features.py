@@ -1,4 +1,4 @@
-"""Readout features: outputs of frozen layers over a split, computed once and cached in memory."""
+"""Readout features: outputs of frozen layers for a part of the data, computed once and cached in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK = 500
 """Batch size of inference, in samples."""
 
 MEMORY_SHARE = 0.5
-"""Largest share of the free memory for a cache; float16 is tried where float32 does not fit."""
+"""Largest share of the free memory for a cache; float16 is tried if float32 does not fit."""
 
 
 AnyAugmentation = Augmentation | AudioAugmentation
@@ -32,7 +32,7 @@ AnyAugmentation = Augmentation | AudioAugmentation
 
 
 def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> AnyAugmentation:
-    """The data package's augmentation from a recipe's section."""
+    """Return the augmentation that a recipe's section describes, of images or recordings."""
     if data.has_sequences:
         return AudioAugmentation(recipe.shift_ms, recipe.gain_db, recipe.noise_db)
     return Augmentation(
@@ -41,7 +41,7 @@ def augmentation_of(data: DataRecipe, recipe: AugmentationRecipe) -> AnyAugmenta
 
 
 class PlainSamples:
-    """One part of a data set prepared for inference, e.g. with a neutral label."""
+    """Scaled samples of one part of a data set for inference, e.g. with a neutral label."""
 
     def __init__(self, pipeline: Pipeline | SequencePipeline, rule: type[Rule], classes: int) -> None:
         self.pipeline, self.rule, self.classes = pipeline, rule, classes
@@ -51,14 +51,14 @@ class PlainSamples:
 
     @property
     def labels(self) -> Tensor:
-        """int64 `[N]`."""
+        """Labels, int64 `[N]`."""
         assert self.pipeline.labels is not None, "a readout needs labelled samples"
         return self.pipeline.labels
 
     def batch(
         self, indices: Tensor, augmentation: AnyAugmentation | None = None, generator: torch.Generator | None = None
     ) -> Stream:
-        """Samples `[B, ...]`, float32, augmented if an augmentation is given."""
+        """Return the samples `indices` `[B, ...]`, float32, augmented if an augmentation is given."""
         drawn = drawn_from(self.pipeline, indices, augmentation, generator)
         return replace(drawn, positive=self.rule.plain(drawn.positive, self.classes))
 
@@ -79,27 +79,27 @@ def drawn_from(
 
 
 class FeatureSource(Protocol):
-    """Features of one part of a data set, float32, in one or more versions per sample; version 0 is plain."""
+    """Features of one part of a data set, float32, in one or more versions per sample; version 0 is not augmented."""
 
     @property
     def version_count(self) -> int: ...
 
     @property
     def block_size(self) -> int:
-        """Number of samples to ask `block` for."""
+        """Number of samples to request from `block` per call."""
         ...
 
     def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Features `[B, F]` of the samples `indices`; `generator` draws their augmentation, None disables it."""
+        """Return features `[B, F]` of the samples `indices`; `generator` draws augmentation, None disables it."""
         ...
 
     def block(self, version: int, start: int, stop: int) -> Tensor:
-        """Features `[stop - start, F]` of consecutive samples in one version, the same at every call."""
+        """Return features `[stop - start, F]` of consecutive samples in one version, equal at every call."""
         ...
 
 
 class CachedFeatures:
-    """Features of a whole split, `[V, N, F]`: the plain version, then V - 1 augmented versions."""
+    """Features of all samples, `[V, N, F]`: the plain version, then V - 1 augmented versions."""
 
     block_size = 4096
 
@@ -121,7 +121,7 @@ class CachedFeatures:
 
 
 Version = Callable[[Tensor], Stream]
-"""Maps sample indices to samples with one fixed augmentation; the same for the same consecutive indices."""
+"""Maps sample indices to samples with one fixed augmentation; repeated calls with the same indices are equal."""
 
 
 class LiveFeatures:
@@ -164,10 +164,10 @@ def feature_source(
     copies: int = 0,
     seed: int = 0,
 ) -> FeatureSource:
-    """Features of `layers` (0-based) over a split, cached where memory allows; without an augmentation, plain.
+    """Return the features of `layers` (0-based) for `samples`, cached if memory suffices.
 
-    Flips alone give two versions. Any other augmentation is endless: `copies` drawn versions are cached beside the
-    plain one; with `copies` 0, features are computed per batch.
+    Without an augmentation there is the plain version only; flips alone give two versions. Any other augmentation is
+    endless: `copies` drawn versions are cached with the plain one; with `copies` 0, features are computed per batch.
     """
     versions = plain_and_flipped(samples, augmentation)
     if augmentation is not None and augmentation.is_endless:
@@ -179,7 +179,7 @@ def feature_source(
 
 
 def _copy(samples: PlainSamples, augmentation: AnyAugmentation, seed: int, copy: int) -> Version:
-    """An augmented version of each sample, drawn per block so that it can be computed again."""
+    """Return the augmented version number `copy`; its draws follow from `seed`, `copy` and a block's first index."""
 
     def version(indices: Tensor) -> Stream:
         draw = generator(seed, "readout", "copy", copy, int(indices[0]))
@@ -189,7 +189,7 @@ def _copy(samples: PlainSamples, augmentation: AnyAugmentation, seed: int, copy:
 
 
 def plain_and_flipped(samples: PlainSamples, augmentation: AnyAugmentation | None) -> list[Version]:
-    """The plain samples and, if the augmentation flips images, their mirror images."""
+    """Return the plain version and, if the augmentation flips images, the mirrored version."""
     if isinstance(augmentation, Augmentation) and augmentation.flip:
         return [samples.batch, lambda indices: Stream(samples.batch(indices).positive.flip(-1))]
     return [samples.batch]
@@ -202,7 +202,8 @@ def cached_versions(
     progress: Progress,
     stage: str,
 ) -> Tensor | None:
-    """`function` of every version of every sample, `[V, N, ...]`; None if memory is insufficient."""
+    """Return `function` of every version of every sample, `[V, N, ...]`, float32 or float16; None if memory is short.
+    """
     example = function(versions[0](torch.arange(min(2, len(samples)))))[0]
     shape = (len(versions), len(samples), *example.shape)
     dtype = _dtype_that_fits(math.prod(shape), example.device)

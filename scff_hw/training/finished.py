@@ -1,4 +1,4 @@
-"""`FinishedRun` reads the files of a finished run; evaluation, export and reports all use it."""
+"""`FinishedRun` reads the files of a finished run, for evaluation, export and reports."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FixedPart:
-    """The additional content of a run on the fixed backend.
+    """Integers of a run on the fixed backend.
 
     Attributes:
-        backend: the backend, with the formats of each layer.
-        network: the trained layers, integers with all of their bits.
+        backend: fixed backend with the number formats of each layer.
+        network: trained layers with the full integer state, e.g. all bits of the shadow weights.
         readout_frac: fraction bits of the readout's weights.
     """
 
@@ -62,10 +62,10 @@ class FixedPart:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was trained to its end.
+    """A run whose training is complete, read from its folder.
 
-    `open` checks the status, `run.json` and the recipe. Everything else is read, checked and cached at its first use:
-    documents against their schemas, tensor files and data against their digests. Tensors must not be modified.
+    `open` checks the status, `run.json` and the recipe. All other files are read, checked and cached at first use:
+    documents against their schemas, tensor files and data against their digests. Callers must not modify tensors.
 
         FinishedRun.open(path)          run.json, recipe.yaml
           ├─ .summary .formats          summary.json, formats.json
@@ -85,11 +85,11 @@ class FinishedRun:
 
     @classmethod
     def open(cls, path: AnyPath, data_dir: AnyPath | None = None, *, purpose: str = "read") -> FinishedRun:
-        """Open the run in a folder; `purpose` completes "must be finished to be ...".
+        """Open the run in folder `path`; `purpose` completes the message "must be finished to be ...".
 
         Raises:
-            CheckpointError: not a run, or not finished.
-            RecipeError: its recipe does not validate.
+            CheckpointError: the folder is not a run, or the run is not finished.
+            RecipeError: the run's recipe does not validate.
         """
         folder = RunFolder(Path(path))
         return cls(folder, folder.finished(purpose), load_recipe(folder.path / RECIPE), path_or_none(data_dir))
@@ -112,14 +112,14 @@ class FinishedRun:
         """Class of the backend that the run was trained on, with its capabilities.
 
         Raises:
-            UsageError: it belongs to another package, which is not installed.
-            MissingPartError: one of its dependencies is not installed.
+            UsageError: the backend belongs to another package, which is not installed.
+            MissingPartError: a dependency of the backend is not installed.
         """
         return backend_class(self.backend)
 
     @cached_property
     def summary(self) -> RunSummary:
-        """The results of the run.
+        """Content of `summary.json`: the results of the run.
 
         Raises:
             CheckpointError: `summary.json` is missing, damaged, or of another run.
@@ -143,7 +143,7 @@ class FinishedRun:
 
     @cached_property
     def profile(self) -> Profile | None:
-        """The hardware profile that the run was trained on; None without simulated hardware.
+        """Hardware profile that the run was trained on; None without simulated hardware.
 
         Raises:
             ProfileError: `profile.yaml` does not validate.
@@ -151,10 +151,10 @@ class FinishedRun:
         return None if self.details.profile is None else load_profile(self.path / PROFILE)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Tensors of `WEIGHTS`, `INITIAL` or `CHECKPOINT` by dotted name; each file is read once.
+        """Return the tensors of file `WEIGHTS`, `INITIAL` or `CHECKPOINT` by dotted name; each file is read once.
 
         Raises:
-            CheckpointError: missing, damaged, of another run or of another name, or a weight is not finite.
+            CheckpointError: the file is missing, damaged, of another run or of another name, or a weight is not finite.
         """
         if name not in self._read:
             self._read[name] = self.folder.tensors(name)
@@ -167,7 +167,7 @@ class FinishedRun:
 
     @cached_property
     def network(self) -> Network:
-        """The run's weights on the float backend, float32, for inference.
+        """Network with the run's weights on the float backend, float32, for inference.
 
         Raises:
             CheckpointError: the weights do not match the recipe.
@@ -187,19 +187,19 @@ class FinishedRun:
 
     @property
     def trained_readout(self) -> tuple[Tensor, Tensor]:
-        """The same before quantisation, float; errors as in `readout`."""
+        """Weights and biases as in `readout`, but float, before quantisation; errors as in `readout`."""
         weights = self.weights
         with checking_weights(self.path / WEIGHTS):
             return weights["readout.weight"], weights["readout.bias"]
 
     @property
     def read_layers(self) -> tuple[int, ...]:
-        """0-based indices of the layers whose features the readout reads."""
+        """0-based indices of the layers whose features are input to the readout."""
         return tuple(number - 1 for number in self.recipe.readout.layers)
 
     @cached_property
     def fixed(self) -> FixedPart | None:
-        """The integers of a run on the fixed backend; None for a run on another.
+        """Integers of a run on the fixed backend; None for other backends.
 
         Raises:
             CheckpointError: the formats, the weights or the state do not match the recipe.
@@ -221,10 +221,10 @@ class FinishedRun:
 
     @cached_property
     def dataset(self) -> AnyDataset:
-        """The run's data set.
+        """Data set of the run.
 
         Raises:
-            DataError: it is missing, damaged, or not the one that the run was trained on.
+            DataError: the data set is missing, damaged, or differs from that of training.
         """
         dataset = recipe_dataset(self.recipe, self.seed, self.data_dir)
         check_data(data_identity(self.recipe, dataset, self.data_dir), self.details.data, self.path)
@@ -232,11 +232,11 @@ class FinishedRun:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Scaling of the data to inputs of the network; errors as in `dataset` for runs that do not store it."""
+        """Scaling of the data to inputs of the network; errors as in `dataset` if `run.json` does not contain it."""
         return self.details.scaling or recipe_scaling(self.recipe, self.dataset)
 
     def samples(self, part: str) -> PlainSamples:
-        """One part of the run's data, prepared for inference; errors as in `dataset`."""
+        """Return the scaled samples of `part` ("train", "test", "unlabelled") for inference; errors as in `dataset`."""
         if part not in self._samples:
             self._samples[part] = plain_samples(self.recipe, self.dataset, part, self.scaling)
         return self._samples[part]
@@ -252,7 +252,7 @@ class FinishedRun:
 
 @contextmanager
 def checking_weights(path: Path) -> Iterator[None]:
-    """Context in which a network is built from a weight file.
+    """Convert errors of a `with` block that builds a network from weight file `path`.
 
     Raises:
         CheckpointError: a tensor is missing, or does not have the shape that the recipe implies.

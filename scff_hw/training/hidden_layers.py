@@ -24,7 +24,7 @@ from scff_hw.training.run_context import RunContext
 from scff_hw.training.run_folder import Position
 
 RUNAWAY_GOODNESS = 1e6
-"""Inputs are standardised, so a goodness in the millions means that the weights diverge."""
+"""Goodness above which the weights have diverged: inputs are standardised, so goodness is far smaller."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class HiddenStage:
 
 
 def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
-    """The stages of a recipe's schedule; layers with 0 epochs never learn."""
+    """Return the stages of a recipe's schedule in order; layers with 0 epochs never learn."""
     epochs = {k: layer.learn.epochs for k, layer in enumerate(recipe.layers) if layer.learn.epochs}
     if recipe.training.schedule == "sequential":
         return [HiddenStage(f"layer {k + 1}", {k: count}) for k, count in epochs.items()]
@@ -48,11 +48,11 @@ def hidden_stages(recipe: Recipe) -> list[HiddenStage]:
 
 
 def learn_hidden(context: RunContext, stage: HiddenStage, start: Position) -> None:
-    """Run a stage from `start` to its end; write checkpoints at the recipe's interval.
+    """Train the layers of `stage` from `start` to the last epoch; write checkpoints at the recipe's interval.
 
     Raises:
         DivergenceError: a metric of a layer is not finite, its goodness diverges, or all of its units are dead.
-        KeyboardInterrupt: a stop was requested and the run is saved.
+        KeyboardInterrupt: a stop was requested; the run is saved.
     """
     training = context.recipe.training
     pipeline = context.pipeline(context.recipe.data.learn_split)
@@ -107,7 +107,7 @@ class _Source(Protocol):
 
 
 class _Samples:
-    """Augmented batches from the data set; with pairs, if the rule makes its own."""
+    """Augmented batches from the data set; they contain pairs if the rule makes its own pairs."""
 
     first_layer = 0
 
@@ -160,7 +160,7 @@ def _source(context: RunContext, pipeline: Pipeline | SequencePipeline, stage: H
 
 
 class _Means:
-    """Means of the layers' metrics over an epoch; their sums are part of the checkpoint."""
+    """Mean of each layer's metrics over the batches of an epoch; `sums` are saved in the checkpoint."""
 
     KEYS = ("goodness_pos", "goodness_neg", "loss", "dead_units")
 

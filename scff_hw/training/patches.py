@@ -1,4 +1,4 @@
-"""The control of whitened data: weights are random patches of each layer's own inputs, whitened; nothing is learned.
+"""The patch control: each layer's weights are whitened random patches of its own inputs; nothing is learned.
 
 On natural images a wide layer of such weights, read by a linear classifier, is hard to beat by local learning: Coates
 and Ng, "The importance of encoding versus training with sparse coding and vector quantization", ICML 2011; Thiry et
@@ -18,23 +18,23 @@ from scff_hw.training.build import Weights, build_network, frozen
 from scff_hw.training.features import CHUNK, PlainSamples
 
 SAMPLES = 4000
-"""Number of samples that the patches of a layer and their covariance come from."""
+"""Number of samples from which a layer's patches and their covariance are computed."""
 
 ROWS = 200_000
-"""Largest number of patches for the covariance."""
+"""Approximate largest number of patches for the covariance."""
 
 def patch_weights(
     recipe: Recipe, initial: Weights, samples: PlainSamples, seed: int, regulariser: float
 ) -> Weights:
-    """Weights of every layer: row k is `inverse(covariance) (patch_k - mean)`, so that its MVM compares
-    whitened inputs with a whitened patch.
+    """Return weights of every layer, named and shaped as `initial`, with biases as in `initial`.
 
-    Rows are scaled to the mean norm of the initial weights' rows, and biases stay those of the initial weights, so that
-    pre-activations have the range of an untrained layer's, on devices and in integers too.
+    Row k is `inverse(covariance) (patch_k - mean)`, so that an MVM compares whitened inputs with a whitened patch.
+    Rows are scaled to the mean norm of the initial weights' rows, so that pre-activations have the range of an
+    untrained layer's, on devices and in integers too.
 
     Args:
         initial: weights of an untrained network of feed-forward layers.
-        samples: those that hidden layers may learn from; labels are not used.
+        samples: samples that hidden layers may learn from; labels are not used.
         regulariser: added to the eigenvalues of the covariance, as a share of their mean.
     """
     weights = {name: value.to(samples.labels.device) for name, value in initial.items()}
@@ -57,7 +57,7 @@ def patch_weights(
 
 
 def _whitened(rows: Tensor, initial: Tensor, regulariser: float, draw: torch.Generator) -> Tensor:
-    """`initial.shape[0]` whitened rows, shaped and scaled like `initial`."""
+    """Draw `initial.shape[0]` of `rows`; return them whitened, shaped and scaled like `initial`."""
     units = len(initial)
     drawn = torch.randint(len(rows), (units,), generator=draw).to(rows.device)
     centred = rows - rows.mean(dim=0)

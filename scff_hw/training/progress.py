@@ -9,24 +9,24 @@ class Progress(Protocol):
     """Receives the progress of a training run: the command line prints it, tests record it."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """A stage of `total` steps begins; an earlier run completed `done` of them."""
+        """Begin a stage of `total` steps; `done` steps were completed before the run was resumed."""
         ...
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """`n` more steps are done; `fields` are the latest metrics of the stage."""
+        """Count `n` more completed steps; `fields` are the latest metrics of the stage."""
         ...
 
     def finish(self) -> None:
-        """The stage has ended."""
+        """End the stage."""
         ...
 
     def note(self, text: str) -> None:
-        """One sentence for the user."""
+        """Pass one sentence to the user."""
         ...
 
 
 class SilentProgress:
-    """Prints nothing."""
+    """Progress that reports nothing."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         pass

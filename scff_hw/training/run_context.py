@@ -42,7 +42,7 @@ AnyDataset = Dataset | SpokenDigits
 
 
 class StopRequest:
-    """Delays Ctrl-C, SIGTERM and SIGHUP until the run is between two batches; a second signal stops immediately."""
+    """Signal handler that delays Ctrl-C, SIGTERM and SIGHUP to the end of a batch; a second signal stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -50,7 +50,7 @@ class StopRequest:
 
     @contextmanager
     def stopping_immediately(self) -> Iterator[None]:
-        """Context for work that a resumed run repeats anyway: a signal stops it immediately.
+        """Let a signal stop the work in the `with` block immediately, since a resumed run repeats this work anyway.
 
         Raises:
             KeyboardInterrupt: a stop is or was requested.
@@ -65,7 +65,7 @@ class StopRequest:
 
     @contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Catch the signals in the main thread; in other threads, where Python cannot, do nothing."""
+        """Catch the signals within a `with` block in the main thread; in others, where Python cannot, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -92,7 +92,7 @@ class RunContext:
 
     Attributes:
         scaling: scaling of the data to inputs of the network.
-        values: JSON results of the finished stages; part of every checkpoint.
+        values: JSON results of the finished stages; saved in every checkpoint.
         extra: returns the tensors that the current stage adds to a checkpoint, by dotted name.
     """
 
@@ -118,16 +118,16 @@ class RunContext:
         return rule_class(self.recipe.training.rule.name)
 
     def pipeline(self, part: str) -> Pipeline | SequencePipeline:
-        """Scaled batches of one part of the data."""
+        """Return scaled batches of `part` ("train", "test", "unlabelled")."""
         return pipeline_of(self.dataset, part, self.scaling, self.device)
 
     def plain(self, part: str) -> PlainSamples:
-        """One part of the data, prepared for inference."""
+        """Return the scaled samples of `part` ("train", "test", "unlabelled") for inference."""
         return PlainSamples(self.pipeline(part), self.rule, self.classes)
 
     @property
     def readout_transform(self) -> ReadoutTransform | None:
-        """Maps a readout's weights and biases to those of the backend's inference; None for the identity."""
+        """Function from a readout's weights and biases to those that the backend infers with; None for the identity."""
         return self.backend.readout if isinstance(self.backend, OwnArithmetic) else None
 
     def checkpoint(self, stage: str, epoch: int, batch: int) -> None:
@@ -145,17 +145,17 @@ class RunContext:
 
 
 def data_identity(recipe: Recipe, dataset: AnyDataset, data_dir: str | Path | None = None) -> DataIdentity:
-    """Digest of a recipe's data set, and the folder it was read from."""
+    """Return the digest of `dataset`, and its folder or file ("" for a bundled data set)."""
     own = recipe.data.own
     folder = "" if recipe.data.info.bundled else str(data_root(data_dir).absolute())
     return DataIdentity(digest=dataset.digest, folder=folder if own is None else str(own.path))
 
 
 def check_data(actual: DataIdentity, expected: DataIdentity | None, where: Path) -> None:
-    """Refuse data that differ from those of a run or study; the folder may differ.
+    """Check that the data are those of a run or study, by digest; their folder may differ.
 
     Args:
-        expected: None if unknown: runs from before schema 1.
+        expected: data of the run or study; None if unknown (runs from before schema 1).
         where: folder of the run or study.
 
     Raises:
@@ -169,11 +169,11 @@ def check_data(actual: DataIdentity, expected: DataIdentity | None, where: Path)
 
 
 def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None) -> AnyDataset:
-    """The data set of a recipe, shrunk as configured, with its validation samples held out.
+    """Load the data set of `recipe`, shrunk as configured, with its validation samples held out.
 
     Raises:
-        DataError: it is missing or damaged, or a part of it has too few samples.
-        UsageError: the data set has no speaker of the name to leave out.
+        DataError: the data set is missing or damaged, or a part (train, test, unlabelled) has too few samples.
+        UsageError: the data set has no speaker with the name to leave out.
     """
     data = recipe.data
     dataset: AnyDataset
@@ -201,7 +201,7 @@ def recipe_dataset(recipe: Recipe, seed: int, data_dir: str | Path | None = None
 
 
 def recipe_scaling(recipe: Recipe, dataset: AnyDataset) -> Scaling:
-    """The scaling of a recipe's data set to inputs of its network."""
+    """Return the scaling (mean, std) of `dataset` to inputs of the recipe's network."""
     data = recipe.data
     return fit_scaling(
         dataset, data.mean, data.std, per_feature=None if data.scale is None else data.scale == "per-feature"
@@ -211,13 +211,13 @@ def recipe_scaling(recipe: Recipe, dataset: AnyDataset) -> Scaling:
 def pipeline_of(
     dataset: AnyDataset, part: str, scaling: Scaling, device: torch.device | str = "cpu"
 ) -> Pipeline | SequencePipeline:
-    """Scaled batches of one part of a data set."""
+    """Return scaled batches of `part` ("train", "test", "unlabelled") of `dataset`."""
     make: Any = SequencePipeline if isinstance(dataset, SpokenDigits) else Pipeline
     return make(dataset, part, scaling, device=device)
 
 
 def plain_samples(recipe: Recipe, dataset: AnyDataset, part: str, scaling: Scaling | None = None) -> PlainSamples:
-    """One part of a data set, on the CPU, prepared for inference by a network of `recipe`.
+    """Return the scaled samples of `part` ("train", "test", "unlabelled") for inference with `recipe`, on the CPU.
 
     Args:
         scaling: None for `recipe_scaling`.

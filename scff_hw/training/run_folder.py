@@ -1,12 +1,12 @@
-"""A run folder: definition, metrics, checkpoint and weights of one run. Every file is written atomically.
+"""The folder of one run: definition, metrics, checkpoint and weights. Every file is written atomically.
 
 A run begins with its first checkpoint. A folder without one has at most the files that `create` writes, `run.json`
 first; a new run may start there as in an empty folder, and a resumed run starts from the beginning.
 
 How is a run resumed bit for bit? A checkpoint is one safetensors file: the state of all arrays and optimisers, with the
 position in the run (stage, epoch, batch) as JSON metadata. Random numbers follow from the seed and the position, see
-`scff_hw/core/random.py`. Metrics are JSON lines; a checkpoint stores the length of that file, so a resumed run
-continues it without repeated lines.
+`scff_hw/core/random.py`. Metrics are JSON lines; a checkpoint stores the length of the metrics file in bytes, so a
+resumed run appends to that file without repeated lines.
 
 Every tensor file contains its own digest, the identity of its run (see `RunFolder.identity`) and its name; every read
 checks them. `summary.json` contains the same identity.
@@ -70,7 +70,7 @@ class Position:
 
 @dataclass
 class Checkpoint:
-    """The position in a run, and all tensors needed to resume it.
+    """Position in a run, with all tensors needed to resume the run there.
 
     Attributes:
         tensors: tensors by dotted name, e.g. `layers.1.weight`, `readout.scff.weight`.
@@ -82,7 +82,7 @@ class Checkpoint:
     values: dict[str, Any] = field(default_factory=dict)
 
     def group(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under `prefix.`, without the prefix."""
+        """Return the tensors whose names start with `prefix.`, by name without the prefix."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(f"{prefix}.")}
 
     def restore(self, network: Network) -> None:
@@ -119,10 +119,10 @@ class RunFolder:
             yield
 
     def check_free(self) -> None:
-        """Refuse a folder in which no run can start.
+        """Check that a new run can start in this folder.
 
         Raises:
-            CheckpointError: it contains a run that began, or other files.
+            CheckpointError: the folder contains a run that began, or other files.
         """
         if not is_free(self.path):
             raise CheckpointError(
@@ -134,10 +134,11 @@ class RunFolder:
 
         Args:
             documents: text by file name: recipe, hardware profile, the backend's own files.
+            details: content of run.json.
 
         Raises:
             CheckpointError: the folder contains a run that began, or other files.
-            UsageError: a file name that is not allowed.
+            UsageError: a file name is not allowed.
         """
         for name in documents:
             if not defines_run(name):
@@ -151,7 +152,7 @@ class RunFolder:
             write_atomic(self.path / name, text.encode())
 
     def describe(self, details: RunDetails) -> None:
-        """Write `run.json`."""
+        """Write `details` to `run.json`."""
         write_document(self.path / RUN, details)
         self._identity = None
 
@@ -159,15 +160,15 @@ class RunFolder:
         """Read `run.json`.
 
         Raises:
-            CheckpointError: missing, or not a valid `run.json`.
+            CheckpointError: the file is missing or not valid.
         """
         return read_document(self.path / RUN, RunDetails, self._no(RUN, "so it is not a run of scff-hw"))
 
     def finished(self, purpose: str) -> RunDetails:
-        """Read `run.json` of a finished run; `purpose` completes "must be finished to be ...".
+        """Read `run.json` of a finished run; `purpose` completes the message "must be finished to be ...".
 
         Raises:
-            CheckpointError: not a run, or not finished.
+            CheckpointError: the folder is not a run, or the run is not finished.
         """
         details = self.details()
         if details.status != "done":
@@ -180,7 +181,7 @@ class RunFolder:
         """Read `summary.json`.
 
         Raises:
-            CheckpointError: missing, not a valid `summary.json`, or of another run than `run.json`.
+            CheckpointError: the file is missing, not valid, or of another run than `run.json`.
         """
         path = self.path / SUMMARY
         summary = read_document(path, RunSummary, self._no(SUMMARY, "so its run is not finished"))
@@ -197,27 +198,27 @@ class RunFolder:
         return summary
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines of the metrics file.
+        """Read the metrics file: one dict per line.
 
         Raises:
-            CheckpointError: there is none, or a line is damaged.
+            CheckpointError: the file is missing, or a line is damaged.
         """
         return parse_metrics(self.path / METRICS, self._no(METRICS, "so it is not a finished run"))
 
     def read_text(self, name: str) -> str:
-        """The text of one of the folder's files; empty if it does not exist.
+        """Read the text of file `name` in the folder; return "" if the file does not exist.
 
         Raises:
-            CheckpointError: it cannot be read, or is not UTF-8.
+            CheckpointError: the file cannot be read, or is not UTF-8.
         """
         path = self.path / name
         return read_file(path) if path.exists() else ""
 
     @property
     def identity(self) -> str | None:
-        """Digest that identifies this run: of its seed, backend, data, scaling and definition files.
+        """Digest (hex) of the run's seed, backend, data, scaling and definition files, which identifies the run.
 
-        None in a folder without `run.json`, whose tensor files are never read back.
+        None in a folder without `run.json`; tensor files of such a folder are never read back.
         """
         if self._identity is None and (self.path / RUN).exists():
             details = self.details()
@@ -229,18 +230,18 @@ class RunFolder:
         return self._identity
 
     def _definition_files(self) -> list[str]:
-        """Names of the files in the folder that define its run."""
+        """Return the sorted names of the files in the folder that define its run."""
         return sorted(path.name for path in self.path.iterdir() if defines_run(path.name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
-        """Write a tensor file of the run atomically, with its digest, its name and the run's identity."""
+        """Write `tensors` to file `name` atomically; its metadata are digest, name, the run's identity and `about`."""
         write_tensors(self.path / name, tensors, {"run": self.identity, "file": name} | dict(about or {}))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Read `WEIGHTS`, `INITIAL`, `BACKPROP`, or the arrays of the last checkpoint.
+        """Read the tensors of file `WEIGHTS`, `INITIAL`, `BACKPROP` or `CHECKPOINT` by dotted name.
 
         Raises:
-            CheckpointError: missing, damaged, of another run or of another name, or a weight is not finite.
+            CheckpointError: the file is missing, damaged, of another run or of another name, or a weight is not finite.
         """
         tensors, _ = self._read(name)
         weights = {k: v for k, v in tensors.items() if k.startswith("layers.") or name != CHECKPOINT}
@@ -248,7 +249,7 @@ class RunFolder:
         return tensors
 
     def log(self, **record: Any) -> None:
-        """Append one line to the metrics file."""
+        """Append `record` to the metrics file as one line of JSON."""
         if self._metrics is None:
             self._metrics = open(self.path / METRICS, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._metrics.write(json.dumps(record) + "\n")
@@ -260,7 +261,7 @@ class RunFolder:
             self._metrics = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write `checkpoint`, from which a resumed run starts."""
+        """Write `checkpoint` to its file, with the length of the metrics file in bytes."""
         length = 0
         if self._metrics is not None:
             self._metrics.flush()
@@ -278,10 +279,10 @@ class RunFolder:
         self.write_tensors(CHECKPOINT, checkpoint.tensors, state)
 
     def load(self) -> Checkpoint:
-        """Read the last checkpoint, and drop metrics logged after it: the resumed run logs them again.
+        """Read the last checkpoint, and remove metrics logged after it, since the resumed run logs them again.
 
         Raises:
-            CheckpointError: there is none, it is damaged, or metrics logged before it are missing.
+            CheckpointError: the checkpoint is missing or damaged, or metrics logged before it are missing.
         """
         path, metrics = self.path / CHECKPOINT, self.path / METRICS
         tensors, about = self._read(CHECKPOINT)
@@ -320,13 +321,13 @@ class RunFolder:
 
 
 def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
-    """Whether a run can start in a folder: it does not exist, is empty, or its run never began.
+    """Return whether a run can start in folder `path`: it does not exist, is empty, or its run never began.
 
     Lock files and partial files of killed processes are ignored. Definition files such as `recipe.yaml` belong to a
     run only if `run.json` exists; otherwise they may be a user's.
 
     Args:
-        besides: further files to ignore.
+        besides: paths of further files to ignore.
     """
     if not path.is_dir():
         return not path.exists()
@@ -335,12 +336,12 @@ def is_free(path: Path, besides: Collection[Path] = ()) -> bool:
 
 
 def defines_run(name: str) -> bool:
-    """Whether a file of this name defines its run: recipe, profile, formats or a backend's own file."""
+    """Return whether a file of this name defines its run: recipe, profile, formats or a backend's own file."""
     return name in RUN_DEFINITION or (name.startswith("backend.") and Path(name).name == name)
 
 
 def versions() -> dict[str, str]:
-    """Versions of the software that determines a run's numbers."""
+    """Return the versions of packages and Python, the platform and the number of threads."""
     names = ("scff-hw", "numpy", "torch", "safetensors", "scikit-learn")
     packages = {name: version(name) for name in names if name != "scff-hw"}
     for name in ("aihwkit", "brevitas"):

@@ -1,4 +1,4 @@
-"""Trains a recipe: hidden layers, readouts, controls and summary; every stage is resumable."""
+"""Training of a recipe: hidden layers, readouts, controls and summary; every stage is resumable."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def train(
     command: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a recipe and return its summary, which is also written to `out/summary.json`.
+    """Train `recipe`, write the run to folder `out`, and return the summary, the content of `out/summary.json`.
 
     `profile` is the hardware for a backend that simulates devices, None for its default. The test part of the data is
     used for measurement only. With `resume`, a killed run continues from its last checkpoint.
 
-    The same call, and a resumed run, give the same weights bit for bit on the backends float (same device and number
+    A repeated call, or a resumed run, gives the same weights bit for bit on the backends float (same device and number
     of threads) and fixed. The analog backend repeats initial weights, sample order and devices, but draws new pulses
-    and read noise: its results repeat statistically (see `scff_hw.backends.analog`).
+    and read noise, so its results agree statistically only (see `scff_hw.backends.analog`).
 
     Raises:
         UsageError: the recipe, the backend, the data or the folder cannot be used.
@@ -93,7 +93,7 @@ def train(
 
 
 def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, progress: Progress) -> dict[str, Any]:
-    """Train in a locked folder."""
+    """Train in `folder`, which the caller has locked, and return the summary."""
     recipe, checkpoint = setting.recipe, None
     profile: Profile | None = setting.hardware.hardware
     details = RunDetails(
@@ -140,7 +140,7 @@ def _train(setting: Setting, folder: RunFolder, resume: bool, command: str, prog
 
 @dataclass(frozen=True)
 class Setting:
-    """The inputs of a run, before its folder is read or written."""
+    """Inputs of a run, before its folder is read or written."""
 
     recipe: Recipe
     seed: int
@@ -174,7 +174,7 @@ def setting_of(recipe: Recipe, seed: int, backend: str, profile: Profile | None,
 
 
 def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: bool) -> RunContext:
-    """The context of a run; its backend is prepared if the run is `new`, else restored from the folder."""
+    """Make the context of a run; its backend is prepared if the run is `new`, else restored from the folder."""
     recipe, seed, weights = setting.recipe, setting.seed, untrained_weights(setting.recipe, setting.seed)
     if new:
         samples = plain_samples(recipe, setting.dataset, recipe.data.learn_split, setting.scaling)
@@ -197,7 +197,7 @@ def context_of(setting: Setting, folder: RunFolder, progress: Progress, *, new: 
 
 
 def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
-    """The details of the run in a folder; the run must match the requested setting."""
+    """Return the content of the folder's run.json; raise CheckpointError if the run does not match `setting`."""
     details, recipe = folder.details(), setting.recipe
     for key, stored, requested in (
         ("recipe", details.recipe, recipe.name),
@@ -225,7 +225,7 @@ def _resumable(folder: RunFolder, setting: Setting) -> RunDetails:
 
 
 def _run_stages(context: RunContext, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """Run every stage in order, starting at the checkpoint's position."""
+    """Run every stage in order, starting at the checkpoint's position, and return the summary."""
     recipe = context.recipe
     hidden = hidden_stages(recipe)
     readouts = {stage.name: stage for stage in readout_stages(recipe)}

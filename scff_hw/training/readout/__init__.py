@@ -1,4 +1,4 @@
-"""Readouts of frozen features: solvers that converge, and the paper's.
+"""Readouts of frozen features: convex solvers, and the paper's solver.
 
 `solver_of` makes the solver that a recipe names.
 """
@@ -46,12 +46,12 @@ def solver_of(
     transform: ReadoutTransform | None = None,
     solver: ReadoutSolver | None = None,
 ) -> Solver:
-    """A solver for features of the training part.
+    """Make the solver that fits a readout to `source`, the features of the training part.
 
     Args:
         labels: int64 `[N]`.
-        transform: maps weights and biases to those that the readout computes with.
-        solver: None for the recipe's.
+        transform: maps weights and biases to those that the readout computes with; None for the identity.
+        solver: name of the solver; None for that of `recipe`.
     """
     kind = solver or recipe.readout.solver
     if kind == "paper":
@@ -60,10 +60,10 @@ def solver_of(
 
 
 def check_readout(recipe: Recipe) -> None:
-    """Refuse a readout that has no finite set of samples.
+    """Check that the readout of a recipe has a finite set of samples if its solver requires one.
 
     Raises:
-        RecipeError: a solver other than paper with an augmentation that draws a new version at each use.
+        RecipeError: a solver other than paper, an augmentation that draws a new version at each use, and no copies.
     """
     readout = recipe.readout
     endless = augmentation_of(recipe.data, readout.augmentation).is_endless

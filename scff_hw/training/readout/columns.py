@@ -1,4 +1,4 @@
-"""Features of the training part in blocks, with the scale of every column."""
+"""Features of the training part in blocks, with mean and scale of every column (feature)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from scff_hw.training.features import FeatureSource
 
 SMALLEST_SPREAD = 1e-3
-"""Smallest standard deviation that a column is divided by, as a share of the root mean square over all columns; it
-limits the weights of nearly constant columns, and with them the range of a quantised readout."""
+"""Smallest standard deviation that a column is divided by, as a share of the root mean square of all columns' standard
+deviations. It limits the weights of nearly constant columns, and so the range of a quantised readout."""
 
 CONSTANT = 1e-6
-"""A column with a smaller standard deviation, as a share of the same, is constant; its weights are 0."""
+"""Share of the same root mean square below which a column counts as constant; its weights are 0."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive samples of one version.
+    """Consecutive samples of one version of the training part.
 
     Attributes:
         version: 0 for the plain samples, others are augmented.
@@ -41,10 +41,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Columns:
-    """The features of a training part with the mean and the scale of each column.
+    """Features of the training part with the mean and the scale of each column.
 
-    A solver computes with `(x - mean) * inverse`, whose columns have mean 0 and variance 1; `folded` maps its weights
-    to those of unscaled features.
+    Solvers use scaled columns, `(x - mean) * inverse`, with mean 0 and variance 1; `folded` maps weights for scaled
+    columns to weights for unscaled features.
 
     Attributes:
         mean: float64 `[F]`, over all samples and versions.
@@ -58,7 +58,7 @@ class Columns:
 
     @classmethod
     def of(cls, source: FeatureSource, labels: Tensor) -> Columns:
-        """Compute the scale of each column in one pass; `labels` is int64 `[N]`."""
+        """Compute mean and scale of each column in one pass; `labels` is int64 `[N]`."""
         rows, sums, squares, shift = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
         for block in _blocks(source, labels):
             x = block.x.double()
@@ -79,11 +79,11 @@ class Columns:
         return len(self.mean)
 
     def blocks(self) -> Iterator[Block]:
-        """All samples of all versions, version by version."""
+        """Iterate over all samples of all versions, version by version."""
         return _blocks(self.source, self.labels)
 
     def folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Float32 weights and biases for unscaled features, from float64 ones for scaled features."""
+        """Return weights and biases for unscaled features, float32, from those for scaled columns, float64."""
         unscaled = weight * self.inverse
         return unscaled.float(), (bias - unscaled @ self.mean).float()
 

@@ -1,4 +1,4 @@
-"""The readout: a linear classifier on frozen features, whose accuracy measures what the hidden layers learned."""
+"""The readout: a linear classifier on frozen features, whose accuracy measures the quality of the features."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Readout:
     transform: ReadoutTransform | None = None
 
     def logits(self, x: Tensor) -> Tensor:
-        """`[B, classes]` from features `[B, F]`."""
+        """Return the logits `[B, classes]` for features `x` `[B, F]`; float64 with `transform`."""
         if self.transform is None:
             return torch.addmm(self.bias, x, self.weight.T)
         weight, bias = self.transform(self.weight, self.bias)
         return torch.addmm(bias.double(), x.double(), weight.double().T)
 
     def accuracy(self, source: FeatureSource, labels: Tensor) -> float:
-        """Share of samples classified correctly, without augmentation or dropout; `labels` is int64 `[N]`."""
+        """Return the share of samples classified correctly, 0..1, without augmentation; `labels` is int64 `[N]`."""
         correct = 0
         for indices in torch.arange(len(labels), device=labels.device).split(1000):
             correct += int((self.logits(source.batch(indices, None)).argmax(dim=1) == labels[indices]).sum())

@@ -17,17 +17,17 @@ from scff_hw.training.readout.moments import Moments
 from scff_hw.training.readout.strength import TOLERANCE, ConvexSolver, Solution
 
 MAX_ITERATIONS = 2000
-"""A fit with more iterations has not converged."""
+"""Largest number of iterations; a fit that reaches it has not converged."""
 
 MEMORY = 20
 """Number of earlier gradients that L-BFGS keeps."""
 
 
 MOST_COLUMNS = 6000
-"""Most columns whose covariance is computed to precondition a fit; of more columns only the scales are used."""
+"""Largest number of columns for which a fit is preconditioned with their covariance; beyond, only scales are used."""
 
 LEAST_CURVATURE = 1e-4
-"""Smallest curvature of the loss that a fit is preconditioned for."""
+"""Lower limit of the curvature of the loss in the preconditioning."""
 
 
 class LogisticSolver(ConvexSolver):
@@ -78,7 +78,7 @@ class LogisticSolver(ConvexSolver):
         return Solution(weight, bias, int(result.nit), loss.gradient, loss.gradient <= TOLERANCE)
 
     def _norm_at_zero(self, fitted: Tensor, stopped: Callable[[], bool]) -> float:
-        """Norm of the gradient at zero weights, where the strength does not count; computed once per fold."""
+        """Return the norm of the gradient at zero weights (independent of the strength), computed once per fold."""
         for samples, known in self._norms_at_zero:
             if torch.equal(samples, fitted):
                 return known
@@ -90,7 +90,7 @@ class LogisticSolver(ConvexSolver):
 
 @dataclass(frozen=True)
 class _Basis:
-    """Eigenvalues `[F]` and eigenvectors `[F, F]` of the scaled columns' covariance; None for the unit vectors."""
+    """Eigenvalues `[F]` and eigenvectors `[F, F]` of the scaled columns' covariance; vectors None: unit vectors."""
 
     variances: Tensor
     vectors: Tensor | None
@@ -111,7 +111,7 @@ class _Basis:
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """Coordinates of L-BFGS: `weight = (z * scales) @ vectors.T` and `bias = y * bias_scale`, z and y in one vector."""
+    """Coordinates of L-BFGS: `weight = (z * scales) @ vectors.T`, `bias = y * bias_scale`; a point is z and y, flat."""
 
     vectors: Tensor | None
     scales: Tensor
@@ -128,7 +128,7 @@ class _Coordinates:
         return scaled if self.vectors is None else scaled @ self.vectors.T, values[-classes:] * self.bias_scale
 
     def gradient(self, weight: Tensor, bias: Tensor) -> NDArray[np.float64]:
-        """The gradient with respect to the point, from that with respect to the parameters."""
+        """Return the gradient with respect to the point, from those with respect to `weight` and `bias`."""
         rotated = weight if self.vectors is None else weight @ self.vectors
         return _flat(rotated * self.scales, bias * self.bias_scale)
 
@@ -139,7 +139,7 @@ def _flat(weight: Tensor, bias: Tensor) -> NDArray[np.float64]:
 
 @dataclass
 class _Loss:
-    """The loss and its gradient.
+    """Regularised loss and its gradient.
 
     Attributes:
         norm_at_zero: norm of the gradient at zero weights.
@@ -157,7 +157,7 @@ class _Loss:
     curvature: float = field(default=0.0, init=False)
 
     def __call__(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
-        """The loss, and its gradient with respect to weights `[classes, F]` and biases `[classes]`."""
+        """Return the loss and its gradients with respect to `weight` `[classes, F]` and `bias` `[classes]`."""
         if self.stopped():
             raise KeyboardInterrupt
         columns = self.columns

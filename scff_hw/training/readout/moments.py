@@ -1,4 +1,4 @@
-"""Moments of features and labels, in one pass."""
+"""Means and covariances of features and labels, in one pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scff_hw.training.readout.columns import Columns
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the scaled columns and the one-hot labels, float64.
+    """Means and covariances of the scaled columns and the one-hot labels, float64.
 
     Attributes:
         gram: covariance of the columns `[F, F]`.
         cross: covariance of columns and labels `[F, classes]`.
         mean: mean of each column `[F]`.
-        shares: share of each class `[classes]`.
+        shares: share of samples per class `[classes]`.
     """
 
     gram: Tensor
@@ -29,12 +29,12 @@ class Moments:
 
     @classmethod
     def of(cls, columns: Columns, classes: int, fitted: Tensor, stopped: Callable[[], bool]) -> Moments:
-        """Moments over the samples whose entry of `fitted`, float64 `[N]`, is 1 (others: 0).
+        """Compute the moments over the samples with `fitted` = 1 (others: 0); `fitted` is float64 `[N]`.
 
-        Products are computed in float32 and summed in float64.
+        Products of a block are computed in float32 and summed over blocks in float64.
 
         Raises:
-            KeyboardInterrupt: `stopped` says so.
+            KeyboardInterrupt: `stopped` returned true.
         """
         like, width = columns.mean, len(columns)
         gram, cross = like.new_zeros(width, width), like.new_zeros(width, classes)

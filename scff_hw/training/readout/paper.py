@@ -1,4 +1,4 @@
-"""The paper's readout: Adam, a fixed number of epochs, dropout; it stops before it has converged."""
+"""The paper's readout: Adam and dropout for a fixed number of epochs, too few to converge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scff_hw.training.readout.solver import never
 
 @dataclass
 class ReadoutEpoch:
-    """Metrics of one epoch: mean loss, accuracy on the training batches (with dropout)."""
+    """Metrics of one epoch: mean loss and accuracy, 0..1, on the training batches (with dropout)."""
 
     loss: float
     train_accuracy: float
@@ -52,7 +52,7 @@ class PaperSolver:
 
     @property
     def steps(self) -> int:
-        """The recipe's epochs."""
+        """Number of the recipe's epochs."""
         return self.recipe.epochs
 
     @property
@@ -60,7 +60,7 @@ class PaperSolver:
         return Readout(self.weight, self.bias, self._transform)
 
     def step(self, number: int, stopped: Callable[[], bool] = never) -> dict[str, float | bool | str]:
-        """One epoch; `stopped` is not asked, since an epoch is short."""
+        """Train one epoch and return its metrics; `stopped` is not called, since an epoch is short."""
         metrics = self.train_epoch(self._source, self._labels, number)
         self._train_accuracy = metrics.train_accuracy
         return {"loss": metrics.loss, "train_accuracy": metrics.train_accuracy}
@@ -71,7 +71,7 @@ class PaperSolver:
         )
 
     def train_epoch(self, source: FeatureSource, labels: Tensor, epoch: int) -> ReadoutEpoch:
-        """One pass over all labelled samples in a new order; `labels` is int64 `[N]`."""
+        """Train on all samples once, in a new random order; `labels` is int64 `[N]`."""
         for group in self._adam.param_groups:
             group["lr"] = learning_rate_at(self.recipe, epoch)
         draw = generator(self.seed, "readout", epoch)
@@ -94,14 +94,14 @@ class PaperSolver:
         return ReadoutEpoch(float(loss) / len(labels), int(correct) / len(labels))
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and Adam's moments."""
+        """Return the weights, the biases and Adam's state."""
         state = {"weight": self.weight, "bias": self.bias}
         for name, parameter in (("weight", self.weight), ("bias", self.bias)):
             state |= {f"{name}.{key}": value for key, value in self._adam.state[parameter].items()}
         return {name: value.clone() for name, value in state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from `state()`."""
+        """Load a `state()`; the next `step` continues from it."""
         for name, parameter in (("weight", self.weight), ("bias", self.bias)):
             parameter.copy_(state[name])
             prefix = f"{name}."
@@ -111,7 +111,7 @@ class PaperSolver:
 
 
 def initial_readout(features: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random weights `[classes, features]` and biases `[classes]`, uniform within 1 / sqrt(features), as PyTorch's."""
+    """Draw weights `[classes, features]` and biases `[classes]`, uniform in ±1 / sqrt(features), as PyTorch does."""
     draw = generator(seed, "readout", "init")
     bound = 1 / math.sqrt(features)
     weight = (torch.rand(classes, features, generator=draw) * 2 - 1).mul_(bound)
@@ -119,13 +119,13 @@ def initial_readout(features: int, classes: int, seed: int) -> tuple[Tensor, Ten
 
 
 def learning_rate_at(recipe: ReadoutRecipe | BackpropRecipe, epoch: int) -> float:
-    """The learning rate of an epoch (0-based), halved at fixed fractions of the training."""
+    """Return the learning rate of an epoch (0-based), halved at `recipe.halve_at_percent` of the epochs."""
     halvings = sum(epoch >= int(recipe.epochs * percent / 100) for percent in recipe.halve_at_percent)
     return recipe.learning_rate * 0.5**halvings
 
 
 def _dropout_mask(shape: torch.Size, dropout: float, draw: torch.Generator) -> Tensor:
-    """A random mask, False with probability `dropout` (to 1 part in 65 536).
+    """Draw a bool mask, False with probability `dropout` (to 1 part in 65 536).
 
     Four 16-bit draws from each 64-bit random number: fifteen times faster than `bernoulli_` with a generator.
     """

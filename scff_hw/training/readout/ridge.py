@@ -15,7 +15,7 @@ from scff_hw.training.readout.strength import TOLERANCE, ConvexSolver, Solution
 class RidgeSolver(ConvexSolver):
     """Minimises half the mean squared error + strength / 2 * |weight|^2 over scaled columns; biases are not penalised.
 
-    Needs memory for `F x F` float64 values.
+    It stores `F x F` float64 values per fold.
     """
 
     name = "ridge"

@@ -1,4 +1,4 @@
-"""What every solver of the readout implements: steps that can be logged, interrupted and resumed."""
+"""Protocol of readout solvers: a fit in steps, which can be logged, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from scff_hw.training.readout.linear import Readout
 
 
 def never() -> bool:
-    """No stop is requested."""
+    """Return False: no stop is requested."""
     return False
 
 
 class Solver(Protocol):
     """Fits a readout in `steps` steps.
 
-    The caller runs steps 0, 1, ... `steps` - 1 in order. `state()` after a step, passed to `load_state` of a new solver
-    of the same data, continues with the next step and gives the same bits.
+    The caller runs steps 0, 1, ... `steps` - 1 in order. A new solver for the same data that loads the `state()` after
+    a step continues with the next step and gives bit-identical results.
     """
 
     kind: str
-    """`kind` of the lines of metrics.jsonl that its steps return."""
+    """Value of `kind` in the lines of metrics.jsonl with the metrics of a step."""
 
     @property
     def steps(self) -> int: ...
 
     @property
     def readout(self) -> Readout:
-        """The readout after the last step."""
+        """Fitted readout, after the last step."""
         ...
 
     def step(self, number: int, stopped: Callable[[], bool] = never) -> dict[str, float | bool | str]:
@@ -43,7 +43,7 @@ class Solver(Protocol):
         ...
 
     def report(self) -> ReadoutReport:
-        """How the readout was fitted, after the last step."""
+        """Return the report on the fit; call it after the last step."""
         ...
 
     def state(self) -> dict[str, Tensor]: ...

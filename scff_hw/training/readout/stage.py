@@ -1,4 +1,4 @@
-"""The stages of a run that fit a readout: on the learned hidden layers and on those of each control."""
+"""Stages of a run that fit a readout: on the learned hidden layers and on the hidden layers of each control."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scff_hw.training.run_context import RunContext
 from scff_hw.training.run_folder import BACKPROP, INITIAL, WEIGHTS, Checkpoint, Position
 
 CHECKPOINT_SECONDS = 20
-"""Shortest time between two checkpoints of a stage."""
+"""Shortest time between two checkpoints of a stage, in seconds."""
 
 FEATURES = {
     "scff": "test_accuracy",
@@ -27,16 +27,16 @@ FEATURES = {
     "patches": "patches_test_accuracy",
     "backprop": "backprop_features_test_accuracy",
 }
-"""Whose hidden layers are read, with the key of the test accuracy in the summary."""
+"""Key of a readout's test accuracy in the summary, by the hidden layers that its features come from."""
 
 
 @dataclass(frozen=True)
 class ReadoutStage:
-    """A readout of one network's features.
+    """Stage that fits a readout to the features of one network.
 
     Attributes:
         features: a key of `FEATURES`.
-        solver: None for the recipe's; "paper" for the second readout of `controls.paper_readout`.
+        solver: None for the solver of the recipe; "paper" for the second readout of `controls.paper_readout`.
     """
 
     features: str
@@ -49,7 +49,7 @@ class ReadoutStage:
 
 
 def readout_stages(recipe: Recipe) -> list[ReadoutStage]:
-    """The readouts of a run in order, that of backpropagation's hidden layers last."""
+    """Return the readout stages of a run in order; those of the backpropagation control are last."""
     controls = recipe.controls
     asked = {
         "untrained": controls.untrained,
@@ -65,9 +65,9 @@ def readout_stages(recipe: Recipe) -> list[ReadoutStage]:
 
 
 def fit_readout(context: RunContext, stage: ReadoutStage, start: Position, resumed: Checkpoint | None) -> None:
-    """Fit the readout of a stage, measure it on the test part and write the weights of both to one file.
+    """Fit the readout of a stage and measure its test accuracy; write weights of layers and readout to one file.
 
-    Every readout of a run has the same solver, strengths, held-out samples and scaling of columns.
+    The readouts of a run have the same solver, strengths, held-out samples and scaling of columns.
 
     Raises:
         KeyboardInterrupt: a stop was requested; the stage continues from its last checkpoint.
@@ -127,7 +127,7 @@ def fit_readout(context: RunContext, stage: ReadoutStage, start: Position, resum
 
 
 def _network(context: RunContext, features: str) -> tuple[Network, dict[str, Tensor]]:
-    """The network whose features are read, and its weights."""
+    """Return the network for `features`, a key of `FEATURES`, and its weights by dotted name."""
     recipe = context.recipe
     if features == "scff":
         return context.network, weights_of(context.network)

@@ -1,7 +1,7 @@
 """Readouts by convex optimisation: the L2 strength is chosen on held-out training samples, then all samples are fitted.
 
-The solution depends on the features alone, not on the order of samples, a learning rate or a number of epochs. So
-accuracies of different hidden layers differ by their features, not by how far their readouts converged.
+The solution depends on the features alone, not on the order of samples, a learning rate or a number of epochs. So the
+accuracies of different hidden layers differ because of their features, not because of unequal convergence.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from scff_hw.training.readout.linear import Readout, ReadoutTransform
 from scff_hw.training.readout.solver import never
 
 STRENGTHS = tuple(0.1 / 4**step for step in range(7))
-"""L2 strengths tried, the same for all features and both solvers; strength times half the squared norm of the weights
-of scaled columns is added to the mean loss. From strong to weak, so that each solution is a good start for the next."""
+"""L2 strengths tried, equal for all features and both solvers; strength / 2 * |weight|^2, with the weights for scaled
+columns, is added to the mean loss. From strong to weak, so that each solution is a good start for the next fit."""
 
 EIGHTHS = 8
-"""An eighth of the training samples is held out while the strength is chosen."""
+"""Number of folds; one, an eighth of the training samples, is held out to choose the strength."""
 
 HELD_OUT = 1000
-"""Other eighths are held out in turn until at least this many samples have been."""
+"""Folds are held out in turn until at least this many samples have been held out."""
 
 MOST_FOLDS = 4
-"""Largest number of eighths that are held out in turn."""
+"""Largest number of folds that are held out in turn."""
 
 WITHOUT_HELD_OUT = 1e-2
-"""Strength used if there are fewer than eight training samples."""
+"""Strength used with fewer than eight training samples."""
 
 TOLERANCE = 1e-4
 """A fit has converged if the norm of its gradient is at most this share of the norm at zero weights."""
 
 FINAL_TOLERANCE = 1e-5
-"""Share at which the fit to all samples stops; those that choose the strength stop at `TOLERANCE`."""
+"""As `TOLERANCE`, for the stop of the fit to all samples; fits that choose the strength stop at `TOLERANCE`."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Weights for scaled columns.
+    """Result of a fit: weights for scaled columns.
 
     Attributes:
         weight: float64 `[classes, F]`.
@@ -66,7 +66,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The best strength so far, its held-out accuracy and cross-entropy, and whether its fits have converged."""
+    """Best strength so far, with its held-out accuracy and cross-entropy, and whether its fits have converged."""
 
     strength: float = WITHOUT_HELD_OUT
     accuracy: float = -1.0
@@ -76,22 +76,23 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy and share of correct samples."""
+    """Mean cross-entropy and share of correctly classified samples."""
 
     loss: float
     accuracy: float
 
 
 class ConvexSolver(ABC):
-    """Fits readouts of every strength to seven eighths of the training part, and the best strength to all of it.
+    """Fits a readout per strength to seven eighths of the training part, then one with the best strength to all of it.
 
-    Best is the highest accuracy on the held-out eighth; of equal ones, the lowest cross-entropy. Small training parts
-    are cross-validated: up to `MOST_FOLDS` eighths are held out in turn, until `HELD_OUT` samples have been.
+    The best strength has the highest accuracy on the held-out eighth; of equal ones, the lowest cross-entropy. Small
+    training parts are cross-validated: up to `MOST_FOLDS` eighths are held out in turn, until `HELD_OUT` samples were.
 
     Args:
         source: features of the training part.
         labels: int64 `[N]`.
-        seed: The seed that determines the held-out samples.
+        seed: determines the held-out samples.
+        transform: maps weights and biases to those that the readout computes with; None for the identity.
         start: weights `[classes, F]` and biases `[classes]` for scaled columns to begin from; None for zeros. The
             solution does not depend on them.
     """
@@ -129,7 +130,7 @@ class ConvexSolver(ABC):
 
     @property
     def steps(self) -> int:
-        """One per strength, and the fit to all samples."""
+        """Number of steps: one per strength, and the fit to all samples."""
         return len(self.strengths) + 1
 
     @abstractmethod
@@ -141,10 +142,10 @@ class ConvexSolver(ABC):
         stopped: Callable[[], bool],
         tolerance: float = TOLERANCE,
     ) -> Solution:
-        """The solution for one strength on the samples whose entry of `fitted`, float64 `[N]`, is 1 (others: 0)."""
+        """Fit the samples with `fitted` = 1 (others: 0; float64 `[N]`) with one strength, starting at `start`."""
 
     def step(self, number: int, stopped: Callable[[], bool] = never) -> dict[str, float | bool | str]:
-        """Fit one strength, or in the last step the chosen one to all samples."""
+        """Fit strength `number`, or in the last step the best strength to all samples; return the metrics."""
         strength = self.strengths[number] if number < len(self.strengths) else self._chosen.strength
         if number == len(self.strengths):
             everything = torch.ones(len(self.columns.labels), dtype=torch.float64, device=self.columns.mean.device)
@@ -172,7 +173,7 @@ class ConvexSolver(ABC):
         }
 
     def _scores(self, solution: Solution, weights: Tensor, *, plain: bool = False) -> Score:
-        """Loss and accuracy over the samples of weight 1; of the plain version only, or of all versions."""
+        """Compute loss and accuracy of the samples with `weights` = 1; `plain`: of version 0, else of all versions."""
         weight, bias = self.columns.folded(solution.weight, solution.bias)
         loss = correct = total = 0.0
         for block in self.columns.blocks():
@@ -203,7 +204,7 @@ class ConvexSolver(ABC):
         )
 
     def state(self) -> dict[str, Tensor]:
-        """The last solution of each fold, the best of the first fold, and the chosen strength."""
+        """Return the last solution of each fold, the best solution of the first fold, and the best strength."""
         state = {"best.weight": self._best[0], "best.bias": self._best[1]}
         for fold, (weight, bias) in enumerate(self._last):
             state |= {f"last.{fold}.weight": weight, f"last.{fold}.bias": bias}
@@ -211,7 +212,7 @@ class ConvexSolver(ABC):
         return {name: value.clone() for name, value in state.items()} | {"chosen": chosen}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from `state()`."""
+        """Load a `state()`; the next `step` continues from it."""
         like = self.columns.mean
         self._best = state["best.weight"].to(like), state["best.bias"].to(like)
         self._last = [
@@ -223,7 +224,7 @@ class ConvexSolver(ABC):
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Means over the folds, whose held-out parts are of equal size."""
+    """Return the mean loss and accuracy over folds, whose held-out parts have equal sizes."""
     return Score(mean(score.loss for score in scores), mean(score.accuracy for score in scores))
 
 
