@@ -15,7 +15,7 @@ from scff_hw.data.torchaudio_import import load_torchaudio
 from scff_hw.errors import DataError, UsageError
 
 SILENT_SPREAD_DB = 1e-3
-"""Standard deviation over the coefficients of a frame, below which the frame is silent: rounding errors only."""
+"""Standard deviation over a frame's coefficients in dB below which the frame is silent: rounding errors only."""
 
 _LARGEST_RATIO = 1000
 
@@ -26,7 +26,7 @@ class Mfcc:
 
     sample_rate_hz: rate to which recordings are resampled.
     coefficients: number of coefficients computed; the first, the loudness, is dropped.
-    window_samples, hop_samples: frame length and distance between frames, at that rate.
+    window_samples, hop_samples: frame length and distance between frames, in samples at `sample_rate_hz`.
     mels: number of bands of the mel filter bank.
 
     Raises UsageError unless all are integers, 2 <= coefficients <= mels, 2 <= window_samples, and

@@ -21,7 +21,7 @@ class Augmentation:
     rotate_deg: rotation about the centre by an angle of -r..r degrees.
     stretch: scaling of each axis by its own factor in 1-s..1+s, about the centre.
 
-    Rotation and stretch are one bilinear resampling before the others, zero fill.
+    Rotation and stretch are one bilinear resampling, with zero fill, before the other augmentations.
 
     Raises UsageError for a negative number of pixels, an angle not in 0..180, a stretch not in 0..0.9.
     """
@@ -87,10 +87,10 @@ def _draw(
 
 
 def _translate(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
-    """Pad by `reach` zeros, then copy a window from each image, starting at 0..2 reach in both axes.
+    """Pad each image by `reach` zeros, then copy a window of the original size from a random corner in 0..2 reach.
 
-    The rows of all possible windows are rows of one overlapping view of the padded memory, so the whole batch is
-    one selection of contiguous rows.
+    Every row of every possible window is a row in one overlapping view of the padded memory, so the whole batch is one
+    selection of contiguous rows.
     """
     count, channels, height, width = images.shape
     if count == 0:

@@ -1,4 +1,4 @@
-"""Catalogue of data sets: those of scff-hw, and those of other packages by the entry point group `scff_hw.datasets`.
+"""Catalogue of the data sets of scff-hw and of other packages, by the entry point group `scff_hw.datasets`.
 
     RINGS = Info(                                            # in the package's module shop
         "rings", "points on 3 rings, 2 coordinates", "CC0", "the package shop",
@@ -8,7 +8,7 @@
     [project.entry-points."scff_hw.datasets"]                # in its pyproject.toml
     rings = "shop:RINGS"
 
-Recipes then name it in `data.name`. This module does not import torch, so recipes are checked without it.
+Recipes then select it with `data.name: rings`. This module does not import torch, so recipes are checked without torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Info:
         classes: number of classes.
         load: reads the data set from the data directory (see `data_root`); None for recordings. Raises DataError for
             missing or damaged data.
-        verify: checks the files in a folder and returns the checked files; None for a data set without files.
+        verify: checks the files in a folder and returns the checked files; None for a data set without own files.
         folder: folder of the files, relative to the data directory.
         unlabelled: whether there is an unlabelled part.
         comes_with: package that contains a bundled data set.
@@ -84,15 +84,15 @@ DATASETS: Registry[Info] = Registry(
 
 
 def dataset_names() -> list[str]:
-    """Names of all data sets, including those of installed packages."""
+    """Return the names of all data sets, including those of installed packages."""
     return DATASETS.names()
 
 
 def info(name: str) -> Info:
-    """The data set with that name.
+    """Return the catalogue entry of data set `name`.
 
     Raises:
-        UsageError: unknown data set, or the entry point does not refer to one.
+        UsageError: unknown data set, or the entry point does not refer to an `Info`.
         PluginError: the package of the data set cannot be imported.
     """
     if name not in DATASETS:

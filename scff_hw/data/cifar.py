@@ -29,7 +29,7 @@ FILE_MD5 = {
 
 
 def parse_records(path: Path, content: bytearray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images uint8 [N, 3, 32, 32] and labels int64 [N] of one file.
+    """Return images uint8 [N, 3, 32, 32] and labels int64 [N] from `content`, the bytes of one file.
 
     A record has one label byte and 3072 pixel bytes: red, green and blue planes, row by row. Raises DataError if the
     size is not a multiple of the record size, or a label is not in 0..9.
@@ -61,7 +61,7 @@ def _split(folder: Path, names: tuple[str, ...]) -> Split:
 
 
 def verify(folder: Path) -> list[Verified]:
-    """Compare the six files in `folder` with their checksums; raises DataError if one is missing or differs."""
+    """Compare the six files in `folder` with their MD5; raise DataError if a file is missing or differs."""
     verified = []
     expected_bytes = _RECORDS_PER_FILE * RECORD_BYTES
     for name in (*FILES["train"], *FILES["test"]):

@@ -12,7 +12,8 @@ from scff_hw.data.types import Dataset, Recordings
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """BLAKE2b digest, 32 bytes in hexadecimal, of dtype, shape and bytes of the samples and labels of every part."""
+    """Return the BLAKE2b digest, 64 hexadecimal digits, of dtype, shape and bytes of every part's samples and labels.
+    """
     parts = [(name, getattr(dataset, name)) for name in ("train", "test", "unlabelled")]
     tensors = [(name, part.images, part.labels) for name, part in parts if part is not None]
     header = [dataset.name, dataset.classes, [name for name, *_ in tensors]]
@@ -20,7 +21,7 @@ def dataset_digest(dataset: Dataset) -> str:
 
 
 def recordings_digest(recordings: Recordings) -> str:
-    """The same for recordings, including speakers, takes and split."""
+    """Return the digest of recordings, speakers, takes and split, as `dataset_digest`."""
     header = [recordings.sample_rate, recordings.speakers]
     tensors = (recordings.labels, recordings.indices, recordings.is_test, *recordings.waveforms)
     return _digest(header, tensors)

@@ -1,6 +1,6 @@
 """HTTP download of one file with resume, retries and several mirrors.
 
-pooch computes the checksum. It does not resume downloads or change mirrors, so requests does the transfer.
+pooch computes the checksum. pooch does not resume downloads or change mirrors, so requests does the transfer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RETRIED_STATUS = (408, 429)
 
 
 def no_report(name: str, done_bytes: int, total_bytes: int) -> None:
-    """Progress report that does nothing."""
+    """Do nothing: a `Report` for downloads without progress."""
 
 
 def download(
@@ -34,11 +34,11 @@ def download(
     attempts: int = 4,
     backoff_s: float = 1.0,
 ) -> None:
-    """Download `target` from the first of `urls` that provides the complete file; `target` is created only then.
+    """Download `target` from the first of `urls` that provides the complete file; no partial `target` is created.
 
-    A partial download stays in `target`.part, and a later call resumes it with an HTTP Range request. This needs `md5`,
-    the checksum of the file; with None every attempt starts anew. Each URL gets `attempts` attempts, `backoff_s`
-    seconds apart, doubled each time. HTTP 4xx or a file of more than `limit_bytes` ends them at once.
+    A partial download stays in `target`.part, and a later call resumes it with an HTTP Range request. This requires
+    `md5`, the checksum of the file; with None every attempt starts anew. Each URL is tried `attempts` times; waits are
+    `backoff_s` seconds, doubled each time. HTTP 4xx or more than `limit_bytes` bytes end the attempts at a URL at once.
 
     Raises DownloadError, with the problem of each URL, if no URL provides the file, and OSError if writing fails.
     """
@@ -58,7 +58,7 @@ def download(
 
 
 def checksum_matches(path: Path, md5: str) -> bool:
-    """Whether the file at `path` exists and has the MD5 checksum `md5`."""
+    """Return whether the file at `path` exists and has the MD5 checksum `md5`, in hexadecimal."""
     return path.is_file() and _md5(path) == md5
 
 
@@ -75,7 +75,7 @@ class _TooLargeError(Exception):
 def _try(
     url: str, part: Path, md5: str | None, report: Report, limit_bytes: int, attempts: int, backoff_s: float
 ) -> str | None:
-    """Return None if `part` is complete, else the problem of `url`."""
+    """Download `url` to `part`; return None if `part` is complete, else the problem."""
     import requests
     import urllib3
 
@@ -107,7 +107,7 @@ def _try(
 
 
 def _transfer(url: str, part: Path, report: Report, limit_bytes: int) -> None:
-    """Append `url` to `part`, or start anew if the server does not resume.
+    """Append the rest of `url` to `part`, or start anew if the server does not resume.
 
     Raises _TooLargeError as soon as the received or announced size exceeds `limit_bytes`.
     """
@@ -144,7 +144,7 @@ def _transfer(url: str, part: Path, report: Report, limit_bytes: int) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether a retry would fail the same way: HTTP 4xx, or a malformed URL."""
+    """Return whether a retry is useless: HTTP 4xx (except 408 and 429), or a malformed URL."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -1,4 +1,4 @@
-"""Catalogue entries of the data sets of scff-hw; reader modules are imported at first use."""
+"""Catalogue entries (`Info`) of the data sets of scff-hw; reader modules are imported at first use."""
 
 from __future__ import annotations
 

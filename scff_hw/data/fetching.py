@@ -1,4 +1,4 @@
-"""Downloads, checks and unpacks data sets into the folders that the readers use."""
+"""Download, check and unpacking of data sets, into the folders that the readers use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scff_hw.files import exclusive, partial_folder
 
 @dataclass(frozen=True)
 class _Source:
-    """Source of a data set: files with MD5 (None: unknown), base URLs, and members to unpack.
+    """Source of a data set: files with MD5 (None: unknown), base URLs, and patterns of archive members to unpack.
 
     `files` are stored in `folder`. With `unpack_patterns` they are archives: they stay in the data directory until
     unpacked, and the members that match, `unpacked_bytes` in total, are stored in `folder`.
@@ -137,7 +137,7 @@ def fetch(
 
 
 def _with_margin(size_bytes: int) -> int:
-    """Upper bound on the size of a file or archive; published sizes are partly rounded."""
+    """Return the upper limit in bytes for a file or archive of published size, since some sizes are rounded."""
     return size_bytes + size_bytes // 4 + 1_000_000
 
 
@@ -150,7 +150,7 @@ def _is_whole(name: str, root: Path) -> bool:
 
 
 def _clear(source: _Source, root: Path) -> None:
-    """Remove partial downloads and archives, which are not needed once the data set is complete."""
+    """Remove partial downloads and archives from `root`; the complete data set does not need them."""
     download_folder = _download_folder(source, root)
     for file in source.files:
         with suppress(OSError):
@@ -164,7 +164,7 @@ def _download_folder(source: _Source, root: Path) -> Path:
 
 
 def _unpack_checked(name: str, source: _Source, archive: Path, root: Path) -> None:
-    """Unpack into a temporary folder, check it, rename it to its final name, and delete the archive."""
+    """Unpack `archive` into a temporary folder, check the files, rename the folder, and delete the archive."""
     target = root / source.folder
     try:
         with partial_folder(target) as folder:

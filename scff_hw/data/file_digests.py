@@ -14,7 +14,7 @@ RECORD = "SHA256SUMS"
 
 
 def sha256(dataset: str, path: Path) -> str:
-    """SHA-256 digest of a file of `dataset`, in hexadecimal; raises DataError if it is missing or unreadable."""
+    """Return the SHA-256 digest of a file in hexadecimal; raise DataError if the file is missing or unreadable."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -25,18 +25,18 @@ def sha256(dataset: str, path: Path) -> str:
 
 
 def listing(digests: Mapping[str, str]) -> bytes:
-    """Content of a SHA256SUMS file from digests by file name, sorted by name."""
+    """Format a SHA256SUMS file, sorted by name, from `digests`: SHA-256 in hexadecimal by file name."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def record(dataset: str, folder: Path) -> None:
-    """Write the digests of all files in `folder` to its SHA256SUMS."""
+    """Write the SHA-256 digests of all files in `folder` to SHA256SUMS in that folder."""
     digests = {path.name: sha256(dataset, path) for path in folder.iterdir() if path.is_file() and path.name != RECORD}
     write_atomic(folder / RECORD, listing(digests))
 
 
 def matches_record(dataset: str, folder: Path) -> bool:
-    """Compare the files of `folder` with its SHA256SUMS; False if there is none.
+    """Compare the files of `folder` with its SHA256SUMS; return False if there is no SHA256SUMS, else True.
 
     Raises DataError for the first file that is missing or differs, and for an invalid SHA256SUMS.
     """

@@ -1,4 +1,4 @@
-"""The data directory, and reading of files: every problem becomes one DataError."""
+"""The data directory, and reading of files; every problem raises DataError."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIMIT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Verified:
-    """One file or folder that passed `verify`: path, size in bytes, and the kind of check."""
+    """A file or folder that passed `verify`: path, size in bytes, and the kind of check, e.g. "MD5"."""
 
     path: Path
     size_bytes: int
@@ -30,8 +30,8 @@ class Verified:
 def data_root(data_dir: str | Path | None = None) -> Path:
     """Return the directory of the data sets.
 
-    It is `data_dir`, else the environment variable SCFF_HW_DATA, else `data` in the user's cache directory. It may
-    not exist.
+    The directory is `data_dir`, else the environment variable SCFF_HW_DATA, else `scff-hw/data` in the user's cache
+    directory. It may not exist.
     """
     if data_dir is not None:
         return Path(data_dir).expanduser()
@@ -41,7 +41,7 @@ def data_root(data_dir: str | Path | None = None) -> Path:
 
 
 def missing(dataset: str, path: Path) -> DataError:
-    """The error for a missing file or folder of `dataset`."""
+    """Make the error for a missing file or folder of `dataset`."""
     return DataError(
         f"The {dataset} data has no {path}; fetch it with `scff-hw data fetch {dataset}`, "
         f"or name the directory that holds it with --data-dir or ${ENVIRONMENT}."
@@ -49,12 +49,12 @@ def missing(dataset: str, path: Path) -> DataError:
 
 
 def damaged(dataset: str, path: Path, found: str, allowed: str) -> DataError:
-    """The error for a damaged file of `dataset`: the content found and the allowed content."""
+    """Make the error for a damaged file of `dataset` from the content found and the allowed content."""
     return DataError(f"{path} {found}, but {allowed}; fetch it again with `scff-hw data fetch {dataset}`.")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """The error for an existing file that cannot be read."""
+    """Make the error for an existing file that cannot be read."""
     return DataError(f"{path} cannot be read: {error.strerror or error}.")
 
 
@@ -90,7 +90,7 @@ def read_bytes(dataset: str, path: Path) -> bytearray:
 
 
 def file_size(dataset: str, path: Path) -> int:
-    """Return the size of `path` in bytes; raises DataError if it is missing or is not a file."""
+    """Return the size of `path` in bytes; raise DataError if `path` is missing or is not a file."""
     if not path.exists():
         raise missing(dataset, path)
     if not path.is_file():

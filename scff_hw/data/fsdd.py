@@ -21,7 +21,7 @@ SAMPLE_RATE_HZ = 8_000
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
 RELEASE_SHA256 = "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959"
-"""SHA-256 of the SHA256SUMS, sorted by name, of the recordings of release v1.0.10; computed, none is published."""
+"""SHA-256 of a SHA256SUMS, sorted by name, of the recordings in release v1.0.10; computed, since none is published."""
 # The publisher's split: the first takes of each speaker and digit are the test set.
 _TEST_TAKES = 5
 _FILE_NAME = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav", re.IGNORECASE)
@@ -83,7 +83,7 @@ def _read(recordings: dict[Key, Path]) -> Recordings:
 
 
 def _recordings(folder: Path) -> dict[Key, Path]:
-    """Paths of the recordings in `folder`, sorted by digit, speaker and take."""
+    """Return the paths of the recordings in `folder`, sorted by digit, speaker and take."""
     if not folder.is_dir():
         raise missing(NAME, folder)
     recordings: dict[Key, Path] = {}
@@ -107,7 +107,7 @@ def _recordings(folder: Path) -> dict[Key, Path]:
 def verify(folder: Path) -> list[Verified]:
     """Check that each of the 3000 published recordings is in `folder`, is readable, and has the published bytes.
 
-    The reference is release v1.0.10, the only one with 3000 recordings; the case of the suffix is ignored.
+    The reference is release v1.0.10, the only release with 3000 recordings; upper or lower case of suffixes is ignored.
     """
     recordings = _recordings(folder)
     for digit in range(10):
@@ -129,7 +129,7 @@ def verify(folder: Path) -> list[Verified]:
 
 
 def digest(recordings: dict[Key, Path]) -> str:
-    """SHA-256 of the SHA256SUMS content of `recordings`, with their published names."""
+    """Return the SHA-256, in hexadecimal, of a SHA256SUMS of `recordings` with their published names."""
     digests = {_published_name(key): sha256(NAME, path) for key, path in recordings.items()}
     return hashlib.sha256(listing(digests)).hexdigest()
 

@@ -31,9 +31,8 @@ UNZIPPED_MD5 = {
 def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> torch.Tensor:
     """Return the unsigned bytes of an IDX file as a uint8 tensor with `dimensions` dimensions.
 
-    The format: a big-endian 32-bit magic number, 2048 + dimensions for unsigned bytes; a big-endian 32-bit
-    size for each dimension; the values, the last dimension changing fastest. Raises DataError for any other
-    `content`.
+    The format: a big-endian 32-bit magic number, 2048 + dimensions for unsigned bytes; a big-endian 32-bit size per
+    dimension; the values, the last dimension changing fastest. Raises DataError for any other `content`.
     """
     header_bytes = 4 * (1 + dimensions)
     if len(content) < header_bytes:
@@ -53,7 +52,7 @@ def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> 
 
 
 def find(folder: Path, name: str) -> Path:
-    """Return the path of an MNIST file: the zipped one, as stored by `fetch`, else the plain one."""
+    """Return the path of MNIST file `name`: with .gz, as stored by `fetch`, else unzipped; raise DataError if none."""
     zipped = folder / f"{name}.gz"
     plain = folder / name
     if zipped.exists():
@@ -85,7 +84,7 @@ def _split(folder: Path, part: str) -> Split:
 
 
 def verify(folder: Path) -> list[Verified]:
-    """Compare the four files in `folder`, unzipped, with the published checksums; raises DataError if one differs."""
+    """Compare the four files in `folder`, unzipped, with the published MD5; raise DataError if one differs."""
     verified = []
     for name, published in UNZIPPED_MD5.items():
         path = find(folder, name)

@@ -1,4 +1,4 @@
-"""Loads and verifies data sets by name; validation splits and smaller images."""
+"""Loading and verification of data sets by name; validation splits and smaller images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Read data set `name`: digits, iris, mnist, cifar10, stl10, or one of another package.
 
     `data_dir` contains the publishers' files (see `data_root`). Fewer samples than published are accepted, so that a
-    part of a data set can be used; `verify` requires all of them. Raises UsageError for an unknown name, and
-    DataError for missing or damaged data: it names the file, the value found and the allowed value.
+    subset can be used; `verify` requires all samples. Raises UsageError for an unknown name, and DataError, which names
+    the file, the value found and the allowed value, for missing or damaged data.
     """
     return load_entry(info(name), data_dir)
 
@@ -37,7 +37,7 @@ def load_entry(entry: Info, data_dir: str | Path | None = None) -> Dataset:
 
 
 def _check_declared(entry: Info, dataset: Dataset) -> None:
-    """Refuse a data set that does not match its catalogue entry, before a network is built."""
+    """Check that a data set has the sample shape and the number of classes of its catalogue entry."""
     shape, classes = dataset.input_shape, len(dataset.classes)
     if (shape, classes) != (entry.input_shape, entry.classes):
         raise DataError(
@@ -59,10 +59,10 @@ def load_fsdd(data_dir: str | Path | None = None) -> Recordings:
 
 
 def verify(name: str, data_dir: str | Path | None = None, *, recorded: bool = True) -> list[Verified]:
-    """Check that the files of data set `name` are complete and correct, and return them.
+    """Check that the files of data set `name` are complete and correct, and return the checked files.
 
     A bundled data set has no files: []. MNIST, CIFAR-10 and FSDD are compared with known checksums. For STL-10 only the
-    archive has one, which `fetch` checks; the sizes and labels of its files are checked, and with `recorded` also the
+    archive has a checksum, which `fetch` compares; here, sizes and labels are checked, and with `recorded` also the
     digests recorded by `fetch` (reads 3 GB). Raises UsageError for an unknown name, and DataError for the first missing
     or damaged file.
     """
@@ -83,7 +83,7 @@ def verify_folder(name: str, folder: Path, recorded: bool = True) -> list[Verifi
 def hold_out(dataset: Dataset, count: int, seed: int) -> Dataset:
     """Return `dataset` with `count` random training samples as test split and the others as training split.
 
-    For tuning hyper-parameters without the test set. The samples depend only on `seed`. Raises UsageError unless
+    Used to tune hyper-parameters without the test set. The choice depends only on `seed`. Raises UsageError unless
     1 <= count < number of training samples.
     """
     total = len(dataset.train)
@@ -101,7 +101,7 @@ def _subset(split: Split, indices: torch.Tensor) -> Split:
 
 
 def shrink(dataset: Dataset, factor: int) -> Dataset:
-    """Return `dataset` with both image axes divided by `factor`; each pixel is the mean of a square, uint8.
+    """Return `dataset` with both image axes divided by `factor`; each new pixel is the mean of a square, uint8.
 
     Raises UsageError unless the data are images and `factor >= 1` divides their height and width.
     """

@@ -14,10 +14,10 @@ _IDENTITY = Augmentation()
 
 
 class Pipeline:
-    """One part of a data set as one tensor on one device; makes batches on request.
+    """Batches of scaled samples of one part of a data set, which is stored as one tensor on one device.
 
     `part` is "train", "test" or "unlabelled". Values become `(value - mean) / std`, with mean and std of `scaling`, by
-    default that of `fit_scaling(dataset)`: pixels divided by 255, plain features standardised over the training part.
+    default `fit_scaling(dataset)`: pixels divided by 255, plain features standardised over the training part.
 
     `labels` is int64 [N] on the device, or None for unlabelled data.
     """
@@ -53,7 +53,7 @@ class Pipeline:
         """Return the samples `indices` (int64 [B]), augmented and normalised: float32 [B, C, H, W] or [B, F].
 
         Augmentation is applied to the stored values, so zero fill is black. The result is a new tensor. Raises
-        UsageError if the augmentation is random and there is no generator, or the data are not images.
+        UsageError if an augmentation is given without generator, or for data that are not images.
         """
         chosen = self.samples.index_select(0, indices.to(self.device))
         if not augmentation.is_identity:

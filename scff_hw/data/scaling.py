@@ -1,4 +1,4 @@
-"""Scaling of the values of a data set to the inputs of a network."""
+"""Scaling of values from a data set to inputs of a network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Scalable(Protocol):
 
     @property
     def channels(self) -> int:
-        """Number of features, of channels of an image, or of coefficients of a frame."""
+        """Number of features, image channels, or coefficients per frame."""
         ...
 
     @property
     def unit(self) -> float:
-        """Divisor without `per_feature`: 255 for pixels, 1 for features and coefficients."""
+        """Divisor of values that are not scaled per feature: 255 for pixels, 1 for features and coefficients."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class Scalable(Protocol):
         ...
 
     def training_values(self) -> torch.Tensor:
-        """All values of the training part, `[N, channels]` or `[N, channels, P]` with P pixels."""
+        """Return all values of the training part, `[N, channels]` or `[N, channels, P]` with P pixels."""
         ...
 
 
@@ -48,11 +48,11 @@ def fit_scaling(
     *,
     per_feature: bool | None = None,
 ) -> Scaling:
-    """The scaling of a data set by two steps, as one in the units of the data.
+    """Compute the scaling of a data set: two steps combined into one mean and std, in the units of the data.
 
-    First, values are divided by the data set's unit; or, with `per_feature`, the mean of each feature, channel or
-    coefficient over the training part is subtracted, and divided by its standard deviation. Then `mean` is subtracted,
-    and divided by `std`, one value or one per channel.
+    First, values are divided by the data set's unit; or, with `per_feature`, each feature, channel or coefficient is
+    standardised by its mean and standard deviation over the training part. Then `mean` is subtracted, and the result
+    divided by `std`; each is one value, or one per channel.
 
     Args:
         per_feature: None for the data set's default: true for plain features only.
@@ -72,7 +72,7 @@ def fit_scaling(
 
 
 def _moments(values: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, float64."""
+    """Compute mean and standard deviation per channel, float64 `[channels]`."""
     values = values.view(*values.shape[:2], -1)
     count = values.shape[0] * values.shape[2]
     mean = values.sum(dim=(0, 2), dtype=torch.float64) / count

@@ -31,7 +31,7 @@ CACHE_FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences of frames, zero-padded to the longest.
+    """Sequences of frames, zero-padded to the length of the longest.
 
     `features` is float32 `[N, T, F]`, `lengths` int64 `[N]` with values in 1..T, `labels` int64 `[N]`, `speakers[k]`
     a name, `is_test` bool `[N]`, `recordings` int64 `[N]`, the index of each recording in the data set. Raises
@@ -66,16 +66,16 @@ class Sequences:
 
     @property
     def train(self) -> Sequences:
-        """The sequences of the training part."""
+        """Sequences of the training part."""
         return self.take(~self.is_test)
 
     @property
     def test(self) -> Sequences:
-        """The sequences of the test part."""
+        """Sequences of the test part."""
         return self.take(self.is_test)
 
     def take(self, chosen: torch.Tensor) -> Sequences:
-        """The sequences for which `chosen`, bool `[N]`, is true, padded to the longest of them."""
+        """Return the sequences for which `chosen`, bool `[N]`, is true, padded to the longest chosen sequence."""
         indices = chosen.nonzero()[:, 0]
         lengths = self.lengths[indices]
         longest = int(lengths.max()) if len(indices) else 0
@@ -89,9 +89,9 @@ class Sequences:
         )
 
     def leave_out(self, speaker: str) -> Sequences:
-        """The same sequences, with those of `speaker` as test part and all others as training part.
+        """Return a copy with the sequences of `speaker` as test part and all others as training part.
 
-        Raises UsageError for an unknown speaker, or if there is only one.
+        Raises UsageError for an unknown speaker, or if there is only one speaker.
         """
         known = sorted(set(self.speakers))
         if speaker not in known or len(known) < 2:
@@ -102,7 +102,7 @@ class Sequences:
         return replace(self, is_test=torch.tensor([name == speaker for name in self.speakers]))
 
     def hold_out(self, count: int, seed: int) -> Sequences:
-        """The training part, with `count` random sequences of it as test part, for tuning.
+        """Return the training part, with `count` random sequences of it as test part, for tuning.
 
         The choice depends only on `seed`. Raises UsageError unless 1 <= count < number of training sequences.
         """
@@ -121,12 +121,12 @@ def load_sequences(
 ) -> Sequences:
     """Read the Free Spoken Digit Dataset as MFCC features, with the publisher's split.
 
-    Features are cached in the folder `features` beside the data. The file name depends on every parameter, on the
-    recordings, and on the versions of torch and torchaudio. If the folder is not writable, the features are computed
-    at every call.
+    Features are cached in the folder `features` of the data directory. The file name depends on every parameter, on the
+    recordings, and on the versions of torch and torchaudio. If the folder is not writable, features are computed at
+    every call.
 
-    With an `augmentation` every recording, also of the test part, is augmented before its features are computed, by
-    amounts that depend only on `seed`.
+    With an `augmentation` every recording, also of the test part, is augmented before its features are computed; the
+    random numbers depend only on `seed`.
 
     Raises DataError for missing or damaged data, and MissingPartError if features must be computed without
     torchaudio.
@@ -159,7 +159,7 @@ def _augmented(recordings: Recordings, augmentation: AudioAugmentation, seed: in
 def cache_key(
     recordings: Recordings, mfcc: Mfcc, augmentation: AudioAugmentation = _UNCHANGED, seed: int = 0
 ) -> str:
-    """Cache key of the features, 32 hexadecimal digits, from everything that determines them."""
+    """Return the cache key of features, 32 hexadecimal digits: a hash of everything that determines the features."""
     digest = hashlib.sha256()
     parameters = {
         "format": CACHE_FORMAT,
@@ -186,7 +186,7 @@ def _versions() -> list[str]:
 
 
 def _read_cache(path: Path, count: int, features: int) -> list[torch.Tensor] | None:
-    """The cached frames of each recording; None without a valid cache."""
+    """Return the cached frames of each recording, float32 `[T, F]`; None without a valid cache."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             frames, lengths = archive["frames"], archive["lengths"]

@@ -21,7 +21,7 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class SpokenDigits:
-    """Sequences and their recordings; `classes[k]` names label k.
+    """Spoken digits: MFCC sequences and their recordings; `classes[k]` is the name of label k.
 
     `digest` identifies the recordings, 64 hexadecimal digits.
     """
@@ -42,7 +42,7 @@ class SpokenDigits:
         return self.mfcc.features
 
     def training_values(self) -> torch.Tensor:
-        """All frames of the training part, float32 `[frames, F]`."""
+        """Return all frames of the training part, without padding, float32 `[frames, F]`."""
         train = self.sequences.train
         return train.features[torch.arange(train.features.shape[1]) < train.lengths[:, None]]
 
@@ -53,18 +53,18 @@ class SpokenDigits:
         return self.sequences.train if name == "train" else self.sequences.test
 
     def count(self, name: str) -> int:
-        """Return the number of sequences of a part; see `part`."""
+        """Return the number of sequences of part `name`; see `part`."""
         if name not in ("train", "test"):
             return len(self.part(name))
         test = int(self.sequences.is_test.sum())
         return test if name == "test" else len(self.sequences) - test
 
     def leave_out(self, speaker: str) -> SpokenDigits:
-        """The same recordings, with those of `speaker` as test part; see `Sequences.leave_out`."""
+        """Return a copy with the recordings of `speaker` as test part; see `Sequences.leave_out`."""
         return replace(self, sequences=self.sequences.leave_out(speaker))
 
     def hold_out(self, count: int, seed: int) -> SpokenDigits:
-        """The training part, with some of it as test part; see `Sequences.hold_out`."""
+        """Return the training part, with `count` sequences of it as test part; see `Sequences.hold_out`."""
         return replace(self, sequences=self.sequences.hold_out(count, seed))
 
 
@@ -78,10 +78,10 @@ def load_spoken(data_dir: str | Path | None = None, mfcc: Mfcc | None = None) ->
 
 
 class SequencePipeline:
-    """One part of a data set of sequences; makes batches on request.
+    """Batches of scaled sequences of one part ("train", "test") of a data set.
 
-    Frames become `(frame - mean) / std`, with mean and std of `scaling`, by default that of `fit_scaling(dataset)`;
-    padding stays zero.
+    Frames become `(frame - mean) / std`, with mean and std of `scaling`, by default `fit_scaling(dataset)`; padding
+    stays zero.
 
     `labels` is int64 `[N]` on the device.
     """

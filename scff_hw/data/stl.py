@@ -20,8 +20,8 @@ _PUBLISHED = {"train_X.bin": 5_000, "test_X.bin": 8_000, "unlabeled_X.bin": 100_
 def map_images(path: Path) -> torch.Tensor:
     """Return the images of one file as uint8 [N, 3, 96, 96], a memory-mapped view of the file.
 
-    The planes are stored column by column, so the view swaps height and width. Writing to the tensor does not
-    change the file. Raises DataError if the size is not a multiple of the image size.
+    The colour planes are stored column by column, so the view swaps height and width. Writing to the tensor does not
+    change the file. Raises DataError if the file size is not a multiple of the image size.
     """
     size = file_size(NAME, path)
     if size == 0 or size % IMAGE_BYTES:

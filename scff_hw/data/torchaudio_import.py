@@ -1,4 +1,4 @@
-"""Imports torchaudio, if necessary without its native extension, which features do not need."""
+"""Import of torchaudio, if necessary without its native extension, which MFCC features do not need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _identity(function: Any) -> Any:
 
 
 def load_torchaudio() -> Any:
-    """The module `torchaudio.transforms`.
+    """Import and return the module `torchaudio.transforms`.
 
     PyPI's wheel links CUDA, so with a CPU build of torch the import of its native extension fails. The transforms used
     here are pure Python and work with an empty module instead of the extension.

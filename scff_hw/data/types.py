@@ -26,7 +26,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set with its training and test parts; `classes[k]` names label k.
+    """A data set with its training and test parts; `classes[k]` is the name of label k.
 
     `digest` identifies the samples and labels as read, 64 hexadecimal digits; empty for a data set that was not read by
     `load`. `shrink` and `hold_out` do not change it. `notes` are sentences about what is unusual in own data.
@@ -57,11 +57,11 @@ class Dataset:
 
     @property
     def unit(self) -> float:
-        """Largest pixel, 255; 1 for plain features."""
+        """Divisor without `per_feature` scaling: 255 for pixels, 1 for plain features."""
         return 1.0 if self.scaled_per_feature else 255.0
 
     def training_values(self) -> torch.Tensor:
-        """The training part as `[N, F]`, or `[N, C, H * W]` for images."""
+        """Return the samples of the training part as `[N, F]`, or `[N, C, H * W]` for images."""
         return self.train.images.flatten(2) if len(self.input_shape) > 1 else self.train.images
 
     def part(self, name: str) -> Split:
@@ -77,7 +77,7 @@ class Dataset:
         return split
 
     def count(self, name: str) -> int:
-        """Return the number of samples of a part; see `part`."""
+        """Return the number of samples of part `name`; see `part`."""
         return len(self.part(name))
 
 
@@ -101,12 +101,12 @@ class Recordings:
 
     @property
     def train(self) -> Recordings:
-        """The recordings of the training part."""
+        """Recordings of the training part."""
         return self._where(~self.is_test)
 
     @property
     def test(self) -> Recordings:
-        """The recordings of the test part."""
+        """Recordings of the test part."""
         return self._where(self.is_test)
 
     def _where(self, chosen: torch.Tensor) -> Recordings:

@@ -1,4 +1,4 @@
-"""Unpacks selected files of a tar archive into one folder."""
+"""Unpacking of selected files of a tar archive into one folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path, limit_bytes: in
 
     Only the last part of a member's path is used, and links, devices and unusual names are skipped, so an archive
     cannot write outside `folder`. (Python 3.11.0 to 3.11.3 lack the filter of `tarfile`.) The archive is read to its
-    end, beyond the last member, so that gzip checks its checksum and length.
+    end, beyond the last member, so that gzip compares checksum and length.
 
-    Returns the number of files written. Raises DownloadError for a truncated or corrupt archive, and if its
-    uncompressed content, or the files in it, exceed `limit_bytes`.
+    Returns the number of files written. Raises DownloadError for a truncated or corrupt archive, and if the
+    uncompressed archive, or its matching files in total, exceed `limit_bytes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written, left_bytes = 0, limit_bytes
@@ -59,7 +59,7 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path, limit_bytes: in
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that raises an error beyond `limit_bytes`."""
+    """Read-only stream that raises DownloadError after more than `limit_bytes`."""
 
     def __init__(self, stream: io.BufferedIOBase, archive: Path, limit_bytes: int) -> None:
         self._stream, self._archive, self._limit_bytes = stream, archive, limit_bytes
