@@ -21,11 +21,11 @@ Line = Annotated[
 
 
 def refuse(key: str, sentence: str) -> NoReturn:
-    """Raise a validation error that involves several keys; `key` is dotted and relative to the model."""
+    """Raise a pydantic validation error of a check of several keys; `key` is dotted, relative to the model."""
     raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
 
 
 class Model(BaseModel):
-    """Frozen model that refuses unknown keys, wrong types and values that are not finite."""
+    """Frozen pydantic model that rejects unknown keys, wrong types and values that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

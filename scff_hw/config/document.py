@@ -1,4 +1,4 @@
-"""Reads the text of a recipe or hardware profile, by shipped name or from a file."""
+"""Reading the text of a recipe or hardware profile, by shipped name or from a file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MAX_BYTES = 200_000
 
 
 def read_document(name_or_path: str | Path, noun: str, shipped: Mapping[str, Traversable]) -> tuple[str, str]:
-    """Read a shipped document by name, or a file.
+    """Read the text of a shipped document by name, or of a file.
 
     Args:
-        name_or_path: a key of `shipped`, or a path; text that contains a separator or ends in .yaml is a path.
-        noun: name of the document type in errors, e.g. "recipe".
+        name_or_path: a key of `shipped`, or a path; a text that contains a separator or ends in .yaml is a path.
+        noun: kind of document for error messages, e.g. "recipe".
 
     Returns:
-        The text, and the name of the document in errors.
+        The text, and the name of the document for error messages.
 
     Raises:
-        RecipeError: unknown name, or a file that cannot be read, is too large or is not UTF-8.
+        RecipeError: the name is unknown, or the file cannot be read, is too large or is not UTF-8.
     """
     name = str(name_or_path)
     if name in shipped:

@@ -1,4 +1,4 @@
-"""All keys of a recipe or profile, from its pydantic schema, for errors, `--set` and key tables."""
+"""All keys of a recipe or profile, from its pydantic schema, for error messages, `--set` and key tables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ ANY = "*"
 """Wildcard for the layer number in a dotted key."""
 
 REGISTRY = "registry"
-"""Key of a JSON schema whose allowed words are the names in a registry; its value is a key of `REGISTRIES`."""
+"""Key in the JSON schema of a value whose allowed words are the names in a registry, a key of `REGISTRIES`."""
 
 REGISTRIES: dict[str, Callable[[], Sequence[str]]] = {}
-"""Functions that list a registry's names. They are called at each use, because packages add names at any time."""
+"""Functions that return a registry's names, called at each use, because packages add names at any time."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key: `layers.*.learn.epochs`.
+    """One key of a document, e.g. `layers.*.learn.epochs`.
 
     Attributes:
         path: parts of the dotted key; layer numbers are `*`.
         layer_kind: kind of layer that has the key; None outside layers.
-        values: allowed values, as a noun phrase; empty if they are the names in a registry.
-        words: the allowed words; empty if the values are not words, or are the names in a registry.
-        nullable: null is allowed.
+        values: allowed values, as a noun phrase; empty if the names in a registry are allowed.
+        words: allowed words; empty if the values are not words, or if the names in a registry are allowed.
+        nullable: whether null is allowed.
         default: YAML text of the default; None for a required key.
         description: unit, meaning and source.
         registry: key of `REGISTRIES`; empty for none.
@@ -45,31 +45,31 @@ class Key:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words allowed now; empty if the values are not words."""
+        """Words that are allowed now (registries change); empty if the values are not words."""
         return tuple(REGISTRIES[self.registry]()) if self.registry else self.words
 
     @property
     def allowed(self) -> str:
-        """The values allowed now, as a noun phrase."""
+        """Values that are allowed now, as a noun phrase."""
         values = _one_of(self.choices) if self.registry else self.values
         return values + (" or null" if self.nullable else "")
 
     @property
     def dotted(self) -> str:
-        """The key as a user writes it, with `*` for the layer number."""
+        """Key as a user writes it, with `*` for the layer number."""
         return ".".join(self.path)
 
 
 @cache
 def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
-    """All keys of a document in schema order; a key of several layer kinds occurs once per kind."""
+    """Return all keys of a document in schema order; a key of several layer kinds occurs once per kind."""
     schema = model.model_json_schema()
     return tuple(_keys(schema, schema.get("$defs", {}), (), None))
 
 
 @cache
 def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]) -> Key | None:
-    """The key at `path` (`*` for the layer number), or None."""
+    """Return the key at `path` (`*` for the layer number), or None."""
     for key in keys_of(model):
         if key.path == path and key.layer_kind in (None, layer_kind):
             return key
@@ -80,7 +80,7 @@ def find_key(path: tuple[str, ...], layer_kind: str | None, model: type[BaseMode
 def child_names(
     path: tuple[str, ...], layer_kind: str | None, model: type[BaseModel]
 ) -> tuple[str, ...]:
-    """Names allowed directly below `path`; empty for a value and for a free mapping."""
+    """Return the names allowed directly below `path`; empty for a value and for a free mapping."""
     return tuple(
         key.path[-1]
         for key in keys_of(model)
@@ -116,7 +116,7 @@ def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping
 
 
 def _core(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The schema of the value without null, and whether null is allowed."""
+    """Return the JSON schema of a value without null, and whether null is allowed."""
     options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         return _resolve(options[0], definitions), True
@@ -128,7 +128,7 @@ def _choices(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def with_unit(value: float, core: Mapping[str, Any]) -> str:
-    """A quantity as written in a document, from its value in Python and the schema of its key."""
+    """Format `value` with the unit of its key's schema `core`, as in a document, e.g. "25 uS"."""
     return f"{value / core['unit']['size']:.12g} {core['unit']['name']}"
 
 

@@ -1,4 +1,4 @@
-"""`--set key=value`: changes any key of a recipe before validation."""
+"""`--set key=value`: change of any key of a recipe, before validation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def apply_overrides(
     option: str = "--set",
     example: str = "layers.1.learn.epochs=3",
 ) -> None:
-    """Apply `key=value` texts in order to the plain values of a document, in place; `model` has the allowed keys.
+    """Apply `key=value` texts in order to `data`, the plain values of a document, in place.
 
     Keys are dotted: `training.batch_size`, `layers.2.learn.epochs` (layers count from 1), or `layers.*.learn.epochs`
     for every layer. Values are YAML: `3`, `1e-3`, `true`, `null`, `[1, 2]`, `{epochs: 2}`.
-    `locations` is updated, so that later errors name the option.
+    `model` defines the allowed keys. `locations` is updated, so that later errors name the option.
 
     Raises:
-        RecipeError: no `=`, an unknown key (the nearest key is named), or a value that is not YAML.
+        RecipeError: no `=`, an unknown key (the message has the nearest key), or a value that is not YAML.
     """
     for text in overrides:
         dotted, equals, value_text = text.partition("=")
@@ -47,7 +47,7 @@ def apply_overrides(
 
 
 def _expand(data: dict[str, Any], path: KeyPath, location: str) -> list[KeyPath]:
-    """`path`, once per layer that it names."""
+    """Return one path per layer that `path` selects; `[path]` outside layers."""
     if path[0] != "layers" or len(path) == 1:
         return [path]
     layers = data.get("layers")
@@ -62,7 +62,7 @@ def _expand(data: dict[str, Any], path: KeyPath, location: str) -> list[KeyPath]
 
 
 def _check_key(data: dict[str, Any], path: KeyPath, location: str, model: type[BaseModel]) -> None:
-    """Refuse a key that is not in the schema; validation reports a layer of unknown kind."""
+    """Raise RecipeError for a key that is not in the schema; validation reports a layer of unknown kind."""
     kind = layer_kind(data, path)
     if kind is None and path[0] == "layers":
         return
@@ -78,7 +78,7 @@ def _check_key(data: dict[str, Any], path: KeyPath, location: str, model: type[B
 
 
 def _put(data: dict[str, Any], locations: dict[KeyPath, str], path: KeyPath, value: Any, location: str) -> None:
-    """Store `value` at `path`; creates parent mappings that are null or missing."""
+    """Store `value` at `path` and its `location`; create parent mappings that are null or missing."""
     node: Any = data
     for depth, part in enumerate(path[:-1], start=1):
         inner = node[int(part) - 1] if isinstance(node, list) else node.get(part)

@@ -1,4 +1,4 @@
-"""A pydantic validation error as sentences: location, key, value found, allowed values, nearest match."""
+"""Conversion of a pydantic validation error to sentences: location, key, value, allowed values, nearest match."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def describe_problems(
     locations: Mapping[KeyPath, str],
     model: type[BaseModel],
 ) -> str:
-    """One sentence per line and problem: wrong values in file order, then missing keys.
+    """Describe each problem of a validation error in one line: wrong values in file order, then missing keys.
 
     Args:
-        error: the validation error of `data`.
-        data: the plain values that were validated.
-        locations: `file:line` or the command-line option of every value.
-        model: the model that validated `data`.
+        error: validation error of `data`.
+        data: plain values that were validated.
+        locations: `file:line` or command-line option of every value.
+        model: model that validated `data`.
     """
     order: dict[str, tuple[bool, int]] = {}
     items = error.errors(include_url=False)
@@ -50,7 +50,7 @@ def describe_problems(
 
 
 def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
-    """The sentence for an unknown key; `path` has real layer numbers."""
+    """Describe an unknown key in one sentence; `path` has layer numbers, not `*`."""
     parent = path[:-1]
     allowed = child_names(as_pattern(parent), kind, model)
     dotted = ".".join(path)
@@ -61,12 +61,12 @@ def unknown_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> str:
 
 
 def as_pattern(path: KeyPath) -> KeyPath:
-    """`path` with `*` in place of the layer number."""
+    """Return `path` with `*` in place of the layer number."""
     return (path[0], ANY, *path[2:]) if len(path) > 1 and path[0] == "layers" else path
 
 
 def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
-    """Kind of the layer that contains `path`; None outside layers and for an unknown kind."""
+    """Return the kind of the layer that contains `path`; None outside layers and for an unknown kind."""
     layers = data.get("layers")
     if path[:1] != ("layers",) or len(path) < 2 or not isinstance(layers, list):
         return None
@@ -76,14 +76,14 @@ def layer_kind(data: Mapping[str, Any], path: KeyPath) -> str | None:
 
 
 def find_location(locations: Mapping[KeyPath, str], path: KeyPath) -> str:
-    """Location of `path`, or of the nearest enclosing value."""
+    """Return the location of `path`, or of the nearest enclosing value."""
     while path and path not in locations:
         path = path[:-1]
     return locations[path]
 
 
 def _path(loc: tuple[int | str, ...]) -> KeyPath:
-    """pydantic's location as a key path, without the layer's union tag and the types of a free value."""
+    """Convert pydantic's location to a key path, without a layer's union tag and the types of a free value."""
     parts = [str(part + 1) if isinstance(part, int) else part for part in loc]
     if parts[:1] == ["layers"] and len(parts) > 2 and parts[2] in LAYER_KINDS:
         del parts[2]
@@ -123,7 +123,7 @@ def _sentence(item: ErrorDetails, path: KeyPath, kind: str | None, model: type[B
 
 
 def _enclosing_key(path: KeyPath, kind: str | None, model: type[BaseModel]) -> tuple[Key | None, KeyPath]:
-    """The key at `path` or its nearest ancestor, and the parts of `path` below that key."""
+    """Return the key at `path` or its nearest ancestor, and the parts of `path` below that key."""
     if len(path) == 2 and path[0] == "layers":
         return None, ()
     for length in range(len(path), 0, -1):

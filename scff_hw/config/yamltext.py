@@ -1,7 +1,7 @@
-"""Parses YAML text into plain Python values and the line of every value.
+"""Parser of YAML text into plain Python values, with the line of every value.
 
-ruamel.yaml's round-trip loader keeps line numbers and refuses duplicate keys. The text is YAML 1.2: `1e-3` is a
-number and `yes` is text. Tags, endless aliases and anything except mappings, lists and scalars are refused.
+ruamel.yaml's round-trip loader keeps line numbers and rejects duplicate keys. The text is YAML 1.2: `1e-3` is a
+number and `yes` is text. Tags, endless aliases and anything except mappings, lists and scalars are rejected.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ KeyPath = tuple[str, ...]
 """Parts of a dotted key; list entries are numbered from 1."""
 
 MAX_VALUES = 10_000
-"""Largest number of values in a document, aliases expanded: far above any recipe; bounds the memory."""
+"""Largest number of values in a document, with aliases expanded; far above any recipe, it limits the memory."""
 
 MAX_DIGITS = 250
-"""Largest number of characters of an integer, in any base: every such integer is in the range of a float."""
+"""Largest number of characters of an integer, in any base; every such integer is in the range of a float."""
 
 TOO_MANY = f"must hold at most {MAX_VALUES} values, aliases expanded, 100 levels deep"
 KINDS = "a mapping, a list, a number, text, true, false or null"
@@ -35,11 +35,11 @@ _TAG = "tag:yaml.org,2002:"
 
 
 _NO_DIGITS = re.compile(r"^[+-]?(?:0[xob])?[._]*$")
-"""Resolves to a number by YAML's rules, such as `+_` and `0x_`, but has no digits."""
+"""Matches text that is a number by YAML's rules but has no digits, e.g. `+_` and `0x_`."""
 
 
 class _Refused(Exception):
-    """An unsupported value or key: the problem and its line, 0 for the whole document."""
+    """An unsupported value or key, as sentence and line number; 0 for the whole document."""
 
     def __init__(self, sentence: str, line: int = 0) -> None:
         super().__init__(sentence)
@@ -47,7 +47,7 @@ class _Refused(Exception):
 
 
 class _Composer(Composer):
-    """Stops at more nodes than MAX_VALUES keys and values have, so that parsing takes seconds at most."""
+    """Composer that rejects more nodes than MAX_VALUES keys and values have, so that parsing takes seconds at most."""
 
     nodes = 0
 
@@ -59,9 +59,9 @@ class _Composer(Composer):
 
 
 class _Constructor(RoundTripConstructor):
-    """Constructs values after checking tags, keys and integers.
+    """Constructor that first checks tags, keys and integers.
 
-    ruamel.yaml does not check them: `!!float ''` or `{[[1]]}` would raise an IndexError or a TypeError.
+    ruamel.yaml does not check these: `!!float ''` or `{[[1]]}` would raise an IndexError or a TypeError.
     """
 
     def construct_document(self, node: Node) -> Any:
@@ -74,7 +74,7 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
 
     Args:
         text: the document.
-        source: name of the document in errors, such as a file name.
+        source: name of the document in error messages, such as a file name.
         numbered: whether syntax errors name the line.
 
     Returns:
@@ -100,7 +100,7 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> tuple[Any, d
 
 
 def show(value: Any) -> str:
-    """A value as YAML text for error messages, shortened to 60 characters."""
+    """Format a value as YAML text for error messages, shortened to 60 characters."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, dict):
@@ -160,7 +160,7 @@ def _plain(node: Any, path: KeyPath, locations: dict[KeyPath, str], source: str)
 
 
 def _check(node: Node, path: KeyPath, resolver: Any, known: set[int]) -> None:
-    """Refuse tags, dates, keys that are not text and endless integers; `known` has the ids of visited nodes."""
+    """Raise _Refused for tags, dates, keys that are not text and endless integers; `known`: ids of visited nodes."""
     if id(node) in known:
         return  # an alias
     known.add(id(node))
@@ -199,6 +199,6 @@ def _refuse(sentence: str, node: Node) -> NoReturn:
 
 
 def _line(node: CommentedMap | CommentedSeq, key: Any) -> int | None:
-    """Line of an entry, counted from 1; None for an entry of a merge."""
+    """Return the line of entry `key`, counted from 1; None for an entry of a merge."""
     position = (node.lc.data or {}).get(key)
     return position[0] + 1 if position else None

@@ -12,8 +12,7 @@ from scff_hw.data.types import Dataset, Recordings
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """Return the BLAKE2b digest, 64 hexadecimal digits, of dtype, shape and bytes of every part's samples and labels.
-    """
+    """Return the BLAKE2b digest, 64 hex digits, of dtype, shape and bytes of the samples and labels of every part."""
     parts = [(name, getattr(dataset, name)) for name in ("train", "test", "unlabelled")]
     tensors = [(name, part.images, part.labels) for name, part in parts if part is not None]
     header = [dataset.name, dataset.classes, [name for name, *_ in tensors]]

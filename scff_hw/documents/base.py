@@ -1,4 +1,4 @@
-"""Base model of documents, reading, writing, and validation errors as one sentence."""
+"""Base model of JSON documents; functions to read and write them; validation errors as one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
 
 SCHEMA = 1
-"""Version of written documents; 0 is the version of files without one."""
+"""Schema version of written documents; 0 is that of files without a version."""
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -23,13 +23,13 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 LARGEST_SEED = 2**64 - 1
-"""Limit of PyTorch's generators."""
+"""Largest seed of PyTorch's generators."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
 class Part(BaseModel):
-    """A mapping inside a document."""
+    """A JSON object inside a document."""
 
     model_config = STRICT
 
@@ -42,7 +42,7 @@ class Document(BaseModel):
     schema_version: Literal[0, 1] = Field(0, alias="schema")
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values by the names in the file, without None values."""
+        """Return plain JSON values, keyed as in the file, without None values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -50,10 +50,10 @@ D = TypeVar("D", bound=Document)
 
 
 def read_document(path: Path, model: type[D], absent: str = "") -> D:
-    """Read and validate one document.
+    """Read and validate a document of the given model.
 
     Args:
-        absent: error sentence for a missing file.
+        absent: error message for a missing file.
 
     Raises:
         CheckpointError: the file is missing, unreadable, not JSON, or does not match its schema.
@@ -78,7 +78,7 @@ def read_file(path: Path, absent: str = "") -> str:
 
 
 def parse_document(text: str, model: type[D], where: str) -> D:
-    """Validate a document from its text; `where` names it in errors. Otherwise as `read_document`."""
+    """Validate the JSON `text` of a document, as `read_document`; `where` is its name in error messages."""
     try:
         return model.model_validate_json(text)
     except (ValidationError, ValueError) as error:
@@ -91,7 +91,7 @@ def write_document(path: Path, document: Document) -> None:
 
 
 def sentence(error: ValueError, where: str) -> str:
-    """One sentence for the first problem of a validation error: key, allowed values, value found.
+    """Describe the first problem of a validation error in one sentence: key, allowed values, value found.
 
     Args:
         where: name of the document, e.g. "the file runs/a/run.json".

@@ -1,4 +1,4 @@
-"""Metadata of tensor files, and the position of a checkpoint in its run."""
+"""Metadata of tensor files, and the position of a checkpoint in a run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from scff_hw.documents.summary import ReadoutReport
 
 
 class TensorFileDetails(Document):
-    """The entry `scff_hw` in the metadata of a safetensors file.
+    """Value of `scff_hw` in the metadata of a safetensors file, as JSON.
 
     Attributes:
         digest: digest of the whole file with 64 zeros in place of this digest; None before schema 1.
-        run: identity of the run of the tensors; None for tensors without a run.
-        file: name that the file was written under; None for tensors without a run, and in files of earlier versions.
+        run: identity of the run that the tensors belong to; None for tensors without a run.
+        file: name under which the file was written; None for tensors without a run, and in files of earlier versions.
     """
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
@@ -25,7 +25,7 @@ class TensorFileDetails(Document):
 
 
 class StageValues(Document):
-    """Results of the finished stages; stages may add keys."""
+    """Results of the finished stages of a run, by name; stages may add further keys."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, JsonValue]
@@ -43,10 +43,10 @@ class StageValues(Document):
 
 
 class CheckpointState(TensorFileDetails):
-    """The position of a checkpoint: in `stage`, before batch `batch` of epoch `epoch` (both from 0).
+    """Position of a checkpoint in its run: in `stage`, before batch `batch` of epoch `epoch` (both from 0).
 
     Attributes:
-        metrics_bytes: length of the metrics file at this position.
+        metrics_bytes: length of the metrics file at this position, in bytes.
     """
 
     stage: str

@@ -18,7 +18,7 @@ class TensorFormat(Part):
     Attributes:
         frac: fraction bits; one number, or one per output channel.
         largest: largest observed magnitude.
-        holds: largest magnitude of the format.
+        holds: largest representable magnitude.
         used: `largest / holds`.
         clipped: share of the observed values that the format clips.
     """

@@ -1,4 +1,4 @@
-"""Manifests of exports: manifest.json of a folder, and the object that `--json` prints."""
+"""Manifests of exports: manifest.json in the exported folder, and the JSON object that `--json` prints."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Bytes = Annotated[int, Field(ge=0)]
 
 
 class Manifest(Document):
-    """Base of the manifests of all exporters. Keys without a value are omitted."""
+    """Base class for the manifest of an exporter. Keys without a value are omitted from the JSON."""
 
     digests_key: ClassVar[str] = "files"
-    """Name of the field, declared by a subclass, with the SHA-256 of every file by its path in the folder."""
+    """Name of a subclass's field with the SHA-256 of every file, by path in the folder."""
 
     def with_digests(self, digests: dict[str, str]) -> Self:
-        """A copy with the SHA-256 of every file, in hexadecimal."""
+        """Return a copy with `digests`: SHA-256 in hexadecimal by file path."""
         return self.model_copy(update={self.digests_key: digests})
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values by the names in the file."""
+        """Return plain JSON values, keyed as in the file."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
@@ -33,7 +33,7 @@ Where = Literal["flash", "RAM"]
 
 
 class Buffer(Part):
-    """One buffer of an exported network, without code."""
+    """A data buffer (not code) of an exported network, with its size in bytes."""
 
     buffer: str
     where: Where
@@ -41,7 +41,7 @@ class Buffer(Part):
 
 
 class FunctionSize(Part):
-    """Code size of one function, and its own stack; None if the compiler does not report it."""
+    """Code size of one function and its own stack, in bytes; stack None if the compiler does not report it."""
 
     flash_bytes: Bytes
     stack_bytes: Bytes | None
@@ -57,7 +57,7 @@ class CodeSizes(Part):
 
 
 class GoldenCounts(Part):
-    """Counts of the selftest: classified samples, updates, samples or sequences per update."""
+    """Number of classified samples, of updates, and of samples or sequences per update in the selftest."""
 
     answers: int
     updates: int
@@ -65,7 +65,7 @@ class GoldenCounts(Part):
 
 
 class CReadout(Part):
-    """Formats of a readout in C; `learning_weight_frac` if it learns on the device."""
+    """Fraction bits and sizes of a readout in C; `learning_weight_frac` if the readout learns on the device."""
 
     weight_frac: int
     learning_weight_frac: int | None = None
@@ -74,7 +74,7 @@ class CReadout(Part):
 
 
 class CLayer(Part):
-    """Formats of one layer, numbered from 1, and the largest number of rows whose sums fit its accumulators."""
+    """Number formats of a layer, numbered from 1, and the largest number of rows whose sums fit its accumulators."""
 
     layer: int
     formats: dict[str, Any]
@@ -113,10 +113,10 @@ class CManifest(Manifest):
     Attributes:
         run: name of the run folder.
         target: "host", or the name of a digital profile; `core` is its processor.
-        layers, learning_batch, learn_scratch_bytes, lesson: given for feed-forward layers.
-        arrays, max_steps: given for a recurrent layer: formats by array, and the number of steps whose sums fit the
+        layers, learning_batch, learn_scratch_bytes, lesson: only with feed-forward layers.
+        arrays, max_steps: only with a recurrent layer: formats per array; number of steps whose sums fit the
             accumulators.
-        flash_bytes, ram_bytes: sums over `memory`.
+        flash_bytes, ram_bytes: total bytes of `memory` in flash and in RAM.
     """
 
     made_by: str
@@ -146,8 +146,8 @@ class ReaderResult(Part):
     """Outputs of one runtime for an ONNX file, compared with the library.
 
     Attributes:
-        features_equal, logits_equal, classes_equal: equal shares of features, logits and classes.
-        largest_logit_difference, mean_logit_difference: relative to the largest logit.
+        features_equal, logits_equal, classes_equal: share of equal features, logits and predicted classes, 0..1.
+        largest_logit_difference, mean_logit_difference: difference of logits, relative to the largest logit.
     """
 
     samples: int
@@ -160,10 +160,10 @@ class ReaderResult(Part):
 
 
 class OnnxFile(Part):
-    """One ONNX file.
+    """An ONNX file, checked in several runtimes (`readers`).
 
     Attributes:
-        held_to: reference of the comparison.
+        held_to: reference that the file's outputs are compared with.
         tolerance: largest allowed difference of logits, relative to the largest logit; for float32 files.
     """
 
@@ -178,9 +178,9 @@ class OnnxManifest(Manifest):
 
     Attributes:
         run: path of the run folder.
-        test_accuracy: accuracy of the run on `measured_on`.
-        samples: number of the `test_samples` used to check every file.
-        left_out: omitted files, with the reason.
+        test_accuracy: accuracy of the run on `measured_on`, a part of the data.
+        samples: number of samples, out of `test_samples`, that every file is checked with.
+        left_out: reason by name of an omitted file.
     """
 
     digests_key: ClassVar[str] = "sha256"
@@ -205,9 +205,10 @@ class NirManifest(Manifest):
 
     Attributes:
         nir: version of the package nir.
-        nodes: kinds of the nodes by name.
-        steps: steps of the computation in order; also in the metadata of the file.
-        largest_feature_difference, largest_logit_difference: difference from the library, relative to the largest.
+        nodes: kind of each node by name.
+        steps: steps of the computation in order; also in the file's metadata.
+        largest_feature_difference, largest_logit_difference: difference from the library's features and logits,
+            relative to the largest feature or logit.
     """
 
     nir: str
@@ -220,7 +221,7 @@ class NirManifest(Manifest):
 
 
 class CrossbarChecks(Part):
-    """Results of `--check`: line of the selftest, and differences of currents relative to the largest current."""
+    """Results of `--check`: output line of the selftest; differences of currents, relative to the largest current."""
 
     selftest: str
     netlist_without_wires: float
@@ -232,7 +233,7 @@ class CrossbarManifest(Manifest):
 
     Attributes:
         version: version of the program format.
-        clipped_weights: number of the `weights` beyond the bounds of the mean device.
+        clipped_weights: number of weights, out of `weights`, beyond the bounds of the mean device.
     """
 
     format: Literal["scff-hw crossbar program"]

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line per batch, epoch, and epoch of a readout or of backpropagation."""
+"""metrics.jsonl: one line per batch or epoch of a layer, and per epoch or fit of a readout or of backpropagation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scff_hw.documents.base import STRICT, Share, read_file, sentence
 from scff_hw.errors import CheckpointError
 
 Features = Literal["scff", "untrained", "patches", "backprop"]
-"""Whose hidden layers a readout reads."""
+"""Hidden layers whose features the readout is fitted to."""
 
 
 class _Line(BaseModel):
-    """Declared fields and further metrics by name."""
+    """A line of metrics.jsonl: declared fields, and further metrics by name."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, float]
@@ -24,7 +24,7 @@ class _Line(BaseModel):
 
 
 class BatchLine(_Line):
-    """One layer in one batch; `step` counts the batches of the layer over all epochs, from 1."""
+    """Metrics of one layer in one batch; `step` numbers the layer's batches over all epochs, from 1."""
 
     kind: Literal["batch"]
     layer: int = Field(ge=1)
@@ -33,14 +33,14 @@ class BatchLine(_Line):
 
 
 class EpochLine(_Line):
-    """Means of one layer over one epoch."""
+    """Mean metrics of one layer over one epoch."""
 
     kind: Literal["epoch"]
     layer: int = Field(ge=1)
 
 
 class ReadoutLine(_Line):
-    """One epoch of the paper's readout, on the features of one network."""
+    """Metrics of one epoch of the paper's readout, on the features of one network."""
 
     kind: Literal["readout"]
     features: Features
@@ -49,14 +49,15 @@ class ReadoutLine(_Line):
 
 
 class ReadoutFitLine(_Line):
-    """One fit of a converged readout; `epoch` counts the fits, the last of which is to all training samples.
+    """Metrics of one fit of a converged readout; `epoch` numbers the fits, and the last fit uses all training samples.
 
     Attributes:
-        samples: the part of the training samples fitted, the others held out; "none" if they are too few to hold out.
+        samples: share of the training samples that are fitted, others held out; "none" if there are too few to hold
+            out.
         strength: L2 strength.
-        gradient: norm of the gradient at the end, as a share of that at zero weights.
-        held_out_accuracy: on the held-out samples; None without any.
-        test_accuracy: of the last fit only.
+        gradient: norm of the gradient at the end, as a share of the norm at zero weights.
+        held_out_accuracy: accuracy on the held-out samples; None without held-out samples.
+        test_accuracy: test accuracy; only for the last fit.
     """
 
     kind: Literal["readout fit"]
@@ -72,7 +73,7 @@ class ReadoutFitLine(_Line):
 
 
 class BackpropLine(_Line):
-    """One epoch of backpropagation."""
+    """Metrics of one epoch of the backpropagation control."""
 
     kind: Literal["backprop"]
     train_accuracy: Share
@@ -87,10 +88,10 @@ _LINE: TypeAdapter[Any] = TypeAdapter(MetricsLine)
 
 
 def parse_metrics(path: Path, absent: str = "") -> list[dict[str, Any]]:
-    """Read the lines of a metrics file.
+    """Read a metrics file, one dict per line; `absent` is the error message for a missing file.
 
     Raises:
-        CheckpointError: the file is missing, or a line is invalid; names the line.
+        CheckpointError: the file is missing, or a line is invalid; the message names the line.
     """
     records = []
     for number, line in enumerate(read_file(path, absent).splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""points/KEY.json: the rows of one point of a study."""
+"""points/KEY.json: the result rows of one point of a study."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PointRow(BaseModel):
 
 
 class PointResult(Document):
-    """The result of a point.
+    """Result of one point (measurement) of a study.
 
     Attributes:
-        key: key of the point, and name of its file.
+        key: key of the point, and name of its file without .json.
         labels: columns that identify the point.
-        seconds: duration of the measurement.
+        seconds: duration of the measurement, in seconds.
         digest: digest of the rows as canonical JSON, to detect lost or changed rows.
     """
 
@@ -43,7 +43,7 @@ class PointResult(Document):
     def of(
         cls, study: str, key: str, labels: dict[str, Any], rows: list[dict[str, Any]], seconds: float
     ) -> PointResult:
-        """Create the document of measured rows."""
+        """Make the document from measured rows, with their digest."""
         parsed = tuple(PointRow.model_validate(row) for row in rows)
         return cls(
             schema=1,

@@ -13,11 +13,11 @@ Status = Literal["running", "interrupted", "failed", "done"]
 
 
 class DataIdentity(Part):
-    """The data of a run.
+    """Identity of a run's data.
 
     Attributes:
         digest: digest of the samples and labels as read, before preprocessing; see `scff_hw.data`.
-        folder: folder of the data; empty for bundled data.
+        folder: folder (or file) of the data; empty for bundled data.
     """
 
     digest: Digest
@@ -25,7 +25,7 @@ class DataIdentity(Part):
 
     @property
     def place(self) -> str:
-        """The folder for messages, or "a package" for bundled data."""
+        """Folder of the data for messages; "a package" for bundled data."""
         return self.folder or "a package"
 
 
@@ -46,11 +46,11 @@ class RunDetails(Document):
 
     Attributes:
         profile: name of the hardware profile; None without simulated hardware.
-        started: ISO 8601, UTC.
-        duration_s: total duration of all sessions.
-        versions: versions of the packages that determine the results, by name.
-        data: None in runs before schema 1, whose data are unknown.
-        scaling: None in runs from before it was stored; it follows from the recipe and the data.
+        started: time of the start, ISO 8601, UTC.
+        duration_s: total duration of all sessions, in seconds.
+        versions: versions of packages by name, with platform and threads.
+        data: identity of the data; None (unknown) in runs from before schema 1.
+        scaling: scaling of the data; None in earlier runs, where it follows from the recipe and the data.
     """
 
     recipe: str

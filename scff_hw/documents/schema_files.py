@@ -1,4 +1,4 @@
-"""Generates the JSON schemas of the documents of scff-hw, for other programs.
+"""Generator of the JSON schemas of scff-hw's documents, for other programs.
 
 Command: `python -m scff_hw.documents.schema_files scff_hw/documents/schemas`.
 """
@@ -34,11 +34,11 @@ DOCUMENTS = {
     "manifest-nir": NirManifest,
     "manifest-onnx": OnnxManifest,
 }
-"""Models by the file name of their schema."""
+"""Models by the name of the schema file, without .schema.json."""
 
 
 def json_schema(name: str) -> str:
-    """The JSON schema of a document of `DOCUMENTS`, as text."""
+    """Return the JSON schema of document `name`, a key of `DOCUMENTS`, as text."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | TypeAdapter(DOCUMENTS[name]).json_schema()
     return json.dumps(schema, indent=2) + "\n"
 

@@ -10,7 +10,7 @@ from scff_hw.documents.base import Digest, Document, Part, Seed
 
 
 class StudiedRun(Part):
-    """The finished run that a study uses; `finished` is its start time."""
+    """Finished run that a study uses; `finished` is the start time of that run."""
 
     path: str
     seed: Seed

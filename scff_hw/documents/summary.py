@@ -10,7 +10,7 @@ from scff_hw.documents.base import STRICT, Digest, Document, Part, Seed, Share
 
 
 class LayerMetrics(Part):
-    """Means over a layer's last epoch by name; those of the meters of its arrays as `part.name`."""
+    """Mean metrics of a layer over its last epoch, by name; metrics of its arrays as `array.name`."""
 
     model_config = ConfigDict(**STRICT | {"extra": "allow"})
     __pydantic_extra__: dict[str, float]
@@ -19,15 +19,15 @@ class LayerMetrics(Part):
 
 
 class ReadoutReport(Part):
-    """How a readout was fitted.
+    """Report on the fit of a readout.
 
     Attributes:
         strength: L2 strength, chosen on held-out training samples; None for the solver paper.
-        iterations: of the solver in the fit to all training samples; epochs of the solver paper.
-        gradient: norm of the gradient at the end, as a share of that at zero weights; None for the solver paper.
-        converged: `gradient` is small enough, in the fits that determine the result; None for the solver paper, which
-            stops after its epochs.
-        held_out_accuracy: of the chosen strength; None without held-out samples.
+        iterations: number of iterations of the fit to all training samples; number of epochs of the solver paper.
+        gradient: norm of the gradient at the end, as a share of the norm at zero weights; None for the solver paper.
+        converged: whether `gradient` was small enough in the fits that determine the result; None for the solver paper,
+            which stops after its epochs.
+        held_out_accuracy: held-out accuracy with the chosen strength; None without held-out samples.
     """
 
     solver: Literal["logistic", "ridge", "paper"]
@@ -40,13 +40,13 @@ class ReadoutReport(Part):
 
 
 class Metrics(Part):
-    """Accuracies 0..1; seconds by stage.
+    """Accuracies 0..1, layer metrics and seconds per stage.
 
     Attributes:
-        backprop_test_accuracy: with the output layer that backpropagation trained.
-        backprop_features_test_accuracy: of backpropagation's hidden layers, with the same readout as the others.
-        readouts: by whose features were read: scff, untrained, patches, backprop. Empty in runs of before there was a
-            choice of solvers.
+        backprop_test_accuracy: test accuracy with the output layer that backpropagation trained.
+        backprop_features_test_accuracy: test accuracy of backpropagation's hidden layers, with the usual readout.
+        readouts: reports on fits, by features: scff, untrained, patches, backprop. Empty in runs from before there was
+            a choice of solvers.
         paper_readouts: test accuracies with the paper's readout, by the same names.
     """
 
@@ -68,7 +68,7 @@ class RunSummary(Document):
     Attributes:
         run: path of the run folder as given.
         identity: digest of the run's seed, backend, data, recipe and hardware; None in older runs.
-        measured_on: part of the data used for the accuracies.
+        measured_on: part of the data that the test accuracies are measured on.
     """
 
     run: str

@@ -12,7 +12,7 @@ Pixels = Annotated[int, Field(ge=0, le=1024)]
 
 
 class AugmentationRecipe(Model):
-    """Random changes of a sample, drawn anew at each use. All zero, false and null: none."""
+    """Random changes of a sample, drawn anew at each use; none if all keys are zero, false or null."""
 
     translate_px: Pixels = Field(
         default=0, description="px; random integer shift of at most this size in both axes, zero fill"

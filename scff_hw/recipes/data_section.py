@@ -19,7 +19,7 @@ from scff_hw.data.own import KINDS, ArraysOptions, ImagesOptions, OwnSource, Tab
 REGISTRIES["data sets"] = dataset_names
 
 CATALOGUE = "catalogue"
-"""Kind of the data sets that are found by name."""
+"""Value of `data.kind` for a data set that is selected by name."""
 
 OWN_KEYS = ("path", "shape", "class_names", "test_share", "split_seed", "table", "images")
 
@@ -27,7 +27,7 @@ Side = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _KnownName:
-    """Annotates a name: of a data set in the registry, which includes installed packages; any name for own data."""
+    """Annotation that allows names of data sets in the registry (with installed packages); own data: any name."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
@@ -43,7 +43,7 @@ class _KnownName:
 
 
 class MfccRecipe(Model):
-    """Mel-frequency cepstral coefficients of a recording."""
+    """Section `data.mfcc`: mel-frequency cepstral coefficients of a recording."""
 
     sample_rate_hz: int = Field(
         default=16_000, ge=1000, le=192_000, description="Hz; recordings are resampled to this rate"
@@ -69,7 +69,7 @@ class MfccRecipe(Model):
 
 
 class TableRecipe(Model):
-    """Columns of a table."""
+    """Section `data.table`: columns of a table."""
 
     label: Line = Field(default="label", description="column of the labels: texts or whole numbers")
     features: Annotated[tuple[Line, ...], Field(strict=False)] = Field(
@@ -86,7 +86,7 @@ class TableRecipe(Model):
 
 
 class ImagesRecipe(Model):
-    """Reading of image files."""
+    """Section `data.images`: how image files are read."""
 
     size: Annotated[tuple[Side, ...], Field(strict=False, min_length=2, max_length=2)] | None = Field(
         default=None,
@@ -98,7 +98,7 @@ class ImagesRecipe(Model):
 
 
 class DataRecipe(Model):
-    """Data set and preprocessing."""
+    """Section `data`: data set and preprocessing."""
 
     kind: Literal["catalogue", "arrays", "table", "images"] = Field(
         default=CATALOGUE,
@@ -167,7 +167,7 @@ class DataRecipe(Model):
 
     @property
     def own(self) -> OwnSource | None:
-        """Where own data are and how they are read; None for a data set of the catalogue."""
+        """Path and reading options of own data; None for a data set of the catalogue."""
         if self.kind == CATALOGUE:
             return None
         options: ArraysOptions | TableOptions | ImagesOptions = ArraysOptions()
@@ -179,7 +179,7 @@ class DataRecipe(Model):
 
     @property
     def info(self) -> Info:
-        """The entry of the data set: that of the catalogue, or one for own data."""
+        """Catalogue entry of the data set; for own data, an entry made from this section."""
         own = self.own
         if own is None:
             return info(self.name)
@@ -239,7 +239,7 @@ class DataRecipe(Model):
         return self
 
     def _check_own(self) -> None:
-        """Refuse keys of own data in a data set of the catalogue, and own data without a path."""
+        """Raise a validation error for keys of own data with a catalogue data set, and for invalid ones of own data."""
         if self.kind != CATALOGUE:
             if self.path is None:
                 refuse("path", f"must name the {self.kind} to read, got null")

@@ -1,4 +1,4 @@
-"""Generates the page of recipe keys from the schema.
+"""Generator of the page of recipe keys, from the schema.
 
 Command: `python -m scff_hw.recipes.key_page scff_hw/recipes/README.md`.
 """
@@ -34,7 +34,7 @@ scff-hw train my-recipe.yaml
 
 
 def recipe_page() -> str:
-    """The README of this folder as Markdown: introduction, packaged recipes, all keys."""
+    """Render the README of this folder as Markdown: introduction, packaged recipes, all keys."""
     recipes = "\n".join(f"| `{name}` | {description} |" for name, description in list_recipes().items())
     keys = "\n".join(_row(keys) for keys in _grouped())
     return (
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _grouped() -> list[list[Key]]:
-    """Keys in schema order, with equal keys of several layer kinds grouped."""
+    """Return the keys in schema order; equal keys of several layer kinds form one group."""
     groups: dict[str, list[Key]] = {}
     for key in keys_of(Recipe):
         groups.setdefault(key.dotted, []).append(key)

@@ -1,4 +1,4 @@
-"""Reads and writes recipes as YAML."""
+"""Reading and writing of recipes as YAML."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     """Load and validate a recipe.
 
     Args:
-        name_or_path: a packaged recipe's name (see `list_recipes`), or the path of a YAML file.
+        name_or_path: name of a packaged recipe (see `list_recipes`), or path of a YAML file.
         overrides: `key=value` texts applied in order before validation; see `apply_overrides`.
 
     Raises:
-        RecipeError: an unknown name, a file that cannot be read or is not YAML, or values that do not validate.
-            One sentence per problem and line: `file:line`, key, allowed values, value found, nearest match.
+        RecipeError: unknown name, file that cannot be read or is not YAML, or values that do not validate. The
+            message has one line per problem: `file:line`, key, allowed values, value found, nearest match.
     """
     text, source = _read(name_or_path)
     return parse_recipe(text, source, overrides)
 
 
 def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: str = "--set") -> Recipe:
-    """Validate a recipe from YAML text; `source` and `option` name the text and `overrides` in errors.
+    """Validate a recipe from YAML text, as `load_recipe`.
 
-    Otherwise as `load_recipe`.
+    `source` and `option` are the names of the text and of `overrides` in error messages.
     """
     data, locations = parse_yaml(text, source)
     if data is None:
@@ -67,7 +67,7 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), option: 
 
 
 def _check_used(recipe: Recipe, overrides: Iterable[str], option: str) -> None:
-    """Refuse a change of a key of the paper's readout in a recipe that does not use it."""
+    """Raise RecipeError if an override changes a key of the paper's readout, which the recipe does not use."""
     if recipe.readout.solver == "paper" or recipe.controls.paper_readout:
         return
     for change in overrides:
@@ -81,23 +81,23 @@ def _check_used(recipe: Recipe, overrides: Iterable[str], option: str) -> None:
 
 @cache
 def recipe_names() -> tuple[str, ...]:
-    """Names of the packaged recipes, sorted."""
+    """Return the names of the packaged recipes, sorted."""
     folder = files("scff_hw.recipes")
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
 def list_recipes() -> dict[str, str]:
-    """Descriptions of the packaged recipes by name, sorted."""
+    """Return the descriptions of the packaged recipes by name, sorted by name."""
     return {name: load_recipe(name).description for name in recipe_names()}
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """A recipe as YAML text with every key; it loads back to an equal recipe."""
+    """Format a recipe as YAML text with every key; loading the text gives an equal recipe."""
     return dump_yaml(recipe.model_dump(mode="json"))
 
 
 def dump_yaml(value: dict[str, Any]) -> str:
-    """Plain values as YAML text, short mappings on one line."""
+    """Format plain values as YAML text, with short mappings on one line."""
     yaml = YAML(typ="rt")
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -112,7 +112,7 @@ text that starts with a colon or question mark also needs quotes, which ruamel.y
 
 
 def _styled(value: Any) -> Any:
-    """`value` with short mappings and lists of scalars marked for one line."""
+    """Return `value` with short mappings and lists of scalars marked for one line."""
     if isinstance(value, str):
         misread = not _BREAKS.isdisjoint(value) or value.startswith((":", "?"))
         return DoubleQuotedScalarString(value) if misread else value
@@ -131,6 +131,6 @@ def _styled(value: Any) -> Any:
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
-    """The text of a recipe, and its name in errors."""
+    """Return the text of a recipe, and its name for error messages."""
     folder = files("scff_hw.recipes")
     return read_document(name_or_path, "recipe", {name: folder / f"{name}.yaml" for name in recipe_names()})

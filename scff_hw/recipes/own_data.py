@@ -1,4 +1,4 @@
-"""Recipes on own data: a first one, and what every one needs to know of the data: path, shape of a sample, classes."""
+"""Recipes on own data: a starting recipe, and the path, sample shape and class names read from the data."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from scff_hw.recipes.schema import Recipe
 
 
 def resolve_own_data(data: dict[str, Any], known: Mapping[KeyPath, str], source: str, option: str) -> None:
-    """Read own data once, and add what a recipe needs to know of them; leave every other recipe as it is.
+    """Read own data once, and add path, `shape` and `class_names` to `data`; do nothing for a catalogue data set.
 
-    A relative path is relative to the recipe's file, or to the current folder if it was given by `option`. A section
-    that does not validate is left for the validation of the whole recipe.
+    A relative path is relative to the recipe's file, or to the current folder if `option` set it. A section that does
+    not validate stays unchanged; the validation of the whole recipe reports it.
 
     Args:
         data: plain values of the recipe, changed in place.
-        known: places of the keys, for errors.
+        known: locations of the keys, for error messages.
         source: file of the recipe.
+        option: option of overrides, e.g. "--set".
 
     Raises:
         DataError: the data cannot be used.
@@ -57,7 +58,7 @@ def starting_recipe(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]
         overrides: `key=value` texts; see `apply_overrides`.
 
     Raises:
-        DataError: there is nothing at `path`, or it is of no known kind.
+        DataError: `path` does not exist, or is not of a known kind.
         RecipeError: an override cannot be applied.
     """
     learn = {"epochs": 20, "optimiser": "sgd", "learning_rate": 0.3, "theta_pos": 1.0, "theta_neg": 2.0}

@@ -1,7 +1,7 @@
-"""The recipe schema: one validated experiment. Units, ranges and sources of all keys are defined here only.
+"""Schema of a recipe, which describes one experiment. Units, ranges and sources of all keys are defined here only.
 
-Models are frozen and refuse unknown keys, wrong types (no bool for an integer, no text for a number) and
-values that are not finite. Cited tables and appendices are those of the SCFF paper (arXiv 2409.11593).
+Models are frozen and reject unknown keys, wrong types (no bool for an integer, no text for a number) and values that
+are not finite. Cited tables and appendices are those of the SCFF paper (arXiv 2409.11593).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Percents = Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(stric
 
 
 class RuleRecipe(Model):
-    """The learning rule of the hidden layers."""
+    """Learning rule of the hidden layers."""
 
     name: Line = Field(default="scff", description="registered name of the rule")
     options: dict[str, bool | int | float | str] = Field(
@@ -37,7 +37,7 @@ class RuleRecipe(Model):
 
 
 class TrainingRecipe(Model):
-    """How the hidden layers are trained."""
+    """Section `training`: training of the hidden layers."""
 
     batch_size: BatchSize = Field(default=100, description="samples per batch (Appendix F: 100)")
     schedule: Literal["sequential", "simultaneous"] = Field(
@@ -81,7 +81,7 @@ class PoolRecipe(Model):
 
 
 class LearnRecipe(Model):
-    """Optimiser and loss of one hidden layer: a column of Tables F.2 to F.5."""
+    """Section `learn` of a layer: optimiser and loss, a column of Tables F.2 to F.5."""
 
     epochs: int = Field(
         ge=0, le=100_000, description="passes over the learning split; 0: the layer keeps its initial weights"
@@ -160,7 +160,7 @@ class DenseRecipe(Unpooled):
     learn: Learn
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer for an input of `shape`."""
+        """Return the shapes of this layer for an input sample of `shape`."""
         return dense_shapes(shape, self.units)
 
 
@@ -181,7 +181,7 @@ class Conv2dRecipe(Model):
     learn: Learn
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer for an input of `shape`; raises `ShapeError` if they do not fit."""
+        """Return the shapes of this layer for an input sample of `shape`; raise `ShapeError` if they do not fit."""
         return conv2d_shapes(
             shape,
             channels=self.channels,
@@ -193,7 +193,7 @@ class Conv2dRecipe(Model):
 
 
 class RecurrentRecipe(Unpooled):
-    """A recurrent layer, the first of its network; transmits its final states."""
+    """A recurrent layer, the first layer of its network; its output is the final states."""
 
     kind: Literal["recurrent"] = Field(description="recurrent, for sequences")
     units: Width = Field(description="number of units per direction")
@@ -208,11 +208,11 @@ class RecurrentRecipe(Unpooled):
 
     @property
     def pairs(self) -> Literal["made"]:
-        """A recurrent layer forms pairs of frames at its input."""
+        """Constant: a recurrent layer forms pairs of frames at its input."""
         return "made"
 
     def shapes(self, shape: Shape) -> LayerShapes:
-        """Shapes of this layer for frames of `shape`."""
+        """Return the shapes of this layer for frames of `shape`."""
         return dense_shapes(shape, self.units * self.directions * (1 + (self.output == "final-and-mean")))
 
 
@@ -227,13 +227,13 @@ def _check_rising(key: str, values: tuple[int, ...]) -> None:
 ReadoutSolver = Literal["logistic", "ridge", "paper"]
 
 PAPER_READOUT_KEYS = ("dropout", "epochs", "batch_size", "learning_rate", "halve_at_percent")
-"""Keys of the readout that only the solver paper uses."""
+"""Keys of section `readout` that only the solver paper uses."""
 
 
 class ReadoutRecipe(Model):
-    """The linear classifier on the hidden layers' features (paper, Appendix G).
+    """Section `readout`: linear classifier on the hidden layers' features (paper, Appendix G).
 
-    The solver paper alone uses the keys of `PAPER_READOUT_KEYS`.
+    Only the solver paper uses the keys in `PAPER_READOUT_KEYS`.
     """
 
     layers: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(strict=False, min_length=1)] = (
@@ -275,7 +275,7 @@ class ReadoutRecipe(Model):
 
 
 class BackpropRecipe(Model):
-    """The same architecture trained end to end by backpropagation with Adam and the readout's augmentation."""
+    """Control: the recipe's network trained end to end by backpropagation with Adam and the readout's augmentation."""
 
     epochs: Epochs = Field(description="passes over the labelled training split")
     learning_rate: LearningRate = Field(default=1e-3, description="step size of Adam")
@@ -295,7 +295,7 @@ class BackpropRecipe(Model):
 
 
 class PatchesRecipe(Model):
-    """Hidden layers whose weights are whitened random patches of their inputs."""
+    """Control: hidden layers whose weights are whitened random patches of their inputs."""
 
     regulariser: Annotated[float, Field(gt=0, le=1000)] = Field(
         description="added to the eigenvalues of the covariance of a layer's patches, as a share of their mean: small "
@@ -304,7 +304,7 @@ class PatchesRecipe(Model):
 
 
 class ControlsRecipe(Model):
-    """Controls that every result is compared with."""
+    """Section `controls`: controls to compare the accuracy of SCFF with."""
 
     untrained: bool = Field(default=True, description="the same readout on untrained hidden layers")
     patches: PatchesRecipe | None = Field(
@@ -321,7 +321,7 @@ class ControlsRecipe(Model):
 
 
 class Recipe(Model):
-    """One experiment: data, network, learning and controls."""
+    """Description of one experiment: data, network, learning and controls."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
@@ -347,7 +347,7 @@ class Recipe(Model):
 
     @property
     def shapes(self) -> tuple[LayerShapes, ...]:
-        """Input, hidden, output and readout feature shapes of every layer, first to last."""
+        """Shapes of input, hidden, output and readout features of every layer, first to last."""
         shapes: list[LayerShapes] = []
         shape = self.data.input_shape
         for layer in self.layers:
@@ -357,7 +357,7 @@ class Recipe(Model):
 
     @property
     def readout_features(self) -> int:
-        """Number of features of the readout."""
+        """Number of input features of the readout."""
         return feature_count(self.shapes[number - 1] for number in self.readout.layers)
 
     @model_validator(mode="after")

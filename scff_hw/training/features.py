@@ -202,8 +202,7 @@ def cached_versions(
     progress: Progress,
     stage: str,
 ) -> Tensor | None:
-    """Return `function` of every version of every sample, `[V, N, ...]`, float32 or float16; None if memory is short.
-    """
+    """Return `function` of each sample and version, `[V, N, ...]`, float32 or float16; None if memory is too small."""
     example = function(versions[0](torch.arange(min(2, len(samples)))))[0]
     shape = (len(versions), len(samples), *example.shape)
     dtype = _dtype_that_fits(math.prod(shape), example.device)
