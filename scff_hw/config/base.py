@@ -21,7 +21,7 @@ Line = Annotated[
 
 
 def refuse(key: str, sentence: str) -> NoReturn:
-    """Raise a pydantic validation error of a check of several keys; `key` is dotted, relative to the model."""
+    """Raise pydantic's error for a check that involves several keys; `key` is dotted, relative to the model."""
     raise PydanticCustomError("cross_field", "{key} {sentence}", {"key": key, "sentence": sentence})
 
 

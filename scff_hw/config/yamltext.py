@@ -24,7 +24,7 @@ KeyPath = tuple[str, ...]
 """Parts of a dotted key; list entries are numbered from 1."""
 
 MAX_VALUES = 10_000
-"""Largest number of values in a document, with aliases expanded; far above any recipe, it limits the memory."""
+"""Largest number of values in a document, with aliases expanded, to limit the memory; far above any recipe."""
 
 MAX_DIGITS = 250
 """Largest number of characters of an integer, in any base; every such integer is in the range of a float."""

@@ -92,7 +92,7 @@ class LessonResult(Part):
     """Result of the integer reference after the exported stream of samples.
 
     Attributes:
-        correct, correct_untrained: correct classifications of `tests`, with trained and with random layers.
+        correct, correct_untrained: number of correct samples, out of `tests`, with trained and with random layers.
         crcs: CRC-32 of the saved bytes of each layer, and of the readout.
     """
 

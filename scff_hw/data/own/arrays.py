@@ -1,4 +1,4 @@
-"""Arrays of one's own: one .npz file, or a folder of .npy files."""
+"""Reader of own arrays: one .npz file, or a folder of .npy files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from scff_hw.data.own.parts import Array, Parts, encoded, numbers, split_rows
 from scff_hw.errors import DataError, nearest
 
 NAMES = ("x_train", "y_train", "x_test", "y_test", "x_unlabelled", "x", "y", "class_names", "feature_names")
-"""Names of the arrays: the parts, or x and y, which are split here."""
+"""Allowed names of arrays: samples x and labels y per part, or x and y without parts, split by the reader."""
 
 LARGEST_SIDE = 4096
 
 
 def read_arrays(path: Path, share: float, seed: int) -> Parts:
-    """Read arrays of samples and labels; see `NAMES`.
+    """Read arrays of samples and labels, named as in `NAMES`.
 
-    Samples are vectors `[N, F]` of any numbers, or uint8 images `[N, H, W]` or `[N, C, H, W]`.
+    Samples are vectors `[N, F]` of any numbers, or uint8 images `[N, H, W]` or `[N, C, H, W]`. `share` (of the test
+    part, 0..1) and `seed` apply to x and y without parts.
 
     Raises:
         DataError: a file is missing or damaged, an array has another name, type or shape, or a value is not allowed.

@@ -1,4 +1,4 @@
-"""A folder of images of one's own, with one folder per class."""
+"""Reader of own images: a folder with one folder per class."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ COLOUR = ("RGB", "P", "CMYK", "YCbCr")
 
 
 def read_images(path: Path, options: ImagesOptions, share: float, seed: int) -> Parts:
-    """Read `path/CLASS/FILE`, split here, or `path/train/CLASS/FILE` and `path/test/CLASS/FILE`.
+    """Read the images `path/CLASS/FILE`, or `path/train/CLASS/FILE` and `path/test/CLASS/FILE`, as uint8.
 
-    `path/unlabelled` may hold further images. Pixels are uint8; images are turned upright by their EXIF orientation.
-    Hidden files are ignored.
+    Images without folders train and test are split: a test `share` (0..1) of each class, drawn with `seed`. Beside
+    those folders, `path/unlabelled` may contain further images. EXIF orientation is applied; hidden files are ignored.
 
     Raises:
-        DataError: a folder is empty, a file is not an image or damaged, or an image has another size or kind than
-            allowed.
+        DataError: a folder is empty, a file is damaged or not an image, or an image has a size or colour mode that is
+            not allowed.
     """
     if not path.is_dir():
         raise DataError(f"There is no folder {path}.")
@@ -64,14 +64,14 @@ def read_images(path: Path, options: ImagesOptions, share: float, seed: int) -> 
 
 
 class _Reader:
-    """Reads images of one size and one number of channels; the first image decides what the options leave open."""
+    """Reader of images with equal size and number of channels: those of the options, else those of the first image."""
 
     def __init__(self, options: ImagesOptions) -> None:
         self._size, self._channels, self._resize = options.size, options.channels, options.size is not None
         self._first: Path | None = None
 
     def read(self, files: list[Path]) -> Array:
-        """Return uint8 `[N, C, H, W]`."""
+        """Read image files into one array, uint8 `[N, C, H, W]`."""
         images = [self._image(file) for file in files]
         return np.stack(images)
 
@@ -130,7 +130,7 @@ class _Reader:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Class folders, sorted by name."""
+    """Return the class folders in `folder`, sorted by name; raise DataError for a file."""
     found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     for entry in found:
         if not entry.is_dir():
@@ -141,7 +141,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Image files of a folder, sorted by name."""
+    """Iterate over the image files of a folder, sorted by name; raise DataError for other files."""
     found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "Thumbs.db")
     if not found:
         raise DataError(f"The folder {folder} must contain at least one image. Got none instead.")

@@ -1,4 +1,4 @@
-"""How each kind of own data is read."""
+"""Reading options per kind of own data: arrays, tables, images."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArraysOptions:
-    """Arrays have no options."""
+    """Options of arrays: none."""
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How a table is read.
+    """Options of a table.
 
     Attributes:
-        label: column of the labels.
-        features: columns of the features; empty for all others.
-        split: column with "train", "test" or "unlabelled"; None for a split by `OwnSource.test_share`.
-        group: column of groups, e.g. subjects, that are in one part only; None for none.
+        label: name of the label column.
+        features: names of the feature columns; empty for all columns without another role.
+        split: name of the column with "train", "test" or "unlabelled"; None for a split by `OwnSource.test_share`.
+        group: name of the column with groups, e.g. subjects; samples of a group are in one part only. None for none.
         separator, decimal: separator of columns and decimal mark of a CSV file.
     """
 
@@ -32,12 +32,12 @@ class TableOptions:
 
 @dataclass(frozen=True)
 class ImagesOptions:
-    """How images are read.
+    """Options of images.
 
     Attributes:
-        size: height and width in pixels, to which images are resized, and cropped at the centre; None if all have one
-            size.
-        channels: 1 for grey, 3 for colour; None for those of the first image.
+        size: (height, width) in pixels; images are resized and cropped at the centre. None: all images must have equal
+            sizes.
+        channels: 1 for grey, 3 for colour; None for the number of the first image.
     """
 
     size: tuple[int, ...] | None = None

@@ -1,4 +1,4 @@
-"""Checks that all kinds of own data share: values, labels, the split into training and test part."""
+"""Checks and split shared by all kinds of own data: values, labels, training and test part."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from scff_hw.errors import DataError
 
 Array = NDArray[Any]
 Where = Callable[[int], str]
-"""Maps the index of a sample to its place for messages, e.g. "sensors.csv, line 5"."""
+"""Maps the index of a sample to its place in the file for messages, e.g. "sensors.csv, line 5"."""
 
 MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Checked samples and labels of each part.
+    """Checked samples and labels of each part of the data.
 
     Attributes:
         samples: by part, "train", "test" and optionally "unlabelled": float32 `[N, F]`, or uint8 `[N, C, H, W]`.
         labels: by part, "train" and "test": int64 `[N]`, indices of `classes`.
-        classes: names of the classes, in the order of their labels.
-        features: names of the features; empty if they have none.
-        notes: sentences about what is unusual but allowed, such as constant features.
+        classes: name of each class, in the order of the labels.
+        features: name of each feature; empty for features without names.
+        notes: warnings, one sentence each, e.g. about constant features.
     """
 
     samples: dict[str, Array]
@@ -38,15 +38,15 @@ class Parts:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
+        """Shape of one sample: (F,) or (C, H, W)."""
         return self.samples["train"].shape[1:]
 
 
 def checked(parts: Parts, place: str) -> Parts:
-    """Return `parts` with notes on constant features and on samples in both parts.
+    """Check `parts` and return them with notes on constant features and on test samples that are also for training.
 
     Raises:
-        DataError: a part is empty, or a class is missing from one of the parts.
+        DataError: a part has too few samples or lacks a class, or all features are constant.
     """
     for part in ("train", "test"):
         count = len(parts.labels[part])
@@ -92,17 +92,17 @@ def _repeated(parts: Parts, place: str) -> list[str]:
 
 
 def _digests(samples: Array) -> Array:
-    """A hash of each sample, `[N]`; equal samples have equal ones."""
+    """Return a hash per sample, int64 `[N]`; equal samples have equal hashes."""
     flat = np.ascontiguousarray(samples).reshape(len(samples), -1)
     flat = flat.view(np.uint8).reshape(len(samples), -1)
     return np.array([hash(row.tobytes()) for row in flat])
 
 
 def numbers(values: Array, names: Sequence[str], where: Where) -> Array:
-    """Return features as float32 `[N, F]`.
+    """Return the features `values` `[N, F]` as float32; `names` and `where` are for error messages.
 
     Raises:
-        DataError: a value is not a finite number of float32.
+        DataError: a value is not a finite number in the range of float32.
     """
     if values.dtype.kind not in "fiub":
         raise DataError(f"The features of {where(0)} must be numbers. Got values of type {values.dtype} instead.")
@@ -118,13 +118,14 @@ def numbers(values: Array, names: Sequence[str], where: Where) -> Array:
 
 
 def encoded(labels: Array, where: Where, names: Sequence[str] | None = None) -> tuple[Array, tuple[str, ...]]:
-    """Return labels as int64 `[N]`, and the names of the classes.
+    """Convert labels `[N]` to class numbers, int64 `[N]`; also return the names of the classes.
 
-    Labels are texts, integers, booleans, or floats that are integers. Classes are in the order of `names`; without it,
-    in the order of the numbers, or of the alphabet.
+    Labels are texts, integers, booleans, or floats that are integers. Classes are in the order of `names`; without
+    `names`, in numerical or alphabetical order of the labels.
 
     Raises:
-        DataError: a label is missing, not a whole number or text, or not in `names`; there are fewer than two classes.
+        DataError: a label is missing, not a whole number or text, or not in `names`; or there are fewer than two
+            classes or more than `MOST_CLASSES`.
     """
     kind = labels.dtype.kind
     if kind == "f":
@@ -168,13 +169,13 @@ def _renumbered(indices: Array, labels: Array, found: tuple[str, ...], names: tu
 
 
 def split_rows(labels: Array, groups: Array | None, share: float, seed: int, place: str) -> Array:
-    """Return which samples are in the test part, bool `[N]`: a share of each class, whole groups.
+    """Draw the test part: return bool `[N]`, true for a share (0..1) of each class; groups are not divided.
 
-    Samples are drawn by scikit-learn: `train_test_split`, stratified; with groups `StratifiedGroupKFold`, whose first
-    fold is the test part.
+    Samples are drawn by scikit-learn: `train_test_split`, stratified; with groups (`[N]`, or None) by
+    `StratifiedGroupKFold`, whose first fold is the test part.
 
     Raises:
-        DataError: a class has fewer than two samples, or there are too few groups.
+        DataError: a class has fewer than two samples, or there are too few groups for `share`.
     """
     from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 

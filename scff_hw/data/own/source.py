@@ -1,4 +1,4 @@
-"""Where data of one's own are, how they are read, and their reading with a cache."""
+"""Path and options of own data; reading of the data, with a cache."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KINDS: tuple[Kind, ...] = ("arrays", "table", "images")
 
 @dataclass(frozen=True)
 class OwnSource:
-    """Data of one's own.
+    """Description of own data.
 
     Attributes:
         kind: "arrays", "table" or "images".
-        path: a file, or a folder.
-        options: options of the kind.
-        test_share: share of the samples in the test part, if the data have no split of their own.
-        split_seed: seed of that split.
+        path: file or folder of the data.
+        options: reading options of this kind.
+        test_share: share of samples in the test part, 0..1, for data without a given split.
+        split_seed: seed of the split for data without a given split.
     """
 
     kind: Kind
@@ -38,10 +38,10 @@ class OwnSource:
 
 
 def read_own(source: OwnSource) -> Parts:
-    """Read and check data; a second reading of unchanged files is taken from memory.
+    """Read and check own data; a repeated call for unchanged files returns the result from memory.
 
     Raises:
-        DataError: see the readers.
+        DataError: as in `read_arrays`, `read_table`, `read_images` and `checked`.
         MissingPartError: a package for this kind of file is not installed.
     """
     return _read(source, _stamp(source.path))
@@ -72,7 +72,7 @@ def _read(source: OwnSource, stamp: tuple[object, ...]) -> Parts:
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
-    """Size and time of change of every file below `path`, so that a changed file is read again."""
+    """Return size (bytes) and modification time (ns) of every file below `path`, to detect changed files."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     try:
         return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -81,7 +81,7 @@ def _stamp(path: Path) -> tuple[object, ...]:
 
 
 def own_dataset(source: OwnSource, name: str) -> Dataset:
-    """Return the data as a data set called `name`; errors as in `read_own`."""
+    """Read own data as a `Dataset` called `name`; errors as in `read_own`."""
     import torch
 
     from scff_hw.data.types import Dataset, Split
@@ -95,10 +95,10 @@ def own_dataset(source: OwnSource, name: str) -> Dataset:
 
 
 def kind_of(path: Path) -> Kind:
-    """Return the kind of data at `path`, by its suffix or its files.
+    """Return the kind of the data at `path`, from the suffix of the file or the files in the folder.
 
     Raises:
-        DataError: there is nothing at `path`, or it is of no known kind.
+        DataError: `path` does not exist, or its kind is unknown.
     """
     suffix = path.suffix.lower()
     if path.is_dir():

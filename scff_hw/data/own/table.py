@@ -1,4 +1,4 @@
-"""A table of one's own: one row per sample, as CSV or Parquet, read by pandas."""
+"""Reader of own tables, CSV or Parquet, with one row per sample; uses pandas."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ PART_NAMES = ("train", "test", "unlabelled")
 
 
 def read_table(path: Path, options: TableOptions, share: float, seed: int) -> Parts:
-    """Read a table: a label column, feature columns of numbers, and optionally columns of the split and of groups.
+    """Read a table with a label column, numeric feature columns, and optionally columns for split and groups.
+
+    Without a split column, a test `share` (0..1) of each class is drawn with `seed`.
 
     Raises:
-        DataError: the file is missing or damaged, a column is missing or is not of numbers, or a value is not allowed.
+        DataError: the file is missing or damaged, a column is missing or not numeric, or a value is not allowed.
         MissingPartError: pandas is not installed, or pyarrow for Parquet.
     """
     frame = _frame(path, options)
@@ -108,7 +110,7 @@ def _no_column(path: Path, columns: Sequence[str], key: str, name: str, options:
 
 
 def _features(frame: Any, chosen: Sequence[str], where: Where, options: TableOptions) -> Array:
-    """Feature columns as float32 `[N, F]`, filled column by column."""
+    """Return the feature columns as float32 `[N, F]`."""
     x = np.empty((len(frame), len(chosen)), dtype=np.float32)
     for k, name in enumerate(chosen):
         column = frame[name]
@@ -135,7 +137,7 @@ def _not_numbers(column: Any, name: str, where: Where, options: TableOptions) ->
 
 
 def _labels(column: Any) -> Array:
-    """Labels as numbers, or as objects with None where there is none."""
+    """Return a label column as numbers, or as objects with None for missing labels."""
     missing = np.flatnonzero(column.isna().to_numpy())
     if column.dtype.kind in "iubf" and not len(missing):
         return column.to_numpy()
@@ -156,7 +158,7 @@ def _check_groups(groups: Array, part: Array, path: Path, column: str) -> None:
 
 
 def _where(path: Path) -> Where:
-    """Places in a file: lines of CSV, where line 1 is the header; rows of Parquet."""
+    """Return a function from the index of a sample to its place: line in CSV (line 1 is the header), row in Parquet."""
     if path.suffix.lower() in PARQUET:
         return lambda row: f"{path}, row {row}"
     return lambda row: f"{path}, line {row + 2}"

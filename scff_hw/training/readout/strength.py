@@ -86,7 +86,8 @@ class ConvexSolver(ABC):
     """Fits a readout per strength to seven eighths of the training part, then one with the best strength to all of it.
 
     The best strength has the highest accuracy on the held-out eighth; of equal ones, the lowest cross-entropy. Small
-    training parts are cross-validated: up to `MOST_FOLDS` eighths are held out in turn, until `HELD_OUT` samples were.
+    training parts are cross-validated: up to `MOST_FOLDS` eighths are held out in turn, until at least `HELD_OUT`
+    samples have been held out.
 
     Args:
         source: features of the training part.
