@@ -47,7 +47,7 @@ class AudioAugmentation:
         """Return the augmented recording, same length, float32 `[samples]` in -1..1.
 
         `waveform` is `[samples]`, int16, or floating point in -1..1. Random numbers are drawn from `generator` on the
-        CPU. Their number does not depend on the parameters, so a change of one parameter does not change the others'.
+        CPU. The number of draws does not depend on the parameters, so a changed parameter leaves other draws unchanged.
         """
         sound = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
         shift, gain = (torch.rand(2, generator=generator) * 2 - 1).tolist()

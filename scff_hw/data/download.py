@@ -38,7 +38,8 @@ def download(
 
     A partial download stays in `target`.part, and a later call resumes it with an HTTP Range request. This requires
     `md5`, the checksum of the file; with None every attempt starts anew. Each URL is tried `attempts` times; waits are
-    `backoff_s` seconds, doubled each time. HTTP 4xx or more than `limit_bytes` bytes end the attempts at a URL at once.
+    `backoff_s` seconds, doubled each time. HTTP 4xx (except 408 and 429) or more than `limit_bytes` bytes end the
+    attempts at a URL at once.
 
     Raises DownloadError, with the problem of each URL, if no URL provides the file, and OSError if writing fails.
     """

@@ -29,7 +29,7 @@ class Dataset:
     """A data set with its training and test parts; `classes[k]` is the name of label k.
 
     `digest` identifies the samples and labels as read, 64 hexadecimal digits; empty for a data set that was not read by
-    `load`. `shrink` and `hold_out` do not change it. `notes` are sentences about what is unusual in own data.
+    `load`. `shrink` and `hold_out` do not change it. `notes` are warnings about own data, one sentence each.
     """
 
     name: str

@@ -13,7 +13,7 @@ from scff_hw.errors import CheckpointError
 from scff_hw.files import write_atomic
 
 SCHEMA = 1
-"""Schema version of written documents; 0 is that of files without a version."""
+"""Schema version of written documents; 0 stands for files without a version."""
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line per batch or epoch of a layer, and per epoch or fit of a readout or of backpropagation."""
+"""metrics.jsonl: a line per batch and epoch of a layer, per epoch or fit of a readout, per epoch of backpropagation."""
 
 from __future__ import annotations
 

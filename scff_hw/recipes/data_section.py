@@ -27,7 +27,7 @@ Side = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _KnownName:
-    """Annotation that allows names of data sets in the registry (with installed packages); own data: any name."""
+    """Annotation: a name in the registry of data sets, which includes installed packages; for own data, any name."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_after_validator_function(self._check, core_schema.str_schema(strict=True))
@@ -239,7 +239,7 @@ class DataRecipe(Model):
         return self
 
     def _check_own(self) -> None:
-        """Raise a validation error for keys of own data with a catalogue data set, and for invalid ones of own data."""
+        """Raise a validation error for keys of own data with a catalogue data set, or for invalid own-data keys."""
         if self.kind != CATALOGUE:
             if self.path is None:
                 refuse("path", f"must name the {self.kind} to read, got null")

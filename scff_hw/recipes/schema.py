@@ -193,7 +193,7 @@ class Conv2dRecipe(Model):
 
 
 class RecurrentRecipe(Unpooled):
-    """A recurrent layer, the first layer of its network; its output is the final states."""
+    """A recurrent layer, the first layer of its network; it transmits its final states to the next layer."""
 
     kind: Literal["recurrent"] = Field(description="recurrent, for sequences")
     units: Width = Field(description="number of units per direction")

@@ -12,7 +12,7 @@ def check_integer(what: str, value: object, least: int, most: int | None = None)
     """Check that `value` is an int (not a bool) from `least` to `most`, both included.
 
     Raises:
-        UsageError: the value is another; the message names `what` and the range.
+        UsageError: another value; the message has `what` and the range.
     """
     if type(value) is int and value >= least and (most is None or value <= most):
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trial_of(recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int, *, learning: bool = True) -> Trial:
-    """Return the data that `Backend.prepare` may read.
+    """Return the `Trial` that `Backend.prepare` may read: network and samples.
 
     Args:
         weights: initial weights of the run.

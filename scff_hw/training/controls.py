@@ -46,7 +46,7 @@ class AutogradArray:
 
 
 class AutogradBackend(Backend):
-    """Backend for autograd; its arrays share memory with the given weights."""
+    """Backend of the backpropagation control; its arrays share memory with the given weights."""
 
     name: ClassVar[str] = "autograd"
 

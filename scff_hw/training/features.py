@@ -121,7 +121,7 @@ class CachedFeatures:
 
 
 Version = Callable[[Tensor], Stream]
-"""Maps sample indices to samples with one fixed augmentation; repeated calls with the same indices are equal."""
+"""Maps sample indices to samples with a fixed augmentation; the same consecutive indices give the same samples."""
 
 
 class LiveFeatures:

@@ -252,7 +252,7 @@ class FinishedRun:
 
 @contextmanager
 def checking_weights(path: Path) -> Iterator[None]:
-    """Convert errors of a `with` block that builds a network from weight file `path`.
+    """Convert errors of a `with` block that builds a network from weight file `path` to CheckpointError.
 
     Raises:
         CheckpointError: a tensor is missing, or does not have the shape that the recipe implies.

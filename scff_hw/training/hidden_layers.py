@@ -32,7 +32,7 @@ class HiddenStage:
     """A stage of the run in which some layers learn.
 
     Attributes:
-        epochs: number of epochs per 0-based layer.
+        epochs: number of epochs by index of the layer, from 0.
     """
 
     name: str
@@ -127,7 +127,7 @@ class _Samples:
 
 
 class _FrozenPrefix:
-    """Cached outputs of the frozen layers before a layer that makes pairs."""
+    """Batches of cached outputs of the frozen layers before a layer that makes pairs."""
 
     def __init__(self, versions: Tensor, first_layer: int) -> None:
         self.versions, self.first_layer = versions, first_layer
