@@ -48,7 +48,7 @@ class RunDetails(Document):
         profile: name of the hardware profile; None without simulated hardware.
         started: time of the start, ISO 8601, UTC.
         duration_s: total duration of all sessions, in seconds.
-        versions: versions of packages by name; also platform and number of threads.
+        versions: versions of the packages that determine the results, by name; also platform and number of threads.
         data: identity of the data; None (unknown) in runs from before schema 1.
         scaling: scaling of the data; None in earlier runs, where it follows from the recipe and the data.
     """

@@ -37,7 +37,10 @@ def trial_of(recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int,
 def calibrated_backend(
     recipe: Recipe, weights: Weights, samples: PlainSamples, seed: int, *, learning: bool = True
 ) -> FixedBackend:
-    """Return the fixed backend with number formats chosen for `weights` and `samples`; arguments as in `trial_of`."""
+    """Return the fixed backend with number formats for `weights` and `samples`.
+
+    See `trial_of` for the arguments and `FixedBackend.prepare` for the choice of formats.
+    """
     from scff_hw.backends.fixed import FixedBackend
 
     trial = trial_of(recipe, weights, samples, seed, learning=learning)

@@ -261,7 +261,7 @@ class RunFolder:
             self._metrics = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write `checkpoint` to its file, with the length of the metrics file in bytes."""
+        """Write `checkpoint`, from which a resumed run starts, with the length of the metrics file in bytes."""
         length = 0
         if self._metrics is not None:
             self._metrics.flush()
@@ -341,7 +341,7 @@ def defines_run(name: str) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of packages and Python, the platform and the number of threads."""
+    """Return the software versions, platform and number of threads, which determine a run's results."""
     names = ("scff-hw", "numpy", "torch", "safetensors", "scikit-learn")
     packages = {name: version(name) for name in names if name != "scff-hw"}
     for name in ("aihwkit", "brevitas"):

@@ -110,7 +110,7 @@ def _no_column(path: Path, columns: Sequence[str], key: str, name: str, options:
 
 
 def _features(frame: Any, chosen: Sequence[str], where: Where, options: TableOptions) -> Array:
-    """Return the feature columns as float32 `[N, F]`."""
+    """Return the feature columns as float32 `[N, F]`, filled column by column."""
     x = np.empty((len(frame), len(chosen)), dtype=np.float32)
     for k, name in enumerate(chosen):
         column = frame[name]

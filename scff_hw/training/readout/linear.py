@@ -36,7 +36,7 @@ class Readout:
         return torch.addmm(bias.double(), x.double(), weight.double().T)
 
     def accuracy(self, source: FeatureSource, labels: Tensor) -> float:
-        """Return the share of samples classified correctly, 0..1, without augmentation; `labels` is int64 `[N]`."""
+        """Return the accuracy, 0..1, without augmentation or dropout; `labels` is int64 `[N]`."""
         correct = 0
         for indices in torch.arange(len(labels), device=labels.device).split(1000):
             correct += int((self.logits(source.batch(indices, None)).argmax(dim=1) == labels[indices]).sum())
