@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,18 @@ from scff_hw.tensor_file import read_tensors, write_tensors
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.features import PlainSamples, augmentation_of, drawn_from, feature_source
 from scff_hw.training.finished import FinishedRun
-from scff_hw.training.hidden_layers import hidden_stages, learn_hidden
+from scff_hw.training.in_memory import learn_in_memory
 from scff_hw.training.patches import patch_weights
 from scff_hw.training.progress import SilentProgress
 from scff_hw.training.readout import Readout, check_readout, solver_of
 from scff_hw.training.run_context import (
-    RunContext,
-    StopRequest,
     check_data,
     data_identity,
     pipeline_of,
     recipe_dataset,
     recipe_scaling,
 )
-from scff_hw.training.run_folder import WEIGHTS, Position, RunFolder
+from scff_hw.training.run_folder import WEIGHTS
 
 
 class Lab:
@@ -95,21 +92,11 @@ class Lab:
 
         Divergence on this hardware is a result: `note` describes it, and the network is returned as it was then.
         """
-        recipe, stop = self.recipe, StopRequest()
-        network = build_network(recipe, backend, untrained_weights(recipe, self.seed))
-        with tempfile.TemporaryDirectory() as folder:
-            run = RunFolder(Path(folder))
-            cpu = torch.device("cpu")
-            context = RunContext(
-                recipe, self.seed, self.dataset, self.scaling, backend, network, run, SilentProgress(), cpu, stop
-            )
-            try:
-                for stage in hidden_stages(recipe):
-                    learn_hidden(context, stage, Position(stage.name))
-            except DivergenceError as error:
-                self.note = str(error).partition(";")[0]
-            finally:
-                run.close()
+        network = build_network(self.recipe, backend, untrained_weights(self.recipe, self.seed))
+        try:
+            learn_in_memory(self.recipe, self.seed, self.dataset, self.scaling, backend, network)
+        except DivergenceError as error:
+            self.note = str(error).partition(";")[0]
         return network
 
     def resumed(self, backend: AnalogBackend, weights: Weights) -> Network:

@@ -87,15 +87,18 @@ def test_the_entry_point_of_the_readme_names_the_group_of_rules() -> None:
     }
 
 
-@pytest.mark.parametrize("folder", ["core", "training", "studies"])
-def test_the_python_of_a_folder_s_page_runs(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PYTHON_PAGES = [*(f"scff_hw/{folder}/README.md" for folder in ("core", "training", "studies")), "docs/python.md"]
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES)
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rules.RULES, "_items", dict(rules.RULES._items))
     monkeypatch.setattr("scff_hw.registry._PLUGINS", {})
-    found = [block for language, block in blocks(ROOT / "scff_hw" / folder / "README.md") if language == "python"]
+    found = [block for language, block in blocks(ROOT / page) if language == "python"]
     assert found
     for block in found:
-        exec(compile(block, folder, "exec", dont_inherit=True), {"__name__": "__main__"})
+        exec(compile(block, page, "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 def test_files_and_folders_that_pages_name_exist() -> None:
