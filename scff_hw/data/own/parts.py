@@ -17,6 +17,9 @@ Where = Callable[[int], str]
 
 MOST_CLASSES = 10_000
 
+FOLDS = 10
+"""Largest number of folds that groups are divided into."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -172,10 +175,10 @@ def split_rows(labels: Array, groups: Array | None, share: float, seed: int, pla
     """Draw the test part: return bool `[N]`, true for a share (0..1) of each class; groups are not divided.
 
     Samples are drawn by scikit-learn: `train_test_split`, stratified; with groups (`[N]`, or None) by
-    `StratifiedGroupKFold`, whose first fold is the test part.
+    `StratifiedGroupKFold`, whose first folds, of at most `FOLDS`, are the test part.
 
     Raises:
-        DataError: a class has fewer than two samples, or there are too few groups for `share`.
+        DataError: a class has fewer than two samples, or there is one group only.
     """
     from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
@@ -190,12 +193,11 @@ def split_rows(labels: Array, groups: Array | None, share: float, seed: int, pla
         count = min(max(round(share * len(labels)), len(counts)), len(labels) - len(counts))
         _, chosen = train_test_split(rows, test_size=count, stratify=labels, random_state=seed)
     else:
-        folds, distinct = max(2, round(1 / share)), len(np.unique(groups))
-        if distinct < folds:
-            raise DataError(
-                f"For a test share of {share:g}, {place} must have at least {folds} groups. Got {distinct} instead."
-            )
+        folds = min(FOLDS, len(np.unique(groups)))
+        if folds < 2:
+            raise DataError(f"{place} must have at least 2 groups, for training and for the test. Got 1 instead.")
         divider = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        _, chosen = next(divider.split(rows, labels, groups))
+        divided = [fold for _, fold in divider.split(rows, labels, groups)]
+        chosen = np.concatenate(divided[: min(max(1, round(share * folds)), folds - 1)])
     test[chosen] = True
     return test
