@@ -75,10 +75,12 @@ def _checked(entry: object) -> Info:
     return entry
 
 
+NAMES = ("digits", "iris", "mnist", "fashion-mnist", "kmnist", "cifar10", "stl10", "fsdd")
+
 DATASETS: Registry[Info] = Registry(
     "data set",
     _checked,
-    {name: f"scff_hw.data.entries:{name.upper()}" for name in ("digits", "iris", "mnist", "cifar10", "stl10", "fsdd")},
+    {name: f"scff_hw.data.entries:{name.upper().replace('-', '_')}" for name in NAMES},
     group="scff_hw.datasets",
 )
 

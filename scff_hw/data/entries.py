@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from scff_hw.data.catalogue import Info
@@ -11,7 +12,7 @@ from scff_hw.data.catalogue import Info
 
 def _late(path: str) -> Callable[..., Any]:
     module, _, attribute = path.partition(":")
-    return lambda *arguments: getattr(import_module(f"scff_hw.data.{module}"), attribute)(*arguments)
+    return lambda *arguments: attrgetter(attribute)(import_module(f"scff_hw.data.{module}"))(*arguments)
 
 
 DIGITS = Info(
@@ -46,9 +47,35 @@ MNIST = Info(
     11_594_722,
     input_shape=(1, 28, 28),
     classes=10,
-    load=_late("idx:load"),
-    verify=_late("idx:verify"),
+    load=_late("idx:MNIST.load"),
+    verify=_late("idx:MNIST.verify"),
     folder="MNIST/raw",
+)
+
+FASHION_MNIST = Info(
+    "fashion-mnist",
+    "70 000 pictures of clothes, 28 x 28 pixels, 10 classes (60 000 train, 10 000 test)",
+    "MIT",
+    "Xiao, Rasul and Vollgraf, https://github.com/zalandoresearch/fashion-mnist",
+    30_878_645,
+    input_shape=(1, 28, 28),
+    classes=10,
+    load=_late("idx:FASHION_MNIST.load"),
+    verify=_late("idx:FASHION_MNIST.verify"),
+    folder="FashionMNIST/raw",
+)
+
+KMNIST = Info(
+    "kmnist",
+    "70 000 handwritten hiragana, 28 x 28 pixels, 10 classes (60 000 train, 10 000 test)",
+    "CC BY-SA 4.0",
+    "Clanuwat and others, Deep Learning for Classical Japanese Literature, 2018, https://codh.rois.ac.jp/kmnist",
+    21_240_888,
+    input_shape=(1, 28, 28),
+    classes=10,
+    load=_late("idx:KMNIST.load"),
+    verify=_late("idx:KMNIST.verify"),
+    folder="KMNIST/raw",
 )
 
 CIFAR10 = Info(

@@ -38,23 +38,25 @@ class _Source:
     unpacked_bytes: int = 0
 
 
-# MNIST, CIFAR-10 and STL-10: checksums published by torchvision. GitHub generates the archive of FSDD on demand,
-# without a checksum, so the recordings are compared after unpacking.
+def _idx_source(data: _idx.IdxSet, *mirrors: str) -> _Source:
+    return _Source({f"{name}.gz": md5 for name, md5 in data.zipped_md5.items()}, mirrors, data.folder)
+
+
+# MNIST and its successors, CIFAR-10 and STL-10: checksums published by torchvision. GitHub generates the archive of
+# FSDD on demand, without a checksum, so the recordings are compared after unpacking.
 SOURCES = {
-    "mnist": _Source(
-        {
-            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-        },
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist",
-            "https://storage.googleapis.com/cvdf-datasets/mnist",
-            "http://yann.lecun.com/exdb/mnist",
-        ),
-        _idx.FOLDER,
+    "mnist": _idx_source(
+        _idx.MNIST,
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+        "http://yann.lecun.com/exdb/mnist",
     ),
+    "fashion-mnist": _idx_source(
+        _idx.FASHION_MNIST,
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    ),
+    "kmnist": _idx_source(_idx.KMNIST, "https://codh.rois.ac.jp/kmnist/dataset/kmnist"),
     "cifar10": _Source(
         {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
         (

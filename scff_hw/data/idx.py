@@ -1,10 +1,12 @@
-"""MNIST in the IDX format of its publisher (LeCun, Cortes and Burges), in the folders of torchvision."""
+"""MNIST and its successors in the IDX format of their publishers, in the folders of torchvision."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,20 +14,9 @@ import torch
 from scff_hw.data.files import Verified, damaged, missing, read_bytes
 from scff_hw.data.types import Dataset, Split
 
-NAME = "mnist"
-FOLDER = "MNIST/raw"
 IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
-CLASSES = tuple("0123456789")
-_SIDE_PX = 28
-
-# MD5 of the unzipped files, so that files may be compressed again or stored uncompressed.
-UNZIPPED_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
+SIDE_PX = 28
 
 
 def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> torch.Tensor:
@@ -51,47 +42,126 @@ def parse_idx(dataset: str, path: Path, content: bytearray, dimensions: int) -> 
     return torch.frombuffer(content, dtype=torch.uint8, offset=header_bytes).reshape(shape)
 
 
-def find(folder: Path, name: str) -> Path:
-    """Return the path of MNIST file `name`: with .gz, as stored by `fetch`, else unzipped; raise DataError if none."""
-    zipped = folder / f"{name}.gz"
-    plain = folder / name
-    if zipped.exists():
-        return zipped
-    if plain.exists():
-        return plain
-    raise missing(NAME, zipped)
+@dataclass(frozen=True)
+class IdxSet:
+    """A data set of images of 28 x 28 pixels in four IDX files, compressed or not.
 
+    Attributes:
+        folder: folder of the files, relative to the data directory.
+        classes: names of the classes.
+        zipped_md5: MD5 of the compressed files as published, by name without .gz.
+        unzipped_md5: MD5 of their contents, so that files may be compressed again; empty if it is not known.
+    """
 
-def load(root: Path) -> Dataset:
-    """Read MNIST from `root`/MNIST/raw: images uint8 [N, 1, 28, 28], labels int64 [N] in 0..9."""
-    folder = root / FOLDER
-    return Dataset(NAME, CLASSES, _split(folder, "train"), _split(folder, "test"))
+    name: str
+    folder: str
+    classes: tuple[str, ...]
+    zipped_md5: Mapping[str, str]
+    unzipped_md5: Mapping[str, str] = field(default_factory=dict)
 
+    def load(self, root: Path) -> Dataset:
+        """Read the data set from `root`/`folder`: images uint8 `[N, 1, 28, 28]`, labels int64 `[N]`.
 
-def _split(folder: Path, part: str) -> Split:
-    image_path, label_path = find(folder, IMAGES[part]), find(folder, LABELS[part])
-    images = parse_idx(NAME, image_path, read_bytes(NAME, image_path), dimensions=3)
-    labels = parse_idx(NAME, label_path, read_bytes(NAME, label_path), dimensions=1)
-    if images.shape[1:] != (_SIDE_PX, _SIDE_PX):
-        problem = f"holds images of {images.shape[1]} x {images.shape[2]} pixels"
-        raise damaged(NAME, image_path, problem, f"MNIST images have {_SIDE_PX} x {_SIDE_PX}")
-    if len(images) != len(labels):
-        allowed = f"{image_path.name} holds {len(images)} images"
-        raise damaged(NAME, label_path, f"holds {len(labels)} labels", allowed)
-    if labels.max() >= len(CLASSES):
-        raise damaged(NAME, label_path, f"holds the label {int(labels.max())}", "MNIST labels are 0 to 9")
-    return Split(images.unsqueeze(1), labels.to(torch.int64))
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        folder = root / self.folder
+        return Dataset(self.name, self.classes, self._split(folder, "train"), self._split(folder, "test"))
 
+    def verify(self, folder: Path) -> list[Verified]:
+        """Compare the four files in `folder` with the published checksums.
 
-def verify(folder: Path) -> list[Verified]:
-    """Compare the four files in `folder`, unzipped, with the published MD5; raise DataError if one differs."""
-    verified = []
-    for name, published in UNZIPPED_MD5.items():
-        path = find(folder, name)
-        md5 = hashlib.md5(read_bytes(NAME, path), usedforsecurity=False).hexdigest()
+        Raises:
+            DataError: a file is missing, or differs from the published one.
+        """
+        return [self._verified(folder, name) for name in self.zipped_md5]
+
+    def _find(self, folder: Path, name: str) -> Path:
+        """The path of a file: the compressed one, as stored by `fetch`, else the plain one."""
+        zipped, plain = folder / f"{name}.gz", folder / name
+        if zipped.exists():
+            return zipped
+        if plain.exists():
+            return plain
+        raise missing(self.name, zipped)
+
+    def _verified(self, folder: Path, name: str) -> Verified:
+        path = self._find(folder, name)
+        if name in self.unzipped_md5:
+            published, content, what = self.unzipped_md5[name], read_bytes(self.name, path), "unzipped content"
+        elif path.suffix == ".gz":
+            published, content, what = self.zipped_md5[name], path.read_bytes(), "file"
+        else:
+            raise damaged(self.name, path, "is not compressed", f"only {name}.gz has a published checksum")
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if md5 != published:
-            raise damaged(
-                NAME, path, f"unzips to content with MD5 {md5}", f"the published one is {published}"
-            )
-        verified.append(Verified(path, path.stat().st_size, "MD5 of the unzipped content"))
-    return verified
+            found = f"unzips to content with MD5 {md5}" if what == "unzipped content" else f"has the MD5 {md5}"
+            raise damaged(self.name, path, found, f"the published one is {published}")
+        return Verified(path, path.stat().st_size, f"MD5 of the {what}")
+
+    def _split(self, folder: Path, part: str) -> Split:
+        image_path, label_path = self._find(folder, IMAGES[part]), self._find(folder, LABELS[part])
+        images = parse_idx(self.name, image_path, read_bytes(self.name, image_path), dimensions=3)
+        labels = parse_idx(self.name, label_path, read_bytes(self.name, label_path), dimensions=1)
+        title = TITLES[self.name]
+        if images.shape[1:] != (SIDE_PX, SIDE_PX):
+            problem = f"holds images of {images.shape[1]} x {images.shape[2]} pixels"
+            raise damaged(self.name, image_path, problem, f"{title} images have {SIDE_PX} x {SIDE_PX}")
+        if len(images) != len(labels):
+            allowed = f"{image_path.name} holds {len(images)} images"
+            raise damaged(self.name, label_path, f"holds {len(labels)} labels", allowed)
+        if labels.max() >= len(self.classes):
+            allowed = f"{title} labels are 0 to {len(self.classes) - 1}"
+            raise damaged(self.name, label_path, f"holds the label {int(labels.max())}", allowed)
+        return Split(images.unsqueeze(1), labels.to(torch.int64))
+
+
+def _names(*md5: str) -> dict[str, str]:
+    """Checksums by file, in the order of torchvision: training images and labels, test images and labels."""
+    return dict(zip((IMAGES["train"], LABELS["train"], IMAGES["test"], LABELS["test"]), md5, strict=True))
+
+
+MNIST = IdxSet(
+    "mnist",
+    "MNIST/raw",
+    tuple("0123456789"),
+    _names(
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    _names(
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    ),
+)
+
+FASHION_MNIST = IdxSet(
+    "fashion-mnist",
+    "FashionMNIST/raw",
+    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    _names(
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+)
+
+KMNIST = IdxSet(
+    "kmnist",
+    "KMNIST/raw",
+    ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    _names(
+        "bdb82020997e1d708af4cf47b453dcf7",
+        "e144d726b3acfaa3e44228e80efcd344",
+        "5c965bf0a639b31b8f53240b1b52f4d7",
+        "7320c461ea6c1c855c0b718fb2a4b134",
+    ),
+)
+
+TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST"}
+"""Names of the data sets in sentences."""

@@ -17,7 +17,7 @@ from scff_hw.errors import DataError, UsageError
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Read data set `name`: digits, iris, mnist, cifar10, stl10, or one of another package.
+    """Read data set `name`: digits, iris, mnist, fashion-mnist, kmnist, cifar10, stl10, or one of another package.
 
     `data_dir` contains the publishers' files (see `data_root`). Fewer samples than published are accepted, so that a
     subset can be used; `verify` requires all samples. Raises UsageError for an unknown name, and DataError, which names

@@ -38,7 +38,7 @@ def test_the_split_is_fixed_and_needs_no_files(name: str, tmp_path: Path) -> Non
 
 
 def test_every_data_set_is_described() -> None:
-    assert NAMES == ("digits", "iris", "mnist", "cifar10", "stl10", "fsdd")
+    assert NAMES == ("digits", "iris", "mnist", "fashion-mnist", "kmnist", "cifar10", "stl10", "fsdd")
     for name in NAMES:
         entry = info(name)
         assert entry.name == name and entry.description and entry.licence and entry.source

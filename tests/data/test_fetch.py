@@ -46,7 +46,7 @@ def mnist_server(server, mnist_files, monkeypatch: pytest.MonkeyPatch):
         zipped[f"{name}.gz"] = hashlib.md5(packed).hexdigest()
         unzipped[name] = hashlib.md5(content).hexdigest()
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], files=zipped))
-    monkeypatch.setattr(_idx, "UNZIPPED_MD5", unzipped)
+    monkeypatch.setattr(_idx, "MNIST", replace(_idx.MNIST, unzipped_md5=unzipped))
     return server
 
 
@@ -78,7 +78,7 @@ def fsdd_members(fsdd_root: Path, publish_fsdd) -> dict[str, bytes]:
 
 
 def test_every_checksum_and_address_has_the_right_form() -> None:
-    assert set(SOURCES) == {"mnist", "cifar10", "stl10", "fsdd"}
+    assert set(SOURCES) == {"mnist", "fashion-mnist", "kmnist", "cifar10", "stl10", "fsdd"}
     for source in SOURCES.values():
         assert all(base.startswith(("https://", "http://")) for base in source.mirrors)
         for md5 in source.files.values():

@@ -1,13 +1,15 @@
 import gzip
+import hashlib
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scff_hw.data import load, verify
+from scff_hw.data import idx, info, load, verify
 from scff_hw.errors import DataError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -33,6 +35,30 @@ def test_the_published_files_hold_what_everybody_knows(real_data: Path) -> None:
     pixels = dataset.train.images.float() / 255
     assert pixels.mean().item() == pytest.approx(0.1307, abs=1e-4)
     assert pixels.std().item() == pytest.approx(0.3081, abs=1e-4)
+
+
+def test_fashion_mnist_has_the_files_of_mnist(real_data: Path) -> None:
+    """In the split of this machine's copy, which is not the publisher's, so it does not verify."""
+    dataset = load("fashion-mnist", real_data)
+    assert dataset.input_shape == (1, 28, 28) and dataset.classes[9] == "Ankle boot"
+    assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
+    assert dataset.test.labels is not None and dataset.test.labels.bincount().tolist() == [1000] * 10
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
+def test_a_successor_is_read_from_its_own_folder_and_compared_as_it_is_compressed(
+    mnist_files, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = mnist_files.root / info(name).folder
+    folder.parent.mkdir()
+    shutil.copytree(mnist_files.raw, folder)
+    assert torch.equal(load(name, mnist_files.root).train.images, load("mnist", mnist_files.root).train.images)
+    with pytest.raises(DataError, match=rf"has the MD5 [0-9a-f]{{32}}.*data fetch {name}"):
+        verify(name, mnist_files.root)
+    published = {path.stem: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    entry = {"fashion-mnist": idx.FASHION_MNIST, "kmnist": idx.KMNIST}[name]
+    monkeypatch.setattr(idx, name.upper().replace("-", "_"), replace(entry, zipped_md5=published))
+    assert [part.how for part in verify(name, mnist_files.root, recorded=False)] == ["MD5 of the file"] * 4
 
 
 def test_the_published_files_verify(real_data: Path) -> None:

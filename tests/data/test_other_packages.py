@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scff_hw.cli import main
-from scff_hw.data import DATASETS, Info, fetch, info, load, verify
+from scff_hw.data import DATASETS, NAMES, Info, fetch, info, load, verify
 from scff_hw.errors import DataError, RecipeError, UsageError
 from scff_hw.recipes import load_recipe
 from scff_hw.registry import PluginError
@@ -55,7 +55,7 @@ def test_it_is_listed_with_the_others(install: Install, capfd: pytest.CaptureFix
     install(SOURCE, datasets={"rings": "RINGS"})
     assert main(["data", "list", "--json"]) == 0
     listed = {entry["name"]: entry for entry in json.loads(capfd.readouterr().out)["data"]}
-    assert list(listed) == ["digits", "iris", "mnist", "cifar10", "stl10", "fsdd", "rings"]
+    assert list(listed) == [*NAMES, "rings"]
     assert listed["rings"]["present"] and listed["rings"]["licence"] == "CC0"
     assert main(["data", "verify", "rings"]) == 0
     assert "comes with its package" in capfd.readouterr().err

@@ -90,7 +90,7 @@ def test_left_out_keys_take_their_defaults_and_an_integer_may_stand_for_a_number
         ("kind: dense", "kind: dens", "f.yaml:6: layers.1.kind must be one of dense, conv2d, recurrent, got 'dens'; did you mean 'dense'?"),
         ("kind: dense\n    ", "", "f.yaml:6: layers.1.kind is missing, it must be one of dense, conv2d, recurrent"),
         ("init: linear", "init: linaer", "f.yaml:8: layers.1.init must be one of linear, xavier, got 'linaer'; did you mean 'linear'?"),
-        ("name: mnist", "name: mnits", "f.yaml:4: data.name must be one of digits, iris, mnist, cifar10, stl10, fsdd, got 'mnits'; did you mean 'mnist'?"),
+        ("name: mnist", "name: mnits", "f.yaml:4: data.name must be one of digits, iris, mnist, fashion-mnist, kmnist, cifar10, stl10, fsdd, got 'mnits'; did you mean 'mnist'?"),
         ("source: a test", "soorce: a test", f"f.yaml:3: unknown key 'soorce', allowed in recipe: {RECIPE_KEYS}; did you mean 'source'?\nf.yaml: source is missing, it must be one line of text, at most 1000 characters"),
         ("name: small", "name: Small Net", "f.yaml:1: name must be at most 100 lower-case letters, digits, '.', '_' or '-', got 'Small Net'"),
         ("source: a test", "source: 2024-01-01", "f.yaml:3: source must be a mapping, a list, a number, text, true, false or null, got a date; quote it to make it text"),

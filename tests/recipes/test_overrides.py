@@ -88,7 +88,7 @@ def test_the_kind_of_a_layer_can_be_set() -> None:
         ("layers.1=3", "--set layers.1: layers.1 must be a mapping, got 3"),
         ("layers.*=null", "--set layers.*: layers.1 must be a mapping, got null\n--set layers.*: layers.2 must be a mapping, got null"),
         ("data=", "--set data: data must be a mapping, got null"),
-        ("data.name=cifar", "--set data.name: data.name must be one of digits, iris, mnist, cifar10, stl10, fsdd, got 'cifar'; did you mean 'cifar10'?"),
+        ("data.name=cifar", "--set data.name: data.name must be one of digits, iris, mnist, fashion-mnist, kmnist, cifar10, stl10, fsdd, got 'cifar'; did you mean 'cifar10'?"),
         ("training.batch_size", "--set must be key=value, such as layers.1.learn.epochs=3, got 'training.batch_size'"),
         ("=3", "--set must be key=value, such as layers.1.learn.epochs=3, got '=3'"),
         ("training..rule=3", "--set must be key=value, such as layers.1.learn.epochs=3, got 'training..rule=3'"),
