@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scff_hw.data import Dataset, load
     from scff_hw.estimators import SCFFClassifier, SCFFTransformer
     from scff_hw.hardware import Profile, load_profile
+    from scff_hw.module import SCFFModule
     from scff_hw.notebook import Run, open_run, study, train
     from scff_hw.recipes import Recipe, load_recipe
 
@@ -31,6 +32,7 @@ __all__ = [
     "Recipe",
     "Run",
     "SCFFClassifier",
+    "SCFFModule",
     "SCFFTransformer",
     "__version__",
     "load",
@@ -47,6 +49,7 @@ _late = _lazy(
         "scff_hw.data": ["Dataset", "load"],
         "scff_hw.estimators": ["SCFFClassifier", "SCFFTransformer"],
         "scff_hw.hardware": ["Profile", "load_profile"],
+        "scff_hw.module": ["SCFFModule"],
         "scff_hw.notebook": ["Run", "open_run", "study", "train"],
         "scff_hw.recipes": ["Recipe", "load_recipe"],
     },

@@ -12,7 +12,6 @@ They build a recipe from their parameters, and learn as a run does, in memory.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -32,7 +31,7 @@ from scff_hw.data import Dataset, Split
 from scff_hw.data.scaling import fit_scaling
 from scff_hw.errors import UsageError
 from scff_hw.hardware import load_profile
-from scff_hw.recipes import Recipe, dump_yaml, parse_recipe
+from scff_hw.recipes import Recipe, recipe_in_memory
 from scff_hw.training.build import Weights, build_network, frozen, untrained_weights, weights_of
 from scff_hw.training.calibration import trial_of
 from scff_hw.training.features import CHUNK, CachedFeatures
@@ -79,22 +78,9 @@ class _SCFF(BaseEstimator):
             "theta_neg": self.theta_neg,
             "penalty": self.penalty,
         }
-        layers = [
-            {"kind": "dense", "units": int(units), "init": "linear", "pairs": "made", "learn": dict(learn)}
-            for units in self.units
-        ]
-        data = {"kind": "arrays", "name": NAME, "path": "memory", "shape": [features], "class_names": list(classes)}
-        values = {
-            "name": NAME,
-            "description": type(self).__name__,
-            "source": "parameters of the estimator",
-            "data": data,
-            "training": {"batch_size": self.batch_size},
-            "layers": layers,
-            "readout": {"layers": list(range(1, len(layers) + 1))},
-        }
-        changes = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
-        return parse_recipe(dump_yaml(values), type(self).__name__, changes, "overrides")
+        layers = [{"kind": "dense", "units": int(units), "learn": learn} for units in self.units]
+        changes = {"training.batch_size": self.batch_size} | dict(self.overrides or {})
+        return recipe_in_memory(type(self).__name__, (features,), layers, classes, changes)
 
     def _learn(self, x: NDArray[np.float32], classes: Sequence[str]) -> None:
         """Train the hidden layers, and set the fitted attributes."""

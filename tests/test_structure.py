@@ -10,7 +10,7 @@ import scff_hw
 
 ROOMS = """
     errors lazy paths files escaping workers registry documents tensor_file config core data recipes hardware backends
-    training estimators report export studies notebook bench doctor cli __main__
+    training estimators module report export studies notebook bench doctor cli __main__
 """
 
 ROOT = Path(scff_hw.__file__).parent

@@ -26,6 +26,7 @@ class FloatBackend(Backend):
         dtype: "float64", "float32" or "bfloat16". In bfloat16 the MVM and the outer product are computed in
             bfloat16; the weights are stored in float32, otherwise small updates would be rounded to zero.
         device: a PyTorch device, e.g. "cpu" or "cuda".
+        shares: arrays share memory with the weights that they are made of, where type and device are the same.
     """
 
     name: ClassVar[str] = "float"
@@ -34,6 +35,7 @@ class FloatBackend(Backend):
 
     dtype: str = "float32"
     device: str = "cpu"
+    shares: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -57,7 +59,8 @@ class FloatBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> FloatArray:
-        return FloatArray(weight, bias, geometry, optimisation, DTYPES[self.dtype], torch.device(self.device))
+        dtype, device = DTYPES[self.dtype], torch.device(self.device)
+        return FloatArray(weight, bias, geometry, optimisation, dtype, device, copy=not self.shares)
 
 
 class FloatArray:
@@ -71,13 +74,15 @@ class FloatArray:
         optimisation: Optimisation,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        *,
+        copy: bool = True,
     ) -> None:
         geometry.check_weight(weight)
         self.geometry = geometry
         self.dtype = dtype
         master = torch.float64 if dtype == torch.float64 else torch.float32
-        self._weight = weight.detach().to(device, master, copy=True).contiguous()
-        self._bias = bias.detach().to(device, master, copy=True)
+        self._weight = weight.detach().to(device, master, copy=copy).contiguous()
+        self._bias = bias.detach().to(device, master, copy=copy)
         self._descent = Descent({"weight": self._weight, "bias": self._bias}, optimisation)
         self._workspace = Workspace()
         self._prepared: tuple[Tensor, Prepared] | None = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scff_hw.backends import Backend, Geometry, Optimisation
+from scff_hw.backends.autograd import AutogradBackend
 from scff_hw.core.network import Network
 from scff_hw.core.random import generator
 from scff_hw.recipes.schema import BackpropRecipe
@@ -17,43 +15,6 @@ from scff_hw.training.features import augmentation_of
 from scff_hw.training.readout import initial_readout, learning_rate_at
 from scff_hw.training.run_context import RunContext
 from scff_hw.training.run_folder import Position
-
-
-class AutogradArray:
-    """An array whose MVM is recorded by autograd; it does not implement `update`."""
-
-    learning_rate = 0.0
-
-    def __init__(self, weight: Tensor, bias: Tensor, geometry: Geometry) -> None:
-        self.weight, self.bias, self.geometry = weight, bias, geometry
-
-    def mvm(self, x: Tensor) -> Tensor:
-        return self.geometry.mvm(x, self.weight)
-
-    def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
-        raise NotImplementedError("the weights of the backpropagation control change through autograd")
-
-    def weight_range(self) -> tuple[float, float]:
-        return float(self.weight.min()), float(self.weight.max())
-
-    def state(self) -> dict[str, Tensor]:
-        return {"weight": self.weight.detach().clone(), "bias": self.bias.detach().clone()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            self.weight.copy_(state["weight"])
-            self.bias.copy_(state["bias"])
-
-
-class AutogradBackend(Backend):
-    """Backend of the backpropagation control; its arrays share memory with the given weights."""
-
-    name: ClassVar[str] = "autograd"
-
-    def array(
-        self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
-    ) -> AutogradArray:
-        return AutogradArray(weight, bias, geometry)
 
 
 def learn_backprop(
