@@ -81,10 +81,25 @@ def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
     return figure
 
 
+STUDY_UNITS = " · test accuracy in %; over several seeds, with the gain over untrained ± se"
+
+
 def study_table(title: str, panels: Sequence[Panel]) -> Table:
-    """Return the panels as a table: one row per tick, one column per curve, mean ± std over seeds in per cent."""
+    """Return the panels as a table: one row per tick, one column per curve, mean ± std over seeds in per cent.
+
+    With one tick only, there is one row per curve, so that many methods fit into a terminal.
+    """
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if len(panels) == 1 and len(panels[0].ticks) == 1:
+        table.add_column("method", no_wrap=True)
+        table.add_column(panels[0].ticks[0], justify="right", no_wrap=True)
+        table.add_column("over untrained", justify="right", no_wrap=True)
+        cells = _cells(panels[0], 0)
+        for name in names:
+            accuracy, _, gain = cells.get(name, "").replace(" %", "").partition("\n")
+            table.add_row(name, accuracy, gain)
+        return _stack(title + STUDY_UNITS, [table])
     table.add_column(textwrap.fill(panels[0].x.rpartition(".")[2], HEADER_WIDTH), no_wrap=True)
     for name in names:
         table.add_column(textwrap.fill(name, HEADER_WIDTH), justify="right", no_wrap=True)
@@ -94,7 +109,7 @@ def study_table(title: str, panels: Sequence[Panel]) -> Table:
         for index, tick in enumerate(panel.ticks):
             cells = _cells(panel, index)
             table.add_row(tick, *(cells.get(name, "").replace(" %", "") for name in names))
-    return _stack(f"{title} · test accuracy in %; over several seeds, below it the gain over untrained ± se", [table])
+    return _stack(title + STUDY_UNITS, [table])
 
 
 def study_html(
