@@ -13,6 +13,7 @@ They build a recipe from their parameters, and learn as a run does, in memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -51,7 +52,7 @@ class _SCFF(BaseEstimator):
 
     def __init__(
         self,
-        units: Sequence[int] = (100,),
+        units: int | Sequence[int] = (100,),
         *,
         epochs: int = 20,
         learning_rate: float = 0.3,
@@ -78,7 +79,11 @@ class _SCFF(BaseEstimator):
             "theta_neg": self.theta_neg,
             "penalty": self.penalty,
         }
-        layers = [{"kind": "dense", "units": int(units), "learn": learn} for units in self.units]
+        if isinstance(self.units, str):
+            raise UsageError(f"The units must be whole numbers, one per layer. Got {self.units!r} instead.")
+        given: list[Any] = list(self.units) if isinstance(self.units, Sequence) else [self.units]
+        units = [int(value) if isinstance(value, Integral) else value for value in given]
+        layers = [{"kind": "dense", "units": value, "learn": learn} for value in units]
         changes = {"training.batch_size": self.batch_size} | dict(self.overrides or {})
         return recipe_in_memory(type(self).__name__, (features,), layers, classes, changes)
 
@@ -151,7 +156,7 @@ class SCFFTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _SCFF):
     outputs of every layer.
 
     Args:
-        units: units of each dense layer.
+        units: units of each dense layer, or of the only one.
         epochs: epochs of each layer.
         learning_rate: of plain SGD.
         theta_pos, theta_neg: thresholds of the goodness of positive and negative pairs.

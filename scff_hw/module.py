@@ -26,6 +26,7 @@ from scff_hw.backends.autograd import AutogradBackend
 from scff_hw.core.network import Network
 from scff_hw.core.pairs import Stream
 from scff_hw.core.random import generator
+from scff_hw.errors import UsageError
 from scff_hw.recipes import Recipe, recipe_in_memory
 from scff_hw.training.build import build_network, untrained_weights
 
@@ -106,8 +107,22 @@ class SCFFModule(nn.Module):
 
         Returns:
             By number of the layer: mean goodness of positive and negative pairs, loss, share of dead units.
+
+        Raises:
+            UsageError: fewer than two samples, values that are not finite, another shape, no such layer, or parameters
+                that are not float32.
         """
-        chosen = set(range(1, len(self.recipe.layers) + 1) if layers is None else layers)
+        numbers = range(1, len(self.recipe.layers) + 1)
+        chosen = set(numbers if layers is None else layers)
+        if not chosen or not chosen <= set(numbers):
+            raise UsageError(f"The layers that learn must be numbers from 1 to {numbers[-1]}. Got {layers} instead.")
+        dtypes = {parameter.dtype for parameter in self._parameters_by_name().values()}
+        if dtypes != {torch.float32}:
+            found = ", ".join(map(str, dtypes))
+            raise UsageError(f"The parameters must be float32 to learn. Got {found} instead; type: net.float()")
+        if len(x) < 2 or not bool(torch.isfinite(x).all()):
+            found = f"{len(x)} samples" if len(x) < 2 else "values that are not finite"
+            raise UsageError(f"A batch to learn from must have at least 2 samples of finite values. Got {found}.")
         self.steps += 1
         draw = generator(self.seed, "module", self.steps)
         with torch.no_grad():
@@ -115,11 +130,18 @@ class SCFFModule(nn.Module):
         return {k + 1: {name: float(value) for name, value in vars(each).items()} for k, each in telemetry.items()}
 
     def _fronted(self, x: Tensor) -> Tensor:
-        if self.front is None:
-            return x
-        self.front.eval()
-        with torch.no_grad():
-            return self.front(x)
+        """The input of the first layer, `[N, *input_shape]`."""
+        if self.front is not None:
+            self.front.eval()
+            with torch.no_grad():
+                x = self.front(x)
+        shape = self.recipe.data.input_shape
+        if x.shape[1:] != shape or not x.is_floating_point():
+            raise UsageError(
+                f"The input of the first layer must be floating point of shape {['N', *shape]}. "
+                f"Got {x.dtype} of shape {list(x.shape)} instead."
+            )
+        return x
 
     def _network_that_learns(self) -> Network:
         """The network whose arrays share memory with the parameters; made again if they have moved."""

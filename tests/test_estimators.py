@@ -68,6 +68,8 @@ def test_pipelines_and_grid_searches() -> None:
     ("parameters", "message"),
     [
         ({"units": (1,)}, r"layers\.1\.units must be an integer >= 2"),
+        ({"units": "20"}, "The units must be whole numbers, one per layer. Got '20'"),
+        ({"units": (20.5,)}, r"layers\.1\.units must be an integer"),
         ({"epochs": -1}, r"layers\.1\.learn\.epochs must be an integer >= 0"),
         ({"backend": "flaot"}, "did you mean 'float'"),
         ({"overrides": {"layers.*.learn.theta": 1}}, "overrides layers.*theta"),

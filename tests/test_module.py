@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scff_hw import SCFFModule, load, train
-from scff_hw.errors import RecipeError
+from scff_hw.errors import RecipeError, UsageError
 
 LEARN = {"optimiser": "sgd", "learning_rate": 0.3, "theta_pos": 1.0, "theta_neg": 2.0}
 DENSE = [{"kind": "dense", "units": 30, "learn": LEARN}, {"kind": "dense", "units": 10, "learn": LEARN}]
@@ -131,3 +131,28 @@ def test_torch_export_and_compile_take_it(layers: Any) -> None:
 def test_wrong_layers_are_one_sentence(layers: Any, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         SCFFModule(layers, shape)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.rand(1, 8), "at least 2 samples of finite values. Got 1 samples"),
+        (torch.full((5, 8), float("nan")), "Got values that are not finite"),
+        (torch.rand(5, 7), r"of shape \['N', 8\]\. Got torch.float32 of shape \[5, 7\]"),
+        (torch.zeros(5, 8, dtype=torch.int64), r"must be floating point .* Got torch.int64"),
+    ],
+)
+def test_batches_that_cannot_be_learned_from_change_nothing(x: torch.Tensor, message: str) -> None:
+    net = SCFFModule(DENSE, (8,))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(UsageError, match=message):
+        net.learn(x)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_learning_needs_float32_and_layers_that_exist() -> None:
+    net, x = SCFFModule(DENSE, (8,)), torch.rand(5, 8)
+    with pytest.raises(UsageError, match=r"numbers from 1 to 2\. Got \[3\]"):
+        net.learn(x, layers=[3])
+    with pytest.raises(UsageError, match=r"Got torch.float64 instead; type: net.float\(\)"):
+        net.double().learn(x.double())

@@ -164,6 +164,16 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert read_own(source).shape == (6,)
 
 
+def test_labels_as_bytes_are_texts(tmp_path: Path) -> None:
+    assert read_own(arrays(tmp_path / "a.npz", x=X, y=np.where(Y > 0, b"on", b"off"))).classes == ("off", "on")
+
+
+def test_options_are_those_of_the_kind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Data of kind images must have its own options\. Got TableOptions"):
+        read_own(OwnSource("images", pictures(tmp_path / "i"), TableOptions()))
+    assert read_own(OwnSource("images", tmp_path / "i")).shape == (1, 6, 8)
+
+
 # notes
 
 
@@ -204,6 +214,10 @@ ODD[3, 2] = np.nan
         ({"x": X, "y": Y + 0.5}, r"text or a whole number\. Got 0\.5 in .*, label 0"),
         ({"x": X, "y": np.where(np.arange(12) == 4, "rare", "often")}, "at least 2 samples, one for training"),
         ({"x": X * 0 + 1, "y": Y}, r"must differ between samples\. Got 3 constant ones"),
+        ({"x": X[:0], "y": Y[:0]}, "at least one sample"),
+        ({"x": X, "y": Y, "class_names": np.array(["a", "b", "b"])}, "different names of one line.* Got 'b'"),
+        ({"x": X, "y": np.array(["a\nb", "c"])[Y % 2]}, r"different names of one line.* Got 'a\\nb'"),
+        ({"x": np.zeros((12, 4, 4), np.uint8), "y": Y}, "images of .* must differ. Got 9 equal ones"),
         ({"x": X, "y": Y, "class_names": np.array(["a", "b"])}, r"A label must be from 0 to 1\. Got 2 in .*, label 2"),
         (
             {"x_train": X, "y_train": Y, "x_test": X[:2], "y_test": Y[:2]},
@@ -247,14 +261,18 @@ def test_damaged_arrays_are_refused_or_read(tmp_path: Path, place: int, value: i
     [
         (csv(), {}, r"data\.table\.label must name a column of .*: ax, ay, az, subject, state\. Got 'label'"),
         (csv(), {"label": "stat"}, "did you mean 'state'"),
-        (csv(), {"label": "state"}, r"Column subject must hold numbers.* Got 's0' in .*t\.csv, line 2 instead\."),
+        (csv(), {"label": "state"}, r"Column subject must hold numbers.* Got 's0' in .*t\.csv, row 1 instead\."),
         (csv().replace(",", ";"), {"label": "state"}, "Got one column 'ax;ay;az;subject;state' .* separator ';'"),
-        ("a,b,label\n1,2,x\n\"1,5\",3,y\n", {}, r"Got '1,5' in .*line 3 instead; is the decimal mark a comma"),
-        ("a,b,label\n1,2,x\n,3,y\n", {}, r"Got nan in .*line 3, feature a, instead"),
-        ("a,b,label\n1,2,x\n1,3,\n", {}, r"A label must be text or a whole number\. Got none in .*line 3"),
-        ("a,b,label\n1,2,1\n1,3,\n", {}, r"A label must be text or a whole number\. Got none in .*line 3"),
+        ("a,b,label\n1,2,x\n\"1,5\",3,y\n", {}, r"Got '1,5' in .*row 2 instead; is the decimal mark a comma"),
+        ("a,b,label\n1,2,x\n,3,y\n", {}, r"Got nan in .*row 2, feature a, instead"),
+        ("a,b,label\n1,2,x\n1,3,\n", {}, r"A label must be text or a whole number\. Got none in .*row 2"),
+        ("a,b,label\n1,2,1\n1,3,\n", {}, r"A label must be text or a whole number\. Got none in .*row 2"),
         ("a,b,label\n1,2,x\n1,3,4,5,y\n", {}, r"must be a CSV file\. .*line 3"),
         ("", {}, "must be a CSV file"),
+        ("a,b,label\n", {}, "at least one row below its header"),
+        ("a,a,label\n1,2,x\n3,4,y\n", {}, "Got 'a' twice"),
+        ("a,b,label\n1,2,1\n3,4,2\n", {"features": ("a", "label")}, "must not be the label.* Got 'label'"),
+        ("a,b,label\n1,2,x\n3,4,y\n", {"features": ("a", "a")}, "must be different columns. Got a, a"),
         ("a,label\n1,x\n2,y\n", {}, r"at least 2 columns of features\. Got 1"),
         ("a,b,p,label\n1,2,train,x\n1,3,tset,y\n", {"split": "p"}, r"Got 'tset' instead; did you mean 'test'"),
         (

@@ -94,10 +94,12 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             f"The arrays in {path} must hold numbers or texts of one shape. Got an array of Python objects instead, "
             "e.g. rows of different lengths."
         )
-    return DataError(f"{path} must be a file of NumPy arrays (.npz, .npy). It cannot be read: {error}.")
+    return DataError(f"{path} must be an undamaged file of NumPy arrays (.npz, .npy), without Python objects.")
 
 
 def _samples(x: Array, place: str, features: tuple[str, ...]) -> Array:
+    if not len(x.shape) or not len(x):
+        raise DataError(f"{place} must have at least one sample. Got an array of shape {list(x.shape)} instead.")
     if x.ndim == 2:
         if features and len(features) != x.shape[1]:
             raise DataError(

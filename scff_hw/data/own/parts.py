@@ -17,6 +17,9 @@ Where = Callable[[int], str]
 
 MOST_CLASSES = 10_000
 
+LONGEST_NAME = 200
+"""Longest name of a class, in characters."""
+
 FOLDS = 10
 """Largest number of folds that groups are divided into."""
 
@@ -63,6 +66,10 @@ def checked(parts: Parts, place: str) -> Parts:
                 f"Every class of {place} must be in the training part and in the test part. Got no sample of class "
                 f"'{name}' in the {part} part instead."
             )
+    for name in parts.classes:
+        if not name or not name.isprintable() or len(name) > LONGEST_NAME or parts.classes.count(name) > 1:
+            allowed = f"different names of one line and at most {LONGEST_NAME} characters"
+            raise DataError(f"The classes of {place} must have {allowed}. Got {name[:80]!r} instead.")
     notes = [*parts.notes, *_constant(parts, place), *_repeated(parts, place)]
     return replace(parts, notes=tuple(notes))
 
@@ -70,6 +77,8 @@ def checked(parts: Parts, place: str) -> Parts:
 def _constant(parts: Parts, place: str) -> list[str]:
     x = parts.samples["train"]
     if x.ndim != 2:
+        if (x == x[0]).all():
+            raise DataError(f"The images of {place} must differ. Got {len(x)} equal ones in the training part instead.")
         return []
     (constant,) = np.nonzero((x == x[0]).all(axis=0))
     if len(constant) == x.shape[1]:
@@ -131,6 +140,8 @@ def encoded(labels: Array, where: Where, names: Sequence[str] | None = None) -> 
             classes or more than `MOST_CLASSES`.
     """
     kind = labels.dtype.kind
+    if kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
     if kind == "f":
         if not np.equal(np.mod(labels, 1), 0).all():
             row = int(np.flatnonzero(~np.equal(np.mod(labels, 1), 0))[0])

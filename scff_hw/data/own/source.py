@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 Kind = Literal["arrays", "table", "images"]
 KINDS: tuple[Kind, ...] = ("arrays", "table", "images")
 
+DEFAULTS: dict[Kind, ArraysOptions | TableOptions | ImagesOptions] = {
+    "arrays": ArraysOptions(),
+    "table": TableOptions(),
+    "images": ImagesOptions(),
+}
+
 
 @dataclass(frozen=True)
 class OwnSource:
@@ -25,14 +31,14 @@ class OwnSource:
     Attributes:
         kind: "arrays", "table" or "images".
         path: file or folder of the data.
-        options: reading options of this kind.
+        options: reading options of this kind; None for its defaults.
         test_share: share of samples in the test part, 0..1, for data without a given split.
         split_seed: seed of the split for data without a given split.
     """
 
     kind: Kind
     path: Path
-    options: ArraysOptions | TableOptions | ImagesOptions = field(default_factory=ArraysOptions)
+    options: ArraysOptions | TableOptions | ImagesOptions | None = None
     test_share: float = 0.2
     split_seed: int = 0
 
@@ -52,16 +58,19 @@ def _read(source: OwnSource, stamp: tuple[object, ...]) -> Parts:
     from scff_hw.data.own.parts import checked
 
     path, share, seed = source.path, source.test_share, source.split_seed
+    options = source.options or DEFAULTS[source.kind]
+    if type(options) is not type(DEFAULTS[source.kind]):
+        raise DataError(f"Data of kind {source.kind} must have its own options. Got {options} instead.")
     try:
-        match source.options:
+        match options:
             case TableOptions():
                 from scff_hw.data.own.table import read_table
 
-                parts = read_table(path, source.options, share, seed)
+                parts = read_table(path, options, share, seed)
             case ImagesOptions():
                 from scff_hw.data.own.images import read_images
 
-                parts = read_images(path, source.options, share, seed)
+                parts = read_images(path, options, share, seed)
             case ArraysOptions():
                 from scff_hw.data.own.arrays import read_arrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ def read_table(path: Path, options: TableOptions, share: float, seed: int) -> Pa
     """
     frame = _frame(path, options)
     columns = [str(name) for name in frame.columns]
+    _check_header(path, options)
     special = {"label": options.label, "split": options.split, "group": options.group}
     for key, name in special.items():
         if name is not None and name not in columns:
@@ -37,6 +39,15 @@ def read_table(path: Path, options: TableOptions, share: float, seed: int) -> Pa
     for name in chosen:
         if name not in columns:
             raise _no_column(path, columns, "features", name, options)
+        if name in special.values():
+            raise DataError(
+                f"The features of {path} must not be the label, the split or the group. Got '{name}' in "
+                "data.table.features instead."
+            )
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"The features of {path} must be different columns. Got {', '.join(chosen)} instead.")
+    if not len(frame):
+        raise DataError(f"{path} must have at least one row below its header. Got none instead.")
     if len(chosen) < 2:
         raise DataError(
             f"{path} must have at least 2 columns of features. Got {len(chosen)} instead: {', '.join(chosen)}."
@@ -81,8 +92,8 @@ def _frame(path: Path, options: TableOptions) -> Any:
         raise DataError(f"There is no file {path}.") from None
     except ImportError:
         raise MissingPartError("Parquet files need pyarrow; type: pip install 'scff-hw[table]'") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} must be UTF-8 text. Byte {error.start} is not.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} must be UTF-8 text. Got another encoding instead; save it as UTF-8.") from None
     except (
         ValueError,
         OSError,
@@ -92,6 +103,17 @@ def _frame(path: Path, options: TableOptions) -> Any:
         raise DataError(
             f"{path} must be a {'Parquet' if path.suffix.lower() in PARQUET else 'CSV'} file. {text}."
         ) from None
+
+
+def _check_header(path: Path, options: TableOptions) -> None:
+    """Refuse a CSV file with two columns of one name, which pandas would rename."""
+    if path.suffix.lower() in PARQUET:
+        return
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        header = next((row for row in csv.reader(stream, delimiter=options.separator) if row), [])
+    for name in header:
+        if header.count(name) > 1:
+            raise DataError(f"The columns of {path} must have different names. Got '{name}' twice instead.")
 
 
 def _no_column(path: Path, columns: Sequence[str], key: str, name: str, options: TableOptions) -> DataError:
@@ -158,7 +180,5 @@ def _check_groups(groups: Array, part: Array, path: Path, column: str) -> None:
 
 
 def _where(path: Path) -> Where:
-    """Return a function from the index of a sample to its place: line in CSV (line 1 is the header), row in Parquet."""
-    if path.suffix.lower() in PARQUET:
-        return lambda row: f"{path}, row {row}"
-    return lambda row: f"{path}, line {row + 2}"
+    """Return a function from the index of a sample to its row, counted from 1 after the header, without blank lines."""
+    return lambda row: f"{path}, row {row + 1}"
