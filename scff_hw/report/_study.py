@@ -57,8 +57,15 @@ class Panel:
 
 
 def study_plot(panels: Sequence[Panel], theme: ThemeName = "light") -> Figure:
-    """Plot the panels, two per row: mean over seeds, one sample standard deviation shaded."""
+    """Plot the panels, two per row: mean over seeds, one sample standard deviation shaded.
+
+    A single panel with one tick has a row per curve: the accuracy of each seed, and mean ± sample standard deviation.
+    """
     look = THEMES[theme]
+    if _is_single(panels):
+        figure = new_figure(7.5, 0.9 + 0.42 * len(panels[0].curves), look, layout="constrained")
+        _rows(figure.subplots(), panels[0], look)
+        return figure
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(5.4 * columns if columns > 1 else 7.5, 3.9 * rows + 0.3, look, layout="constrained")
@@ -91,7 +98,7 @@ def study_table(title: str, panels: Sequence[Panel]) -> Table:
     """
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    if len(panels) == 1 and len(panels[0].ticks) == 1:
+    if _is_single(panels):
         table.add_column("method", no_wrap=True)
         table.add_column(panels[0].ticks[0], justify="right", no_wrap=True)
         table.add_column("over untrained", justify="right", no_wrap=True)
@@ -175,6 +182,26 @@ def _cells(panel: Panel, index: int) -> dict[str, str]:
         gain = paired_gain(values, base) if name != "untrained" and len(values) > 1 else ""
         cells[name] = (spread(values) if values else "") + (f"\n{gain}" if gain else "")
     return cells
+
+
+def _is_single(panels: Sequence[Panel]) -> bool:
+    """Check whether there is one panel with one tick, so that curves are compared at one place only."""
+    return len(panels) == 1 and len(panels[0].ticks) == 1
+
+
+def _rows(axes: Axes, panel: Panel, look: Theme) -> None:
+    """Draw one row per curve, first to last from the top."""
+    dress(axes, look, x="test accuracy", title=panel.title, grid="x")
+    curves = [curve for curve in panel.curves if curve.values and curve.values[0]]
+    for row, curve in enumerate(reversed(curves)):
+        values, colour = [100 * value for value in curve.values[0]], getattr(look, curve.role)
+        mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        face = look.paper if curve.style else colour
+        axes.plot(values, [row] * len(values), "|", color=colour, markersize=9, alpha=0.5)
+        axes.errorbar(mean, row, xerr=spread, fmt="o", color=colour, mfc=face, markersize=7, capsize=3)
+    axes.set_yticks(range(len(curves)), [curve.name for curve in reversed(curves)], fontsize=TEXT_PT, color=look.ink)
+    axes.set_ylim(-0.6, len(curves) - 0.4)
+    percent_axis(axes, "x", 7)
 
 
 def _panel(axes: Axes, panel: Panel, look: Theme) -> None:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -365,3 +366,12 @@ def test_write_atomic_leaves_the_old_file_when_the_disk_refuses(
         report.write_atomic(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_methods_at_one_tick_have_a_row_each(theme: Any) -> None:
+    curves = (report.Curve("SCFF", "scff", ((0.9, 0.92),)), report.Curve("shuffled", "scff", ((0.8, 0.8),), 1))
+    (axes,) = report.study_plot([report.Panel("", "hardware", ("float",), curves)], theme).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["shuffled", "SCFF"]
+    ticks = [line.get_xdata() for line in axes.lines if line.get_marker() == "|" and len(line.get_xdata()) == 2]
+    assert [sorted(values) for values in ticks] == [[80.0, 80.0], [90.0, 92.0]]
