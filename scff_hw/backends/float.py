@@ -131,7 +131,7 @@ class FloatArray:
         return {"weight": self._weight, "bias": self._bias} | self._descent.state
 
     def _prepare(self, x: Tensor) -> Prepared:
-        """The input prepared for its products; cached from an `mvm` to the `update` of the same `x`."""
+        """Return the input prepared for its products; cached from an `mvm` to the `update` of the same `x`."""
         if self._prepared is None or self._prepared[0] is not x:
             self.geometry.check_input(x)
             self._prepared = (x, self.geometry.prepare(x.to(self.dtype), self._workspace))

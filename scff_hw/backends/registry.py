@@ -31,12 +31,12 @@ BACKENDS: Registry[type[Backend]] = Registry(
 
 
 def backend_names() -> list[str]:
-    """Names of the available backends, including those of installed packages."""
+    """Return the names of the available backends, including those of installed packages."""
     return BACKENDS.names()
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The backend class of that name, e.g. for its declared properties.
+    """Return the backend class of that name, e.g. for its declared properties.
 
     Raises:
         UsageError: no such backend.
@@ -55,7 +55,7 @@ def make_backend(
     seed: int = 0,
     options: Any = None,
 ) -> Backend:
-    """The backend of that name, created by its `make`.
+    """Return the backend of that name, created by its `make`.
 
     Args:
         profile: hardware profile of a backend that simulates hardware; None for its default.

@@ -56,7 +56,7 @@ app.command("doctor")(_doctor.doctor)
 
 @cache
 def command() -> Any:
-    """The root command with escaped help texts; otherwise typer interprets `[...]` as markup."""
+    """Return the root command with escaped help texts; otherwise typer interprets `[...]` as markup."""
     root = typer.main.get_command(app)
     _escape_help(root)
     return root

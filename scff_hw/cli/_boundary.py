@@ -182,7 +182,7 @@ def _os_error(error: OSError) -> str:
 
 
 def _memory(error: BaseException) -> str | None:
-    """The amount of memory that could not be allocated, if known; None for another error."""
+    """Return the amount of memory that could not be allocated, if known; None for another error."""
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ""

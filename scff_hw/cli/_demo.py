@@ -96,7 +96,7 @@ def demo(
 
 
 def available_rows(progress: CommandProgress) -> tuple[Row, ...]:
-    """The rows that this installation can run; reports omitted rows with the reason."""
+    """Return the rows that this installation can run; reports omitted rows with the reason."""
     from scff_hw.backends import make_backend
 
     missing: set[str] = set()

@@ -70,12 +70,12 @@ def export_and_check(path: Path, out: Path, progress: CommandProgress) -> list[C
 
 
 def as_json(checked: list[Checked]) -> list[dict[str, str]]:
-    """The results as JSON values."""
+    """Return the results as JSON values."""
     return [asdict(check) for check in checked]
 
 
 def exports_table(checked: list[Checked]) -> Table:
-    """Table with one row per check."""
+    """Return the table with one row per check."""
     table = Table("export", "read by", "found", box=box.SIMPLE_HEAD, pad_edge=False)
     for check in checked:
         table.add_row(check.folder, check.reader, check.found)

@@ -63,7 +63,7 @@ class _Field:
 
 
 def _command(name: str) -> Any:
-    """The command of an exporter; if its package cannot be imported, the command raises that error."""
+    """Return the command of an exporter; if its package cannot be imported, the command raises that error."""
     from scff_hw.export.registry import EXPORTERS
 
     app = typer.Typer(add_completion=False)
@@ -88,7 +88,7 @@ def _raising(error: ScffError) -> Any:
 
 
 def _function(exporter: type[Exporter[Any, Any]]) -> Any:
-    """The function of an exporter's command, with the parameters that typer reads."""
+    """Return the function of an exporter's command, with the parameters that typer reads."""
     own = list(_fields(exporter.Options))
 
     def export(run: Path, out: Path, data_dir: Path | None, json: bool, **given: Any) -> None:
@@ -121,7 +121,7 @@ def _function(exporter: type[Exporter[Any, Any]]) -> Any:
 
 
 def _annotation(field: _Field) -> Any:
-    """An option whose default is None: the exporter's `Options` has the defaults."""
+    """Return an option whose default is None: the exporter's `Options` has the defaults."""
     default = "" if field.default in (MISSING, None) else f"[{field.default}]"
     text = f"{field.description.rstrip('.')}. {default}" if field.description else default
     kind = field.type if field.default is MISSING else field.type | None
@@ -149,14 +149,14 @@ def _defaults(options: type[Any]) -> Iterator[tuple[str, Any, str]]:
 
 
 def _plain(kind: Any) -> Any:
-    """The type among `TYPES` of an annotation, without None; None if there is no option for it."""
+    """Return the type among `TYPES` of an annotation, without None; None if there is no option for it."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     kinds = [part for part in parts if part is not NoneType]
     return kinds[0] if len(kinds) == 1 and kinds[0] in TYPES else None
 
 
 def _options(exporter: type[Exporter[Any, Any]], given: dict[str, Any]) -> Any:
-    """An object of `Options`.
+    """Return an object of `Options`.
 
     Raises:
         UsageError: a field is required that has no option, or a value is refused.

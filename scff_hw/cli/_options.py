@@ -26,14 +26,14 @@ def at_least(least: int, most: int | None = None) -> Callable[[int | None], int 
 
 
 def is_seed(value: int | None) -> int | None:
-    """Range check of a seed."""
+    """Return the range check of a seed."""
     from scff_hw.documents.base import LARGEST_SEED  # not at the top: imports pydantic, which help does not need
 
     return at_least(0, LARGEST_SEED)(value)
 
 
 def number_text(value: int) -> str:
-    """An integer as text for a message; large values are shortened."""
+    """Return an integer as text for a message; large values are shortened."""
     return str(value) if abs(value) < 10**30 else f"{value:#x}"[:30] + "..."
 
 

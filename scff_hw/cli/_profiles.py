@@ -135,7 +135,7 @@ def fit(
 
 
 def _conductance(option: str, value: str) -> float | None:
-    """Value of an option in siemens; None if it is not given."""
+    """Return the value of an option in siemens; None if it is not given."""
     from pydantic_core import PydanticCustomError
 
     from scff_hw.errors import ProfileError
@@ -193,7 +193,7 @@ def _sizes(target: Target) -> tuple[str, str, str]:
 
 
 def _table(*titles: str) -> Table:
-    """An empty table; titles that begin with > are right-aligned, and the last column may wrap."""
+    """Return an empty table; titles that begin with > are right-aligned, and the last column may wrap."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         justify = "right" if title.startswith(">") else "left"

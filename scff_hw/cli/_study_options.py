@@ -39,13 +39,13 @@ class StudyCommand(TyperCommand):
 
 
 def given_options(context: typer.Context) -> dict[str, Any]:
-    """The given options of studies by field name, in the order of the help."""
+    """Return the given options of studies by field name, in the order of the help."""
     given = context.meta.get(GIVEN, {})
     return {name: given[name] for name in _fields() if name in given}
 
 
 def _fields() -> dict[str, dict[str, FieldInfo]]:
-    """Fields by option and study; a study that cannot be imported raises its error when it is used."""
+    """Return the fields by option and study; a study that cannot be imported raises its error when it is used."""
     from scff_hw.errors import ScffError
     from scff_hw.studies import find_study, study_names
 
@@ -105,7 +105,7 @@ def _store(name: str, fields: list[FieldInfo]) -> Callable[[typer.Context, Any],
 
 
 def _refusal(value: Any, field: FieldInfo) -> str:
-    """Message for a number that is out of range, e.g. "0 is less than 1."; otherwise empty."""
+    """Return the message for a number that is out of range, e.g. "0 is less than 1."; otherwise empty."""
     words = ("ge", "gt", "le", "lt")
     limits = {word: getattr(part, word) for part in field.metadata for word in words if hasattr(part, word)}
     number = f"{value:g}" if isinstance(value, float) else number_text(value) if isinstance(value, int) else ""

@@ -58,7 +58,7 @@ class SynapticArray(Protocol):
         ...
 
     def mvm(self, x: Tensor) -> Tensor:
-        """`W x` for each row and position, without the bias."""
+        """Return `W x` for each row and position, without the bias."""
         ...
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
@@ -72,11 +72,11 @@ class SynapticArray(Protocol):
         ...
 
     def weight_range(self) -> tuple[float, float]:
-        """Minimum and maximum weight."""
+        """Return the minimum and maximum weight."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The complete state of the array, as tensors that share no memory with it."""
+        """Return the complete state of the array, as tensors that share no memory with it."""
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -93,7 +93,7 @@ class Metered(Protocol):
     """An array that counts events in its devices; its `state` includes the counts."""
 
     def take_metrics(self) -> dict[str, float]:
-        """Metrics since the last call, by name; called and logged once per epoch."""
+        """Return the metrics since the last call, by name; called and logged once per epoch."""
         ...
 
 
@@ -105,13 +105,13 @@ class OwnArithmetic(Protocol):
     """
 
     def layer(self, **parts: Any) -> Any:
-        """A layer (`scff_hw.core.layer.Layer`) with the fields of `scff_hw.core.layer.PairLayer`."""
+        """Return a layer (`scff_hw.core.layer.Layer`) with the fields of `scff_hw.core.layer.PairLayer`."""
         ...
 
     def recurrent_layer(self, **parts: Any) -> Any:
-        """A layer with the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
+        """Return a layer with the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
         ...
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A readout's weights and biases, as represented in this backend's inference."""
+        """Return a readout's weights and biases, as represented in this backend's inference."""
         ...

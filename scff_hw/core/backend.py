@@ -102,7 +102,7 @@ class Backend(ABC):
         return getattr(self, "profile", None)
 
     def prepare(self, trial: Trial) -> Backend:
-        """The backend of a new run: this one, or one fitted to the run's weights and data.
+        """Return the backend of a new run: this one, or one fitted to the run's weights and data.
 
         Raises:
             UsageError: the backend cannot represent the network.
@@ -110,11 +110,11 @@ class Backend(ABC):
         return self
 
     def documents(self) -> dict[str, str]:
-        """Text files of the run folder for `restore`, by name; names start with "backend."."""
+        """Return the text files of the run folder for `restore`, by name; names start with "backend."."""
         return {}
 
     def restore(self, read: Callable[[str], str], geometries: Mapping[str, Geometry], where: str) -> Backend:
-        """The backend of an existing run, as `prepare` returned it.
+        """Return the backend of an existing run, as `prepare` returned it.
 
         Args:
             read: returns the text of a file in the run folder, empty if it does not exist.
@@ -130,7 +130,7 @@ class Backend(ABC):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> SynapticArray:
-        """An array with initial `weight` and `bias`.
+        """Return an array with initial `weight` and `bias`.
 
         Args:
             weight: float32, shape `geometry.weight_shape`.

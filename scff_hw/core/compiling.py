@@ -32,7 +32,7 @@ WORTH_COMPILING = 1 << 16
 
 @functools.cache
 def compiler_missing() -> str | None:
-    """Why torch.compile cannot be used on this machine, or None if it can.
+    """Return why torch.compile cannot be used on this machine, or None if it can.
 
     `SCFF_HW_COMPILE=0` in the environment turns compilation off.
     """
@@ -46,7 +46,7 @@ def compiler_missing() -> str | None:
 
 
 def compiler() -> str:
-    """The C++ compiler used by torch.compile."""
+    """Return the C++ compiler used by torch.compile."""
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
@@ -89,7 +89,7 @@ cache_refused = usable_cache()
 
 
 def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
-    """`function` itself, or its compiled form if `like` is large and a compiler is present.
+    """Return `function` itself, or its compiled form if `like` is large and a compiler is present.
 
     If compiling fails, `function` runs uncompiled, after one warning (RuntimeWarning) per process.
     """

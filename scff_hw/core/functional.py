@@ -43,7 +43,7 @@ def standardise(x: Tensor, padding: int = 0) -> Tensor:
 
 
 def scaled_to(x: Tensor, divisor: float | None, flat: float | None = None, padding: int = 0) -> Tensor:
-    """`standardise` with another divisor or threshold.
+    """Return `standardise` with another divisor or threshold.
 
     Args:
         x: `[N, ...]`, floating point.
@@ -96,7 +96,7 @@ def _careful(values: Tensor, like: Tensor, flat: float, deviation: float) -> Ten
 
 
 def _normalised(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised values, means and inverse standard deviations; finite for constant samples too."""
+    """Return the normalised values, means and inverse standard deviations; finite for constant samples too."""
     tiny = torch.finfo(values.dtype).tiny
     if not torch.compiler.is_compiling():
         return torch.native_layer_norm(values, values.shape[1:], None, None, tiny)
@@ -118,7 +118,7 @@ def triangle(x: Tensor) -> Tensor:
 
 
 def wide(x: Tensor) -> Tensor:
-    """Half precision converted to float32, for squares, sums and comparisons; other dtypes unchanged."""
+    """Return half-precision values converted to float32, for squares, sums and comparisons; other dtypes unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 

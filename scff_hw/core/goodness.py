@@ -53,7 +53,7 @@ class HasGains(Protocol):
 
 
 def goodness(y: Tensor) -> Tensor:
-    """Mean of squared outputs over the units (paper, section 2.1 and equation 3).
+    """Return the mean of squared outputs over the units (paper, section 2.1 and equation 3).
 
     Args:
         y: `[N, C]` or `[N, C, ...]`.
@@ -101,7 +101,7 @@ def contrast(
 
 
 def errors_from_gains(rule: HasGains, z_positive: Tensor, z_negative: Tensor) -> Errors:
-    """Errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`: outputs times gains."""
+    """Return the errors of `rule` at pre-activations `[N, C]` or `[N, C, ...]`: outputs times gains."""
     y_positive, y_negative = torch.relu(z_positive), torch.relu(z_negative)
     g_positive, g_negative = goodness(y_positive), goodness(y_negative)
     gains = rule.gains(

@@ -11,7 +11,7 @@ from scff_hw.core.geometry import Geometry
 
 
 def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weights and biases, float32, uniform around zero; biases within 1 / sqrt(fan_in).
+    """Return the weights and biases, float32, uniform around zero; biases within 1 / sqrt(fan_in).
 
     Args:
         kind: "linear", weights within 1 / sqrt(fan_in) (PyTorch's default for a linear layer), or "xavier",

@@ -57,11 +57,11 @@ class Layer(Protocol):
         ...
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """The layer's output, without learning; includes the negative stream if `partners` is given."""
+        """Return the layer's output, without learning; includes the negative stream if `partners` is given."""
         ...
 
     def features(self, output: Tensor) -> Tensor:
-        """Readout features `[N, F]` of a layer's output: pooled once more, flattened, standardised."""
+        """Return the readout features `[N, F]` of a layer's output: pooled once more, flattened, standardised."""
         ...
 
 
@@ -138,7 +138,7 @@ class PairLayer:
 
 
 def at_random_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`error` `[R, C, ...]` at `count` random positions of each row, scaled to keep its mean; 0 elsewhere.
+    """Return `error` `[R, C, ...]` at `count` random positions of each row, scaled to keep its mean; 0 elsewhere.
 
     A device array updates one position at a time; fewer positions make a convolution's update affordable there.
     """
@@ -157,14 +157,14 @@ def _identity(x: Tensor) -> Tensor:
 def _present(
     stream: Stream, partners: Partners | None, flattens: bool, makes_pairs: bool, padding: int
 ) -> Presentation:
-    """The batch in the form that the array reads; a dense layer flattens images and maps."""
+    """Return the batch in the form that the array reads; a dense layer flattens images and maps."""
     if flattens:
         stream = stream.flat()
     return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 
 
 def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
-    """Errors at the MVM and at the bias, from the MVM: unfold the pairs, apply the rule, fold back."""
+    """Return the errors at the MVM and at the bias, from the MVM: unfold the pairs, apply the rule, fold back."""
     positive, negative = presentation.pre_activations(wide(u), bias)
     assert negative is not None
     errors = rule.errors(Signals(presentation.inputs, positive, negative))
@@ -179,7 +179,7 @@ def _telemetry(errors: Errors | Gains, bias_error: Tensor) -> Telemetry:
 
 
 def _transmit(u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool) -> tuple[Tensor, ...]:
-    """Outputs of the positive (and the negative) pairs, before pooling."""
+    """Return the outputs of the positive (and the negative) pairs, before pooling."""
     positive, other = presentation.pre_activations(wide(u), bias)
     activation = TRANSMIT[transmit]
     if not negative:

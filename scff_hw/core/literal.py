@@ -37,7 +37,7 @@ class LiteralLayer:
     pool: Pool | None = None
 
     def pre_activation(self, x: Tensor) -> Tensor:
-        """`f(W x_1 + W x_2)` of a standardised pair, or `W x` of a plain input, biases included."""
+        """Return `f(W x_1 + W x_2)` of a standardised pair, or `W x` of a plain input, biases included."""
         operation = F.linear if self.weight.dim() == 2 else F.conv2d
         x = standardise(x, self.padding if x.dim() == 4 else 0)
         if not self.concatenated:
@@ -69,7 +69,7 @@ def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple
 
 
 def literal_loss(layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int]) -> Tensor:
-    """The loss of the last layer of `layers` on a batch; the other layers are frozen.
+    """Return the loss of the last layer of `layers` on a batch; the other layers are frozen.
 
     Args:
         x: `[N, ...]`, the network's input.
@@ -89,7 +89,7 @@ def literal_loss(layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int
 def literal_step(
     layers: Sequence[LiteralLayer], x: Tensor, shifts: Sequence[int], optimiser: torch.optim.Optimizer
 ) -> Tensor:
-    """One learning step of the last layer: zero_grad, loss, backward, optimiser step. Returns the loss."""
+    """Make one learning step of the last layer: zero_grad, loss, backward, optimiser step; return the loss."""
     optimiser.zero_grad()
     loss = literal_loss(layers, x, shifts)
     loss.backward()

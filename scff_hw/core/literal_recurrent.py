@@ -52,7 +52,7 @@ def literal_recurrent_loss(
     theta_neg: float,
     penalty: float = 0.0,
 ) -> Tensor:
-    """The loss of a batch: summed over the steps of a sequence, averaged over sequences.
+    """Return the loss of a batch: summed over the steps of a sequence, averaged over sequences.
 
     Args:
         x: `[N, T, F]`, zero past the end of each sequence.

@@ -32,7 +32,7 @@ class Network:
     def learn(
         self, stream: Stream, learning: Set[int], generator: torch.Generator, start: int = 0
     ) -> dict[int, Telemetry]:
-        """One batch of learning, forward only: each layer in `learning` is updated once, from local signals.
+        """Train on one batch, forward only: each layer in `learning` is updated once, from local signals.
 
         Deeper layers receive a layer's pre-update output, so one MVM per sample gives both update and output.
 
@@ -73,7 +73,7 @@ class Network:
 
 
 def feed_forward(network: Network) -> list[PairLayer]:
-    """The layers of a network whose layers are all feed-forward.
+    """Return the layers of a network whose layers are all feed-forward.
 
     Raises:
         UsageError: names the first layer that is not feed-forward.

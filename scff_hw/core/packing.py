@@ -63,7 +63,7 @@ class Packing:
 
     @classmethod
     def of(cls, lengths: Tensor) -> Packing:
-        """The packing for sequences of `lengths`, int64 `[N]`, each at least 1."""
+        """Return the packing for sequences of `lengths`, int64 `[N]`, each at least 1."""
         order = lengths.argsort(descending=True, stable=True)
         steps = torch.arange(int(lengths.max()), device=lengths.device)
         counts = (lengths[None, :] > steps[:, None]).sum(dim=1)
@@ -73,15 +73,15 @@ class Packing:
         return cls(order, lengths[order], order.argsort(), tuple(counts.tolist()), tuple(starts.tolist()), step, column)
 
     def pack(self, x: Tensor) -> Tensor:
-        """The frames `[M, F]` of sequences `[N, T, F]`."""
+        """Return the frames `[M, F]` of sequences `[N, T, F]`."""
         return x[self.order[self.column], self.step]
 
     def rows(self, step: int) -> slice:
-        """The rows of one step."""
+        """Return the rows of one step."""
         return slice(self.starts[step], self.starts[step] + self.counts[step])
 
     def partner_rows(self, partners: Partners) -> Tensor:
-        """The row of each row's partner at the same step, int64 `[M]`; M where the partner has ended."""
+        """Return the row of each row's partner at the same step, int64 `[M]`; M where the partner has ended."""
         column = self.rank[partners.forward[self.order]][self.column]
         counts, starts = torch.tensor([self.counts, self.starts], device=column.device)[:, self.step]
         return torch.where(column < counts, starts + column, len(column))

@@ -43,7 +43,7 @@ class Stream:
     lengths: Tensor | None = None
 
     def flat(self) -> Stream:
-        """The same samples as vectors."""
+        """Return the same samples as vectors."""
         parts = (self.positive, self.negative, self.second_view)
         positive, negative, second = (part if part is None else part.flatten(1) for part in parts)
         assert positive is not None
@@ -67,19 +67,19 @@ class Partners:
 
     @classmethod
     def draw(cls, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Partners:
-        """A cyclic shift drawn uniformly from 1..N-1."""
+        """Return a cyclic shift drawn uniformly from 1..N-1."""
         if count < 2:
             raise ValueError(f"A batch must hold at least 2 samples to form a negative pair. Got {count} instead.")
         return cls.cyclic(count, int(torch.randint(1, count, (1,), generator=generator)), device)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """`[N]` reshaped to broadcast over `like`, `[N, C, ...]`."""
+    """Return `[N]` reshaped to broadcast over `like`, `[N, C, ...]`."""
     return values.view(-1, *(1,) * (like.dim() - 1))
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """`[C]` reshaped to broadcast over `like`, `[N, C, ...]`."""
+    """Return `[C]` reshaped to broadcast over `like`, `[N, C, ...]`."""
     return values.view(1, -1, *(1,) * (like.dim() - 2))
 
 
@@ -102,7 +102,7 @@ class Presentation:
     partners: Partners | None = None
 
     def pre_activations(self, u: Tensor, bias: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pre-activations of the positive and the negative pairs.
+        """Return the pre-activations of the positive and the negative pairs.
 
         Args:
             u: `[R, C, ...]`, the MVM of `inputs`, without bias.
@@ -144,7 +144,7 @@ class Presentation:
 
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Per sample: centred values, mean `[N]` and sum of the centred values' squares `[N]`."""
+    """Return per sample: centred values, mean `[N]` and sum of the centred values' squares `[N]`."""
     dims = tuple(range(1, x.dim()))
     mean = x.mean(dim=dims, keepdim=True)
     centred = x - mean
@@ -152,7 +152,7 @@ def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pair_scale(mean_a: Tensor, energy_a: Tensor, mean_b: Tensor, energy_b: Tensor, elements: int) -> Tensor:
-    """One over the joint unbiased standard deviation of two halves of `elements` values each.
+    """Return one over the joint unbiased standard deviation of two halves of `elements` values each.
 
     Halves are standardised, so each is either all zeros or far from it; if both are zero, the result is 0.
     """

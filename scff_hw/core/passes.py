@@ -25,7 +25,7 @@ CHUNK_ELEMENTS = 1 << 20
 def errors_in_two_passes(
     u: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains
 ) -> tuple[Tensor, Tensor, Gains]:
-    """Errors of `rule` for a batch.
+    """Return the errors of `rule` for a batch.
 
     Args:
         u: `[R, C, ...]`, the MVM of `presentation.inputs`, without bias.
@@ -141,7 +141,7 @@ def _errors_of_passed_pairs(u: Tensor, weights: Tensor, bias: Tensor, error: Ten
 
 
 def _chunks(count: int, rows: Tensor) -> list[slice]:
-    """Equal parts of `count` samples, so that all use one compiled shape."""
+    """Return the equal parts of `count` samples, so that all use one compiled shape."""
     limit = max(1, CHUNK_ELEMENTS // rows[0].numel())
     size = max(d for d in range(1, count + 1) if count % d == 0 and d <= limit)
     return [slice(start, start + size) for start in range(0, count, size)]

@@ -136,7 +136,7 @@ class RecurrentLayer:
         return telemetry, lambda negative: self._output(packing, traces, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """The standardised last states of all directions for each sequence, paired with itself.
+        """Return the standardised last states of all directions for each sequence, paired with itself.
 
         Args:
             stream: as in `learn`.
@@ -149,7 +149,7 @@ class RecurrentLayer:
         return self._output(packing, traces, partners is not None)
 
     def features(self, output: Tensor) -> Tensor:
-        """Readout features: the output itself, since states are standardised in each direction."""
+        """Return the readout features: the output itself, since states are standardised in each direction."""
         return output
 
     def _output(self, packing: Packing, traces: list[Trace], negative: bool) -> Stream:
@@ -158,7 +158,7 @@ class RecurrentLayer:
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
     def _unrolled(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
-        """Pre-activations of all directions, `[M, P, D units]`; P is 2 with negative pairs, else 1."""
+        """Return the pre-activations of all directions, `[M, P, D units]`; P is 2 with negative pairs, else 1."""
         passes = [unroll(direction, input_drive(direction, frames, others), packing) for direction in self.directions]
         return torch.cat([z for z, _ in passes], dim=2), [trace for _, trace in passes]
 
@@ -187,7 +187,7 @@ def check_directions(directions: Sequence[Direction]) -> None:
 
 
 def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
-    """The packing of a stream's sequences, and their raw frames `[M, features]`.
+    """Return the packing of a stream's sequences, and their raw frames `[M, features]`.
 
     Raises:
         UsageError: invalid shapes or lengths.
@@ -221,7 +221,7 @@ class Trace:
 
 
 def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
-    """Pre-activations of all steps, from the input drive `[M, P, units]` and the states; and the trace.
+    """Return the pre-activations of all steps, from the input drive `[M, P, units]` and the states; and the trace.
 
     No tensor is modified in place, so autograd, by which a control learns, can differentiate the pass.
     """
@@ -239,7 +239,7 @@ def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tenso
 
 
 def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
-    """Input drive of each step: W times the frames, plus both biases; `[M, P, units]`, a new tensor."""
+    """Return the input drive of each step: W times the frames, plus both biases; `[M, P, units]`, a new tensor."""
     bias = direction.inputs.bias + direction.hidden.bias
     u = wide(direction.inputs.mvm(frames))
     positive = torch.add(bias, u, alpha=2)
@@ -250,7 +250,7 @@ def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> 
 
 
 def recurrent_geometries(features: int, units: int, both: bool) -> dict[str, Dense]:
-    """Geometries of a recurrent layer's arrays by name, e.g. forwards.inputs."""
+    """Return the geometries of a recurrent layer's arrays by name, e.g. forwards.inputs."""
     return {
         f"{way}.{part}": Dense(inputs, units)
         for way in DIRECTIONS[: 1 + both]
@@ -268,7 +268,7 @@ def make_directions(
     both: bool = True,
     name: str = "layers.1",
 ) -> tuple[Direction, ...]:
-    """Arrays of a recurrent layer on `backend`, with initial weights that depend on `seed` alone.
+    """Return the arrays of a recurrent layer on `backend`, with initial weights that depend on `seed` alone.
 
     All weights and biases are uniform within 1 / sqrt(units).
 

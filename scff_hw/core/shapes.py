@@ -62,7 +62,7 @@ class LayerShapes:
 
 
 def conv2d_length(length: int, kernel: int, padding: int) -> int:
-    """Length in pixels after a convolution of stride 1 with `padding` reflected pixels on each side.
+    """Return the length in pixels after a convolution of stride 1 with `padding` reflected pixels on each side.
 
     Raises:
         ShapeError: the reflect padding is not below the input's length, or the kernel exceeds the padded input.
@@ -96,7 +96,7 @@ def pool_length(length: int, *, size: int, stride: int, padding: int, ceil: bool
 
 
 def dense_shapes(shape: Shape, units: int) -> LayerShapes:
-    """Shapes of a dense layer of `units` on any input `shape`."""
+    """Return the shapes of a dense layer of `units` on any input `shape`."""
     return LayerShapes(input=shape, hidden=(units,), output=(units,), features=(units,))
 
 
@@ -109,7 +109,7 @@ def conv2d_shapes(
     pool: PoolGeometry | None = None,
     readout_pool: PoolGeometry | None = None,
 ) -> LayerShapes:
-    """Shapes of a 2-D convolutional layer on `shape` = (channels, height, width).
+    """Return the shapes of a 2-D convolutional layer on `shape` = (channels, height, width).
 
     Raises:
         ShapeError: the input is flat, or the kernel, its padding or a pool does not fit; `key` says which.
@@ -122,7 +122,7 @@ def conv2d_shapes(
 
 
 def feature_count(shapes: Iterable[LayerShapes]) -> int:
-    """Number of readout features of several layers together."""
+    """Return the number of readout features of several layers together."""
     return sum(layer.feature_count for layer in shapes)
 
 

@@ -77,7 +77,7 @@ class Streaming:
         self._sums: _Sums | None = None
 
     def step(self, frame: Tensor) -> Tensor:
-        """One time step of inference.
+        """Compute one time step of inference.
 
         Args:
             frame: `[F]`, floating point.
@@ -175,7 +175,7 @@ class Streaming:
         return Telemetry(means[0], means[1], means[2], (sums.bias == 0).to(means.dtype).mean())
 
     def _frames(self, *frames: Tensor) -> Tensor:
-        """Standardised frames, one per row."""
+        """Return the standardised frames, one per row."""
         for frame in frames:
             if frame.shape != (self.layer.features_in,) or not frame.is_floating_point():
                 raise UsageError(
@@ -185,7 +185,7 @@ class Streaming:
         return standardise(torch.stack(frames))
 
     def _in_progress(self, pairs: int) -> _Sequence:
-        """The sequence in progress, or a new one."""
+        """Return the sequence in progress, or a new one."""
         if self._sequence is None:
             zeros = wide(self._direction.hidden.bias).new_zeros(pairs, self.layer.units)
             self._sequence = _Sequence(zeros, zeros)
@@ -197,7 +197,7 @@ class Streaming:
         return u + (self._direction.inputs.bias + self._direction.hidden.bias)
 
     def _advance(self, sequence: _Sequence, drive: Tensor) -> Tensor:
-        """One time step; returns the pre-activations `[P, units]`."""
+        """Compute one time step; return the pre-activations `[P, units]`."""
         z = drive + wide(self._direction.hidden.mvm(sequence.states))
         sequence.states = standardise(torch.relu(z))
         sequence.total = sequence.total + sequence.states

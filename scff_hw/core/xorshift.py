@@ -19,7 +19,7 @@ def xorshift32(state: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
-    """Initial generator states for `rows` rows, from a 32-bit seed.
+    """Return the initial generator states for `rows` rows, from a 32-bit seed.
 
     MurmurHash3's finaliser of `seed + row * 0x9E3779B9`; 1 where that is 0.
     """
@@ -30,7 +30,7 @@ def first_states(seed: int, rows: int) -> NDArray[np.uint32]:
 
 
 def draws(states: NDArray[np.uint32], columns: int) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """16 random bits per element `[rows, columns]`, and the generators' states after them.
+    """Return 16 random bits per element `[rows, columns]`, and the generators' states after them.
 
     A row draws for all of its elements in order, used or not: each new state gives two draws, the lower half first.
     The last upper half of an odd row is dropped.

@@ -36,7 +36,7 @@ class RecurrentRun:
 
     @classmethod
     def of(cls, run: FinishedRun) -> RecurrentRun:
-        """The integers of a run on the fixed backend whose recipe `has_one_direction`.
+        """Return the integers of a run on the fixed backend whose recipe `has_one_direction`.
 
         Raises:
             CheckpointError: the run's files do not belong together.
@@ -62,19 +62,19 @@ class RecurrentRun:
         return self.layer.directions[0]
 
     def sequences(self, part: str, numbers: Sequence[int]) -> list[Ints]:
-        """The sequences of a part of the run's data with these numbers, in the input's format, `[T, F]` each."""
+        """Return the sequences of a part of the run's data with these numbers, in the input's format, `[T, F]` each."""
         stream = self.run.samples(part).batch(torch.tensor(numbers))
         assert stream.lengths is not None, "sequences were read as samples of one shape"
         x = quantise(stream.positive.numpy().astype(np.float64), self.direction.inputs.spec.formats.input)
         return [sequence[:length] for sequence, length in zip(x, stream.lengths.tolist(), strict=True)]
 
     def logits(self, sequences: Sequence[Ints]) -> Ints:
-        """Logits `[N, classes]` of whole sequences."""
+        """Return the logits `[N, classes]` of whole sequences."""
         return logits(self.layer.features(self.layer.forward(sequences)), self.readout_weight, self.readout_bias)
 
 
 def integer_recurrent(layer: FixedRecurrentLayer) -> IntegerRecurrent:
-    """A recurrent layer as one of the integer reference, bit for bit."""
+    """Return a recurrent layer as one of the integer reference, bit for bit."""
     arrays = {name: reference_layer(array, layer.spec(array)) for name, array in layer.arrays.items()}
     directions = []
     for direction in layer.directions:

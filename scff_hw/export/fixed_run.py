@@ -51,7 +51,7 @@ class IntegerRun:
 
     @classmethod
     def of(cls, run: FinishedRun) -> IntegerRun:
-        """The integers of a run of the fixed backend.
+        """Return the integers of a run of the fixed backend.
 
         Raises:
             CheckpointError: the run's files do not belong together.
@@ -99,13 +99,13 @@ class IntegerRun:
         return dataset
 
     def samples(self, part: str, count: int) -> Ints:
-        """The first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
+        """Return the first `count` samples of a part of the run's data, in the input's format, `[count, ...]`."""
         samples = self.run.samples(part)
         x = samples.batch(torch.arange(min(count, len(samples)))).positive.numpy().astype(np.float64)
         return self.shaped(0, quantise(x, self.layers[0].spec.formats.input))
 
     def shaped(self, index: int, x: Ints) -> Ints:
-        """Samples in the shape of layer `index`'s input."""
+        """Return the samples in the shape of layer `index`'s input."""
         return x.reshape(len(x), *(self.shapes[index] if self.layers[index].spec.kernel else (-1,)))
 
     @property
@@ -119,7 +119,7 @@ class IntegerRun:
         return max(self.readout_frac - BIAS_GUARD_BITS, min(self.readout_frac - 1, LEARNING_FRAC))
 
     def features(self, x: Ints, layers: Sequence[IntegerLayer] | None = None) -> Ints:
-        """The readout's input `[N, features]` for samples `[N, ...]`; `layers` replaces the run's own layers."""
+        """Return the readout's input `[N, features]` for samples `[N, ...]`; `layers` replaces the run's own layers."""
         features = []
         for index, layer in enumerate(layers or self.layers):
             x = layer.forward(self.shaped(index, x))
@@ -128,11 +128,11 @@ class IntegerRun:
         return np.concatenate(features, axis=1)
 
     def logits(self, x: Ints) -> Ints:
-        """Logits `[N, classes]` of samples `[N, ...]`."""
+        """Return the logits `[N, classes]` of samples `[N, ...]`."""
         return logits(self.features(x), self.readout_weight, self.readout_bias)
 
     def readout(self) -> IntegerReadout:
-        """The run's readout in the format that continues learning."""
+        """Return the run's readout in the format that continues learning."""
         shift = BIAS_GUARD_BITS - (self.readout_frac - self.learning_frac)
         return IntegerReadout(
             self.readout_weight << shift,
@@ -170,13 +170,13 @@ def require_feed_forward(run: FinishedRun) -> None:
 
 
 def fixed_part(run: FinishedRun) -> FixedPart:
-    """The fixed-point part of a run on the fixed backend; errors as in `FinishedRun.fixed`."""
+    """Return the fixed-point part of a run on the fixed backend; errors as in `FinishedRun.fixed`."""
     assert run.fixed is not None, "a run that is not in fixed point has no integers"
     return run.fixed
 
 
 def reference_layer(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
-    """An array as a layer of the integer reference, bit for bit."""
+    """Return an array as a layer of the integer reference, bit for bit."""
     state = array.state()
     layer = IntegerLayer(array.weight.numpy(), array.bias.numpy(), spec)
     layer.stored = state["held"].flatten(1).to(torch.int64).numpy()
@@ -186,7 +186,7 @@ def reference_layer(array: FixedArray, spec: LayerSpec) -> IntegerLayer:
 
 
 def quantised_readout(run: FinishedRun, feature_frac: int) -> tuple[Ints, Ints, int]:
-    """A readout's weights in 8 bits, its biases at the scale of the products, and the weights' fraction bits."""
+    """Return a readout's weights in 8 bits, its biases at the scale of the products, and the weights' fraction bits."""
     weight, bias = run.trained_readout
     form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
     bias_form = form.plus(feature_frac, 32)

@@ -70,12 +70,12 @@ def _real(out: Path) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file in a folder, in hexadecimal, by its path in the folder."""
+    """Return the SHA-256 of every file in a folder, in hexadecimal, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
         OSError: the file cannot be read.

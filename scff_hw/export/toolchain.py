@@ -21,7 +21,7 @@ PACKAGES = {
 
 
 def required(program: str) -> str:
-    """The path of a program of `PACKAGES`.
+    """Return the path of a program of `PACKAGES`.
 
     Raises:
         MissingPartError: the program is not installed.
@@ -33,5 +33,5 @@ def required(program: str) -> str:
 
 
 def rendered(folder: str, name: str, values: dict[str, Any]) -> str:
-    """The rendered template of the file `name`, in a folder of `export/`; see `escaping.template`."""
+    """Return the rendered template of the file `name`, in a folder of `export/`; see `escaping.template`."""
     return template(paths.export() / folder / "templates", name).render(values)

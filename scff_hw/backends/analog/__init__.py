@@ -74,7 +74,7 @@ class AnalogBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> AnalogArray:
-        """An array with initial `weight` and `bias`, on devices determined by the seed and `name`.
+        """Return an array with initial `weight` and `bias`, on devices determined by the seed and `name`.
 
         Raises:
             UsageError: an optimiser other than plain SGD.

@@ -82,7 +82,7 @@ class AnalogArray:
         return float(low), float(high)
 
     def take_metrics(self) -> dict[str, float]:
-        """Pulse and bound metrics of the devices since the last call: see `PulseMeter.take`."""
+        """Return the pulse and bound metrics of the devices since the last call: see `PulseMeter.take`."""
         return self._meter.take()
 
     def state(self) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class AnalogArray:
         self._meter.counts.copy_(state["meter"])
 
     def _prepare(self, x: Tensor) -> Tensor:
-        """The input as rows `[R * positions, fan_in]`; cached from an `mvm` to the `update` of the same `x`."""
+        """Return the input as rows `[R * positions, fan_in]`; cached from an `mvm` to the `update` of the same `x`."""
         if self._rows is None or self._rows[0] is not x:
             self.geometry.check_input(x)
             self._rows = (x, self.geometry.rows(x.float()))
@@ -104,7 +104,7 @@ class AnalogArray:
 
 
 def _interleaved(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows with a nonzero error, alternating between the first and the second half of the batch."""
+    """Return the rows with a nonzero error, alternating between the first and the second half of the batch."""
     count = len(rows)
     order = torch.arange(count) if count % 2 else torch.arange(count).view(2, -1).T.flatten()
     active = errors.any(dim=1)[order]

@@ -53,7 +53,7 @@ class FaultyBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> FaultyArray:
-        """An array with faults determined by the seed and `name`."""
+        """Return an array with faults determined by the seed and `name`."""
         return FaultyArray(weight, bias, geometry, optimisation, self, name)
 
 
@@ -105,7 +105,7 @@ class FaultyArray(AnalogArray):
 
 
 def _draw(faults: FaultyBackend, tile: Any, name: str, row: int, column: int) -> tuple[Tensor, Tensor]:
-    """Mask of a tile's broken devices, bool, and the values they read, in the units of the tile."""
+    """Return the mask of a tile's broken devices, bool, and the values they read, in the units of the tile."""
     shape = tile._shared_weight_tensor.shape
     draw = generator(faults.seed, "faults", faults.kind, name, row, column)
     if faults.kind == "dead-lines":

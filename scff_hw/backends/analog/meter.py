@@ -64,7 +64,7 @@ class PulseMeter:
         self.counts += torch.tensor([float(requested), clipped, gain * float(x_sum @ e_sum)], dtype=torch.float64)
 
     def take(self) -> dict[str, float]:
-        """Metrics since the last call; resets the counts.
+        """Return the metrics since the last call; resets the counts.
 
         Returns:
             `clipped_updates`: share of the requested changes that exceed a whole train of pulses.

@@ -40,7 +40,7 @@ class ProgrammedBackend(Backend):
     def array(
         self, weight: Tensor, bias: Tensor, geometry: Geometry, optimisation: Optimisation, name: str = ""
     ) -> ProgrammedArray:
-        """An array programmed with `weight`; it does not learn, so `optimisation` is not used."""
+        """Return an array programmed with `weight`; it does not learn, so `optimisation` is not used."""
         return ProgrammedArray(weight, bias, geometry, self.profile, self.seed, name, self.compensated)
 
 
@@ -138,6 +138,6 @@ def _drawn_from(seed: int, *names: str) -> Iterator[None]:
 
 
 def clipped_share(network: Network) -> float:
-    """Share of a network's programmed weights that were clipped at a bound of their devices, 0..1."""
+    """Return the share of a network's programmed weights that were clipped at a bound of their devices, 0..1."""
     arrays = [array for array in network.arrays.values() if isinstance(array, ProgrammedArray)]
     return sum(array.clipped for array in arrays) / max(sum(array.weight.numel() for array in arrays), 1)

@@ -72,11 +72,11 @@ class TileGrid:
             yield from zip(line, band.split(self.input_sizes, dim=1), strict=True)
 
     def read(self) -> Tensor:
-        """A copy of the weights `[outputs, inputs]` of the next MVM, without its noise."""
+        """Return a copy of the weights `[outputs, inputs]` of the next MVM, without its noise."""
         return torch.cat([torch.cat([tile.get_weights()[0] for tile in line], dim=1) for line in self.tiles])
 
     def mvm(self, x: Tensor) -> Tensor:
-        """`[R, inputs] -> [R, outputs]`."""
+        """Return `[R, inputs] -> [R, outputs]`."""
         if len(self.input_sizes) == 1:
             outputs = [line[0].joint_forward(x, self.compensated) for line in self.tiles]
         else:
@@ -108,11 +108,11 @@ class TileGrid:
         return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
 
     def scales(self) -> list[list[float]]:
-        """Value of a weight of 1 on each tile."""
+        """Return the value of a weight of 1 on each tile."""
         return [[_scale(tile) for tile in line] for line in self.tiles]
 
     def state(self) -> dict[str, Tensor]:
-        """Each tile's weights, scale and hidden device parameters."""
+        """Return each tile's weights, scale and hidden device parameters."""
         state: dict[str, Tensor] = {}
         for o, line in enumerate(self.tiles):
             for i, tile in enumerate(line):
@@ -167,7 +167,7 @@ def _scale(tile: Any) -> float:
 
 
 def _shares(count: int, most: float | None) -> list[int]:
-    """`count` lines over the fewest tiles of at most `most` lines, as evenly as possible."""
+    """Return `count` lines over the fewest tiles of at most `most` lines, as evenly as possible."""
     tiles = 1 if most is None else -(-count // int(most))
     return [count // tiles + (index < count % tiles) for index in range(tiles)]
 

@@ -66,7 +66,7 @@ class FixedBackend(Backend):
         return cls(FixedPoint() if options is None else options, seed=seed)
 
     def prepare(self, trial: Trial) -> FixedBackend:
-        """A backend with formats fitted to the weights and samples of `trial`.
+        """Return a backend with formats fitted to the weights and samples of `trial`.
 
         Weights that do not learn (post-training quantisation) use their full range.
 
@@ -114,7 +114,7 @@ class FixedBackend(Backend):
         readout_pool: Pool | None,
         update_positions: int | None,
     ) -> FixedLayer:
-        """A layer with an array of this backend.
+        """Return a layer with an array of this backend.
 
         Raises:
             UsageError: the rule has no fixed-point form.
@@ -126,7 +126,7 @@ class FixedBackend(Backend):
     def recurrent_layer(
         self, *, directions: tuple[Direction, ...], rule: Rule | None, averages: bool
     ) -> FixedRecurrentLayer:
-        """A recurrent layer with arrays of this backend.
+        """Return a recurrent layer with arrays of this backend.
 
         Raises:
             UsageError: the rule has no fixed-point form, or the arrays' formats do not match.

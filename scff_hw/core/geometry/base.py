@@ -97,36 +97,36 @@ class Geometry(ABC):
         return f"{self.kind} {self.inputs}x{self.outputs}"
 
     def input_shape(self, side: int) -> tuple[int, ...]:
-        """Shape of one sample with `side` positions per axis."""
+        """Return the shape of one sample with `side` positions per axis."""
         return self.inputs, *(side,) * (self.input_dims - 2)
 
     @abstractmethod
     def output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
-        """Output shape of one sample, from the sample's shape, padding included."""
+        """Return the output shape of one sample, from the sample's shape, padding included."""
 
     @abstractmethod
     def rows(self, x: Tensor) -> Tensor:
-        """Rows `[R * positions, fan_in]` of an input for the weight matrix, contiguous."""
+        """Return the rows `[R * positions, fan_in]` of an input for the weight matrix, contiguous."""
 
     def columns(self, y: Tensor) -> Tensor:
-        """Outputs or errors `[R, outputs, ...]` as `[R * positions, outputs]`, in the order of `rows`."""
+        """Return the outputs or errors `[R, outputs, ...]` as `[R * positions, outputs]`, in the order of `rows`."""
         return y.movedim(1, -1).flatten(0, -2)
 
     def fold(self, columns: Tensor, x: Tensor) -> Tensor:
-        """The inverse of `columns`, for the outputs of the input `x`."""
+        """Return the inverse of `columns`, for the outputs of the input `x`."""
         _, *positions = self.output_shape(tuple(x.shape[1:]))
         return columns.view(len(x), *positions, columns.shape[1]).movedim(-1, 1)
 
     def mvm(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`W x` for every row and position `[R, outputs, ...]`; differentiable by autograd."""
+        """Return `W x` for every row and position `[R, outputs, ...]`; differentiable by autograd."""
         return self.fold(self.rows(x) @ weight.flatten(1).T, x)
 
     def weight_gradient(self, x: Tensor, error: Tensor) -> Tensor:
-        """`sum error x^T` over rows and positions, in the shape of the weight."""
+        """Return `sum error x^T` over rows and positions, in the shape of the weight."""
         return (self.columns(error).T @ self.rows(x)).view(self.weight_shape)
 
     def prepare(self, x: Tensor, workspace: Workspace, *, exact: bool = False) -> Prepared:
-        """An input with the intermediates shared by its MVM and its weight gradient.
+        """Return an input with the intermediates shared by its MVM and its weight gradient.
 
         Args:
             workspace: buffers of the intermediates; the result is valid until the next call with it.
@@ -182,11 +182,11 @@ class Prepared(ABC):
 
     @abstractmethod
     def mvm(self, weight: Tensor) -> Tensor:
-        """`W x`, without autograd; `weight` has the dtype of the input."""
+        """Return `W x`, without autograd; `weight` has the dtype of the input."""
 
     @abstractmethod
     def outer(self, error: Tensor, total: torch.dtype | None = None) -> Tensor:
-        """`sum error x^T` in the shape of the weight, without autograd; may be a workspace buffer.
+        """Return `sum error x^T` in the shape of the weight, without autograd; may be a workspace buffer.
 
         Args:
             error: `[R, outputs, ...]`, in the dtype of the input.
@@ -195,7 +195,7 @@ class Prepared(ABC):
 
     @abstractmethod
     def narrow(self, start: int, length: int) -> Prepared:
-        """Samples `start` to `start + length` of this input, sharing its memory."""
+        """Return the samples `start` to `start + length` of this input, sharing its memory."""
 
 
 class Unprepared(Prepared):

@@ -165,7 +165,7 @@ def prepare(
 
 @torch.no_grad()
 def conv_mvm(x: PreparedConv, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """Convolve.
+    """Return the convolution.
 
     Args:
         x: returned by `prepare`.
@@ -201,7 +201,7 @@ def conv_mvm(x: PreparedConv, weight: Tensor, out: Tensor | None = None) -> Tens
 
 @torch.no_grad()
 def conv_outer(x: PreparedConv, error: Tensor, total: torch.dtype | None = None) -> Tensor:
-    """The weight gradient: the outer products of error and input, summed over samples and positions.
+    """Return the weight gradient: the outer products of error and input, summed over samples and positions.
 
     Args:
         x: returned by `prepare`.

@@ -28,7 +28,7 @@ def tiles_along(length: int) -> int:
 
 @lru_cache(maxsize=8)
 def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Transforms of input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], both axes at once.
+    """Return the transforms of input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], both axes at once.
 
     With `V` the Vandermonde matrix of the points and infinity, Toom-Cook interpolation transposed gives the
     convolution `A^T [(G g) * (V^-T d)]`, where `A` and `G` are `V` cut to the lengths of outputs and kernel.
@@ -73,7 +73,7 @@ def input_tiles(rows: Tensor, workspace: Workspace) -> Tensor:
 
 
 def _output_chunk(outputs: int, tiles: int) -> int:
-    """Number of outputs to transform at once, in equal parts, so that the workspace stays small."""
+    """Return the number of outputs to transform at once, in equal parts, so that the workspace stays small."""
     parts = -(-outputs * tiles * (OUTPUTS + 2) ** 2 // _CHUNK_ELEMENTS)
     return -(-outputs // parts)
 

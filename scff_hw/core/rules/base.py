@@ -38,7 +38,7 @@ class Rule(ABC):
 
     @abstractmethod
     def errors(self, signals: Signals) -> Errors:
-        """Errors at the pre-activations; a pure function."""
+        """Return the errors at the pre-activations; a pure function."""
 
     @classmethod
     def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
@@ -47,7 +47,7 @@ class Rule(ABC):
 
     @classmethod
     def plain(cls, images: Tensor, classes: int) -> Tensor:
-        """A batch in the form that the network reads at inference."""
+        """Return a batch in the form that the network reads at inference."""
         return images
 
 
@@ -63,7 +63,7 @@ class GainRule(Rule):
 
     @abstractmethod
     def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
-        """Gains of the outputs: see `scff_hw.core.goodness.HasGains`."""
+        """Return the gains of the outputs: see `scff_hw.core.goodness.HasGains`."""
 
 
 def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:

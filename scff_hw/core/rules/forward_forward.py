@@ -65,7 +65,7 @@ class LabelledForwardForward(SCFF):
 
 
 def blurred_masks(count: int, height: int, width: int, generator: torch.Generator, blurs: int = 6) -> Tensor:
-    """Random binary masks with large regions of ones and zeros, float32 `[count, 1, height, width]`."""
+    """Return random binary masks with large regions of ones and zeros, float32 `[count, 1, height, width]`."""
     noise = torch.rand(count, 1, height, width, generator=generator)
     for dim in (2, 3) * blurs:
         noise = noise.roll(1, dim) / 4 + noise / 2 + noise.roll(-1, dim) / 4

@@ -32,12 +32,12 @@ def register(rule: type[Rule]) -> type[Rule]:
 
 
 def rule_names() -> list[str]:
-    """Names of the available rules, including those of installed packages."""
+    """Return the names of the available rules, including those of installed packages."""
     return RULES.names()
 
 
 def rule_class(name: str) -> type[Rule]:
-    """The rule of that name.
+    """Return the rule of that name.
 
     Raises:
         UsageError: no such rule, or the entry point of that name is not a rule.

@@ -27,7 +27,7 @@ LEARNING_BATCH = 8
 def feed_forward_values(
     network: IntegerRun, to: Device, batch_size: int | None, lesson: Lesson | None, progress: Progress
 ) -> tuple[FeedForwardValues, CManifest]:
-    """The template values, and the manifest without digests and code sizes.
+    """Return the template values, and the manifest without digests and code sizes.
 
     Args:
         batch_size: samples per learning batch; None: 8, or fewer where the accumulators would overflow.
@@ -135,7 +135,7 @@ def feed_forward_values(
 
 
 def _readout(network: IntegerRun, exported: LayerConstants, learning: LayerConstants) -> ReadoutValues:
-    """The readout, with the constants of the exported readout and of the readout that learns."""
+    """Return the readout, with the constants of the exported readout and of the readout that learns."""
     headroom_bits = network.readout_frac - network.learning_frac
     return ReadoutValues(
         c=learning,
@@ -151,7 +151,7 @@ def _readout(network: IntegerRun, exported: LayerConstants, learning: LayerConst
 
 
 def _parts(file: str, layers: int) -> tuple[SavedPart, ...]:
-    """The parts that `learn.c` compares at the end: every layer, then the readout."""
+    """Return the parts that `learn.c` compares at the end: every layer, then the readout."""
     guard = f"SCFF_{file.upper()}"
     return (
         *(
@@ -190,7 +190,7 @@ def _layer(
     constants: Sequence[LayerConstants],
     two_views: bool,
 ) -> LayerValues:
-    """Template values for one layer."""
+    """Return the template values for one layer."""
     form = layer.spec.formats
     if c.kernel:
         title = f"{c.units} kernels of {c.channels} x {c.kernel} x {c.kernel} over {c.height} x {c.width}"
@@ -219,7 +219,7 @@ def _memory(
     network: IntegerRun,
     batch: int,
 ) -> tuple[Buffer, ...]:
-    """Bytes of every buffer, without code. Classifying and learning share one scratch buffer."""
+    """Return the bytes of every buffer, without code. Classifying and learning share one scratch buffer."""
     rows: list[Buffer] = []
     for number, c in enumerate(constants, start=1):
         for where, what in WHERE:

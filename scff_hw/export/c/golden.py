@@ -22,7 +22,7 @@ LABEL_RATE_SHIFT = 7
 def golden(
     network: IntegerRun, constants: Sequence[LayerConstants], readout_constants: LayerConstants, count: int
 ) -> GoldenValues:
-    """Golden vectors of the integer reference.
+    """Return the golden vectors of the integer reference.
 
     Logits and classes, the layers' state after each of a few updates, and the readout's state after it has learned a
     wrong class for each sample.

@@ -11,7 +11,7 @@ IRIS = "sepal length, sepal width, petal length and petal width, in centimetres"
 
 
 def input_values(run: FinishedRun) -> InputValues:
-    """Template values for the scaling and the classes of a run.
+    """Return the template values for the scaling and the classes of a run.
 
     Mean and standard deviation are in the units of the raw values, which the header describes: the input is
     `(raw - mean) / std`. There is one value of each per feature, channel or coefficient.
@@ -27,7 +27,7 @@ def input_values(run: FinishedRun) -> InputValues:
 
 
 def _raw(data: DataRecipe) -> tuple[str, str]:
-    """A description of the raw values, and the axis with one mean and standard deviation per entry."""
+    """Return a description of the raw values, and the axis with one mean and standard deviation per entry."""
     if data.has_sequences:
         frame, last = data.mfcc, data.input_shape[0]
         return (

@@ -40,7 +40,7 @@ class PoolConstants:
 
     @classmethod
     def of(cls, pool: PoolShape | None, height: int, width: int) -> PoolConstants:
-        """The constants of a pool over `height` x `width` values; None leaves the size unchanged."""
+        """Return the constants of a pool over `height` x `width` values; None leaves the size unchanged."""
         if pool is None:
             return cls(out_height=height, out_width=width)
         rule = {"size": pool.size, "stride": pool.stride, "padding": pool.padding, "ceil": pool.ceil}
@@ -163,7 +163,7 @@ class LayerConstants:
 
     @classmethod
     def of_readout(cls, classes: int, features: int, frac: int, feature_frac: int, rounding: str) -> LayerConstants:
-        """The constants of a readout: weights of `frac` fraction bits, features of `feature_frac`."""
+        """Return the constants of a readout: weights of `frac` fraction bits, features of `feature_frac`."""
         identity = {"classes": classes, "features": features, "weight_frac": frac, "feature_frac": feature_frac}
         values = {
             "channels": features,
@@ -237,18 +237,18 @@ class LayerConstants:
         return 20 + self.units * (self.fan_in * self.stored_bytes + (8 if self.stochastic else 4))
 
     def rows(self, two_views: bool) -> int:
-        """R / N: rows of the MVM per sample."""
+        """Return R / N: rows of the MVM per sample."""
         return 2 if two_views or not self.makes_pairs else 1
 
     def learn_scratch(self, two_views: bool) -> tuple[int, int]:
-        """Bytes of scratch per sample, and fixed bytes; together `scff_learn_scratch`, or one byte more."""
+        """Return the bytes of scratch per sample, and fixed bytes; together `scff_learn_scratch`, or one byte more."""
         rows = self.rows(two_views)
         read = rows * (self.padded_inputs + 1)
         per_sample = 8 * self.positions + rows * 2 * self.positions * (self.units + 1) + read
         return per_sample, 4 * max(self.fan_in, self.positions) + _even((self.fan_in if self.kernel else 0) + read % 2)
 
     def initialisers(self) -> list[tuple[str, Any]]:
-        """Names and values, in the order of the struct."""
+        """Return the names and values, in the order of the struct."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
@@ -257,7 +257,7 @@ def _even(count: int) -> int:
 
 
 def saved_bytes(layer: IntegerLayer | IntegerReadout, constants: LayerConstants) -> bytes:
-    """The bytes that `scff_save` writes for a layer or a readout."""
+    """Return the bytes that `scff_save` writes for a layer or a readout."""
     stored = layer.stored.astype(f"<i{constants.stored_bytes}").tobytes()
     body = stored + layer.bias.astype("<i4").tobytes()
     if isinstance(layer, IntegerLayer) and constants.stochastic:

@@ -137,7 +137,7 @@ def _check_rule(run: FinishedRun) -> None:
 
 
 def _files(file: str, learns: bool) -> dict[str, str]:
-    """File names by template name."""
+    """Return the file names by template name."""
     same = ["selftest.h", "selftest.c", "main.c", "Makefile", "CMakeLists.txt", "README.md"]
     return {
         "model.h": f"{file}.h",

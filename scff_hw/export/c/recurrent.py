@@ -38,7 +38,7 @@ FILES = {
 def recurrent_values(
     network: RecurrentRun, to: Device, progress: Progress
 ) -> tuple[RecurrentValues, CManifest]:
-    """The template values, and the manifest without digests and code sizes.
+    """Return the template values, and the manifest without digests and code sizes.
 
     Raises:
         UsageError: the target is too small, or sums of two sequences could overflow.
@@ -130,7 +130,7 @@ def recurrent_values(
 
 
 def _array(name: str, array: IntegerLayer) -> ArrayValues:
-    """Template values for an array."""
+    """Return the template values for an array."""
     return array_texts(array, _constants(array), name)
 
 

@@ -19,7 +19,7 @@ LIMIT_S = 120.0
 
 
 def function_sizes(folder: Path, to: Device) -> CodeSizes:
-    """Code and stack bytes of each function of an exported runtime.
+    """Return the code and stack bytes of each function of an exported runtime.
 
     An inlined function counts towards its caller. The stack is the function's own, without that of its callees. The
     functions of the model's file, which are wrappers of these, are not included.

@@ -128,7 +128,7 @@ def _batches(samples: int, batch: int, lesson: Lesson) -> Iterator[tuple[int, in
 
 
 def _rate_shifts(network: IntegerRun, first: int) -> list[int]:
-    """The trainer's rate shift of each layer for a batch that starts at sample `first`, counted from 0."""
+    """Return the trainer's rate shift of each layer for a batch that starts at sample `first`, counted from 0."""
     recipe = network.recipe
     step = step_of(first, min(recipe.training.batch_size, len(network.dataset.part(recipe.data.learn_split))))
     return [rate_shift(learning_rate(layer.learn, step)) for layer in recipe.layers]

@@ -82,7 +82,7 @@ class Device:
 
 
 def device(target: str, overrides: Iterable[str] = ()) -> Device:
-    """The device of a target's name, or of a profile's file.
+    """Return the device of a target's name, or of a profile's file.
 
     Args:
         target: "host", a shipped profile of a processor, or the path of a profile with `kind: digital`.

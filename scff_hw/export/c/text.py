@@ -26,7 +26,7 @@ UNSIGNED = {
 
 
 def file_name(recipe: str) -> str:
-    """File stem for a recipe, and after `scff_` the prefix of its C names.
+    """Return the file stem for a recipe, and after `scff_` the prefix of its C names.
 
     The prefix `model_` avoids system headers, the names of the runtime and its files, and the folder's other files.
     """
@@ -34,7 +34,7 @@ def file_name(recipe: str) -> str:
 
 
 def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValues:
-    """Template values for an array of weights; `name` is the prefix of its C arrays."""
+    """Return the template values for an array of weights; `name` is the prefix of its C arrays."""
     form = layer.spec.formats
     return ArrayValues(
         c=c,
@@ -50,29 +50,29 @@ def array_texts(layer: IntegerLayer, c: LayerConstants, name: str) -> ArrayValue
 
 
 def numbers(values: ArrayLike, suffix: str = "") -> Code:
-    """Numbers as C, with the same count on each line."""
+    """Return the numbers as C, with the same count on each line."""
     texts = [f"{value}{suffix}," for value in np.asarray(values).tolist()]
     count = max(1, LINE // (1 + max(map(len, texts), default=1)))
     return Code("\n".join("    " + " ".join(texts[first : first + count]) for first in range(0, len(texts), count)))
 
 
 def in_line(values: Iterable[Any]) -> Code:
-    """Values as C, on one line."""
+    """Return the values as C, on one line."""
     return Code(", ".join(map(str, values)))
 
 
 def rows(values: Iterable[ArrayLike], suffix: str = "") -> Code:
-    """Rows of numbers as C, each in braces."""
+    """Return the rows of numbers as C, each in braces."""
     return Code("\n".join(f"    {{\n{numbers(row, suffix)}\n    }}," for row in values))
 
 
 def initialisers(constants: LayerConstants, weight_frac: str) -> Initialisers:
-    """Field names and values of a `scff_layer_t`; `weight_frac` is the name of that field's array."""
+    """Return the field names and values of a `scff_layer_t`; `weight_frac` is the name of that field's array."""
     return [(name, _initialiser(name, value, weight_frac)) for name, value in constants.initialisers()]
 
 
 def fracs_text(fracs: Sequence[int]) -> str:
-    """Fraction bits as text."""
+    """Return the fraction bits as text."""
     return str(fracs[0]) if len(fracs) == 1 else f"{min(fracs)} to {max(fracs)}, one per unit"
 
 

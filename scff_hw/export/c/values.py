@@ -135,7 +135,7 @@ class ScratchValues:
     learn_fixed: int
 
     def learn(self, batch: int) -> int:
-        """Bytes to learn from `batch` samples."""
+        """Return the bytes to learn from `batch` samples."""
         return self.learn_per_sample * batch + self.learn_fixed
 
 

@@ -52,7 +52,7 @@ class TileProgram:
     seed: int
 
     def pulses(self) -> TilePulses:
-        """The tile's pulse trains, with the generators at their start."""
+        """Return the tile's pulse trains, with the generators at their start."""
         return TilePulses(self.scheme, self.rows, self.columns, self.gain, self.seed, self.scale)
 
     @property
@@ -79,7 +79,7 @@ class TileProgram:
 
 
 def golden_codes(seed: int, lines: int) -> NDArray[np.int16]:
-    """Random codes of lines for golden vectors, a quarter of them 0; the C selftest draws the same codes."""
+    """Return random codes of lines for golden vectors, a quarter of them 0; the C selftest draws the same codes."""
     h = first_states(seed, lines).astype(np.int64)
     signed = np.where(h & 0x8000, -(h & CODE_TOP), h & CODE_TOP)
     return np.where((h >> 16) & 3, signed, 0).astype(np.int16)

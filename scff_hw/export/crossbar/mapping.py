@@ -45,7 +45,7 @@ class Tile:
 
 
 def conductances(profile: Profile) -> Conductances:
-    """The mapping from weights to conductances of a profile's devices.
+    """Return the mapping from weights to conductances of a profile's devices.
 
     Raises:
         UsageError: no pulsed devices, no conductances, a cell without a differential pair, or bounds that exclude 0.
@@ -115,7 +115,7 @@ def tiles(name: str, weight: NDArray[Any], profile: Profile) -> Iterator[Tile]:
 
 
 def _parts(count: int, max_lines: float | None) -> list[tuple[int, int]]:
-    """`[start, stop)` of each part of `count` lines, split evenly over the fewest tiles of `max_lines` lines."""
+    """Return `[start, stop)` of each part of `count` lines, split evenly over the fewest tiles of `max_lines` lines."""
     number = 1 if max_lines is None else -(-count // int(max_lines))
     sizes = [count // number + (index < count % number) for index in range(number)]
     ends = np.cumsum(sizes).tolist()

@@ -178,7 +178,7 @@ def export_crossbar(
 
 
 def _manifest(run: FinishedRun, profile: Profile, entries: list[dict[str, Any]]) -> CrossbarManifest:
-    """The manifest of a program with these tile entries."""
+    """Return the manifest of a program with these tile entries."""
     return CrossbarManifest(
         schema=SCHEMA,
         format=FORMAT,
@@ -223,7 +223,7 @@ def _check_run(run: FinishedRun) -> None:
 
 
 def _rate(run: FinishedRun, number: int, profile: Profile, override: float | None) -> float:
-    """The learning rate of a layer's pulses."""
+    """Return the learning rate of a layer's pulses."""
     learn = run.recipe.layers[number - 1].learn
     if override is None and (learn.optimiser != "sgd" or learn.momentum or learn.weight_decay):
         raise UsageError(
@@ -235,7 +235,7 @@ def _rate(run: FinishedRun, number: int, profile: Profile, override: float | Non
 
 
 def _rates(run: FinishedRun, options: CrossbarOptions) -> list[float]:
-    """The learning rate of each layer's pulses."""
+    """Return the learning rate of each layer's pulses."""
     numbers = range(1, len(run.recipe.layers) + 1)
     return [_rate(run, number, options.profile, options.learning_rate) for number in numbers]
 

@@ -20,7 +20,7 @@ NETLIST_ROWS, NETLIST_COLUMNS = 32, 16
 
 
 def layer_entry(number: int, geometry: Geometry, recipe: Recipe, rate: float) -> dict[str, Any]:
-    """A layer's entry, without its tiles; `rate` is the learning rate of its weights."""
+    """Return a layer's entry, without its tiles; `rate` is the learning rate of its weights."""
     learn = recipe.layers[number - 1].learn
     return {
         "layer": number,
@@ -49,7 +49,7 @@ def _has_scff_errors(recipe: Recipe) -> bool:
 
 
 def tile_program(tile: Tile, profile: Profile, rate: float, seed: int) -> TileProgram:
-    """A tile's pulse program; its generators are seeded from the stream (seed, "pulses", tile name)."""
+    """Return a tile's pulse program; its generators are seeded from the stream (seed, "pulses", tile name)."""
     tile_seed = stream_seed(seed, "pulses", tile.name) & 0xFFFFFFFF
     gain = rate / (tile.scale * granularity(profile.device))
     rows, columns = tile.plus.shape
@@ -57,7 +57,7 @@ def tile_program(tile: Tile, profile: Profile, rate: float, seed: int) -> TilePr
 
 
 def scheme(profile: Profile) -> PulseScheme:
-    """A profile's pulse scheme; as in aihwkit, pulse management implies update management."""
+    """Return a profile's pulse scheme; as in aihwkit, pulse management implies update management."""
     learning = profile.learning
     kind = "stochastic" if learning.pulses == "stochastic" else "mean-count"
     managed = learning.update_management or learning.pulse_management
@@ -65,7 +65,7 @@ def scheme(profile: Profile) -> PulseScheme:
 
 
 def conductance_range(mapping: Conductances, profile: Profile) -> dict[str, Any]:
-    """The mapping from weights to conductances."""
+    """Return the mapping from weights to conductances."""
     return {
         "g_min_siemens": mapping.g_min,
         "g_max_siemens": mapping.g_max,
@@ -78,7 +78,7 @@ def conductance_range(mapping: Conductances, profile: Profile) -> dict[str, Any]
 
 
 def tile_entry(tile: Tile, program: TileProgram) -> dict[str, Any]:
-    """A tile's entry: its position in the layer, its scale, its pulses and their golden vectors."""
+    """Return a tile's entry: its position in the layer, its scale, its pulses and their golden vectors."""
     pulses = program.pulses()
     return {
         "name": tile.name,
@@ -134,7 +134,7 @@ def pulse_scheme(profile: Profile, per_weight: float) -> dict[str, Any]:
 
 
 def netlist_part(tile: Tile, profile: Profile, read_volt: float) -> dict[str, Any]:
-    """The corner of a tile in the netlist, and its input voltages."""
+    """Return the corner of a tile in the netlist, and its input voltages."""
     rows, columns = min(len(tile.plus), NETLIST_ROWS), min(tile.plus.shape[1], NETLIST_COLUMNS)
     volts = golden_codes(0, rows) / CODE_TOP * read_volt
     return {

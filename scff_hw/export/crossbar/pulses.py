@@ -73,7 +73,7 @@ class Scaled:
 
     @classmethod
     def of(cls, value: float) -> Scaled:
-        """The nearest number to `value > 0`, with a relative error of at most 2^-16."""
+        """Return the nearest number to `value > 0`, with a relative error of at most 2^-16."""
         fraction, exponent = math.frexp(value)
         mantissa, shift = round(fraction * (1 << 16)), 16 - exponent
         return cls(mantissa, shift) if mantissa < 1 << 16 else cls(1 << 15, shift - 1)
@@ -143,7 +143,7 @@ class TilePulses:
         self._split = rows
 
     def update(self, x: ArrayLike, x_exponent: int, d: ArrayLike, d_exponent: int) -> PulseTrains:
-        """The trains of one sample; the generators advance if any line is pulsed.
+        """Return the trains of one sample; the generators advance if any line is pulsed.
 
         Args:
             x, d: codes of inputs `[R]` and errors `[C]`, see `codes`; an input is `x 2^x_exponent`.
@@ -168,7 +168,7 @@ class TilePulses:
 def probabilities(
     tile: TilePulses, x: NDArray[np.int64], x_exponent: int, d: NDArray[np.int64], d_exponent: int
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
-    """The number of slots, and the pulse probability per slot of each row and of each column, times 2^16.
+    """Return the number of slots, and the pulse probability per slot of each row and of each column, times 2^16.
 
     Raises:
         UsageError: a code or an exponent out of range.
@@ -208,7 +208,7 @@ def probabilities(
 
 
 def codes(values: ArrayLike) -> tuple[NDArray[np.int16], int]:
-    """Numbers as 16-bit codes with one common exponent, `code 2^exponent`, scaled to the largest number.
+    """Return the numbers as 16-bit codes with one common exponent, `code 2^exponent`, scaled to the largest number.
 
     Raises:
         UsageError: a number is not finite.
@@ -241,7 +241,7 @@ def error_codes(y: ArrayLike, gains: ArrayLike, exponent: int) -> tuple[NDArray[
 
 
 def _shifted(value: int, left: int) -> int:
-    """`value 2^left`, rounded down, at most 2^62."""
+    """Return `value 2^left`, rounded down, at most 2^62."""
     if left < 0:
         return value >> -left
     return min(value << min(left, 64), _LIMIT)

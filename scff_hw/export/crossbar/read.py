@@ -34,16 +34,16 @@ class CrossbarProgram:
     arrays: dict[str, NDArray[Any]]
 
     def tile(self, name: str) -> dict[str, Any]:
-        """A tile's entry in the program, e.g. of `layers.1.tile.0.0`."""
+        """Return a tile's entry in the program, e.g. of `layers.1.tile.0.0`."""
         return next(tile for layer in self.program["layers"] for tile in layer["tiles"] if tile["name"] == name)
 
     def weight(self, name: str) -> NDArray[np.float64]:
-        """The layer's weights that a tile's conductances represent, `[outputs, inputs]`."""
+        """Return the layer's weights that a tile's conductances represent, `[outputs, inputs]`."""
         difference = self.arrays[f"{name}.plus"] - self.arrays[f"{name}.minus"]
         return difference.T / self.program["conductance"]["siemens_per_w"] * self.tile(name)["scale"]
 
     def pulses(self, name: str) -> TilePulses:
-        """A tile's pulse trains, with the generators at their start."""
+        """Return a tile's pulse trains, with the generators at their start."""
         keys, tile = self.program["pulses"], self.tile(name)
         scheme = PulseScheme(keys["kind"], keys["max_pulses"], keys["update_management"], keys["pulse_management"])
         rows, columns = self.arrays[f"{name}.plus"].shape

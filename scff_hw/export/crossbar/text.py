@@ -9,5 +9,5 @@ from scff_hw.export.toolchain import rendered
 
 
 def readme(manifest: CrossbarManifest, program: dict[str, Any]) -> str:
-    """The folder's contents and how to use them, with this program's numbers."""
+    """Return the folder's contents and how to use them, with this program's numbers."""
     return rendered("crossbar", "README.md", {"manifest": manifest, "program": program})

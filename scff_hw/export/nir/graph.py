@@ -57,7 +57,7 @@ class Parts:
 
 
 def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Tensor, shape: Sequence[int]) -> Parts:
-    """The network and its readout.
+    """Return the network and its readout.
 
     Args:
         layers: 0-based indices of the layers whose features the readout reads.
@@ -82,7 +82,7 @@ def nir_parts(network: Network, layers: Sequence[int], weight: Tensor, bias: Ten
 def _layer(
     parts: Parts, layer: PairLayer, name: str, value: str, shape: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...]]:
-    """One layer; a layer that makes its pairs reads a sample as a pair with itself."""
+    """Return one layer; a layer that makes its pairs reads a sample as a pair with itself."""
     geometry = layer.array.geometry
     make = geometry.by_kind("a layer in NIR", dense=_affine, conv2d=_convolution)
     if geometry.flattens and len(shape) > 1:

@@ -63,7 +63,7 @@ for frame in frames:
 
 
 def card(run: FinishedRun, manifest: OnnxManifest) -> str:
-    """The model card as Markdown."""
+    """Return the model card as Markdown."""
     parts = [
         f"# {run.recipe.name}, seed {run.seed}",
         _introduction(run),
@@ -245,7 +245,7 @@ def _limits(run: FinishedRun, manifest: OnnxManifest) -> str:
 
 
 def _scaling(run: FinishedRun) -> str:
-    """The scaling of raw values, in words; of many values, the place where they are."""
+    """Return the scaling of raw values, in words; of many values, the place where they are."""
     mean, std = run.scaling.mean, run.scaling.std
     if len(set(mean)) == len(set(std)) == 1:
         return f"minus {mean[0]:g}, divided by {std[0]:g}"

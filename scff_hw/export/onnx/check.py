@@ -116,7 +116,7 @@ class Difference:
         return self.total / self.of_logits / self.scale if self.scale else self.total
 
     def to_json(self) -> dict[str, Any]:
-        """The metrics, as values of `manifest.json`."""
+        """Return the metrics, as values of `manifest.json`."""
         return {
             "samples": self.samples,
             "accuracy": self.correct / self.samples,
@@ -171,7 +171,7 @@ def check_file(
 
 
 def arrays(samples: Stream) -> list[NDArray[Any]]:
-    """The inputs of a graph: `x`, and for sequences their lengths."""
+    """Return the inputs of a graph: `x`, and for sequences their lengths."""
     x = samples.positive.numpy()
     return [x] if samples.lengths is None else [x, samples.lengths.numpy()]
 

@@ -30,28 +30,28 @@ Bounds = NDArray[np.int64]
 
 
 def f32(value: object) -> NDArray[np.float32]:
-    """A float32 constant."""
+    """Return a float32 constant."""
     return np.asarray(value, dtype=np.float32)
 
 
 def greater(graph: Graph, a: str | NDArray[np.float32], b: str | NDArray[np.float32]) -> str:
-    """1 where a > b, else 0, float32. ONNX's Less is not used: MNN 3.6 computes it wrongly below -0.5."""
+    """Return 1 where a > b, else 0, float32. ONNX's Less is not used: MNN 3.6 computes it wrongly below -0.5."""
     return graph.op("Cast", graph.op("Greater", a, b), to=TensorProto.FLOAT)
 
 
 def floor_of(graph: Graph, x: str, factor: NDArray[np.float32] | float) -> str:
-    """`floor(x * factor)`; exact if the factor is a power of two."""
+    """Return `floor(x * factor)`; exact if the factor is a power of two."""
     return graph.op("Floor", graph.op("Mul", x, f32(factor)))
 
 
 def split(graph: Graph, x: str, bits: int) -> tuple[str, str]:
-    """`floor(x / 2^bits)` of integers, and the remainder, from 0 to `2^bits - 1`."""
+    """Return `floor(x / 2^bits)` of integers, and the remainder, from 0 to `2^bits - 1`."""
     high = floor_of(graph, x, 2.0**-bits)
     return high, graph.op("Sub", x, graph.op("Mul", high, f32(2**bits)))
 
 
 def rounded(graph: Graph, x: str, rounding: Rounding) -> str:
-    """The nearest integers to `x`, which is below 2^23; halves to even or up."""
+    """Return the nearest integers to `x`, which is below 2^23; halves to even or up."""
     if rounding == "half_up":
         return graph.op("Ceil", graph.op("Mul", floor_of(graph, x, 2), f32(0.5)))
     # the nearest even integer is at most 1 away, and is the result at a tie
@@ -63,22 +63,22 @@ def rounded(graph: Graph, x: str, rounding: Rounding) -> str:
 
 
 def saturated(graph: Graph, x: str, top: int) -> str:
-    """`x` clipped to -top..top."""
+    """Return `x` clipped to -top..top."""
     return graph.op("Clip", x, f32(-top), f32(top))
 
 
 def scaled(graph: Graph, x: str, factor: str | NDArray[np.float32], form: QFormat, rounding: Rounding) -> str:
-    """`x * factor`, saturated and rounded; `factor` is one or several powers of two."""
+    """Return `x * factor`, saturated and rounded; `factor` is one or several powers of two."""
     return rounded(graph, saturated(graph, graph.op("Mul", x, factor), form.top), rounding)
 
 
 def requantised(graph: Graph, x: str, shift: int | NDArray[np.int64], form: QFormat, rounding: Rounding) -> str:
-    """Integers in another format: a rounding shift, saturated; `shift` is one number, or one per channel."""
+    """Return the integers in another format: a rounding shift, saturated; `shift` is one number, or one per channel."""
     return scaled(graph, x, f32(np.exp2(-np.asarray(shift, dtype=np.float64))), form, rounding)
 
 
 def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int) -> str:
-    """`floor((2 x + n) / (2 n))` of integers.
+    """Return `floor((2 x + n) / (2 n))` of integers.
 
     Args:
         n: a value of the graph, or constants.
@@ -99,7 +99,7 @@ def divided(graph: Graph, x: str, n: str | int | NDArray[np.int64], largest: int
 def divided_wide(
     graph: Graph, high: str, low: str | None, bits: int, n: str | int, largest: tuple[int, int, int]
 ) -> str:
-    """`divided` of `high * 2^bits + low`.
+    """Return `divided` of `high * 2^bits + low`.
 
     Args:
         low: None for 0.
@@ -138,31 +138,31 @@ class Digits:
 
 
 def digits_of(value: int, length: int) -> Bounds:
-    """The digits of a constant `>= 0`."""
+    """Return the digits of a constant `>= 0`."""
     assert value >> DIGIT_BITS * length == 0, f"{value} has more than {length} digits"
     return np.array([value >> DIGIT_BITS * k & BASE - 1 for k in range(length)], dtype=np.int64)
 
 
 def times(value: int, rows: int, length: int) -> NDArray[np.int64]:
-    """The matrix `[rows, length]` that multiplies digits by a constant."""
+    """Return the matrix `[rows, length]` that multiplies digits by a constant."""
     digits = digits_of(value, length)
     return np.stack([np.concatenate([np.zeros(k, np.int64), digits])[:length] for k in range(rows)])
 
 
 def linear(graph: Graph, x: Digits, matrix: NDArray[np.int64]) -> Digits:
-    """Digits times an integer matrix `[L, K]`."""
+    """Return the digits times an integer matrix `[L, K]`."""
     assert (x.largest @ np.abs(matrix)).max() < EXACT, "a sum of digits is not exact in float32"
     up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
     return Digits(graph.op("MatMul", x.name, f32(matrix)), x.low @ up + x.high @ down, x.high @ up + x.low @ down)
 
 
 def difference(graph: Graph, a: Digits, b: Digits) -> Digits:
-    """`a - b`, digit by digit."""
+    """Return `a - b`, digit by digit."""
     return Digits(graph.op("Sub", a.name, b.name), a.low - b.high, a.high - b.low)
 
 
 def normalised(graph: Graph, x: Digits) -> Digits:
-    """The same number with all digits from 0 to the base, except the last, which has the rest and the sign."""
+    """Return the same number with all digits from 0 to the base, except the last, which has the rest and the sign."""
     length = len(x.low)
     carries = np.eye(length, k=1) - BASE * np.eye(length)
     carries[-1] = 0
@@ -180,7 +180,7 @@ def normalised(graph: Graph, x: Digits) -> Digits:
 
 
 def digits(graph: Graph, x: str, largest: int) -> Digits:
-    """The digits of integers `[N, 1]` from 0 to `largest`."""
+    """Return the digits of integers `[N, 1]` from 0 to `largest`."""
     assert largest < EXACT, f"a number of up to {largest} is not exact in float32"
     length = max(-(-largest.bit_length() // DIGIT_BITS), 1)
     powers = np.exp2(-DIGIT_BITS * np.arange(length + 1))
@@ -192,13 +192,13 @@ def digits(graph: Graph, x: str, largest: int) -> Digits:
 
 
 def joined(graph: Graph, *parts: Digits) -> Digits:
-    """Digits concatenated along their axis."""
+    """Return the digits concatenated along their axis."""
     name = graph.op("Concat", *(part.name for part in parts), axis=1)
     return Digits(name, np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts]))
 
 
 def products(graph: Graph, a: Digits, b: Digits) -> Digits:
-    """Each digit of a times each digit of b, `[N, La * Lb]`; both are not negative."""
+    """Return each digit of a times each digit of b, `[N, La * Lb]`; both are not negative."""
     rows = graph.op("Unsqueeze", a.name, np.array([2], np.int64))
     columns = graph.op("Unsqueeze", b.name, np.array([1], np.int64))
     high = np.outer(a.high, b.high).ravel()
@@ -207,7 +207,7 @@ def products(graph: Graph, a: Digits, b: Digits) -> Digits:
 
 
 def scattered(la: int, lb: int, length: int, entry: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
-    """The matrix `[la * lb, length]` that sums products of digits.
+    """Return the matrix `[la * lb, length]` that sums products of digits.
 
     Args:
         entry: for the product of digits i and j, its digit in the sum and its factor; a digit past `length` is dropped.

@@ -21,12 +21,12 @@ from scff_hw.training.finished import FinishedRun
 
 
 def integer_stack(layers: Sequence[object]) -> list[IntegerLayer]:
-    """Feed-forward layers as layers of the reference, with the run's integers bit for bit."""
+    """Return feed-forward layers as layers of the reference, with the run's integers bit for bit."""
     return [reference_layer(layer.array, layer.spec) for layer in cast("Sequence[FixedLayer]", layers)]
 
 
 def integer_readout(run: FinishedRun) -> IntegerReadout:
-    """The readout's integers; the run's readout is already quantised."""
+    """Return the readout's integers; the run's readout is already quantised."""
     fixed = fixed_part(run)
     feature, frac = next(iter(fixed.backend.formats.values())).feature, fixed.readout_frac
     weight, bias = (tensor.double().numpy() for tensor in run.readout)
@@ -37,7 +37,7 @@ def integer_readout(run: FinishedRun) -> IntegerReadout:
 def integer_answers(
     stack: Sequence[IntegerLayer], layers: Sequence[int], readout: IntegerReadout, x: NDArray[np.float64]
 ) -> tuple[Ints, Ints]:
-    """Features `[N, F]` and logits `[N, classes]` of the reference for samples `[N, ...]`."""
+    """Return the features `[N, F]` and logits `[N, classes]` of the reference for samples `[N, ...]`."""
     value = quantise(x, stack[0].spec.formats.input)
     return _answers(_features(stack[: max(layers) + 1], layers, value, 0), readout)
 
@@ -50,7 +50,7 @@ def sequence_answers(
     x: NDArray[np.float64],
     lengths: NDArray[np.int64],
 ) -> tuple[Ints, Ints]:
-    """The same for a recurrent network and sequences `[N, T, F]` of `lengths` `[N]`.
+    """Return the same for a recurrent network and sequences `[N, T, F]` of `lengths` `[N]`.
 
     Args:
         dense: the layers after the recurrent one.
@@ -81,7 +81,7 @@ def product_formats(stack: Sequence[IntegerLayer], x: NDArray[np.float64]) -> li
 
 
 def _features(stack: Sequence[IntegerLayer], layers: Sequence[int], value: Ints, start: int) -> list[Ints]:
-    """Features of the layers of a stack that the readout reads; `start` is the index of the first layer."""
+    """Return the features of the layers of a stack that the readout reads; `start` is the index of the first layer."""
     features = []
     for index, layer in enumerate(stack, start):
         if layer.spec.kernel is None:

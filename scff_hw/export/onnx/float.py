@@ -39,7 +39,7 @@ def float_model(
     shape: Sequence[int],
     metadata: Mapping[str, str],
 ) -> onnx.ModelProto:
-    """The network and its readout in float32.
+    """Return the network and its readout in float32.
 
     Args:
         network: feed-forward layers only.
@@ -87,12 +87,12 @@ def standardised(graph: Graph, x: Value) -> Value:
 
 
 def _deviation(graph: Graph, variance: str, constant: str) -> str:
-    """The square root of a variance; infinite where `constant`, so that quotients are 0."""
+    """Return the square root of a variance; infinite where `constant`, so that quotients are 0."""
     return graph.op("Sqrt", graph.op("Where", constant, np.array(np.inf, F32), variance))
 
 
 def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
-    """Pooling of a float32 map, as in PyTorch."""
+    """Return the pooling of a float32 map, as in PyTorch."""
     if pool is None:
         return x
     if pool.kind == "max":
@@ -112,7 +112,7 @@ def pooled(graph: Graph, x: Value, pool: Pool | None) -> Value:
 
 
 def transmitted(graph: Graph, z: Value, transmit: str) -> Value:
-    """A layer's output before pooling: triangle or ReLU of a pre-activation."""
+    """Return a layer's output before pooling: triangle or ReLU of a pre-activation."""
     name = z.name
     if transmit == "triangle":
         name = graph.op("Sub", name, graph.op("ReduceMean", name, axes=[1], keepdims=1))
@@ -120,12 +120,12 @@ def transmitted(graph: Graph, z: Value, transmit: str) -> Value:
 
 
 def float_features(graph: Graph, output: Value, pool: Pool | None) -> Value:
-    """A layer's output as features of the readout: pooled, flattened and standardised."""
+    """Return a layer's output as features of the readout: pooled, flattened and standardised."""
     return standardised(graph, flat(graph, pooled(graph, output, pool)))
 
 
 def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
-    """A layer's output; `name` is the prefix of its arrays."""
+    """Return a layer's output; `name` is the prefix of its arrays."""
     geometry = layer.array.geometry
     product = geometry.by_kind("a layer in ONNX", dense="Gemm", conv2d="Conv")
     options: dict[str, Any] = {"transB": 1} if product == "Gemm" else {}
@@ -151,12 +151,12 @@ def float_layer(graph: Graph, x: Value, layer: PairLayer, name: str) -> Value:
 
 
 def _centred(graph: Graph, x: Value) -> tuple[str, str]:
-    """The centred values of each sample, and the sum of their squares, of the same rank."""
+    """Return the centred values of each sample, and the sum of their squares, of the same rank."""
     centred = graph.op("Sub", x.name, graph.op("ReduceMean", x.name, axes=x.axes, keepdims=1))
     squares = graph.op("Mul", centred, centred)
     return centred, graph.op("ReduceSum", squares, np.array(x.axes, dtype=np.int64), keepdims=1)
 
 
 def named(graph: Graph, values: Tensor, name: str) -> str:
-    """The name of an initialiser with these values, in float32."""
+    """Return the name of an initialiser with these values, in float32."""
     return graph.constant(values.detach().cpu().float().numpy(), name=name)

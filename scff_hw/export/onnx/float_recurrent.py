@@ -17,7 +17,7 @@ from scff_hw.export.onnx.recurrent import direction_name, tensor
 
 
 def recurrent_first(network: Network) -> RecurrentLayer:
-    """The recurrent layer, which is the first of its network."""
+    """Return the recurrent layer, which is the first of its network."""
     first = network.layers[0]
     assert isinstance(first, RecurrentLayer), "a network without a recurrent layer was exported as one with"
     return first

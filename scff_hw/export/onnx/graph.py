@@ -65,7 +65,7 @@ class Graph:
         self._domains = {"": OPSET} | dict(domains or {})
 
     def constant(self, value: Any, dtype: Any = None, name: str = "") -> str:
-        """The name of an initialiser with this value."""
+        """Return the name of an initialiser with this value."""
         array = np.asarray(value, dtype=dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -100,7 +100,7 @@ class Graph:
         metadata: Mapping[str, str],
         description: str,
     ) -> onnx.ModelProto:
-        """The finished model, with the float32 input `x` `[N, *input_shape]`.
+        """Return the finished model, with the float32 input `x` `[N, *input_shape]`.
 
         Args:
             outputs: width and element type by name; each output is `[N, width]`.
@@ -118,7 +118,7 @@ class Graph:
         metadata: Mapping[str, str],
         description: str,
     ) -> onnx.ModelProto:
-        """The finished model, with any inputs and outputs."""
+        """Return the finished model, with any inputs and outputs."""
         graph = helper.make_graph(
             self.nodes,
             name,
@@ -157,7 +157,7 @@ class Windows:
 
     @classmethod
     def of(cls, pool: Pool, shape: Sequence[int]) -> Windows:
-        """The windows of a pool on maps `(channels, height, width)`, at PyTorch's positions."""
+        """Return the windows of a pool on maps `(channels, height, width)`, at PyTorch's positions."""
         channels, *sides = shape
         pads_after, lengths, covered = [], [], []
         for length in sides:
@@ -174,12 +174,12 @@ class Windows:
 
 
 def flat(graph: Graph, x: Value) -> Value:
-    """A value flattened to `[N, size]`."""
+    """Return a value flattened to `[N, size]`."""
     return x if len(x.shape) == 1 else Value(graph.op("Flatten", x.name, axis=1), (x.size,))
 
 
 def reflected(graph: Graph, x: Value, padding: int) -> Value:
-    """A value with height and width padded by reflection."""
+    """Return a value with height and width padded by reflection."""
     if not padding:
         return x
     channels, height, width = x.shape
@@ -189,7 +189,7 @@ def reflected(graph: Graph, x: Value, padding: int) -> Value:
 
 
 def max_pooled(graph: Graph, x: Value, pool: Pool) -> Value:
-    """Maxima of the windows of a float32 map."""
+    """Return the maxima of the windows of a float32 map."""
     windows = Windows.of(pool, x.shape)
     name = graph.op(
         "MaxPool", x.name, kernel_shape=[pool.size] * 2, strides=[pool.stride] * 2, pads=windows.pads
@@ -198,5 +198,5 @@ def max_pooled(graph: Graph, x: Value, pool: Pool) -> Value:
 
 
 def per_channel(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """`[C]` values, or one value, reshaped to broadcast over `[N, C, ...]`; `shape` is without the batch."""
+    """Return `[C]` values, or one value, reshaped to broadcast over `[N, C, ...]`; `shape` is without the batch."""
     return np.reshape(values, (1, -1, *(1,) * (len(shape) - 1)))

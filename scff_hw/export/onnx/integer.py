@@ -95,7 +95,7 @@ def integer_model(
     shape: Sequence[int],
     metadata: Mapping[str, str],
 ) -> onnx.ModelProto:
-    """A network in the integers of the reference.
+    """Return a network in the integers of the reference.
 
     Args:
         stack: the reference's layers, whose `forward`, `features` and `logits` the graph equals.
@@ -133,14 +133,14 @@ def read_out(graph: Graph, features: Sequence[Value], readout: IntegerReadout, t
 
 
 def integer_features(graph: Graph, output: Value, layer: IntegerLayer) -> Value:
-    """A layer's output as features of the readout: pooled, flattened and standardised."""
+    """Return a layer's output as features of the readout: pooled, flattened and standardised."""
     form = layer.spec.formats
     x = flat(graph, pooled(graph, output, layer.spec.readout_pool))
     return standardised(graph, x, form.feature, form.rounding)
 
 
 def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, name: str) -> Sums:
-    """`W x` of integers up to `top`, in as many float32 products as exact sums need.
+    """Return `W x` of integers up to `top`, in as many float32 products as exact sums need.
 
     Args:
         weight: `[C, fan_in]`; rows of a convolution are `[channels, kernel, kernel]`.
@@ -175,7 +175,7 @@ def product(graph: Graph, x: Value, weight: Ints, kernel: int | None, top: int, 
 
 
 def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: str) -> str:
-    """The sum of products and bias at the scale of pre-activations: a rounding shift, saturated.
+    """Return the sum of products and bias at the scale of pre-activations: a rounding shift, saturated.
 
     Args:
         bias: `[channels]`, integers at the products' scale, or None.
@@ -193,7 +193,7 @@ def summed(graph: Graph, u: Sums, bias: Ints | None, form: LayerFormats, name: s
 
 
 def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
-    """A float32 number that shifts, rounds and saturates to the same result as a sum that can exceed 2^24.
+    """Return a float32 number that shifts, rounds and saturates to the same result as a sum that can exceed 2^24.
 
     If the shift is larger than 8 bits, the last 8 bits matter only in whether they are all 0; otherwise a sum above
     2^24 saturates whatever its last bits.
@@ -213,7 +213,7 @@ def _cut(graph: Graph, u: Sums, bias: Ints, shift: Ints, name: str) -> str:
 
 
 def _constant(graph: Graph, values: Ints, shape: Sequence[int], name: str) -> str:
-    """Integers `[channels]` as float32 that broadcast over samples of `shape`."""
+    """Return the integers `[channels]` as float32 that broadcast over samples of `shape`."""
     return graph.constant(per_channel(values, shape), np.float32, name)
 
 
@@ -239,7 +239,7 @@ def on_grid(graph: Graph, x: Value, form: QFormat) -> Value:
 
 
 def integer_layer(graph: Graph, x: Value, layer: IntegerLayer, name: str) -> Value:
-    """Steps 2, 3, 4 and 9 of one layer."""
+    """Return the steps 2, 3, 4 and 9 of one layer."""
     spec, form = layer.spec, layer.spec.formats
     if spec.kernel is None:
         x = flat(graph, x)
@@ -261,7 +261,7 @@ def pre_activations(graph: Graph, u: Sums, bias: Ints, form: LayerFormats, name:
 
 
 def _mean_of_channels(graph: Graph, z: str, channels: int, top: int) -> str:
-    """The rounded mean over channels of integers up to `top`."""
+    """Return the rounded mean over channels of integers up to `top`."""
     axis = np.array([1], dtype=I64)
     if (top + 1) * channels < EXACT:
         return divided(graph, graph.op("ReduceSum", z, axis, keepdims=1), channels, (top + 1) * channels)
@@ -271,5 +271,5 @@ def _mean_of_channels(graph: Graph, z: str, channels: int, top: int) -> str:
 
 
 def cast(graph: Graph, x: str, kind: int) -> str:
-    """A value cast to another element type."""
+    """Return a value cast to another element type."""
     return graph.op("Cast", x, to=kind)

@@ -133,7 +133,7 @@ def export_onnx(
 
 
 def plan(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
-    """The files of a run, and the reasons why others are left out, both by name."""
+    """Return the files of a run, and the reasons why others are left out, both by name."""
     if run.recipe.data.has_sequences:
         return _plan_sequences(run)
     shape = run.recipe.data.input_shape
@@ -184,7 +184,7 @@ def _plan_sequences(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str
 def _whole_and_step(
     run: FinishedRun, network: Arithmetic, names: tuple[str, str], expected: Expected, tolerance: float | None = None
 ) -> tuple[dict[str, Planned], dict[str, str]]:
-    """The files of whole sequences and of one step, or the reason why the latter is left out.
+    """Return the files of whole sequences and of one step, or the reason why the latter is left out.
 
     Args:
         tolerance: largest difference that the check allows; None: equality.
@@ -234,7 +234,7 @@ def _plan_fixed(run: FinishedRun) -> tuple[dict[str, Planned], dict[str, str]]:
 
 
 def metadata(run: FinishedRun, kind: str) -> dict[str, str]:
-    """The metadata of every file."""
+    """Return the metadata of every file."""
     entries = {
         "kind": kind,
         "recipe": run.recipe.name,

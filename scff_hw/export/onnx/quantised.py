@@ -31,13 +31,13 @@ class Dialect(Protocol):
     """The operators of a graph for quantised numbers and their products."""
 
     def activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
-        """Float32 numbers quantised to `form`."""
+        """Return float32 numbers quantised to `form`."""
         ...
 
     def product(
         self, graph: Graph, x: Value, weight: Ints, bias: Ints, forms: tuple[QFormat, QFormat], name: str, index: int
     ) -> Value:
-        """`W x + b` in float32, where `x` is a result of `activation`.
+        """Return `W x + b` in float32, where `x` is a result of `activation`.
 
         Args:
             weight: `[C, F]` or `[C, channels, kernel, kernel]`.
@@ -48,7 +48,7 @@ class Dialect(Protocol):
         ...
 
     def pre_activation(self, graph: Graph, x: Value, form: QFormat) -> Value:
-        """A pre-activation quantised to `form`, 16 bits, as far as the dialect supports it."""
+        """Return a pre-activation quantised to `form`, 16 bits, as far as the dialect supports it."""
         ...
 
 
@@ -153,7 +153,7 @@ def quantised_model(
     metadata: Mapping[str, str],
     name: str,
 ) -> onnx.ModelProto:
-    """A network in one of the dialects, with float32 input, features and logits.
+    """Return a network in one of the dialects, with float32 input, features and logits.
 
     Args:
         stack: the reference's layers, whose integers the graph contains.
@@ -215,7 +215,7 @@ def _standardised(graph: Graph, x: Value, form: QFormat) -> Value:
 
 
 def _pooled(graph: Graph, dialect: Dialect, x: Value, pool: PoolShape | None, form: QFormat) -> Value:
-    """Pooled numbers in `form`; averages are requantised, halves up as in the reference."""
+    """Return the pooled numbers in `form`; averages are requantised, halves up as in the reference."""
     if pool is None:
         return x
     shape = Pool("max" if pool.kind == "max" else "avg", pool.size, pool.stride, pool.padding, pool.ceil)
@@ -230,7 +230,7 @@ def _pooled(graph: Graph, dialect: Dialect, x: Value, pool: PoolShape | None, fo
 
 
 def _scale(form: QFormat) -> np.ndarray:
-    """One step of a format, float32: a scalar, or `[C]`."""
+    """Return one step of a format, float32: a scalar, or `[C]`."""
     scale = np.exp2(-np.asarray(form.fracs, np.float64)).astype(np.float32)
     return scale if isinstance(form.frac, tuple) else scale.reshape(())
 

@@ -54,15 +54,15 @@ class Arithmetic(Protocol):
     def sum_kind(self) -> int: ...
 
     def frames(self, graph: Graph, x: str) -> str:
-        """Frames `[M, features_in]`, standardised for the arrays."""
+        """Return the frames `[M, features_in]`, standardised for the arrays."""
         ...
 
     def input_drive(self, graph: Graph, frames: str, direction: int) -> str:
-        """The input drive of each step, all biases included, without the recurrent part, `[M, units]`."""
+        """Return the input drive of each step, all biases included, without the recurrent part, `[M, units]`."""
         ...
 
     def next_state(self, graph: Graph, state: str, drive: str, direction: int) -> str:
-        """The standardised states `[N, units]` of the next step."""
+        """Return the standardised states `[N, units]` of the next step."""
         ...
 
     def read_out(
@@ -79,12 +79,12 @@ class Arithmetic(Protocol):
 
 
 def direction_name(backwards: bool) -> str:
-    """The name prefix of a direction's arrays."""
+    """Return the name prefix of a direction's arrays."""
     return f"layers.1.{DIRECTIONS[backwards]}"
 
 
 def whole_sequences(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """A recurrent network and its readout on sequences `x` `[N, T, F]`, float32, with `lengths` `[N]`, int64.
+    """Return a recurrent network and its readout on sequences `x` `[N, T, F]`, float32, with `lengths` `[N]`, int64.
 
     T is at least 1. A length above T counts as T; a length of 0 or below is an empty sequence, whose states are the
     initial zeros.
@@ -149,12 +149,12 @@ def one_step(network: Arithmetic, metadata: Mapping[str, str]) -> onnx.ModelProt
 
 
 def tensor(name: str, kind: int, *sizes: int | str) -> onnx.ValueInfoProto:
-    """An input or output `[N, *sizes]`."""
+    """Return an input or output `[N, *sizes]`."""
     return helper.make_tensor_value_info(name, kind, [BATCH, *sizes])
 
 
 def _scan(graph: Graph, network: Arithmetic, direction: int, zeros: str, drive: str, active: str) -> list[str]:
-    """The last states of a direction, and with `averages` their sums over time, each `[N, units]`.
+    """Return the last states of a direction, and with `averages` their sums over time, each `[N, units]`.
 
     Args:
         drive: input drive, `[T, N, units]`.

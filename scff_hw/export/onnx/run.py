@@ -21,7 +21,7 @@ def needs_label(recipe: Recipe) -> bool:
 
 
 def float_answers(run: FinishedRun, x: Tensor | Stream) -> tuple[Tensor, Tensor]:
-    """The library's results in float32 for samples `[N, ...]`, or for sequences as a stream.
+    """Return the library's results in float32 for samples `[N, ...]`, or for sequences as a stream.
 
     Returns:
         Features `[N, F]` and logits `[N, classes]`.

@@ -58,7 +58,7 @@ class DequantizeLinear(OpRun):
 
 
 def checked_model(path: Path) -> onnx.ModelProto:
-    """The model in a file, after ONNX's checker and strict shape inference have accepted it.
+    """Return the model in a file, after ONNX's checker and strict shape inference have accepted it.
 
     Raises:
         ExportError: one of them refuses the file; names the file and the reason.
@@ -81,7 +81,7 @@ def checked_model(path: Path) -> onnx.ModelProto:
 
 
 def evaluator_samples(model: onnx.ModelProto) -> int:
-    """The number of samples of a model that ONNX's reference evaluator computes in seconds."""
+    """Return the number of samples of a model that ONNX's reference evaluator computes in seconds."""
     inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {value.name: _dims(value) for value in inferred.graph.value_info}
     pooled = 0
@@ -92,7 +92,7 @@ def evaluator_samples(model: onnx.ModelProto) -> int:
 
 
 def readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
-    """The readers that can compute the file, by name; only the evaluator has operators of other domains.
+    """Return the readers that can compute the file, by name; only the evaluator has operators of other domains.
 
     Each reader takes the inputs of the graph, in its order.
     """
@@ -101,7 +101,7 @@ def readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
 
 
 def stepwise_readers(path: Path, model: onnx.ModelProto) -> dict[str, Reader]:
-    """Readers of whole sequences for a file of one step, which is run once per frame."""
+    """Return the readers of whole sequences for a file of one step, which is run once per frame."""
     carried = {value.name: value for value in model.graph.input if value.name in CARRIED}
     return {name: _stepwise(run, carried) for name, run in _runs(path, model).items()}
 

@@ -78,7 +78,7 @@ def standardised(graph: Graph, x: Value, form: QFormat, rounding: Rounding) -> V
 
 
 def _variation(graph: Graph, s1: str, squares: list[str], n: int) -> Digits:
-    """V = n s2 - s1^2, from the sums of the lower and upper parts of squares."""
+    """Return V = n s2 - s1^2, from the sums of the lower and upper parts of squares."""
     root = digits(graph, graph.op("Abs", s1), TOP * n)
     low, high = (digits(graph, part, ((1 << SQUARE_BITS) - 1) * n) for part in squares)
     length, count = VARIATION_DIGITS, len(root.low)
@@ -94,7 +94,7 @@ def _variation(graph: Graph, s1: str, squares: list[str], n: int) -> Digits:
 
 
 def _exponents(graph: Graph, v: Digits, n: int, d: int) -> tuple[np.ndarray, str]:
-    """The possible values of e, `[E]`, and the one-hot choice per sample, `[N, E]`."""
+    """Return the possible values of e, `[E]`, and the one-hot choice per sample, `[N, E]`."""
     bits = RECIPROCAL_BITS + d.bit_length()
     max_bits = ((TOP * n) ** 2).bit_length()
     exponents = np.arange((bits - max_bits) >> 1, ((bits - 1) >> 1) + 1)
@@ -109,7 +109,7 @@ def _exponents(graph: Graph, v: Digits, n: int, d: int) -> tuple[np.ndarray, str
 
 
 def _scaled(graph: Graph, v: Digits, chosen: str, exponents: np.ndarray) -> Digits:
-    """V 4^e, for the chosen e."""
+    """Return V 4^e, for the chosen e."""
     count = len(exponents)
     choices = Digits(chosen, np.zeros(count, np.int64), np.ones(count, np.int64))
     digit_shifts, bits = np.divmod(2 * exponents, DIGIT_BITS)
@@ -123,7 +123,7 @@ def _scaled(graph: Graph, v: Digits, chosen: str, exponents: np.ndarray) -> Digi
 
 
 def _root(graph: Graph, q: Digits, d: int) -> str:
-    """`isqrt(floor(q / d))`, at least 1: the largest t with t^2 d <= q."""
+    """Return `isqrt(floor(q / d))`, at least 1: the largest t with t^2 d <= q."""
     weights = np.exp2(DIGIT_BITS * np.arange(len(q.low)))[None] / d
     quotient = graph.op("ReduceSum", graph.op("Mul", q.name, f32(weights)), np.array([1], np.int64), keepdims=1)
     # the root, or one more
@@ -139,7 +139,7 @@ def _root(graph: Graph, q: Digits, d: int) -> str:
 
 
 def _reciprocal(graph: Graph, root: str) -> str:
-    """`floor(2^30 / root)`."""
+    """Return `floor(2^30 / root)`."""
     near = graph.op("Floor", graph.op("Add", graph.op("Div", f32(1 << RECIPROCAL_BITS), root), f32(0.5)))
     high, low = split(graph, near, FACTOR_BITS)
     left = graph.op("Sub", f32(1 << RECIPROCAL_BITS - FACTOR_BITS), graph.op("Mul", root, high))

@@ -117,7 +117,7 @@ def calibrate(
 
 
 def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
-    """Formats of an array without observed values, for inputs and errors up to the given magnitudes."""
+    """Return the formats of an array without observed values, for inputs and errors up to the given magnitudes."""
     weights = weight_format(weight, options, learning=True)
     activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
     return LayerFormats(
@@ -137,7 +137,7 @@ def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, er
 
 
 def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
-    """Values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
+    """Return the values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
     parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
     if layer.array.geometry.flattens:
         parts = [part.flatten(1) for part in parts]

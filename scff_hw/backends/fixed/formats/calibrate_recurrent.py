@@ -83,7 +83,7 @@ def calibrate_recurrent(
 
 
 def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
-    """Values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
+    """Return the values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
     packing, raw = packed(samples, layer.features_in)
     frames, count = standardise(raw), len(packing.order)
     partners = Partners.cyclic(count, count // 2)

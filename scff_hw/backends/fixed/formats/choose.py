@@ -50,7 +50,7 @@ class TensorRange:
 
 
 def integer_rule(rule: Rule | None) -> SCFF | None:
-    """The rule itself, whose thresholds and penalty the integer arithmetic uses.
+    """Return the rule itself, whose thresholds and penalty the integer arithmetic uses.
 
     Raises:
         UsageError: its errors are not SCFF's; names the rule and its overridden methods.
@@ -66,7 +66,7 @@ def integer_rule(rule: Rule | None) -> SCFF | None:
 
 
 def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
-    """The format of weights, with one scale or one per output channel."""
+    """Return the format of weights, with one scale or one per output channel."""
     if options.weight_scale is not None:
         return QFormat(options.weight_bits, power_of_two(options.weight_scale))
     headroom = options.weight_headroom if learning else 1.0
@@ -90,7 +90,7 @@ def growth(rule: SCFF | None, z: Tensor) -> float:
 
 
 def best_format(values: Tensor, bits: int) -> QFormat:
-    """The format whose power-of-two scale represents the values with the least mean squared error."""
+    """Return the format whose power-of-two scale represents the values with the least mean squared error."""
     largest = float(values.abs().max())
     widest = fraction_bits(largest, bits)
     if largest == 0:
@@ -106,7 +106,7 @@ def _squared_error(values: Tensor, form: QFormat) -> float:
 
 
 def range_of(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
-    """Range of the observed values, compared with the range of a format."""
+    """Return the range of the observed values, compared with the range of a format."""
     frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
     holds = form.top * 2.0**-frac
     clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())

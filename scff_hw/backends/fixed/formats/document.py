@@ -15,14 +15,14 @@ FORMATS = "formats.json"
 
 
 def dump_formats(calibration: Calibration) -> str:
-    """Formats and observed ranges, as JSON for `parse_formats`."""
+    """Return the formats and observed ranges, as JSON for `parse_formats`."""
     layers = {name: form.to_json() for name, form in calibration.formats.items()}
     ranges = [each.to_json() for each in calibration.ranges]
     return json.dumps({"schema": SCHEMA, "layers": layers, "ranges": ranges}, indent=2) + "\n"
 
 
 def parse_formats(text: str, outputs: Mapping[str, int], where: str) -> dict[str, LayerFormats]:
-    """The formats of a run's layers by name, from the text of `dump_formats`.
+    """Return the formats of a run's layers by name, from the text of `dump_formats`.
 
     Args:
         outputs: number of outputs of each of the run's arrays, by name.

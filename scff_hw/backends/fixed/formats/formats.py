@@ -61,13 +61,13 @@ class QFormat:
         return self.frac
 
     def plus(self, frac: int, bits: int) -> QFormat:
-        """A format of `bits` bits with `frac` more fraction bits."""
+        """Return a format of `bits` bits with `frac` more fraction bits."""
         moved = tuple(f + frac for f in self.frac) if isinstance(self.frac, tuple) else self.frac + frac
         return QFormat(bits, moved)
 
 
 def fraction_bits(largest: float, bits: int) -> int:
-    """Largest number of fraction bits with which `bits` bits hold values up to `largest`."""
+    """Return the largest number of fraction bits with which `bits` bits hold values up to `largest`."""
     low, high = FRAC_RANGE
     if largest <= 0:
         return 0
@@ -75,7 +75,7 @@ def fraction_bits(largest: float, bits: int) -> int:
 
 
 def power_of_two(scale: float) -> int:
-    """Fraction bits of a scale.
+    """Return the fraction bits of a scale.
 
     Raises:
         UsageError: not a power of two; names the two nearest.
@@ -139,12 +139,12 @@ class LayerFormats:
         return self.shadow or self.weight
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for `from_json`."""
+        """Return the plain JSON for `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Any, where: str) -> LayerFormats:
-        """Formats from the result of `to_json`.
+        """Return the formats from the result of `to_json`.
 
         Raises:
             CheckpointError: invalid document; names `where`.
@@ -162,7 +162,7 @@ class LayerFormats:
 
 
 def _format(value: Any) -> Any:
-    """The format from its JSON mapping; other values unchanged."""
+    """Return the format from its JSON mapping; other values unchanged."""
     if not isinstance(value, dict):
         return value
     frac = value["frac"]

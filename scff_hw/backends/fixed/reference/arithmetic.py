@@ -32,7 +32,7 @@ MAX_RATE_SHIFT = 40
 """Shift of the lowest learning rate; a rate that decays below it stays there."""
 
 def checked(x: Ints, bits: int, what: str) -> Ints:
-    """`x` itself.
+    """Return `x` itself.
 
     Raises:
         WidthError: a value needs more than `bits` bits, sign included.
@@ -53,7 +53,7 @@ def matmul(a: Ints, b: Ints) -> Ints:
 
 
 def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
-    """`x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift is to the left.
+    """Return `x * 2^-shift`, rounded to the nearest integer; halves to even or up. A negative shift is to the left.
 
     Args:
         shift: an integer, or integers that broadcast against `x`.
@@ -67,45 +67,45 @@ def shift_right(x: Ints, shift: Any, rounding: Rounding) -> Ints:
 
 
 def saturate(x: Ints, bits: int) -> Ints:
-    """`x` clipped to the symmetric range of `bits` bits."""
+    """Return `x` clipped to the symmetric range of `bits` bits."""
     top = (1 << (bits - 1)) - 1
     return np.clip(x, -top, top)
 
 
 def divide(x: Ints, n: Any) -> Ints:
-    """`x / n` for `n > 0`, rounded to the nearest integer, halves up."""
+    """Return `x / n` for `n > 0`, rounded to the nearest integer, halves up."""
     return (2 * x + n) // (2 * np.asarray(n, dtype=np.int64))
 
 
 def isqrt(x: Ints) -> Ints:
-    """Square root of `x >= 0`, rounded down."""
+    """Return the square root of `x >= 0`, rounded down."""
     root = np.sqrt(x.astype(np.float64)).astype(np.int64)
     root -= root * root > x
     return root + ((root + 1) * (root + 1) <= x)
 
 
 def bit_length(x: Ints) -> Ints:
-    """Number of bits of `0 <= x < 2^53`; 0 for 0."""
+    """Return the number of bits of `0 <= x < 2^53`; 0 for 0."""
     return np.frexp(x.astype(np.float64))[1].astype(np.int64)
 
 
 @cache
 def logistic_table() -> Ints:
-    """`1 / (1 + exp(-t))` for t from -8 in steps of 1/32, with 15 fraction bits."""
+    """Return `1 / (1 + exp(-t))` for t from -8 in steps of 1/32, with 15 fraction bits."""
     steps = 1 << TABLE_STEPS_PER_UNIT_LOG2
     t = np.arange(-(steps << TABLE_REACH_LOG2), steps << TABLE_REACH_LOG2) / steps
     return np.rint((1 << COEFFICIENT_BITS) / (1 + np.exp(-t))).astype(np.int64)
 
 
 def logistic(t: Ints) -> Ints:
-    """Table entries for arguments with 5 fraction bits."""
+    """Return the table entries for arguments with 5 fraction bits."""
     table = logistic_table()
     reach = len(table) // 2
     return table[np.clip(t, -reach, reach - 1) + reach]
 
 
 def reciprocal(n: int) -> tuple[int, int]:
-    """`(m, s)` with `m * 2^-s` close to `1 / n`, and m of 15 bits."""
+    """Return `(m, s)` with `m * 2^-s` close to `1 / n`, and m of 15 bits."""
     s = 14 + (n - 1).bit_length()
     return min(round((1 << s) / n), (1 << 15) - 1), s
 
@@ -116,7 +116,7 @@ def rate_shift(rate: float) -> int:
 
 
 def split(value: float) -> tuple[int, int]:
-    """`(m, s)` with `m * 2^-(15 + s)` close to `value > 0`, and m of 15 or 16 bits."""
+    """Return `(m, s)` with `m * 2^-(15 + s)` close to `value > 0`, and m of 15 or 16 bits."""
     mantissa, exponent = math.frexp(value)
     return round(mantissa * (1 << COEFFICIENT_BITS)), -exponent
 

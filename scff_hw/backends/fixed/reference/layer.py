@@ -119,7 +119,7 @@ def reflect(x: Ints, padding: int) -> Ints:
 
 
 def fields(x: Ints, kernel: int | None) -> Ints:
-    """Receptive fields `[R, P, fan_in]` of inputs, with values in the order of a weight row."""
+    """Return the receptive fields `[R, P, fan_in]` of inputs, with values in the order of a weight row."""
     if kernel is None:
         return x[:, None, :]
     windows = sliding_window_view(x, (kernel, kernel), axis=(2, 3))
@@ -149,7 +149,7 @@ def pooled(x: Ints, pool: PoolShape | None) -> Ints:
 
 
 def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: int) -> tuple[Ints, Ints]:
-    """Gains of outputs (error = gain * output), from sums of squared outputs `[N, P]`; 15 fraction bits.
+    """Return the gains of outputs (error = gain * output), from sums of squared outputs `[N, P]`; 15 fraction bits.
 
     Errors of a pair are `2 / (units * shares)` times output and coefficient. Equation 3 of the paper, with its
     penalty: see `scff_hw.core.goodness.contrast`. The result includes that factor's mantissa, not its power of two.
@@ -195,13 +195,13 @@ def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Int
 
 
 def weighted_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
-    """`z` of pairs `[N, P, C]` with weights `weight`, `[N]`, of their first halves."""
+    """Return `z` of pairs `[N, P, C]` with weights `weight`, `[N]`, of their first halves."""
     w = weight[:, None, None]
     return shift_right(w * a + ((2 << HALF_BITS) - w) * b, HALF_BITS, rounding)
 
 
 def shares(pull: Ints, weight: Ints, rounding: Rounding) -> tuple[Ints, Ints]:
-    """Errors at the first and the second halves of pairs, from an error `[N, P, C]` at `z`."""
+    """Return the errors at the first and the second halves of pairs, from an error `[N, P, C]` at `z`."""
     w = weight[:, None, None]
     first, second = (shift_right(pull * each, HALF_BITS, rounding) for each in (w, (2 << HALF_BITS) - w))
     return first, second
@@ -246,17 +246,17 @@ class IntegerLayer:
         self.bias = np.zeros_like(self.bias)
 
     def standardised(self, x: Ints) -> Ints:
-        """Inputs of the MVM, from raw inputs."""
+        """Return the inputs of the MVM, from raw inputs."""
         form = self.spec.formats
         return standardise(reflect(x, self.spec.padding), form.standardised, form.rounding)
 
     def mvm(self, x: Ints) -> Ints:
-        """`W x` of standardised inputs, `[R, P, C]`."""
+        """Return `W x` of standardised inputs, `[R, P, C]`."""
         sums = matmul(fields(x, self.spec.kernel), self.weight.T)
         return checked(sums, self.spec.formats.accumulator.bits, "accumulator")
 
     def pre_activations(self, u: Ints) -> Ints:
-        """Pre-activations per sample, bias included, `[R, P, C]`."""
+        """Return the pre-activations per sample, bias included, `[R, P, C]`."""
         form = self.spec.formats
         total = u + shift_right(self.bias, BIAS_GUARD_BITS, form.rounding)
         total = checked(total, form.accumulator.bits, "accumulator with its bias")
@@ -270,7 +270,7 @@ class IntegerLayer:
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
 
     def transmitted(self, z: Ints, side: tuple[int, ...]) -> Ints:
-        """Input of the next layer, from pre-activations `[N, P, C]` over positions `side`."""
+        """Return the input of the next layer, from pre-activations `[N, P, C]` over positions `side`."""
         form = self.spec.formats
         if self.spec.transmit == "triangle":
             z = z - divide(checked(z.sum(axis=2), 32, "sum over channels"), z.shape[2])[:, :, None]
@@ -281,12 +281,12 @@ class IntegerLayer:
         return pooled(y.transpose(0, 2, 1).reshape(len(y), -1, *side), self.spec.pool)
 
     def forward(self, x: Ints) -> Ints:
-        """Output for plain samples, each paired with itself if the layer makes its pairs."""
+        """Return the output for plain samples, each paired with itself if the layer makes its pairs."""
         v = self.pre_activations(self.mvm(self.standardised(x)))
         return self.transmitted(2 * v if self.spec.makes_pairs else v, self._side(x))
 
     def features(self, transmitted: Ints) -> Ints:
-        """Readout features of the output, `[N, F]`."""
+        """Return the readout features of the output, `[N, F]`."""
         form = self.spec.formats
         x = pooled(transmitted, self.spec.readout_pool)
         return standardise(x.reshape(len(x), -1), form.feature, form.rounding)
@@ -379,5 +379,5 @@ class IntegerLayer:
 
 
 def logits(features: Ints, weight: Ints, bias: Ints) -> Ints:
-    """The readout, `[N, classes]`: int8 by int8 into int32, biases at the products' scale."""
+    """Return the readout, `[N, classes]`: int8 by int8 into int32, biases at the products' scale."""
     return checked(matmul(features, weight.T) + bias, 32, "readout's accumulator")

@@ -50,7 +50,7 @@ class IntegerReadout:
         return requantise(self.stored, SHADOW_BITS - WEIGHT_BITS, WEIGHT_BITS, self.rounding)
 
     def logits(self, features: Ints) -> Ints:
-        """Logits `[N, classes]` in 32 bits, from features `[N, features]`."""
+        """Return the logits `[N, classes]` in 32 bits, from features `[N, features]`."""
         bias = shift_right(self.bias, BIAS_GUARD_BITS, self.rounding)
         return checked(matmul(features, self.quantised.T) + bias, 32, "readout's accumulator")
 
@@ -75,6 +75,6 @@ class IntegerReadout:
 
 
 def untrained(classes: int, features: int, frac: int, feature_frac: int, rounding: Rounding) -> IntegerReadout:
-    """A readout with zero weights of `frac` fraction bits, and zero biases."""
+    """Return a readout with zero weights of `frac` fraction bits, and zero biases."""
     zeros = np.zeros((classes, features), np.int64)
     return IntegerReadout(zeros, zeros[:, 0], QFormat(WEIGHT_BITS, frac), feature_frac, rounding)

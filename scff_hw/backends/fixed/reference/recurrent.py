@@ -67,7 +67,7 @@ class IntegerDirection:
         self._of_bias = np.zeros_like(self.hidden.bias)
 
     def input_drive(self, x: Ints) -> Ints:
-        """W times standardised frames `[T, F]`, without bias, at the scale of pre-activations, `[T, C]`."""
+        """Return W times standardised frames `[T, F]`, without bias, at the scale of pre-activations, `[T, C]`."""
         return self._to_pre_activation(self.inputs, self.inputs.mvm(x)[:, 0, :])
 
     @property
@@ -78,7 +78,7 @@ class IntegerDirection:
         return self._to_pre_activation(self.inputs, bias[None])[0]
 
     def step(self, state: Ints, drive: Ints) -> tuple[Ints, Ints]:
-        """One time step of one pair: pre-activations and the next state, `[C]` each.
+        """Compute one time step of one pair: return pre-activations and the next state, `[C]` each.
 
         Args:
             state: state of the previous step; 0 at the first.
@@ -89,7 +89,7 @@ class IntegerDirection:
         return z, standardise(self.hidden.outputs(z)[None], form.standardised, form.rounding)[0]
 
     def unroll(self, drive: Ints) -> Unrolled:
-        """All steps of one pair, from the input drive `[T, C]`."""
+        """Return all steps of one pair, from the input drive `[T, C]`."""
         read, z = np.zeros_like(drive), np.zeros_like(drive)
         state, total = np.zeros_like(drive[0]), np.zeros_like(drive[0])
         steps = range(len(drive))
@@ -173,7 +173,7 @@ class IntegerRecurrent:
         return np.stack(outputs)
 
     def transmitted(self, passes: Sequence[Unrolled], steps: int) -> Ints:
-        """The last states of all directions, then the means of all."""
+        """Return the last states of all directions, then the means of all."""
         parts = [
             direction.transmitted(unrolled.final, unrolled.total, steps, self.averages)
             for direction, unrolled in zip(self.directions, passes, strict=True)
@@ -181,7 +181,7 @@ class IntegerRecurrent:
         return np.concatenate(parts, axis=1).ravel()
 
     def features(self, transmitted: Ints) -> Ints:
-        """Readout features of the output."""
+        """Return the readout features of the output."""
         form = self.spec.formats
         shift = form.transmitted.frac_bits - form.feature.frac_bits
         return requantise(transmitted, shift, form.feature.bits, form.rounding)
@@ -219,7 +219,7 @@ class IntegerRecurrent:
         return np.stack(outputs[0]), np.stack(outputs[1])
 
     def errors(self, z_pos: Ints, z_neg: Ints, sequences: int) -> tuple[Ints, Ints]:
-        """Errors at the pre-activations `[T, C]` of the steps of a positive and a negative pair.
+        """Return the errors at the pre-activations `[T, C]` of the steps of a positive and a negative pair.
 
         Args:
             sequences: number of sequences of the batch, over which errors are averaged; errors of steps are summed.
@@ -297,5 +297,5 @@ class StreamingRecurrent:
         self.total, self.steps = self.total + self.states[0], self.steps + 1
 
     def transmitted(self) -> Ints:
-        """Output for the sequence so far, `[C]`, or `[2 C]` with averages."""
+        """Return the output for the sequence so far, `[C]`, or `[2 C]` with averages."""
         return self.direction.transmitted(self.states[0], self.total, self.steps, self.layer.averages).ravel()

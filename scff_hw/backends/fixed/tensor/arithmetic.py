@@ -34,7 +34,7 @@ EXACT: dict[Rounding, int] = {"half_even": 1 << 24, "half_up": 1 << 23}
 
 
 def scales(form: QFormat, dims: int, *, inverse: bool = False) -> Tensor:
-    """`2^-frac` (or `2^frac`) per output channel, broadcastable to a tensor of `dims` dimensions; float64."""
+    """Return `2^-frac` (or `2^frac`) per output channel, broadcastable to a tensor of `dims` dimensions; float64."""
     sign = 1 if inverse else -1
     return torch.tensor([2.0 ** (sign * frac) for frac in form.fracs], dtype=torch.float64).view(-1, *(1,) * (dims - 1))
 
@@ -45,7 +45,7 @@ def nearest(x: Tensor, rounding: Rounding) -> Tensor:
 
 
 def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """Integers `x * 2^-shift`, rounded and saturated; a tensor `shift` contains `2^-shift` itself."""
+    """Return the integers `x * 2^-shift`, rounded and saturated; a tensor `shift` contains `2^-shift` itself."""
     scale = shift if isinstance(shift, Tensor) else 2.0**-shift
     return nearest(x * scale, rounding).clamp(-form.top, form.top)
 
@@ -97,7 +97,7 @@ def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
 
 
 def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
-    """`z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which represents 23 bits and a half."""
+    """Return `z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which represents 23 bits and a half."""
     if weight is None:
         return a + b
     w = weight.view(-1, *(1,) * (a.dim() - 1))
@@ -114,7 +114,7 @@ def shares(error: Tensor, weight: Tensor | None, rounding: Rounding) -> tuple[Te
 
 
 def divide(x: Tensor, n: int | Tensor) -> Tensor:
-    """`x / n` for integers, rounded to the nearest, halves up; integers in float32."""
+    """Return `x / n` for integers, rounded to the nearest, halves up; integers in float32."""
     return torch.div(2 * x.to(torch.int64) + n, 2 * n, rounding_mode="floor").float()
 
 
@@ -147,7 +147,7 @@ def coefficients(s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, shar
 
 
 def isqrt(x: Tensor) -> Tensor:
-    """Square root of int64 `x >= 0`, rounded down."""
+    """Return the square root of int64 `x >= 0`, rounded down."""
     root = x.double().sqrt().to(torch.int64)
     root = root - (root * root > x).to(torch.int64)
     return root + ((root + 1) * (root + 1) <= x)

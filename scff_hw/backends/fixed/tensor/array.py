@@ -106,7 +106,7 @@ class FixedArray:
         self.update_on_grid(self.quantise_input(x.float()), self.quantise_error(error), bias_error)
 
     def mvm_on_grid(self, x: Tensor) -> Tensor:
-        """`W x` for inputs already on their grid; float64 if integers could leave float32's exact range."""
+        """Return `W x` for inputs already on their grid; float64 if integers could leave float32's exact range."""
         prepared = self._prepare(x)
         weight = self.module.weight
         if self._row_sum * self.formats.standardised.top + self._bias_size >= EXACT[self.formats.rounding]:
@@ -187,14 +187,14 @@ class FixedArray:
         torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
     def _prepare(self, x: Tensor) -> Prepared:
-        """The input prepared for its products; cached from an MVM to its update."""
+        """Return the input prepared for its products; cached from an MVM to its update."""
         if self._prepared is None or self._prepared[0] is not x:
             self.geometry.check_input(x)
             self._prepared = (x, self.geometry.prepare(x, self._workspace, exact=True))
         return self._prepared[1]
 
     def _gradient(self, x: Tensor, prepared: Prepared, error: Tensor, addends: int) -> Tensor:
-        """`sum error x^T`, exact: float32 for as many samples at a time as stay exact, their sums in float64."""
+        """Return `sum error x^T`, exact: float32 for as many samples at a time as stay exact, their sums in float64."""
         formats = self.formats
         products = EXACT[formats.rounding] // (addends * formats.error.top * formats.standardised.top)
         samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)

@@ -142,7 +142,7 @@ class FixedLayer:
 
 
 def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, largest: Tensor) -> Telemetry:
-    """Telemetry of the float rule for these outputs.
+    """Return the telemetry of the float rule for these outputs.
 
     Args:
         s_pos, s_neg: `[N, ...]`, sums of squared outputs over the units.
@@ -157,7 +157,7 @@ def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, larg
 
 
 def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments of `requantised` for `u` `[R, C, ...]`: the accumulator's scale, the bias, and the shift."""
+    """Return the arguments of `requantised` for `u` `[R, C, ...]`: the accumulator's scale, the bias, and the shift."""
     form = array.formats
     shape = (1, -1, *(1,) * (u.dim() - 2))
     scale = torch.tensor([2.0**frac for frac in form.accumulator.fracs])
@@ -173,14 +173,14 @@ def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> T
 
 
 def standardised(x: Tensor, padding: int, form: LayerFormats, *, varying: bool = False) -> Tensor:
-    """Inputs of an array, values on their grid, from raw inputs; `varying` as in `tensors.standardise`."""
+    """Return the inputs of an array, values on their grid, from raw inputs; `varying` as in `tensors.standardise`."""
     raw = torch.round(x.float() * 2.0**form.input.frac_bits).clamp(-form.input.top, form.input.top)
     integers = tensors.standardise(reflect_pad(raw, padding), form.standardised, form.rounding, varying=varying)
     return integers * 2.0**-form.standardised.frac_bits
 
 
 def requantised(u: Tensor, scale: Tensor, bias: Tensor, shift: Tensor, form: LayerFormats) -> Tensor:
-    """Pre-activations from `u` = `W x` and a bias, integers in float32."""
+    """Return the pre-activations from `u` = `W x` and a bias, integers in float32."""
     return requantise(u * scale + bias, shift, form.pre_activation, form.rounding).float()
 
 
@@ -214,7 +214,7 @@ def _errors(
     shift: int,
     form: LayerFormats,
 ) -> tuple[Tensor, Tensor]:
-    """Errors at the rows of the MVM, and their sums per unit, on their grid.
+    """Return the errors at the rows of the MVM, and their sums per unit, on their grid.
 
     Products and sums of four stay below 2^24; halves with weights other than 1 are in float64.
     """
@@ -231,7 +231,7 @@ def _errors(
 
 
 def _sum_by_unit(error: Tensor) -> Tensor:
-    """Sums over rows and positions, `[C]`, in float64."""
+    """Return the sums over rows and positions, `[C]`, in float64."""
     return error.sum(dim=(0, *range(2, error.dim())), dtype=torch.float64)
 
 
@@ -243,7 +243,7 @@ def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:
 
 
 def _pooled(x: Tensor, pool: Pool) -> Tensor:
-    """Pooling of integers; an average divides by the size of its window, counted as in PyTorch."""
+    """Return the pooling of integers; an average divides by the size of its window, counted as in PyTorch."""
     if pool.kind == "max":
         return pool(x)
     options = {"padding": pool.padding, "ceil_mode": pool.ceil, "divisor_override": 1}

@@ -25,22 +25,22 @@ except ImportError as missing:
 
 
 def weight_quantiser(form: QFormat, dims: int) -> type:
-    """A Brevitas weight quantiser of that format, for weights of `dims` dimensions."""
+    """Return a Brevitas weight quantiser of that format, for weights of `dims` dimensions."""
     return _quantiser(WeightQuantSolver, form, dims)
 
 
 def activation_quantiser(form: QFormat) -> type:
-    """A Brevitas activation quantiser of that format."""
+    """Return a Brevitas activation quantiser of that format."""
     return _quantiser(ActQuantSolver, form, 0)
 
 
 def quant_identity(form: QFormat) -> QuantIdentity:
-    """A module that quantises values to the grid of a format, halves to even, saturating."""
+    """Return a module that quantises values to the grid of a format, halves to even, saturating."""
     return QuantIdentity(act_quant=activation_quantiser(form)).eval()
 
 
 def quant_layer(geometry: Geometry, form: QFormat, weight: Tensor) -> QuantLinear | QuantConv2d:
-    """A Brevitas layer without bias, with a copy of `weight`.
+    """Return a Brevitas layer without bias, with a copy of `weight`.
 
     Raises:
         UsageError: Brevitas has no such layer.

@@ -69,7 +69,7 @@ class FixedRecurrentLayer:
         return _fixed(self.directions[0].hidden).formats
 
     def spec(self, array: FixedArray) -> LayerSpec:
-        """The `LayerSpec` of one array (W or U), with which the NumPy reference computes the same integers."""
+        """Return the `LayerSpec` of one array (W or U), with which the NumPy reference computes the same integers."""
         rule = self.rule or SCFF(0.0, 0.0)
         return LayerSpec(array.formats, None, True, rule.theta_pos, rule.theta_neg, rule.penalty)
 
@@ -114,7 +114,7 @@ class FixedRecurrentLayer:
         return report, lambda negative: self._output(packing, passes, negative)
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """Output for each sequence paired with itself; includes the negative pairs if partners are given.
+        """Return the output for each sequence paired with itself; includes the negative pairs if partners are given.
 
         Args:
             stream: as in `learn`.
@@ -129,7 +129,7 @@ class FixedRecurrentLayer:
         return self._output(packing, passes, partners is not None)
 
     def features(self, output: Tensor) -> Tensor:
-        """Readout features: the output in the format `feature`, since states are already standardised."""
+        """Return the readout features: the output in the format `feature`, since states are already standardised."""
         form = self.formats
         shift = form.transmitted.frac_bits - form.feature.frac_bits
         x = requantise(output * 2.0**form.transmitted.frac_bits, shift, form.feature, form.rounding)
@@ -168,7 +168,7 @@ class _Unrolled:
 
 
 def _unroll(direction: Direction, raw: Tensor, packing: Packing, others: Tensor | None) -> _Unrolled:
-    """All steps of a direction, from raw frames `[M, F]`."""
+    """Return all steps of a direction, from raw frames `[M, F]`."""
     inputs, hidden = _fixed(direction.inputs), _fixed(direction.hidden)
     form, unit = hidden.formats, 2.0**-hidden.formats.standardised.frac_bits
     frames = standardised(raw, 0, inputs.formats, varying=True)

@@ -18,7 +18,7 @@ Step = tuple[Tensor, Tensor, Tensor]
 
 
 def stepped(stored: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
-    """`stored - gradient * per_step`, rounded to the nearest.
+    """Return `stored - gradient * per_step`, rounded to the nearest.
 
     Args:
         stored: integers `[outputs, fan_in]`.
@@ -55,7 +55,7 @@ def stepped_stochastically(
 
 
 def requantised_weights(stored: Tensor, form: LayerFormats) -> tuple[Tensor, Tensor]:
-    """The stored weights requantised for the MVM, in float32, and the L1 norm per row."""
+    """Return the stored weights requantised for the MVM, in float32, and the L1 norm per row."""
     weight = stored
     if form.shadow is not None:
         weight = nearest(stored * 2.0 ** (form.weight.bits - form.shadow.bits), form.rounding)
@@ -85,7 +85,7 @@ def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fast_draws(states: NDArray[np.uint32], columns: int) -> tuple[Tensor, NDArray[np.uint32]]:
-    """The result of `xorshift.draws`, as int16 `[rows, columns]`: a word's lower half is first in memory."""
+    """Return the result of `xorshift.draws`, as int16 `[rows, columns]`: a word's lower half is first in memory."""
     words = np.empty((-(-columns // 2), len(states)), dtype=np.dtype("<u4"))
     state, moved = states.copy(), np.empty_like(states)
     for word in words:
