@@ -25,5 +25,5 @@ def learning_rate(decay: StepDecay, step: int) -> float:
 
 
 def step_of(sample: int, batch_size: int) -> int:
-    """Return the number (from 1) of the batch that contains sample `sample` (from 0); batches have `batch_size` samples."""
+    """Return the number, from 1, of the batch of `batch_size` samples that contains sample number `sample`, from 0."""
     return sample // batch_size + 1
