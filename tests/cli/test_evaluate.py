@@ -43,7 +43,7 @@ def test_evaluate_on_a_digital_target_says_what_the_run_costs_there(
     def no_data(*_: Any) -> None:
         raise AssertionError("costs need no data set")
 
-    monkeypatch.setattr("scff_hw.training.run_context.load", no_data)
+    monkeypatch.setattr("scff_hw.training.run_context.load_entry", no_data)
     result = cli("evaluate", trained, "--profile", "cortex-m4", "--json")
     assert result.code == 0, result.err
     found = result.json()

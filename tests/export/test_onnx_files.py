@@ -14,6 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
+from scff_hw.data import load
 from scff_hw.errors import ExportError
 from scff_hw.export.onnx import check as onnx_check
 from scff_hw.export.onnx import model as onnx_export
@@ -79,10 +80,10 @@ def test_blank_images_are_exported_as_the_library_reads_them(
     layers: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All grey levels, each a whole image, as test data: nothing is left of them but the biases."""
-    digits = run_context.load("digits", None)
+    digits = load("digits")
     blank = torch.arange(0, 256, 5, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, *digits.input_shape).contiguous()
     test = replace(digits.test, images=blank, labels=torch.zeros(len(blank), dtype=torch.int64))
-    monkeypatch.setattr(run_context, "load", lambda name, folder: replace(digits, test=test))
+    monkeypatch.setattr(run_context, "load_entry", lambda entry, folder: replace(digits, test=test))
     run = tiny_run(tmp_path / "run", layers, backend=backend)
     summary = export_onnx(run, tmp_path / "out", samples=len(blank))
     readers = summary["files"]["float.onnx"]["readers"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scff_hw.data import Dataset, Split, load
+from scff_hw.data import Dataset, Info, Split, load
 from scff_hw.export.onnx.model import export_onnx
 from scff_hw.export.onnx.runtimes import EVALUATOR
 from scff_hw.recipes import load_recipe
@@ -26,11 +26,11 @@ def part_of_mnist(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert split.labels is not None
         return replace(split, images=split.images[:count], labels=split.labels[:count])
 
-    def short(name: str, directory: Path | None = None) -> Dataset:
-        whole = load(name, directory)
+    def short(entry: Info, directory: Path | None = None) -> Dataset:
+        whole = load(entry.name, directory)
         return replace(whole, train=first(whole.train, TRAIN), test=first(whole.test, TEST))
 
-    monkeypatch.setattr(run_context, "load", short)
+    monkeypatch.setattr(run_context, "load_entry", short)
 
 
 def mnist_run(folder: Path, real_data: Path, recipe: str, *sets: str) -> Path:
