@@ -34,7 +34,7 @@ class Optimisation:
 
 @runtime_checkable
 class SynapticArray(Protocol):
-    """One layer's weights and biases, owned by a backend."""
+    """A weight matrix and its biases, owned by a backend."""
 
     @property
     def geometry(self) -> Geometry: ...
@@ -49,7 +49,7 @@ class SynapticArray(Protocol):
 
     @property
     def bias(self) -> Tensor:
-        """`[outputs]`; the layer adds it to the pre-activation (twice for a pair)."""
+        """Biases `[outputs]`; the layer adds them to the pre-activation (twice for a pair)."""
         ...
 
     @property
@@ -58,15 +58,15 @@ class SynapticArray(Protocol):
         ...
 
     def mvm(self, x: Tensor) -> Tensor:
-        """Return `W x` for each row and position, without the bias."""
+        """Return `W x` `[R, outputs, ...]` for each row and position of `x` `[R, inputs, ...]`, without the bias."""
         ...
 
     def update(self, x: Tensor, error: Tensor, bias_error: Tensor) -> None:
-        """One gradient step; for plain SGD, `W -= learning_rate * sum error x^T`.
+        """Make one gradient step; for plain SGD, `W -= learning_rate * sum error x^T`.
 
         Args:
             x: as passed to `mvm`.
-            error: shape of `mvm(x)`, already averaged over the batch.
+            error: errors at `mvm(x)`, same shape, already averaged over the batch.
             bias_error: `[outputs]`.
         """
         ...
@@ -93,7 +93,7 @@ class Metered(Protocol):
     """An array that counts events in its devices; its `state` includes the counts."""
 
     def take_metrics(self) -> dict[str, float]:
-        """Return the metrics since the last call, by name; called and logged once per epoch."""
+        """Return the metrics counted since the last call, keyed by name; called and logged once per epoch."""
         ...
 
 
@@ -101,7 +101,7 @@ class Metered(Protocol):
 class OwnArithmetic(Protocol):
     """A backend whose layers and readout use their own number system, such as integers.
 
-    Its layers make the same two calls to arrays; the computation between them differs from the float layer's.
+    Its layers also call `mvm` and `update` of arrays; the computation between the two differs from the float layer's.
     """
 
     def layer(self, **parts: Any) -> Any:
@@ -113,5 +113,5 @@ class OwnArithmetic(Protocol):
         ...
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a readout's weights and biases, as represented in this backend's inference."""
+        """Return the weights and biases of a readout as this backend represents them at inference."""
         ...

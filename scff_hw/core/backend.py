@@ -16,8 +16,8 @@ Calls from `scff_hw.training`, in order:
     per epoch:      array.take_metrics(), where arrays are `Metered`
     per checkpoint: array.state()
 
-A run that compares with untrained weights makes its arrays a second time. An evaluation loads the checkpoint if
-`state_is_truth`, and repeats if `noisy_reads`.
+A run that compares with untrained weights makes its arrays a second time. An evaluation loads the arrays' states from
+the checkpoint if `state_is_truth`, and is repeated if `noisy_reads`.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Trial:
 
 
 class Backend(ABC):
-    """Makes arrays; see the module's text for the order of calls.
+    """Base class of backends, which make arrays; the module's docstring has the order of calls.
 
     Attributes:
         name: value of `--backend`.
         device_kinds: supported types of torch devices, preferred first.
         options_section: section of a recipe that is passed to `make` as `options`; empty for none.
-        state_is_truth: learned state exceeds the weights, so an evaluation loads the arrays' states.
-        noisy_reads: two reads differ, so an evaluation reads repeatedly and reports mean and spread.
+        state_is_truth: arrays store more learned state than weights, so an evaluation loads their states.
+        noisy_reads: two `mvm` of the same input differ, so an evaluation is repeated and reports mean and spread.
         integers: layers and readout compute in the integers that `formats.json` declares, as in the `fixed` backend.
         ideal: no hardware limits; studies use it as the baseline for other backends.
     """
@@ -80,7 +80,9 @@ class Backend(ABC):
     def make(
         cls, *, dtype: str = "float32", device: str = "cpu", profile: Any = None, seed: int = 0, options: Any = None
     ) -> Backend:
-        """The backend of a run. By default `cls(dtype=..., device=...)`, with `profile` and `seed` if one is given.
+        """Return the backend of a run.
+
+        By default `cls(dtype=..., device=...)`, with `profile` and `seed` if a profile is given.
 
         Args:
             dtype: "float64", "float32" or "bfloat16".
@@ -98,7 +100,7 @@ class Backend(ABC):
 
     @property
     def hardware(self) -> Any:
-        """The simulated `scff_hw.hardware.Profile`, stored with a run: the attribute `profile`, or None."""
+        """The simulated `scff_hw.hardware.Profile`, stored with a run: the attribute `profile`, or None without one."""
         return getattr(self, "profile", None)
 
     def prepare(self, trial: Trial) -> Backend:

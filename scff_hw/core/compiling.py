@@ -1,8 +1,8 @@
 """Fuses the elementwise work between two MVMs into one kernel, if a compiler is present and the tensors are large.
 
 Eager PyTorch passes over memory once per operation. A convolutional layer's pre-activations are tens of megabytes, and
-a learning step applies some thirty operations to them, which costs more than its MVM; compiled by torch.compile they
-are read a few times. Small layers stay eager: they fit the cache, and compiling takes seconds.
+a learning step applies some thirty operations to them, which costs more than its MVM; compiled by torch.compile, the
+step reads them a few times. Small layers run uncompiled: they fit in the cache, and compiling takes seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Environment variable with torch's folder for compiled code."""
 
 WORTH_COMPILING = 1 << 16
-"""Least number of elements of a batch for which the elementwise work is compiled."""
+"""Minimum number of elements of a batch's tensor for which the elementwise work is compiled."""
 
 
 @functools.cache
@@ -51,10 +51,10 @@ def compiler() -> str:
 
 
 def usable_cache() -> str | None:
-    """Give torch a temporary folder for compiled code if its own is not writable; returns the reason, or None.
+    """Set a temporary folder for torch's compiled code if its own is not writable; return the reason, or None.
 
-    Without a folder `torch._dynamo` cannot be imported, and without that torch's optimisers cannot be created. The
-    temporary folder belongs to this process, so each process compiles layers anew; one warning (RuntimeWarning).
+    Without a folder, `torch._dynamo` cannot be imported, nor torch's optimisers created. The temporary folder is
+    deleted when the process exits, so each process compiles layers anew; warns once (RuntimeWarning).
     """
     folder = Path(os.environ.get(CACHE) or _default_cache())
     try:
@@ -76,7 +76,7 @@ def usable_cache() -> str | None:
 
 
 def _default_cache() -> Path:
-    """As in `torch._inductor.runtime.cache_dir_utils`, whose import needs the folder."""
+    """Return torch's default folder, as `torch._inductor.runtime.cache_dir_utils` does; its import needs the folder."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -89,7 +89,7 @@ cache_refused = usable_cache()
 
 
 def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
-    """Return `function` itself, or its compiled form if `like` is large and a compiler is present.
+    """Return `function`, compiled if `like` has `WORTH_COMPILING` elements or more and a compiler is present.
 
     If compiling fails, `function` runs uncompiled, after one warning (RuntimeWarning) per process.
     """
@@ -99,7 +99,7 @@ def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..
 
 
 _failed: list[str] = []
-"""Why compiling failed in this process; nothing is compiled after a failure."""
+"""Reason why compiling failed in this process, if it did; nothing is compiled after a failure."""
 
 
 @functools.cache

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FLAT_ROUNDINGS = 8
-"""A sample is constant if its values span at most this many roundings (eps) of the largest magnitude.
+"""A sample is constant if max - min is at most this number times eps times max|x|, with the eps of the dtype.
 
-Four float operations on equal values, such as a normalisation fused in one loop and not in another, can separate them
-this far: each rounds by at most eps / 2 at either end, and twice that is allowed.
+The number is twice the difference that four float operations on equal values can cause, such as a normalisation fused
+in one loop and not in another: each rounds by at most eps / 2 at either end.
 """
 
 ORDINARY = 2.0**-30, 2.0**30
@@ -26,11 +26,11 @@ ORDINARY = 2.0**-30, 2.0**30
 
 
 def standardise(x: Tensor, padding: int = 0) -> Tensor:
-    """Scale each sample to zero mean and unit unbiased standard deviation over all its other dimensions.
+    """Scale each sample to zero mean and unit unbiased standard deviation, over all dimensions but the first.
 
-    A sample is constant, and becomes all zeros, if max - min <= 8 eps max|x|, with the eps of the dtype (of float32 for
-    half precision): such differences are rounding. Both sides are exact, so every implementation decides alike, in
-    any order of summation. Samples may have any finite magnitude.
+    A constant sample becomes all zeros. It is constant if max - min <= 8 eps max|x|, with the eps of the dtype (of
+    float32 for half precision): such differences are rounding errors. Both sides are computed exactly, so the result
+    of the comparison is independent of the order of summation. Samples may have any finite magnitude.
 
     Args:
         x: `[N, ...]`, floating point.
@@ -43,12 +43,13 @@ def standardise(x: Tensor, padding: int = 0) -> Tensor:
 
 
 def scaled_to(x: Tensor, divisor: float | None, flat: float | None = None, padding: int = 0) -> Tensor:
-    """Return `standardise` with another divisor or threshold.
+    """Return `x` standardised as in `standardise`, with another divisor or threshold for constant samples.
 
     Args:
         x: `[N, ...]`, floating point.
         divisor: divisor of the sum of squares; None for the number of values less 1.
         flat: the largest (max - min) / max|x| of a constant sample; None for the threshold of `standardise`.
+        padding: as in `standardise`.
     """
     values = reflect_pad(wide(x), padding)
     count = values[0].numel()
@@ -63,10 +64,10 @@ def scaled_to(x: Tensor, divisor: float | None, flat: float | None = None, paddi
 
 
 def _ordinary(values: Tensor) -> Tensor | None:
-    """Zero mean and unit standard deviation; None if any sample needs the shift, scale or zeros of `_careful`.
+    """Scale samples to zero mean, unit standard deviation; None if any needs the shift, scale or zeros of `_careful`.
 
-    A mean within the standard deviation excludes a span of at most half the largest magnitude, and so a constant
-    sample; mean and standard deviation together bound the magnitudes.
+    If |mean| is below the standard deviation, max - min exceeds half the largest magnitude, so the sample is not
+    constant; mean and standard deviation together bound the magnitudes.
     """
     normalised, mean, inverse = _normalised(values)
     mean, inverse = mean.detach(), inverse.detach()
@@ -77,9 +78,9 @@ def _ordinary(values: Tensor) -> Tensor | None:
 
 
 def _careful(values: Tensor, like: Tensor, flat: float, deviation: float) -> Tensor:
-    """Zero mean and standard deviation `deviation` for any finite samples; zeros where a sample is constant.
+    """Scale any finite samples to zero mean and standard deviation `deviation`, constant samples to zeros.
 
-    The extremes of `like` are those of `values`.
+    `like`, the samples without padding, has the same extremes as `values`.
     """
     # offset and gain cancel in the result, so they need no gradient
     rows, sample = like.detach().flatten(1), (-1, *(1,) * (values.dim() - 1))
@@ -96,7 +97,7 @@ def _careful(values: Tensor, like: Tensor, flat: float, deviation: float) -> Ten
 
 
 def _normalised(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the normalised values, means and inverse standard deviations; finite for constant samples too."""
+    """Return normalised values, and mean and inverse standard deviation per sample; finite for constant samples too."""
     tiny = torch.finfo(values.dtype).tiny
     if not torch.compiler.is_compiling():
         return torch.native_layer_norm(values, values.shape[1:], None, None, tiny)

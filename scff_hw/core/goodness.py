@@ -45,10 +45,10 @@ class Gains:
 
 
 class HasGains(Protocol):
-    """A rule whose errors are outputs times gains; its layer need not store any output."""
+    """A rule whose errors are outputs times gains, so its layer need not store any output."""
 
     def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
-        """Gains from the goodness of each position, `[N, P]` twice, for a layer of `units` units per position."""
+        """Return the gains from the goodness `[N, P]` of each position of a layer with `units` units per position."""
         ...
 
 
@@ -71,11 +71,11 @@ def contrast(
     theta_neg: float,
     penalty: float = 0.0,
 ) -> Gains:
-    """Raise the goodness of positive pairs above `theta_pos`, lower that of negative ones below `theta_neg`.
+    """Return gains that raise positive pairs' goodness above `theta_pos` and lower negative pairs' below `theta_neg`.
 
     The loss is equation 3 of the paper with its penalty term,
     `softplus(theta_pos - G_pos) + softplus(G_neg - theta_neg)` averaged over positions and batch, plus
-    `penalty * ||G_pos||_F` per sample. With `y = relu(z)` and C units its derivatives are
+    `penalty * ||G_pos||_F` per sample. With `y = relu(z)` and C units its derivatives with respect to z are
 
         d_pos = -(2/C) y (sigmoid(theta_pos - G_pos) / P - penalty G_pos / ||G_pos||) / N
         d_neg =  (2/C) y  sigmoid(G_neg - theta_neg) / (P N)
@@ -84,8 +84,8 @@ def contrast(
 
     Args:
         goodness_positive, goodness_negative: `[N, P]`.
-        units: the C of the formula.
-        theta_pos, theta_neg: thresholds, in units of goodness.
+        units: C, units per position.
+        theta_pos, theta_neg: thresholds of goodness.
         penalty: the paper's lambda.
     """
     pull = torch.sigmoid(theta_pos - goodness_positive) / goodness_positive.numel()

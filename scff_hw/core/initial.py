@@ -1,4 +1,4 @@
-"""Initial weights and biases."""
+"""Random initial weights and biases of arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from scff_hw.core.geometry import Geometry
 
 
 def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the weights and biases, float32, uniform around zero; biases within 1 / sqrt(fan_in).
+    """Draw float32 weights (`geometry.weight_shape`) and biases `[outputs]`, uniform around zero.
+
+    Biases are within 1 / sqrt(fan_in).
 
     Args:
         kind: "linear", weights within 1 / sqrt(fan_in) (PyTorch's default for a linear layer), or "xavier",
@@ -23,9 +25,10 @@ def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -
 
 
 def initial_recurrent_weights(geometry: Geometry, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weights and biases of a recurrent layer's array, float32, uniform within 1 / sqrt(units) (PyTorch's default).
+    """Draw float32 weights (`geometry.weight_shape`) and biases `[outputs]` of an array of a recurrent layer.
 
-    With more units than features, the input drive of a unit is then smaller than the drive from its state.
+    They are uniform within 1 / sqrt(units) (PyTorch's default). With more units than features, the input drive of a
+    unit is then smaller than the drive from its state.
     """
     bound = 1 / math.sqrt(units)
     return _uniform(geometry, bound, bound, generator)

@@ -20,7 +20,7 @@ from scff_hw.core.rules import GainRule, Rule, Signals, overridden
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Metrics of a layer for one batch, as 0-d tensors on its device."""
+    """Metrics of a layer for one batch, as 0-d tensors on its device; `dead_units` is a fraction of its units."""
 
     goodness_pos: Tensor
     goodness_neg: Tensor
@@ -33,12 +33,12 @@ class Layer(Protocol):
 
     @property
     def rule(self) -> Rule | None:
-        """None for a layer that does not learn."""
+        """Learning rule; None for a layer that does not learn."""
         ...
 
     @property
     def makes_pairs(self) -> bool:
-        """True if pairs are formed at this layer's input, False if the previous layer passes them."""
+        """True if this layer forms pairs at its input, False if the previous layer passes them."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Layer(Protocol):
     def learn(
         self, stream: Stream, partners: Partners | None, generator: torch.Generator | None = None
     ) -> tuple[Telemetry, Callable[[bool], Stream]]:
-        """Update the weights once; `partners` is required if the layer makes its pairs.
+        """Update the weights once from a batch; `partners` is required if the layer makes its pairs.
 
         `generator` is required if the layer learns from random positions. Returns the telemetry and a function that
         computes the pre-update output; pass True to include the negative stream.
@@ -72,11 +72,12 @@ class PairLayer:
     Attributes:
         array: weights and biases, in a backend.
         rule: None for a layer that does not learn.
-        makes_pairs: pairs are formed at this layer's input (layer 1, Algorithm 2), not passed (Algorithm 1).
+        makes_pairs: pairs are formed at this layer's input (layer 1, Algorithm 2), not passed by the previous layer
+            (Algorithm 1).
         padding: reflection padding of the input, in positions (convolution only).
         transmit: output function, "triangle" or "relu".
         pool: applied to the output.
-        readout_pool: the extra pool of the readout's features.
+        readout_pool: additional pool, applied to the output for readout features only.
         update_positions: number of random positions per sample that a convolution learns from; None for all.
     """
 
@@ -116,7 +117,7 @@ class PairLayer:
         return telemetry, lambda negative: self._output(u, bias, presentation, negative)
 
     def inputs(self, stream: Stream) -> Tensor:
-        """What the array reads for plain samples: standardised, padded, in the form of its geometry."""
+        """Return the input of the array at inference: samples standardised, padded, and flattened for a dense array."""
         return _present(stream, None, self.array.geometry.flattens, self.makes_pairs, self.padding).inputs
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
@@ -157,14 +158,14 @@ def _identity(x: Tensor) -> Tensor:
 def _present(
     stream: Stream, partners: Partners | None, flattens: bool, makes_pairs: bool, padding: int
 ) -> Presentation:
-    """Return the batch in the form that the array reads; a dense layer flattens images and maps."""
+    """Return the batch as a presentation to the array; a dense layer flattens images and feature maps."""
     if flattens:
         stream = stream.flat()
     return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 
 
 def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
-    """Return the errors at the MVM and at the bias, from the MVM: unfold the pairs, apply the rule, fold back."""
+    """Return errors at `u` (the result of the MVM) and at the bias, and telemetry: form pairs, apply the rule, fold."""
     positive, negative = presentation.pre_activations(wide(u), bias)
     assert negative is not None
     errors = rule.errors(Signals(presentation.inputs, positive, negative))
@@ -173,7 +174,7 @@ def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> 
 
 
 def _telemetry(errors: Errors | Gains, bias_error: Tensor) -> Telemetry:
-    """A unit whose output is zero in all pairs (a dead unit) has a bias error of exactly zero."""
+    """Return the metrics of a batch; a dead unit (zero output in all pairs) has a bias error of exactly zero."""
     dead = (bias_error == 0).to(bias_error.dtype).mean()
     return Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead)
 

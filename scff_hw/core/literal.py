@@ -1,8 +1,7 @@
 """Literal SCFF: concatenated pairs, one network for both halves, autograd. Test oracle and benchmark baseline.
 
 Each line follows Algorithms 1 and 2 of the paper's appendix C, with the layout and the operations of its authors' code.
-The rest of the package does not learn with it: tests compare the closed form with it, and `scff-hw bench core` measures
-against it.
+No run learns with this module: tests compare the closed form with it, and `scff-hw bench core` measures against it.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class LiteralLayer:
         return operation(first, self.weight, self.bias) + operation(second, self.weight, self.bias)
 
     def loss(self, z_pos: Tensor, z_neg: Tensor) -> Tensor:
-        """Equation 3 with the penalty term of the Methods."""
+        """Return the loss, a scalar: equation 3 of the paper with the penalty term of its Methods."""
         g_pos = torch.relu(z_pos).pow(2).mean(dim=1)
         g_neg = torch.relu(z_neg).pow(2).mean(dim=1)
         norm = g_pos.flatten(1).norm(dim=1) if g_pos.dim() > 1 else g_pos.abs()
@@ -60,7 +59,7 @@ class LiteralLayer:
 
 
 def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple[Tensor, Tensor]:
-    """Inputs of `layer`: new pairs (layer 1, Algorithm 2), or the previous layer's two streams (Algorithm 1)."""
+    """Return inputs of `layer`: new pairs (layer 1, Algorithm 2), or the previous layer's two streams (Algorithm 1)."""
     if not layer.concatenated:
         return x_pos, x_neg
     x = standardise(x_pos)

@@ -1,6 +1,7 @@
-"""Literal recurrent SCFF: concatenated pairs, padded batches with masks, autograd. Oracle and baseline.
+"""Literal recurrent SCFF: concatenated pairs, padded batches with masks, autograd. Test oracle and baseline.
 
-The package does not learn with it: tests compare the packed closed form of `recurrent` with it and measure against it.
+No run learns with this module: tests compare the packed closed form of `recurrent` with it, and benchmarks measure
+against it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scff_hw.core.functional import standardise
 
 @dataclass
 class LiteralDirection:
-    """Leaf tensors that require gradients: `w_inputs` `[H, F]`, `w_hidden` `[H, H]`, biases `[H]`."""
+    """One direction, as leaf tensors that require gradients: `w_inputs` `[H, F]`, `w_hidden` `[H, H]`, biases `[H]`."""
 
     w_inputs: Tensor
     b_inputs: Tensor
@@ -30,7 +31,10 @@ class LiteralDirection:
         return [self.w_inputs, self.b_inputs, self.w_hidden, self.b_hidden]
 
     def outputs(self, pairs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs `[N, T, H]`, undefined past a sequence's end, and last states `[N, H]`, of pairs `[N, T, 2F]`."""
+        """Return outputs `[N, T, H]`, undefined past a sequence's end, and last states `[N, H]`.
+
+        `pairs` is `[N, T, 2F]`, `lengths` `[N]`.
+        """
         steps = pairs.shape[1]
         state = pairs.new_zeros(len(pairs), len(self.b_hidden))
         outputs = [state] * steps
@@ -56,6 +60,7 @@ def literal_recurrent_loss(
 
     Args:
         x: `[N, T, F]`, zero past the end of each sequence.
+        lengths: `[N]`, steps of each sequence.
         shift: cyclic shift of the negative pairs.
     """
     x = standardise(x.flatten(0, 1)).view_as(x)

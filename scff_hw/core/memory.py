@@ -27,9 +27,9 @@ def _glibc() -> ctypes.CDLL | None:
 
 @contextmanager
 def keep_large_blocks() -> Iterator[None]:
-    """Within this context, freed blocks of any size are kept for reuse; on exit they are returned to the system.
+    """Keep freed blocks of any size for reuse within this context; return them to the system on exit.
 
-    The process stays at its peak memory meanwhile. Without glibc, this has no effect.
+    Meanwhile the process stays at its peak memory. Without glibc, the context has no effect.
     """
     libc = _glibc()
     if libc is None:

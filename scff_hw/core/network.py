@@ -16,13 +16,13 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in order; indices below are 0-based."""
+    """Layers in order; layer indices in arguments and results are 0-based."""
 
     layers: Sequence[Layer]
 
     @property
     def arrays(self) -> dict[str, SynapticArray]:
-        """Every array by its name: layers.1, or layers.1.forwards.hidden in a recurrent layer."""
+        """All arrays by name, numbered from 1: layers.1, or layers.1.forwards.hidden in a recurrent layer."""
         return {
             f"layers.{number}.{part}".rstrip("."): array
             for number, layer in enumerate(self.layers, start=1)
@@ -34,12 +34,14 @@ class Network:
     ) -> dict[int, Telemetry]:
         """Train on one batch, forward only: each layer in `learning` is updated once, from local signals.
 
-        Deeper layers receive a layer's pre-update output, so one MVM per sample gives both update and output.
+        The next layer receives a layer's pre-update output, so one MVM per sample gives both update and output.
 
         Args:
             stream: the input of layer `start`.
             learning: layers to update; layers before and between them only compute outputs.
-            generator: draws the negative partners, and the positions of layers that learn from some.
+            generator: draws the negative partners, and the positions for layers with `update_positions`.
+        Returns:
+            Telemetry of each updated layer, by index.
         """
         telemetry: dict[int, Telemetry] = {}
         last = max(learning)
@@ -58,7 +60,7 @@ class Network:
         return telemetry
 
     def outputs(self, x: Tensor | Stream, count: int | None = None) -> list[Tensor]:
-        """Outputs of each of the first `count` layers for plain samples: `[N, ...]`, or sequences as a stream."""
+        """Return the outputs of the first `count` layers for samples `[N, ...]`, or for sequences as a stream."""
         outputs: list[Tensor] = []
         stream = x if isinstance(x, Stream) else Stream(x)
         for layer in self.layers[:count]:
@@ -67,7 +69,7 @@ class Network:
         return outputs
 
     def features(self, x: Tensor | Stream, layers: Sequence[int]) -> Tensor:
-        """Features of the readout, `[N, F]`: those of `layers`, each standardised per sample, concatenated."""
+        """Return readout features `[N, F]`: those of each of `layers`, standardised per sample, concatenated."""
         outputs = self.outputs(x, max(layers) + 1)
         return torch.cat([self.layers[k].features(outputs[k]) for k in layers], dim=1)
 

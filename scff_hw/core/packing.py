@@ -21,7 +21,7 @@ from scff_hw.errors import UsageError
 
 
 def check_lengths(lengths: Tensor, count: int, steps: int) -> None:
-    """Check that `lengths` are `count` integers in 1..steps, one per sequence.
+    """Check that `lengths` is int64 `[count]`, each in 1..steps.
 
     Raises:
         UsageError: names the first invalid length.
@@ -42,11 +42,11 @@ def check_lengths(lengths: Tensor, count: int, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Packing:
-    """Row index of each frame of N packed sequences, with M frames in total.
+    """Order of the frames of N packed sequences, M frames in total, one per row.
 
     Attributes:
         order: int64 `[N]`, the sequences by decreasing length.
-        lengths: int64 `[N]`, their lengths in that order.
+        lengths: int64 `[N]`, lengths of the sequences in `order`.
         rank: int64 `[N]`, index of each sequence in `order`.
         counts: number of active sequences per step.
         starts: the first row of each step.
@@ -73,11 +73,11 @@ class Packing:
         return cls(order, lengths[order], order.argsort(), tuple(counts.tolist()), tuple(starts.tolist()), step, column)
 
     def pack(self, x: Tensor) -> Tensor:
-        """Return the frames `[M, F]` of sequences `[N, T, F]`."""
+        """Return the frames of sequences `[N, T, F]` as packed rows `[M, F]`."""
         return x[self.order[self.column], self.step]
 
     def rows(self, step: int) -> slice:
-        """Return the rows of one step."""
+        """Return the slice of packed rows of time step `step`."""
         return slice(self.starts[step], self.starts[step] + self.counts[step])
 
     def partner_rows(self, partners: Partners) -> Tensor:

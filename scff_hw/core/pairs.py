@@ -43,7 +43,7 @@ class Stream:
     lengths: Tensor | None = None
 
     def flat(self) -> Stream:
-        """Return the same samples as vectors."""
+        """Return the samples flattened to `[N, F]`; `lengths` is dropped."""
         parts = (self.positive, self.negative, self.second_view)
         positive, negative, second = (part if part is None else part.flatten(1) for part in parts)
         assert positive is not None
@@ -52,14 +52,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class Partners:
-    """Negative partners: sample k is paired with `forward[k]`, and `backward` is the inverse permutation."""
+    """Negative partners, int64 `[N]`: sample k is paired with `forward[k]`; `backward` is the inverse permutation."""
 
     forward: Tensor
     backward: Tensor
 
     @classmethod
     def cyclic(cls, count: int, shift: int, device: torch.device | str = "cpu") -> Partners:
-        """The paper's choice, n = (k + shift) mod N, one shift in 1..N-1 for the whole batch (Algorithms 1 and 2)."""
+        """Return the paper's pairing: n = (k + shift) mod N, one shift in 1..N-1 per batch (Algorithms 1 and 2)."""
         if not 0 < shift < count:
             raise ValueError(f"The cyclic shift of a batch of {count} must be in 1..{count - 1}. Got {shift} instead.")
         index = torch.arange(count, device=device)
@@ -67,32 +67,32 @@ class Partners:
 
     @classmethod
     def draw(cls, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Partners:
-        """Return a cyclic shift drawn uniformly from 1..N-1."""
+        """Return the pairing by a cyclic shift drawn uniformly from 1..count-1."""
         if count < 2:
             raise ValueError(f"A batch must hold at least 2 samples to form a negative pair. Got {count} instead.")
         return cls.cyclic(count, int(torch.randint(1, count, (1,), generator=generator)), device)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Return `[N]` reshaped to broadcast over `like`, `[N, C, ...]`."""
+    """Reshape `values` `[N]` to broadcast over `like` `[N, C, ...]`."""
     return values.view(-1, *(1,) * (like.dim() - 1))
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """Return `[C]` reshaped to broadcast over `like`, `[N, C, ...]`."""
+    """Reshape `values` `[C]` to broadcast over `like` `[N, C, ...]`."""
     return values.view(1, -1, *(1,) * (like.dim() - 2))
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """Input of one `mvm` call for a batch, with the mapping to pre-activations and from errors.
+    """Input of one `mvm` call for a batch, with the mappings to pre-activations and from errors.
 
     Attributes:
         inputs: `[R, ...]`, the rows of the MVM; R is N times `views`.
         views: 1, or 2 if two views, or a positive and a negative stream, are concatenated.
-        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair made here, 0 if both
-            halves are constant; None for passed pairs, and `scale_negative` None at inference.
-        partners: the pairing of `scale_negative`.
+        scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair that this layer
+            makes, 0 if both halves are constant; None for passed pairs, and `scale_negative` None at inference.
+        partners: the negative partners, if this layer makes its pairs; None at inference.
     """
 
     inputs: Tensor
@@ -106,7 +106,7 @@ class Presentation:
 
         Args:
             u: `[R, C, ...]`, the MVM of `inputs`, without bias.
-            bias: `[C]`; counts twice in a pair made here.
+            bias: `[C]`; counts twice in a pair that this layer makes.
         Returns:
             `[N, C, ...]` twice; the second is None at inference.
         """
@@ -144,7 +144,7 @@ class Presentation:
 
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return per sample: centred values, mean `[N]` and sum of the centred values' squares `[N]`."""
+    """Return, per sample, the centred values, the mean `[N]`, and the sum of squares of the centred values `[N]`."""
     dims = tuple(range(1, x.dim()))
     mean = x.mean(dim=dims, keepdim=True)
     centred = x - mean
@@ -152,9 +152,9 @@ def _centre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pair_scale(mean_a: Tensor, energy_a: Tensor, mean_b: Tensor, energy_b: Tensor, elements: int) -> Tensor:
-    """Return one over the joint unbiased standard deviation of two halves of `elements` values each.
+    """Return one over the joint unbiased standard deviation of each pair, `[N]`; a half has `elements` values.
 
-    Halves are standardised, so each is either all zeros or far from it; if both are zero, the result is 0.
+    Halves are standardised, so each is either all zeros or far from zero; if both are zero, the result is 0.
     """
     energy = energy_a + energy_b + elements / 2 * (mean_a - mean_b).square()
     return 1 / (energy / (2 * elements - 1)).masked_fill(energy == 0, torch.inf).sqrt()
@@ -186,7 +186,7 @@ def make_pairs(stream: Stream, partners: Partners | None, padding: int = 0) -> P
 def pass_pairs(stream: Stream, padding: int = 0) -> Presentation:
     """Use the previous layer's positive and negative outputs as pairs: Algorithm 1.
 
-    Each is padded by reflection, then standardised, padding included.
+    Each sample is padded by reflection, then standardised, padding included.
     """
     parts = [stream.positive] if stream.negative is None else [stream.positive, stream.negative]
     inputs = [standardise(part, padding) for part in parts]

@@ -1,4 +1,4 @@
-"""Errors at an MVM in two passes over the pre-activations, for rules that multiply outputs by gains.
+"""Errors at an MVM in two passes over the pre-activations, for rules with error = gain * output.
 
 The first pass computes goodness, one number per position; the rule computes gains from it; the second pass multiplies
 outputs by the gains. No tensor as large as a pre-activation is stored in between: recomputing an output is faster than
@@ -25,12 +25,12 @@ CHUNK_ELEMENTS = 1 << 20
 def errors_in_two_passes(
     u: Tensor, bias: Tensor, presentation: Presentation, rule: HasGains
 ) -> tuple[Tensor, Tensor, Gains]:
-    """Return the errors of `rule` for a batch.
+    """Return the errors of `rule` for a batch, and its gains.
 
     Args:
         u: `[R, C, ...]`, the MVM of `presentation.inputs`, without bias.
-        bias: `[C]`; counts twice in a pair made here.
-        presentation: includes negative pairs.
+        bias: `[C]`; counts twice in a pair that this layer makes.
+        presentation: presentation of the batch, negative pairs included.
         rule: computes gains from goodness.
     Returns:
         Errors at `u`, same shape and dtype; errors at the bias, `[C]`; the gains.
@@ -99,9 +99,9 @@ def _errors_of_made_pairs(
     bias: Tensor,
     errors: Tensor,
 ) -> Tensor:
-    """Write the errors at the samples `here`; return the sum of their pairs' errors, for the bias.
+    """Write the errors at samples `here` into `errors`; return the sum of the errors of their pairs, for the bias.
 
-    A sample is in three pairs: with itself, as first half with the sample `after`, as second half with `before`.
+    A sample is in three pairs: with itself, as first half with sample `after`, as second half with sample `before`.
     """
     mine, other = wide(first[here]), wide(second[here])
     positive = pull[here] * torch.relu(scale_positive[here] * (mine + other) + bias)
@@ -141,7 +141,7 @@ def _errors_of_passed_pairs(u: Tensor, weights: Tensor, bias: Tensor, error: Ten
 
 
 def _chunks(count: int, rows: Tensor) -> list[slice]:
-    """Return the equal parts of `count` samples, so that all use one compiled shape."""
+    """Split `count` samples into slices of equal size, so that all use one compiled shape."""
     limit = max(1, CHUNK_ELEMENTS // rows[0].numel())
     size = max(d for d in range(1, count + 1) if count % d == 0 and d <= limit)
     return [slice(start, start + size) for start in range(0, count, size)]

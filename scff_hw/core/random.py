@@ -1,9 +1,9 @@
 """Named random streams: each draw depends on the run's seed and the stream's names, never on earlier draws.
 
-How is a run resumed bit for bit? Two parts are needed. Here, a stream is a function of (seed, names), e.g. of a layer
-and an epoch: no generator state is stored, and a resumed run draws the same numbers as an uninterrupted one. In
-`scff_hw/training/run_folder.py`, a checkpoint stores the position in the run and the state of all arrays. Analog
-devices resume with their state, but the simulator's further noise differs.
+A run resumes bit for bit for two reasons. A stream is a function of (seed, names), e.g. names of a layer and an epoch:
+no generator state is stored, and a resumed run draws the same numbers as an uninterrupted one. A checkpoint
+(`scff_hw/training/run_folder.py`) stores the position in the run and the state of all arrays. Analog devices resume
+with their state, but the simulator's further noise differs.
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class Direction:
-    """One recurrent network of a layer.
+    """One direction of a recurrent layer.
 
     Attributes:
-        inputs: `Dense(features, units)`, reads frames.
-        hidden: `Dense(units, units)`, reads states.
+        inputs: W, input weights, `Dense(features, units)`.
+        hidden: U, recurrent weights, `Dense(units, units)`.
         backwards: reads sequences from the last frame to the first.
     """
 
@@ -56,14 +56,14 @@ class Direction:
 
     @property
     def arrays(self) -> dict[str, SynapticArray]:
-        """Both arrays by name, e.g. forwards.hidden."""
+        """Both arrays keyed by name, e.g. forwards.hidden."""
         way = DIRECTIONS[self.backwards]
         return {f"{way}.inputs": self.inputs, f"{way}.hidden": self.hidden}
 
 
 @dataclass(frozen=True)
 class RecurrentLayer:
-    """One direction, or several that share only their goodness.
+    """A recurrent layer; its directions share only their goodness.
 
     Attributes:
         directions: one or two, with equal numbers of features and of units.
@@ -84,17 +84,17 @@ class RecurrentLayer:
 
     @property
     def arrays(self) -> dict[str, SynapticArray]:
-        """The arrays of all directions by name, e.g. forwards.inputs."""
+        """The arrays of all directions keyed by name, e.g. forwards.inputs."""
         return {name: array for direction in self.directions for name, array in direction.arrays.items()}
 
     @property
     def features_in(self) -> int:
-        """Values per frame."""
+        """Number of values per frame, F."""
         return self.directions[0].inputs.geometry.inputs
 
     @property
     def units(self) -> int:
-        """Units of each direction."""
+        """Number of units per direction."""
         return self.directions[0].inputs.geometry.outputs
 
     def learn(
@@ -106,7 +106,7 @@ class RecurrentLayer:
             stream: `positive` `[N, T, F]`, floating point, not read past the end of a sequence; `lengths` int64
                 `[N]`, in 1..T.
             partners: the negative partner of each sequence.
-            generator: not used; other layers draw positions.
+            generator: not used; convolutional layers draw positions with it.
         Returns:
             The telemetry, and a function that computes the pre-update output of `forward`.
 
@@ -158,7 +158,7 @@ class RecurrentLayer:
         return Stream(states[:, 0], states[:, 1] if negative else None)
 
     def _unrolled(self, frames: Tensor, packing: Packing, others: Tensor | None = None) -> tuple[Tensor, list[Trace]]:
-        """Return the pre-activations of all directions, `[M, P, D units]`; P is 2 with negative pairs, else 1."""
+        """Return pre-activations `[M, P, D units]` and traces of D directions; P is 2 with negative pairs, else 1."""
         passes = [unroll(direction, input_drive(direction, frames, others), packing) for direction in self.directions]
         return torch.cat([z for z, _ in passes], dim=2), [trace for _, trace in passes]
 
@@ -168,7 +168,7 @@ class RecurrentLayer:
 
 
 def check_directions(directions: Sequence[Direction]) -> None:
-    """Check that directions form a layer.
+    """Check that `directions` can form one layer.
 
     Raises:
         UsageError: there is none, or array shapes do not match.
@@ -221,9 +221,9 @@ class Trace:
 
 
 def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
-    """Return the pre-activations of all steps, from the input drive `[M, P, units]` and the states; and the trace.
+    """Compute all steps from the input drive `[M, P, units]`; return the pre-activations, same shape, and the trace.
 
-    No tensor is modified in place, so autograd, by which a control learns, can differentiate the pass.
+    No tensor is modified in place, so autograd, with which a control learns, can differentiate the pass.
     """
     states = total = drive.new_zeros(len(packing.order), *drive.shape[1:])
     parts = drive.split(packing.counts)
@@ -239,7 +239,7 @@ def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tenso
 
 
 def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> Tensor:
-    """Return the input drive of each step: W times the frames, plus both biases; `[M, P, units]`, a new tensor."""
+    """Return the input drive `[M, P, units]`: W times the frames of each pair, plus both biases; a new tensor."""
     bias = direction.inputs.bias + direction.hidden.bias
     u = wide(direction.inputs.mvm(frames))
     positive = torch.add(bias, u, alpha=2)
@@ -250,7 +250,7 @@ def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> 
 
 
 def recurrent_geometries(features: int, units: int, both: bool) -> dict[str, Dense]:
-    """Return the geometries of a recurrent layer's arrays by name, e.g. forwards.inputs."""
+    """Return the geometries of a recurrent layer's arrays, keyed by name, e.g. forwards.inputs."""
     return {
         f"{way}.{part}": Dense(inputs, units)
         for way in DIRECTIONS[: 1 + both]
@@ -268,7 +268,7 @@ def make_directions(
     both: bool = True,
     name: str = "layers.1",
 ) -> tuple[Direction, ...]:
-    """Return the arrays of a recurrent layer on `backend`, with initial weights that depend on `seed` alone.
+    """Make the directions of a recurrent layer on `backend`, with initial weights that depend on `seed` alone.
 
     All weights and biases are uniform within 1 / sqrt(units).
 

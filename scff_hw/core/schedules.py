@@ -1,4 +1,4 @@
-"""The learning rate over a run: one schedule for the trainer, the integer reference and on-device learning."""
+"""Learning rate over a run: one schedule for the trainer, the integer reference and on-device learning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StepDecay(Protocol):
 
 
 def learning_rate(decay: StepDecay, step: int) -> float:
-    """Rate of batch number `step`, counted from 1 across epochs; batch `decay_period_batches` is already decayed.
+    """Return the rate of batch number `step`, from 1 across epochs; batch `decay_period_batches` is already decayed.
 
     Source: authors' code.
     """
@@ -25,5 +25,5 @@ def learning_rate(decay: StepDecay, step: int) -> float:
 
 
 def step_of(sample: int, batch_size: int) -> int:
-    """Return the number, from 1, of the batch of `batch_size` samples that contains sample number `sample`, from 0."""
+    """Return the number (from 1) of the batch of `batch_size` samples that contains sample number `sample` (from 0)."""
     return sample // batch_size + 1

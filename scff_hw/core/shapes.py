@@ -19,7 +19,7 @@ DIRECTIONS = ("forwards", "backwards")
 
 
 class ShapeError(ValueError):
-    """A layer that does not fit its input shape; `key` names the layer's invalid key, dotted."""
+    """A layer does not fit its input shape; `key` is the invalid key of the layer, dotted, e.g. pool.size."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -46,8 +46,8 @@ class LayerShapes:
     Attributes:
         input: input of the layer; a dense layer flattens it.
         hidden: pre-activation and activation, where goodness is computed.
-        output: input of the next layer: after the pool, or `hidden` without one.
-        features: input of the readout: `output` after the extra pool, or `output` without one.
+        output: input of the next layer: `hidden` after the pool, or `hidden` without one.
+        features: input of the readout: `output` after the readout pool, or `output` without one.
     """
 
     input: Shape
@@ -76,7 +76,7 @@ def conv2d_length(length: int, kernel: int, padding: int) -> int:
 
 
 def pool_length(length: int, *, size: int, stride: int, padding: int, ceil: bool) -> int:
-    """Length in pixels after pooling windows of `size` px, `stride` px apart, with `padding` px on each side.
+    """Return the length in pixels after pooling: windows of `size` px every `stride` px, `padding` px on each side.
 
     With `ceil`, a last partial window counts if it starts in the input or its left padding (torch's rule).
 
@@ -122,7 +122,7 @@ def conv2d_shapes(
 
 
 def feature_count(shapes: Iterable[LayerShapes]) -> int:
-    """Return the number of readout features of several layers together."""
+    """Return the total number of readout features of several layers."""
     return sum(layer.feature_count for layer in shapes)
 
 

@@ -1,4 +1,4 @@
-"""A recurrent layer that processes one frame of one sequence at a time, as a chip beside a microphone does.
+"""A recurrent layer that processes one frame of one sequence at a time, as a chip connected to a microphone does.
 
 It computes what `recurrent` computes from whole batches, in memory independent of sequence length. Inference stores the
 state and, for means over time, its sum. Learning stores the states of a positive and a negative pair, and the sums of
@@ -7,9 +7,9 @@ outer products
     G_W = sum over steps of  (2 d_pos + d_neg) a^T + d_neg b^T
     G_U = sum over steps of  d_pos s_pos^T + d_neg s_neg^T
 
-with `a` a frame of the sequence, `b` the frame of its partner at the same step (0 once that has ended), `d` the errors
-of the rule at that step, and `s` the states read at it. After the last sequence of a batch each array is updated once.
-W reads the partner's frames too: two frames per step, where a batch reads each frame once.
+with `a` a frame of the sequence, `b` the frame of its partner at the same step (0 once the partner has ended), `d` the
+errors of the rule at that step, and `s` the states that U reads at that step. After the last sequence of a batch each
+array is updated once. W reads the partner's frames too: two frames per step, where a batch reads each frame once.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Streaming:
 
     Inference: `step` per frame, then `end`, which returns the output of `RecurrentLayer.forward` for the sequence.
     Learning: `learn` per frame and partner frame, then `end`; after all sequences of a batch, `apply` makes the update
-    of `RecurrentLayer.learn`. A sequence is used for one of the two; both kinds of sequences may alternate.
+    of `RecurrentLayer.learn`. A sequence is used for inference or for learning; the two kinds may alternate.
 
     Args:
         layer: a layer with one direction, forwards.
-        sequences: number per batch; errors are averaged over them.
+        sequences: number of sequences per batch; errors are averaged over them.
 
     Raises:
         UsageError: a direction is backwards, or `sequences` is not positive.
@@ -93,7 +93,7 @@ class Streaming:
         return sequence.states[0]
 
     def learn(self, frame: Tensor, other: Tensor | None) -> Tensor:
-        """One time step of learning, from a frame and its partner's frame at the same step; adds to the update sums.
+        """Compute one time step of learning from a frame and its partner's at the same step; add to the update sums.
 
         Weights change only in `apply`.
 
@@ -185,7 +185,7 @@ class Streaming:
         return standardise(torch.stack(frames))
 
     def _in_progress(self, pairs: int) -> _Sequence:
-        """Return the sequence in progress, or a new one."""
+        """Return the sequence in progress, or a new one with `pairs` states (2 to learn, 1 to infer)."""
         if self._sequence is None:
             zeros = wide(self._direction.hidden.bias).new_zeros(pairs, self.layer.units)
             self._sequence = _Sequence(zeros, zeros)

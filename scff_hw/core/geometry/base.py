@@ -59,7 +59,7 @@ class Geometry(ABC):
         outputs: rows of the weight matrix, dimension 1 of an output.
         kind: name in files and in `by_kind`, such as "dense".
         input_dims: number of dimensions of an input, rows included.
-        flattens: a layer flattens each sample before this geometry reads it.
+        flattens: the layer flattens each sample before it passes the input to this geometry.
         row_order: axes of the fan_in values of a row, outermost first.
     """
 
@@ -106,14 +106,14 @@ class Geometry(ABC):
 
     @abstractmethod
     def rows(self, x: Tensor) -> Tensor:
-        """Return the rows `[R * positions, fan_in]` of an input for the weight matrix, contiguous."""
+        """Return the input as contiguous rows `[R * positions, fan_in]` for the weight matrix."""
 
     def columns(self, y: Tensor) -> Tensor:
         """Return the outputs or errors `[R, outputs, ...]` as `[R * positions, outputs]`, in the order of `rows`."""
         return y.movedim(1, -1).flatten(0, -2)
 
     def fold(self, columns: Tensor, x: Tensor) -> Tensor:
-        """Return the inverse of `columns`, for the outputs of the input `x`."""
+        """Reshape `columns` `[R * positions, outputs]` to the outputs `[R, outputs, ...]` of the input `x`."""
         _, *positions = self.output_shape(tuple(x.shape[1:]))
         return columns.view(len(x), *positions, columns.shape[1]).movedim(-1, 1)
 
@@ -126,7 +126,7 @@ class Geometry(ABC):
         return (self.columns(error).T @ self.rows(x)).view(self.weight_shape)
 
     def prepare(self, x: Tensor, workspace: Workspace, *, exact: bool = False) -> Prepared:
-        """Return an input with the intermediates shared by its MVM and its weight gradient.
+        """Return input `x` with the intermediates that its MVM and its weight gradient share.
 
         Args:
             workspace: buffers of the intermediates; the result is valid until the next call with it.
@@ -162,7 +162,7 @@ class Geometry(ABC):
             )
 
     def by_kind(self, whose: str, **choices: Choice) -> Choice:
-        """The choice for this geometry's kind; `whose` is its owner in messages, e.g. "a layer of the fixed backend".
+        """Return the choice for this kind; `whose` is the owner in messages, e.g. "a layer of the fixed backend".
 
         Raises:
             UsageError: no choice for this kind.
@@ -173,7 +173,7 @@ class Geometry(ABC):
 
 
 class Prepared(ABC):
-    """An input of a geometry, with the intermediates shared by its MVM and its weight gradient."""
+    """An input of a geometry, with the intermediates that its MVM and its weight gradient share."""
 
     @property
     def sums_samples(self) -> bool:
@@ -199,7 +199,7 @@ class Prepared(ABC):
 
 
 class Unprepared(Prepared):
-    """An unmodified input, processed by the functions of its geometry."""
+    """An input without intermediates, processed by the methods of its geometry."""
 
     def __init__(self, geometry: Geometry, x: Tensor) -> None:
         self.geometry, self.x = geometry, x

@@ -165,7 +165,7 @@ def prepare(
 
 @torch.no_grad()
 def conv_mvm(x: PreparedConv, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return the convolution.
+    """Return the convolution of a prepared input with `weight`.
 
     Args:
         x: returned by `prepare`.
@@ -235,7 +235,7 @@ def conv_outer(x: PreparedConv, error: Tensor, total: torch.dtype | None = None)
 
 @lru_cache(maxsize=1)
 def computes_bfloat16() -> bool:
-    """Whether this machine's processor has instructions for bfloat16 products."""
+    """Return True if this machine's processor has instructions for bfloat16 products."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -247,7 +247,7 @@ def _check(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _native(x: Tensor) -> Tensor:
-    """PyTorch's CPU convolutions are fastest in channels_last; on a GPU the caller's layout stays."""
+    """Return `x` in channels_last on a CPU, the fastest layout for PyTorch's convolutions there; else unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 

@@ -1,4 +1,4 @@
-"""Every output reads every input."""
+"""The dense geometry: every output reads every input."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Dense(Geometry):
 
 
 class BatchAsColumns(Prepared):
-    """An input whose MVM uses the batch as columns."""
+    """A dense input whose MVM is computed as `W x^T`, with one column per sample."""
 
     def __init__(self, geometry: Dense, x: Tensor, workspace: Workspace) -> None:
         self.geometry, self.x, self.workspace = geometry, x, workspace

@@ -50,7 +50,7 @@ def _samples_a_chunk(tiles: int) -> int:
 
 
 def input_tiles(rows: Tensor, workspace: Workspace) -> Tensor:
-    """Transform `rows` [N, H, W, C] into [36, N, tiles, C]."""
+    """Return the transformed input tiles [36, N, tiles, C] of `rows` [N, H, W, C]."""
     n, h, w, c = rows.shape
     th, tw = tiles_along(h - 2), tiles_along(w - 2)
     hp, wp = th * OUTPUTS + 2, tw * OUTPUTS + 2
@@ -73,7 +73,7 @@ def input_tiles(rows: Tensor, workspace: Workspace) -> Tensor:
 
 
 def _output_chunk(outputs: int, tiles: int) -> int:
-    """Return the number of outputs to transform at once, in equal parts, so that the workspace stays small."""
+    """Return the number of output channels per chunk (nearly equal chunks), so that the workspace stays small."""
     parts = -(-outputs * tiles * (OUTPUTS + 2) ** 2 // _CHUNK_ELEMENTS)
     return -(-outputs // parts)
 
@@ -85,7 +85,7 @@ def _by_tiles(rows: Tensor) -> Tensor:
 
 
 def winograd_mvm(shared: Tensor, weight: Tensor, out: Tensor, workspace: Workspace) -> None:
-    """Write the convolution into `out` [N, Ho, Wo, Co]."""
+    """Write the convolution of `input_tiles` `shared` with `weight` [Co, Ci, 3, 3] into `out` [N, Ho, Wo, Co]."""
     positions, n, tiles, ci = shared.shape
     co, ho, wo = weight.shape[0], out.shape[1], out.shape[2]
     _, kernels, errors = _matrices(out.dtype)
@@ -111,7 +111,7 @@ def winograd_mvm(shared: Tensor, weight: Tensor, out: Tensor, workspace: Workspa
 
 
 def winograd_outer(shared: Tensor, error: Tensor, workspace: Workspace) -> Tensor:
-    """Return [Co, Ci, 3, 3] from the input's tiles and `error` [N, Ho, Wo, Co]."""
+    """Return the weight gradient [Co, Ci, 3, 3] from `input_tiles` `shared` and `error` [N, Ho, Wo, Co]."""
     positions, n, tiles, ci = shared.shape
     _, ho, wo, co = error.shape
     _, kernels, errors = _matrices(error.dtype)

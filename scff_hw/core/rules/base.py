@@ -33,8 +33,8 @@ class Rule(ABC):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     own_pairs: ClassVar[bool] = False
-    """True if the rule makes positive and negative samples at the network's input; every layer then takes
-    the previous layer's two streams."""
+    """True if the rule makes positive and negative samples at the network's input; each layer then takes both
+    streams of the previous layer."""
 
     @abstractmethod
     def errors(self, signals: Signals) -> Errors:
@@ -42,12 +42,12 @@ class Rule(ABC):
 
     @classmethod
     def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
-        """Positive and negative samples from a batch `[N, C, H, W]` or `[N, F]`, for a rule with `own_pairs`."""
+        """Make positive and negative samples from a batch `[N, C, H, W]` or `[N, F]`, if `own_pairs`."""
         raise NotImplementedError(f"{cls.__name__} has own_pairs but no pairs()")
 
     @classmethod
     def plain(cls, images: Tensor, classes: int) -> Tensor:
-        """Return a batch in the form that the network reads at inference."""
+        """Return a batch as the network's input at inference, e.g. with a neutral label."""
         return images
 
 
@@ -67,5 +67,5 @@ class GainRule(Rule):
 
 
 def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:
-    """Names of the `methods` of `declared` that the rule overrides; optimisations for the originals do not apply."""
+    """Return those `methods` of `declared` that `rule` overrides; optimisations for the originals do not apply."""
     return [name for name in methods if getattr(getattr(rule, name), "__func__", None) is not getattr(declared, name)]

@@ -73,7 +73,7 @@ def blurred_masks(count: int, height: int, width: int, generator: torch.Generato
 
 
 def embed_label(images: Tensor, code: Tensor) -> Tensor:
-    """Write `code` `[N, classes]` over the first values of each flattened sample; returns a new tensor."""
+    """Return a copy of `images` with `code` `[N, classes]` in place of the first values of each flattened sample."""
     flat = images.flatten(1).clone()
     if flat.shape[1] <= code.shape[1]:
         raise UsageError(

@@ -37,7 +37,7 @@ def rule_names() -> list[str]:
 
 
 def rule_class(name: str) -> type[Rule]:
-    """Return the rule of that name.
+    """Return the rule class with `name`.
 
     Raises:
         UsageError: no such rule, or the entry point of that name is not a rule.

@@ -1,4 +1,4 @@
-"""The rule of the paper."""
+"""The learning rule of the SCFF paper."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class SCFF(GainRule):
     penalty: float = 0.0
 
     def gains(self, goodness_positive: Tensor, goodness_negative: Tensor, units: int) -> Gains:
-        """See `contrast`."""
+        """Return the gains of `contrast` for this rule's thresholds and penalty."""
         return contrast(goodness_positive, goodness_negative, units, self.theta_pos, self.theta_neg, self.penalty)

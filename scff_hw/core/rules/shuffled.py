@@ -1,4 +1,4 @@
-"""The control whose pairs are shuffled."""
+"""A control rule: SCFF with shuffled pairs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scff_hw.core.rules.scff import SCFF
 
 @dataclass(frozen=True)
 class ShuffledSCFF(Rule):
-    """A control: SCFF with the roles of every second sample's pairs exchanged, so nothing distinguishes them.
+    """A control: SCFF with positive and negative pairs exchanged at every second sample, so nothing distinguishes them.
 
     Its learning comes from goodness drifting towards the thresholds, not from contrast. Batches are drawn in random
-    order, so the choice of exchanged samples is random too. A step of a sequence is a sample.
+    order, so the choice of exchanged samples is random too. Each step of a sequence counts as a sample.
     """
 
     name: ClassVar[str] = "scff-shuffled"
