@@ -1,4 +1,4 @@
-"""The algorithm, readable beside the paper: pairs, goodness, rules, layers and networks."""
+"""Self-Contrastive Forward-Forward, readable beside its paper: pairs, goodness, rules, layers and networks."""
 
 from __future__ import annotations
 

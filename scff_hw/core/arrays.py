@@ -1,8 +1,9 @@
-"""The interface of an array of synapses: a backend owns its weights, reads them and updates them in its own physics.
+"""The interface of a weight array: a backend stores the weights, reads them and updates them in its own physics.
 
-A layer makes two calls, for dense, convolutional and recurrent geometries: `mvm(x)` and `update(x, error)`. Both take
-the same `x`, and an update follows its `mvm`, so an array may cache what it prepared from `x`. A recurrent layer calls
-`mvm` once per step, then updates once with the rows of all steps: an update must not depend on that `mvm`.
+A layer, dense, convolutional or recurrent, makes two calls: `mvm(x)` (matrix-vector multiplication) and
+`update(x, error)`. Both take the same `x`, and `update` follows `mvm`, so an array may cache what it computed from
+`x`. A recurrent layer calls `mvm` once per step, then `update` once with the rows of all steps, so `update` must also
+accept an `x` that was not passed to `mvm` as a whole.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class SynapticArray(Protocol):
         """Make one gradient step; for plain SGD, `W -= learning_rate * sum error x^T`.
 
         Args:
-            x: as passed to `mvm`.
+            x: `[R, inputs, ...]`, as passed to `mvm`.
             error: errors at `mvm(x)`, same shape, already averaged over the batch.
-            bias_error: `[outputs]`.
+            bias_error: `[outputs]`, errors at the biases.
         """
         ...
 
@@ -105,13 +106,13 @@ class OwnArithmetic(Protocol):
     """
 
     def layer(self, **parts: Any) -> Any:
-        """Return a layer (`scff_hw.core.layer.Layer`) with the fields of `scff_hw.core.layer.PairLayer`."""
+        """Return a `scff_hw.core.layer.Layer`; `parts` are the fields of `scff_hw.core.layer.PairLayer`."""
         ...
 
     def recurrent_layer(self, **parts: Any) -> Any:
-        """Return a layer with the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
+        """Return a recurrent layer; `parts` are the fields of `scff_hw.core.recurrent.RecurrentLayer`."""
         ...
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weights and biases of a readout as this backend represents them at inference."""
+        """Return a readout's weights and biases with the values that this backend uses at inference."""
         ...

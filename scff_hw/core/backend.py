@@ -1,7 +1,7 @@
-"""The base class of backends: a backend makes arrays of synapses and declares its properties to a run.
+"""The base class of backends: a backend makes the weight arrays of a run and declares its own properties.
 
 To add one, subclass `Backend` and declare an entry point in the group `scff_hw.backends`; `--backend NAME` selects it.
-Only `name` and `array` have no default. `scff_hw.backends.contract` contains the tests that a backend must pass.
+Only `name` and `array` are required. `scff_hw.backends.contract` contains the tests that a backend must pass.
 
 Calls from `scff_hw.training`, in order:
 
@@ -37,12 +37,12 @@ from scff_hw.core.pairs import Stream
 
 @dataclass(frozen=True)
 class Trial:
-    """What a backend may use to prepare a new run: initial weights and unlabelled data.
+    """Input of `Backend.prepare` for a new run: initial weights and unlabelled data.
 
     Attributes:
         network: returns the network in float32, with its initial weights.
-        samples: returns the first n training samples of the hidden layers, in an order given by the run's seed; all
-            of them if there are fewer.
+        samples: returns the first n samples that the hidden layers train on, in an order given by the run's seed;
+            all samples if there are fewer.
         batch: samples per update.
         views: views per sample where pairs are made, 1 or 2.
         learning: False if the weights stay fixed.
@@ -56,7 +56,7 @@ class Trial:
 
 
 class Backend(ABC):
-    """Base class of backends, which make arrays; the module's docstring has the order of calls.
+    """Base class of backends, the factories of weight arrays; the module's docstring has the order of calls.
 
     Attributes:
         name: value of `--backend`.
@@ -82,7 +82,7 @@ class Backend(ABC):
     ) -> Backend:
         """Return the backend of a run.
 
-        By default `cls(dtype=..., device=...)`, with `profile` and `seed` if a profile is given.
+        The default is `cls(dtype=..., device=...)`, with `profile` and `seed` if a profile is given.
 
         Args:
             dtype: "float64", "float32" or "bfloat16".
@@ -92,7 +92,7 @@ class Backend(ABC):
             options: the section `options_section` of the recipe; None for its defaults.
 
         Raises:
-            UsageError: the dtype or the device is not supported, or profiles are not.
+            UsageError: the dtype, the device or a profile is not supported.
             MissingPartError: a required package is not installed.
         """
         hardware: dict[str, Any] = {} if profile is None else {"profile": profile, "seed": seed}
@@ -100,7 +100,7 @@ class Backend(ABC):
 
     @property
     def hardware(self) -> Any:
-        """The simulated `scff_hw.hardware.Profile`, stored with a run: the attribute `profile`, or None without one."""
+        """Profile of the simulated hardware, stored with a run: the attribute `profile`, or None if there is none."""
         return getattr(self, "profile", None)
 
     def prepare(self, trial: Trial) -> Backend:
@@ -112,7 +112,7 @@ class Backend(ABC):
         return self
 
     def documents(self) -> dict[str, str]:
-        """Return the text files of the run folder for `restore`, by name; names start with "backend."."""
+        """Return the texts to store in the run folder for `restore`, by file name; names start with "backend."."""
         return {}
 
     def restore(self, read: Callable[[str], str], geometries: Mapping[str, Geometry], where: str) -> Backend:
@@ -124,7 +124,7 @@ class Backend(ABC):
             where: the run folder, for messages.
 
         Raises:
-            CheckpointError: a document is damaged, or belongs to another network.
+            CheckpointError: a file is damaged, or belongs to another network.
         """
         return self
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-"""Environment variable with torch's folder for compiled code."""
+"""Name of the environment variable that sets torch's folder for compiled code."""
 
 WORTH_COMPILING = 1 << 16
 """Minimum number of elements of a batch's tensor for which the elementwise work is compiled."""
@@ -46,12 +46,12 @@ def compiler_missing() -> str | None:
 
 
 def compiler() -> str:
-    """Return the C++ compiler used by torch.compile."""
+    """Return the command name of the C++ compiler used by torch.compile."""
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
 def usable_cache() -> str | None:
-    """Set a temporary folder for torch's compiled code if its own is not writable; return the reason, or None.
+    """Use a temporary folder for torch's compiled code if its own is not writable; return the reason, else None.
 
     Without a folder, `torch._dynamo` cannot be imported, nor torch's optimisers created. The temporary folder is
     deleted when the process exits, so each process compiles layers anew; warns once (RuntimeWarning).
@@ -85,7 +85,7 @@ def _default_cache() -> Path:
 
 
 cache_refused = usable_cache()
-"""Why this process does not use torch's own folder for compiled code, or None if it does."""
+"""Reason why this process does not use torch's own folder for compiled code, or None if it does."""
 
 
 def compiled_if_large(function: Callable[..., Any], like: Tensor) -> Callable[..., Any]:

@@ -64,7 +64,7 @@ def scaled_to(x: Tensor, divisor: float | None, flat: float | None = None, paddi
 
 
 def _ordinary(values: Tensor) -> Tensor | None:
-    """Scale samples to zero mean, unit standard deviation; None if any needs the shift, scale or zeros of `_careful`.
+    """Return samples of zero mean, unit standard deviation; None if any needs `_careful` (shift, scale, zeros).
 
     If |mean| is below the standard deviation, max - min exceeds half the largest magnitude, so the sample is not
     constant; mean and standard deviation together bound the magnitudes.
@@ -78,7 +78,7 @@ def _ordinary(values: Tensor) -> Tensor | None:
 
 
 def _careful(values: Tensor, like: Tensor, flat: float, deviation: float) -> Tensor:
-    """Scale any finite samples to zero mean and standard deviation `deviation`, constant samples to zeros.
+    """Return finite samples scaled to zero mean and standard deviation `deviation`; constant samples become zeros.
 
     `like`, the samples without padding, has the same extremes as `values`.
     """
@@ -151,4 +151,4 @@ class Pool:
 
 
 TRANSMIT = {"triangle": triangle, "relu": torch.relu}
-"""Output functions of a layer, by recipe name."""
+"""Output functions of a layer, by their name in a recipe."""

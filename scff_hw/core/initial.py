@@ -25,10 +25,10 @@ def initial_weights(geometry: Geometry, kind: str, generator: torch.Generator) -
 
 
 def initial_recurrent_weights(geometry: Geometry, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw float32 weights (`geometry.weight_shape`) and biases `[outputs]` of an array of a recurrent layer.
+    """Draw float32 weights (`geometry.weight_shape`) and biases `[outputs]` for one array of a recurrent layer.
 
-    They are uniform within 1 / sqrt(units) (PyTorch's default). With more units than features, the input drive of a
-    unit is then smaller than the drive from its state.
+    All are uniform within 1 / sqrt(units) (PyTorch's default). With more units than features, the input contributes
+    less to a unit's pre-activation than the state does.
     """
     bound = 1 / math.sqrt(units)
     return _uniform(geometry, bound, bound, generator)

@@ -20,7 +20,7 @@ from scff_hw.core.rules import GainRule, Rule, Signals, overridden
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Metrics of a layer for one batch, as 0-d tensors on its device; `dead_units` is a fraction of its units."""
+    """Metrics of one layer for one batch, 0-d tensors on the layer's device; `dead_units` is a fraction of units."""
 
     goodness_pos: Tensor
     goodness_neg: Tensor
@@ -52,12 +52,12 @@ class Layer(Protocol):
         """Update the weights once from a batch; `partners` is required if the layer makes its pairs.
 
         `generator` is required if the layer learns from random positions. Returns the telemetry and a function that
-        computes the pre-update output; pass True to include the negative stream.
+        computes the layer's output before the update; pass True to include the negative stream.
         """
         ...
 
     def forward(self, stream: Stream, partners: Partners | None = None) -> Stream:
-        """Return the layer's output, without learning; includes the negative stream if `partners` is given."""
+        """Return the layer's output without learning; it has a negative stream if `partners` is given."""
         ...
 
     def features(self, output: Tensor) -> Tensor:
@@ -71,9 +71,9 @@ class PairLayer:
 
     Attributes:
         array: weights and biases, in a backend.
-        rule: None for a layer that does not learn.
-        makes_pairs: pairs are formed at this layer's input (layer 1, Algorithm 2), not passed by the previous layer
-            (Algorithm 1).
+        rule: learning rule; None for a layer that does not learn.
+        makes_pairs: True if this layer forms pairs at its input (layer 1, Algorithm 2), False if the previous layer
+            passes them (Algorithm 1).
         padding: reflection padding of the input, in positions (convolution only).
         transmit: output function, "triangle" or "relu".
         pool: applied to the output.
@@ -139,9 +139,9 @@ class PairLayer:
 
 
 def at_random_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `error` `[R, C, ...]` at `count` random positions of each row, scaled to keep its mean; 0 elsewhere.
+    """Return `error` `[R, C, ...]` at `count` random positions per row, scaled by positions / count; 0 elsewhere.
 
-    A device array updates one position at a time; fewer positions make a convolution's update affordable there.
+    The mean is preserved. A device array updates one position at a time, so fewer positions take less time there.
     """
     rows, positions = len(error), error[0, 0].numel()
     if count >= positions:
@@ -158,14 +158,14 @@ def _identity(x: Tensor) -> Tensor:
 def _present(
     stream: Stream, partners: Partners | None, flattens: bool, makes_pairs: bool, padding: int
 ) -> Presentation:
-    """Return the batch as a presentation to the array; a dense layer flattens images and feature maps."""
+    """Return the presentation of a batch, the array's input; `flattens` flattens images and feature maps."""
     if flattens:
         stream = stream.flat()
     return make_pairs(stream, partners, padding) if makes_pairs else pass_pairs(stream, padding)
 
 
 def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> tuple[Tensor, Tensor, Telemetry]:
-    """Return errors at `u` (the result of the MVM) and at the bias, and telemetry: form pairs, apply the rule, fold."""
+    """Return the errors at `u` (result of the MVM) and at the bias, and telemetry: form pairs, apply the rule, fold."""
     positive, negative = presentation.pre_activations(wide(u), bias)
     assert negative is not None
     errors = rule.errors(Signals(presentation.inputs, positive, negative))
@@ -174,13 +174,13 @@ def _errors(u: Tensor, bias: Tensor, presentation: Presentation, rule: Rule) -> 
 
 
 def _telemetry(errors: Errors | Gains, bias_error: Tensor) -> Telemetry:
-    """Return the metrics of a batch; a dead unit (zero output in all pairs) has a bias error of exactly zero."""
+    """Return the metrics of a batch; a unit is dead (zero output in all pairs) if its bias error is exactly zero."""
     dead = (bias_error == 0).to(bias_error.dtype).mean()
     return Telemetry(errors.goodness_positive, errors.goodness_negative, errors.loss, dead)
 
 
 def _transmit(u: Tensor, bias: Tensor, presentation: Presentation, transmit: str, negative: bool) -> tuple[Tensor, ...]:
-    """Return the outputs of the positive (and the negative) pairs, before pooling."""
+    """Return the outputs of the positive and, if `negative`, the negative pairs, before pooling."""
     positive, other = presentation.pre_activations(wide(u), bias)
     activation = TRANSMIT[transmit]
     if not negative:

@@ -36,7 +36,7 @@ class LiteralLayer:
     pool: Pool | None = None
 
     def pre_activation(self, x: Tensor) -> Tensor:
-        """Return `f(W x_1 + W x_2)` of a standardised pair, or `W x` of a plain input, biases included."""
+        """Standardise `x`; return `W x_1 + W x_2` for a pair, or `W x` for a plain input, biases included."""
         operation = F.linear if self.weight.dim() == 2 else F.conv2d
         x = standardise(x, self.padding if x.dim() == 4 else 0)
         if not self.concatenated:
@@ -59,7 +59,7 @@ class LiteralLayer:
 
 
 def pair(x_pos: Tensor, x_neg: Tensor, layer: LiteralLayer, shift: int) -> tuple[Tensor, Tensor]:
-    """Return inputs of `layer`: new pairs (layer 1, Algorithm 2), or the previous layer's two streams (Algorithm 1)."""
+    """Return the inputs of `layer`: new pairs (layer 1, Algorithm 2), or the two given streams (Algorithm 1)."""
     if not layer.concatenated:
         return x_pos, x_neg
     x = standardise(x_pos)

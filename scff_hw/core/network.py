@@ -16,13 +16,13 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in order; layer indices in arguments and results are 0-based."""
+    """A stack of layers, first to last; layer indices in arguments and results are 0-based."""
 
     layers: Sequence[Layer]
 
     @property
     def arrays(self) -> dict[str, SynapticArray]:
-        """All arrays by name, numbered from 1: layers.1, or layers.1.forwards.hidden in a recurrent layer."""
+        """Arrays of all layers by name; layers count from 1: layers.1, or layers.1.forwards.hidden if recurrent."""
         return {
             f"layers.{number}.{part}".rstrip("."): array
             for number, layer in enumerate(self.layers, start=1)
@@ -32,13 +32,13 @@ class Network:
     def learn(
         self, stream: Stream, learning: Set[int], generator: torch.Generator, start: int = 0
     ) -> dict[int, Telemetry]:
-        """Train on one batch, forward only: each layer in `learning` is updated once, from local signals.
+        """Train on one batch, forward only: update each layer in `learning` once, from local signals.
 
-        The next layer receives a layer's pre-update output, so one MVM per sample gives both update and output.
+        Each layer transmits its pre-update output, so one MVM per sample is enough for both update and output.
 
         Args:
             stream: the input of layer `start`.
-            learning: layers to update; layers before and between them only compute outputs.
+            learning: indices of the layers to update; layers before and between them only compute outputs.
             generator: draws the negative partners, and the positions for layers with `update_positions`.
         Returns:
             Telemetry of each updated layer, by index.
@@ -60,7 +60,7 @@ class Network:
         return telemetry
 
     def outputs(self, x: Tensor | Stream, count: int | None = None) -> list[Tensor]:
-        """Return the outputs of the first `count` layers for samples `[N, ...]`, or for sequences as a stream."""
+        """Return the output of each of the first `count` layers (None: all) for samples `[N, ...]` or a stream."""
         outputs: list[Tensor] = []
         stream = x if isinstance(x, Stream) else Stream(x)
         for layer in self.layers[:count]:
@@ -69,7 +69,7 @@ class Network:
         return outputs
 
     def features(self, x: Tensor | Stream, layers: Sequence[int]) -> Tensor:
-        """Return readout features `[N, F]`: those of each of `layers`, standardised per sample, concatenated."""
+        """Return readout features `[N, F]`: those of `layers` (indices), standardised per sample, concatenated."""
         outputs = self.outputs(x, max(layers) + 1)
         return torch.cat([self.layers[k].features(outputs[k]) for k in layers], dim=1)
 
@@ -78,7 +78,7 @@ def feed_forward(network: Network) -> list[PairLayer]:
     """Return the layers of a network whose layers are all feed-forward.
 
     Raises:
-        UsageError: names the first layer that is not feed-forward.
+        UsageError: a layer is not feed-forward; the message names the first such layer.
     """
     layers: list[PairLayer] = []
     for number, layer in enumerate(network.layers, start=1):

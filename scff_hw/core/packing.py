@@ -24,7 +24,7 @@ def check_lengths(lengths: Tensor, count: int, steps: int) -> None:
     """Check that `lengths` is int64 `[count]`, each in 1..steps.
 
     Raises:
-        UsageError: names the first invalid length.
+        UsageError: wrong dtype or shape, or an invalid length; the message names the first one.
     """
     if lengths.dtype != torch.int64 or lengths.shape != (count,):
         raise UsageError(
@@ -81,7 +81,7 @@ class Packing:
         return slice(self.starts[step], self.starts[step] + self.counts[step])
 
     def partner_rows(self, partners: Partners) -> Tensor:
-        """Return the row of each row's partner at the same step, int64 `[M]`; M where the partner has ended."""
+        """Return for each row the row of its partner sequence at the same step, int64 `[M]`; M if that has ended."""
         column = self.rank[partners.forward[self.order]][self.column]
         counts, starts = torch.tensor([self.counts, self.starts], device=column.device)[:, self.step]
         return torch.where(column < counts, starts + column, len(column))

@@ -27,11 +27,11 @@ from scff_hw.core.functional import reflect_pad, standardise
 
 @dataclass(frozen=True)
 class Stream:
-    """Tensors between two layers.
+    """A batch at the input of the network, or between two layers.
 
     Attributes:
-        positive: `[N, ...]`. At the network's input: the samples.
-        negative: `[N, ...]`, or None if the next layer makes its own pairs, and at inference.
+        positive: `[N, ...]`; at the network's input, the samples.
+        negative: `[N, ...]`; None if the next layer makes its own pairs, and at inference.
         second_view: `[N, ...]`, another augmentation of the same samples (network input only): positive pairs
             are then (first view, second view) and negative pairs (first view, second view of the partner).
         lengths: int64 `[N]`, steps of each sequence if `positive` is `[N, T, F]`; None for samples without time.
@@ -85,13 +85,13 @@ def per_channel(values: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Presentation:
-    """Input of one `mvm` call for a batch, with the mappings to pre-activations and from errors.
+    """Input of one `mvm` call for a batch; maps the result to pairs, and the errors of pairs back to rows.
 
     Attributes:
         inputs: `[R, ...]`, the rows of the MVM; R is N times `views`.
         views: 1, or 2 if two views, or a positive and a negative stream, are concatenated.
         scale_positive, scale_negative: `[N]`, one over the standard deviation of each pair that this layer
-            makes, 0 if both halves are constant; None for passed pairs, and `scale_negative` None at inference.
+            makes, 0 if both halves are constant; None for passed pairs; `scale_negative` is None at inference.
         partners: the negative partners, if this layer makes its pairs; None at inference.
     """
 
@@ -108,7 +108,7 @@ class Presentation:
             u: `[R, C, ...]`, the MVM of `inputs`, without bias.
             bias: `[C]`; counts twice in a pair that this layer makes.
         Returns:
-            `[N, C, ...]` twice; the second is None at inference.
+            Two tensors `[N, C, ...]`; the second is None at inference.
         """
         first, second = u.chunk(2) if self.views == 2 else (u, None)
         b = per_channel(bias, u)
@@ -128,7 +128,7 @@ class Presentation:
         Args:
             d_positive, d_negative: `[N, C, ...]`.
         Returns:
-            `[R, C, ...]` for `update`, and `[C]` for the bias.
+            Errors `[R, C, ...]` for `update`, and errors `[C]` at the bias.
         """
         dims = [0, *range(2, d_positive.dim())]
         bias_error = d_positive.sum(dims) + d_negative.sum(dims)

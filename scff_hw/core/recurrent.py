@@ -63,11 +63,11 @@ class Direction:
 
 @dataclass(frozen=True)
 class RecurrentLayer:
-    """A recurrent layer; its directions share only their goodness.
+    """A recurrent layer; its directions share only the goodness.
 
     Attributes:
         directions: one or two, with equal numbers of features and of units.
-        rule: None for a layer that does not learn.
+        rule: learning rule; None for a layer that does not learn.
         averages: the output also contains the means of the states over time, after the last states.
 
     Raises:
@@ -171,7 +171,7 @@ def check_directions(directions: Sequence[Direction]) -> None:
     """Check that `directions` can form one layer.
 
     Raises:
-        UsageError: there is none, or array shapes do not match.
+        UsageError: there is no direction, or array shapes do not match.
     """
     if not directions:
         raise UsageError("A recurrent layer must have at least one direction. Got none instead.")
@@ -207,12 +207,12 @@ def packed(stream: Stream, features: int) -> tuple[Packing, Tensor]:
 
 @dataclass(frozen=True)
 class Trace:
-    """States of a direction during an unrolled pass.
+    """States of one direction in an unrolled pass; P is 2 with negative pairs, else 1.
 
     Attributes:
         read: `[M, P, units]`, the states that U read.
         final: `[N, P, units]`, the last states, in the order of the packing.
-        mean: `[N, P, units]`, means of the states over time, in the same order.
+        mean: `[N, P, units]`, means of the states over time, in the order of the packing.
     """
 
     read: Tensor
@@ -223,7 +223,7 @@ class Trace:
 def unroll(direction: Direction, drive: Tensor, packing: Packing) -> tuple[Tensor, Trace]:
     """Compute all steps from the input drive `[M, P, units]`; return the pre-activations, same shape, and the trace.
 
-    No tensor is modified in place, so autograd, with which a control learns, can differentiate the pass.
+    No tensor is modified in place, so autograd can differentiate the pass; a control method learns with it.
     """
     states = total = drive.new_zeros(len(packing.order), *drive.shape[1:])
     parts = drive.split(packing.counts)
@@ -250,7 +250,7 @@ def input_drive(direction: Direction, frames: Tensor, others: Tensor | None) -> 
 
 
 def recurrent_geometries(features: int, units: int, both: bool) -> dict[str, Dense]:
-    """Return the geometries of a recurrent layer's arrays, keyed by name, e.g. forwards.inputs."""
+    """Return the geometries of a recurrent layer's arrays by name, e.g. forwards.inputs; `both`: two directions."""
     return {
         f"{way}.{part}": Dense(inputs, units)
         for way in DIRECTIONS[: 1 + both]

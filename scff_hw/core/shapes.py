@@ -15,7 +15,7 @@ from typing import Protocol
 Shape = tuple[int, ...]
 
 DIRECTIONS = ("forwards", "backwards")
-"""Names of a recurrent layer's directions, prefixes of the names of their arrays."""
+"""Names of a recurrent layer's directions; array names start with them, e.g. forwards.hidden."""
 
 
 class ShapeError(ValueError):
@@ -96,7 +96,7 @@ def pool_length(length: int, *, size: int, stride: int, padding: int, ceil: bool
 
 
 def dense_shapes(shape: Shape, units: int) -> LayerShapes:
-    """Return the shapes of a dense layer of `units` on any input `shape`."""
+    """Return the shapes of a dense layer with `units` units on an input of any `shape`."""
     return LayerShapes(input=shape, hidden=(units,), output=(units,), features=(units,))
 
 
@@ -112,7 +112,7 @@ def conv2d_shapes(
     """Return the shapes of a 2-D convolutional layer on `shape` = (channels, height, width).
 
     Raises:
-        ShapeError: the input is flat, or the kernel, its padding or a pool does not fit; `key` says which.
+        ShapeError: the input is flat, or the kernel, its padding or a pool does not fit; see its `key`.
     """
     if len(shape) != 3:
         raise ShapeError("kind", f"must be dense on a flat input of {shape[0]} values, got 'conv2d'")

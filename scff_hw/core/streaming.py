@@ -93,7 +93,7 @@ class Streaming:
         return sequence.states[0]
 
     def learn(self, frame: Tensor, other: Tensor | None) -> Tensor:
-        """Compute one time step of learning from a frame and its partner's at the same step; add to the update sums.
+        """Compute one time step of learning from a frame and the partner's frame; add to the sums of the update.
 
         Weights change only in `apply`.
 

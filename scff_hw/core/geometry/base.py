@@ -1,4 +1,4 @@
-"""The interface of a geometry, so that callers need not distinguish kinds.
+"""The common interface of geometries, e.g. dense or convolution; callers need not distinguish kinds.
 
 An array owns a weight matrix `[outputs, fan_in]`. Its geometry maps an input to rows for the matrix, and the products
 to the output shape:
@@ -27,7 +27,7 @@ Choice = TypeVar("Choice")
 
 
 class Workspace:
-    """Buffers reused across calls; create one per layer, and use it from one thread.
+    """Buffers reused across calls; create one workspace per layer, and use it from one thread.
 
     A tensor returned for a name stays valid until that name is taken again.
     """
@@ -52,7 +52,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Geometry(ABC):
-    """How a weight matrix is applied to its input. Immutable.
+    """How a weight matrix is applied to its input, e.g. as a dense layer or a convolution. Immutable.
 
     Attributes:
         inputs: size of dimension 1 of an input.
@@ -97,16 +97,16 @@ class Geometry(ABC):
         return f"{self.kind} {self.inputs}x{self.outputs}"
 
     def input_shape(self, side: int) -> tuple[int, ...]:
-        """Return the shape of one sample with `side` positions per axis."""
+        """Return the input shape of one sample with `side` positions per axis."""
         return self.inputs, *(side,) * (self.input_dims - 2)
 
     @abstractmethod
     def output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the output shape of one sample, from the sample's shape, padding included."""
+        """Return the output shape of one sample, from its input shape (padding included), both without batch."""
 
     @abstractmethod
     def rows(self, x: Tensor) -> Tensor:
-        """Return the input as contiguous rows `[R * positions, fan_in]` for the weight matrix."""
+        """Return the input `x` as contiguous rows `[R * positions, fan_in]` for the weight matrix."""
 
     def columns(self, y: Tensor) -> Tensor:
         """Return the outputs or errors `[R, outputs, ...]` as `[R * positions, outputs]`, in the order of `rows`."""
@@ -141,7 +141,7 @@ class Geometry(ABC):
         """Check that `x` is a valid input of this geometry.
 
         Raises:
-            UsageError: names the shape.
+            UsageError: another shape; the message names it.
         """
         dims = self.input_dims
         if x.dim() != dims or x.shape[1] != self.inputs:
@@ -154,7 +154,7 @@ class Geometry(ABC):
         """Check that `weight` has this geometry's shape.
 
         Raises:
-            UsageError: names both shapes.
+            UsageError: the shapes differ; the message names both.
         """
         if tuple(weight.shape) != self.weight_shape:
             raise UsageError(
@@ -162,10 +162,10 @@ class Geometry(ABC):
             )
 
     def by_kind(self, whose: str, **choices: Choice) -> Choice:
-        """Return the choice for this kind; `whose` is the owner in messages, e.g. "a layer of the fixed backend".
+        """Return the value in `choices` for this kind; messages name `whose`, e.g. "a layer of the fixed backend".
 
         Raises:
-            UsageError: no choice for this kind.
+            UsageError: `choices` has no value for this kind.
         """
         if self.kind not in choices:
             raise UsageError(f"The geometry of {whose} must be {' or '.join(choices)}. Got {self} instead.")

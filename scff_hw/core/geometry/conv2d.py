@@ -32,7 +32,7 @@ _WINDOW_LIMIT = 128
 
 @dataclass(frozen=True)
 class Conv2d(Geometry):
-    """`x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`.
+    """2-D convolution: `x [R, inputs, H, W] -> [R, outputs, H - kernel + 1, W - kernel + 1]`.
 
     The weight is `[outputs, inputs, kernel, kernel]`.
 

@@ -14,7 +14,7 @@ from scff_hw.core.geometry.base import Geometry, Prepared, Unprepared, Workspace
 
 @dataclass(frozen=True)
 class Dense(Geometry):
-    """`x [R, inputs] -> [R, outputs]`, weight `[outputs, inputs]`."""
+    """Fully connected: `x [R, inputs] -> [R, outputs]`, weight `[outputs, inputs]`."""
 
     kind: ClassVar[str] = "dense"
     input_dims: ClassVar[int] = 2

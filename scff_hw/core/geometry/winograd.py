@@ -28,7 +28,7 @@ def tiles_along(length: int) -> int:
 
 @lru_cache(maxsize=8)
 def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the transforms of input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], both axes at once.
+    """Return matrices that transform input tiles [36, 36], kernels [36, 9] and error tiles [36, 16], both axes at once.
 
     With `V` the Vandermonde matrix of the points and infinity, Toom-Cook interpolation transposed gives the
     convolution `A^T [(G g) * (V^-T d)]`, where `A` and `G` are `V` cut to the lengths of outputs and kernel.

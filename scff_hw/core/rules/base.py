@@ -15,7 +15,7 @@ from scff_hw.core.pairs import Stream
 
 @dataclass(frozen=True)
 class Signals:
-    """The inputs of a rule, from one layer.
+    """Input of a rule: signals of one layer for one batch.
 
     Attributes:
         inputs: `[R, ...]`, the array's inputs (R is N, or 2N for two streams).
@@ -38,16 +38,16 @@ class Rule(ABC):
 
     @abstractmethod
     def errors(self, signals: Signals) -> Errors:
-        """Return the errors at the pre-activations; a pure function."""
+        """Return the errors at the pre-activations of both kinds of pairs; a pure function."""
 
     @classmethod
     def pairs(cls, images: Tensor, labels: Tensor | None, classes: int, generator: torch.Generator) -> Stream:
-        """Make positive and negative samples from a batch `[N, C, H, W]` or `[N, F]`, if `own_pairs`."""
+        """Make positive and negative samples from a batch `[N, C, H, W]` or `[N, F]`; required if `own_pairs`."""
         raise NotImplementedError(f"{cls.__name__} has own_pairs but no pairs()")
 
     @classmethod
     def plain(cls, images: Tensor, classes: int) -> Tensor:
-        """Return a batch as the network's input at inference, e.g. with a neutral label."""
+        """Return the network's input at inference for a batch `images`, e.g. with a neutral label."""
         return images
 
 
@@ -67,5 +67,5 @@ class GainRule(Rule):
 
 
 def overridden(rule: Rule, declared: type[Rule], *methods: str) -> list[str]:
-    """Return those `methods` of `declared` that `rule` overrides; optimisations for the originals do not apply."""
+    """Return which `methods` of class `declared` `rule` overrides; optimisations for these do not apply then."""
     return [name for name in methods if getattr(getattr(rule, name), "__func__", None) is not getattr(declared, name)]

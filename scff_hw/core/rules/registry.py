@@ -1,4 +1,4 @@
-"""Rules by name: those of scff-hw, those registered in this process, and those of installed packages."""
+"""Learning rules by name: built into scff-hw, registered in this process, or declared by installed packages."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from scff_hw.core.rules.base import GainRule
 
 @dataclass(frozen=True)
 class SCFF(GainRule):
-    """Self-Contrastive Forward-Forward: a sample paired with itself against a sample paired with another."""
+    """Self-Contrastive Forward-Forward: positive pairs (a sample and itself) against negative pairs (two samples)."""
 
     name: ClassVar[str] = "scff"
     theta_pos: float
