@@ -19,7 +19,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 class Descent:
-    """Updates `parameters` in place.
+    """SGD or AdamW; updates `parameters` in place.
 
     Attributes:
         learning_rate: rate of the next step.
@@ -46,7 +46,7 @@ class Descent:
                 self.state[f"{name}.momentum_buffer"] = torch.zeros_like(parameter)
 
     def step(self, gradients: dict[str, Tensor]) -> None:
-        """One descent step; `gradients` has the keys and the shapes of the parameters, contiguous."""
+        """Make one descent step; `gradients` has the keys and shapes of the parameters and is contiguous."""
         optimisation, parameters = self._optimisation, list(self._parameters.values())
         in_order = [gradients[name] for name in self._parameters]
         if optimisation.optimiser == "adamw":

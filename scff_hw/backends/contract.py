@@ -5,7 +5,7 @@
             return MyBackend()
 
 For a backend with noisy reads or writes, `repeats` measurements are averaged, each on a new array, and the mean must
-lie within `relative_error` of the truth. State both with a reason: n and bound are part of the claim.
+be within `relative_error` of the truth. Give a reason for the values of both: they are part of the claim.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _id(geometry: Geometry) -> str:
 
 
 def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
-    """Weights of either sign between 0.1 and 0.5, biases within 0.5: all are above the read noise."""
+    """Draw weights of either sign and magnitude 0.1 to 0.5, and biases within 0.5: all are above the read noise."""
     draw = torch.Generator().manual_seed(seed)
     weight = 0.1 + 0.4 * torch.rand(geometry.weight_shape, generator=draw)
     sign = 1 - 2 * torch.randint(2, geometry.weight_shape, generator=draw)
@@ -43,12 +43,12 @@ def _weights(geometry: Geometry, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _rows(geometry: Geometry, x: Tensor) -> Tensor:
-    """One row per receptive field: `[R * positions, fan_in]`, float64."""
+    """Return one row of `x` per receptive field: `[R * positions, fan_in]`, float64."""
     return geometry.rows(x.double())
 
 
 def _columns(geometry: Geometry, y: Tensor) -> Tensor:
-    """Outputs or errors as `[R * positions, outputs]`, float64, in the order of `_rows`."""
+    """Return outputs or errors as `[R * positions, outputs]`, float64, in the order of `_rows`."""
     return geometry.columns(y.double())
 
 
@@ -61,11 +61,11 @@ class BackendContract:
     error_scale: ClassVar[float] = 0.5
 
     def backend(self) -> Backend:
-        """The backend under test, a new one at each call."""
+        """Return the backend under test, a new one at each call."""
         raise NotImplementedError("return the backend under test from backend()")
 
     def repeats_of(self, geometry: Geometry) -> int:
-        """Number of measurements to average; more for geometries with few weights."""
+        """Return the number of measurements to average; more for geometries with few weights."""
         return self.repeats
 
     @pytest.fixture(params=GEOMETRIES, ids=_id)
@@ -73,7 +73,7 @@ class BackendContract:
         return request.param
 
     def make(self, geometry: Geometry, seed: int = 0) -> SynapticArray:
-        """An array with plain SGD and small random weights."""
+        """Return an array with plain SGD and small random weights."""
         weight, bias = _weights(geometry, seed)
         return self.backend().array(weight, bias, geometry, Optimisation("sgd", learning_rate=self.learning_rate))
 
@@ -86,7 +86,7 @@ class BackendContract:
         return (torch.rand(like.shape, generator=draw) * 2 - 1) * self.error_scale
 
     def assert_close(self, measured: Tensor, truth: Tensor) -> None:
-        """Frobenius distance, relative to the truth."""
+        """Assert that the Frobenius distance relative to the truth is below `relative_error`."""
         distance = float((measured.double() - truth.double()).norm() / truth.double().norm())
         assert distance < self.relative_error, f"relative error {distance:.2e}, allowed {self.relative_error:.0e}"
 
@@ -103,7 +103,7 @@ class BackendContract:
         read: Tensor | None = None,
         rate: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Changes by one update; `read` is the input of the preceding MVM, `rate` multiplies the learning rate."""
+        """Return the mean changes of weight and bias by an update after an MVM of `read`; `rate` scales the rate."""
         changes = []
         for _ in range(self.repeats_of(geometry)):
             array = self.make(geometry)
@@ -122,7 +122,7 @@ class BackendContract:
         assert all(isinstance(text, str) for text in backend.documents().values())
 
     def test_is_restored_as_it_was_prepared(self) -> None:
-        """A new run prepares its backend; a resumed run has only what the first stored in the run folder."""
+        """A resumed run restores its backend from the documents alone that the new run stored in the run folder."""
         geometry = Dense(13, 7)
         weight, bias = _weights(geometry, 0)
         optimisation = Optimisation("sgd", learning_rate=self.learning_rate)
@@ -188,7 +188,7 @@ class BackendContract:
         self.assert_close(stale, fresh)
 
     def test_one_update_takes_the_rows_of_many_reads(self) -> None:
-        """As in a recurrent layer: states are read step by step, fewer at each, then one update uses all rows."""
+        """As in a recurrent layer: one MVM per step, with fewer rows each time, then one update with all rows."""
         geometry = Dense(7, 7)
         x = self.inputs(geometry)
         error, bias_error = self.errors(x), torch.zeros(geometry.outputs)

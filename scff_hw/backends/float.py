@@ -20,13 +20,13 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class FloatBackend(Backend):
-    """Arrays of PyTorch tensors.
+    """Backend whose arrays are PyTorch tensors.
 
     Attributes:
         dtype: "float64", "float32" or "bfloat16". In bfloat16 the MVM and the outer product are computed in
             bfloat16; the weights are stored in float32, otherwise small updates would be rounded to zero.
         device: a PyTorch device, e.g. "cpu" or "cuda".
-        shares: arrays share memory with the weights that they are made of, where type and device are the same.
+        shares: arrays share memory with their initial weights and biases if dtype and device are the same.
     """
 
     name: ClassVar[str] = "float"

@@ -1,4 +1,4 @@
-"""Backends by name: those of scff-hw, each imported at first use, and those of installed packages."""
+"""Backends by name: built into scff-hw (imported at first use) or declared by installed packages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def backend_names() -> list[str]:
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Return the backend class of that name, e.g. for its declared properties.
+    """Return the backend class called `name`, e.g. for its declared properties.
 
     Raises:
         UsageError: no such backend.
@@ -55,7 +55,7 @@ def make_backend(
     seed: int = 0,
     options: Any = None,
 ) -> Backend:
-    """Return the backend of that name, created by its `make`.
+    """Return the backend called `name`, created by its `make`.
 
     Args:
         profile: hardware profile of a backend that simulates hardware; None for its default.

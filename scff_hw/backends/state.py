@@ -9,10 +9,10 @@ from scff_hw.errors import CheckpointError, UsageError
 
 
 def check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Compare the names and shapes of a state with those of the array that loads it.
+    """Check that a state has the names and shapes of the `expected` state of the array that loads it.
 
     Raises:
-        CheckpointError: names the first tensor that is missing, superfluous or of another shape.
+        CheckpointError: a tensor is missing, superfluous or of another shape; the message names the first.
     """
     for name in sorted({*expected, *state}):
         if name not in state:
@@ -27,10 +27,11 @@ def check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
 
 
 def check_plain_sgd(optimisation: Optimisation, name: str, backend: str, why: str) -> None:
-    """Check for plain SGD; errors name the options to change. `name` is the array's, e.g. layers.1.
+    """Check that the optimiser is plain SGD. `name` is the array's, e.g. layers.1.
 
     Raises:
-        UsageError: another optimiser (`why` gives the reason), momentum or weight decay.
+        UsageError: another optimiser (`why` is the reason in the message), momentum or weight decay; the message
+            names the options to change.
     """
     key, _, _ = name.partition(" ")
     at = f"--set {key if key.startswith('layers.') else 'layers.*'}.learn"

@@ -1,4 +1,4 @@
-"""`mvm` and `update` on tiles: no autograd, no transposed reads."""
+"""The array of the analog backend: `mvm` and `update` on crossbar tiles, without autograd or transposed reads."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _interleaved(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_optimisation(optimisation: Optimisation, name: str) -> None:
-    """Check for plain SGD; errors name the options to change. `name` is the array's, e.g. layers.1."""
+    """Check that the optimiser is plain SGD; errors name the options to change. `name`: array, e.g. layers.1."""
     check_plain_sgd(optimisation, name, "analog", "a pulse changes a weight, and nothing stores moments")
 
 

@@ -1,4 +1,4 @@
-"""Arrays with broken devices and lines, whose values are fixed, whatever is written, pulsed or refreshed."""
+"""Analog arrays with broken devices and lines, whose values no write, pulse or refresh changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("stuck-on", "stuck-off", "dead-lines")
 
 @dataclass(frozen=True)
 class FaultyBackend(Backend):
-    """Makes analog arrays with faults.
+    """Backend whose arrays are analog arrays with faults.
 
     Attributes:
         kind: "stuck-on": devices at their mean upper bound (one device of a pair: weight at +- that bound);
@@ -105,7 +105,7 @@ class FaultyArray(AnalogArray):
 
 
 def _draw(faults: FaultyBackend, tile: Any, name: str, row: int, column: int) -> tuple[Tensor, Tensor]:
-    """Return the mask of a tile's broken devices, bool, and the values they read, in the units of the tile."""
+    """Draw a tile's broken devices; return their mask, bool, and their fixed values, in the units of the tile."""
     shape = tile._shared_weight_tensor.shape
     draw = generator(faults.seed, "faults", faults.kind, name, row, column)
     if faults.kind == "dead-lines":

@@ -1,4 +1,4 @@
-"""Device metrics while an array learns: pulses, clipped updates, weights at their bounds."""
+"""Device metrics while an array learns: number of pulses, shares of clipped updates and of weights at bounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PulseMeter:
-    """Counts over updates, from inputs and errors alone: no device is read.
+    """Counts pulses and clipped changes over updates, from inputs and errors alone; reads no device.
 
     One sample requests a change `rate |x_i e_j|` of a cross point, limited to `max_pulses` steps. aihwkit draws
     pulses of its row with a probability proportional to `|x_i|`, of its column to `|e_j|`, both clipped at 1; a device
@@ -68,8 +68,8 @@ class PulseMeter:
 
         Returns:
             `clipped_updates`: share of the requested changes that exceed a whole train of pulses.
-            `weights_at_bounds`: share of devices now within half a step of one of their bounds; in a one-sided pair,
-                whose idle devices are at the lower bound, only the upper counts.
+            `weights_at_bounds`: share of devices now within half a step of one of their bounds; in one-sided pairs,
+                whose idle devices are at the lower bound, only the upper bound counts.
             `pulses`: expected number of pulses on devices.
             `device_fullness`, `device_fullness_p90`, for one-sided pairs: used share of a device's range, 0 at its
                 lower and 1 at its upper bound, mean and 90th percentile over devices. The weight, the difference of
@@ -103,12 +103,12 @@ class _Lines:
 
 
 def _sums(values: Tensor) -> Tensor:
-    """Sum of each row, float32."""
+    """Return the sum of each row, float32 `[R]`."""
     return values.float() @ torch.ones(values.shape[1])
 
 
 def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
-    """Share of devices with a weight within `within` (on the crossbar) of a bound; both devices of a pair count."""
+    """Return the share of devices with a weight within `within` (on the crossbar) of a bound; each of a pair counts."""
     at, count = 0, 0
     for below, above, _ in _devices(grid):
         near = above <= within if upper_only else (above <= within) | (below <= within)
@@ -118,7 +118,7 @@ def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
 
 
 def _devices(grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Per tile, for all devices, flat: distance to the lower and to the upper bound, and used share of the range.
+    """Yield per tile, flat over devices: distance to the lower and to the upper bound, and used share of the range.
 
     For a stuck device, which has no range, the used share is 1.
     """
@@ -136,5 +136,5 @@ def _devices(grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def _quantile(values: Tensor, share: float) -> float:
-    """`torch.quantile` refuses more than 2^24 values."""
+    """Return the quantile `share` of `values`; `torch.quantile` rejects more than 2^24 values."""
     return float(values.kthvalue(max(1, round(share * len(values)))).values)

@@ -23,11 +23,11 @@ from scff_hw.hardware.schema import Profile
 
 @dataclass(frozen=True)
 class ProgrammedBackend(Backend):
-    """Makes arrays that are programmed at creation.
+    """Backend whose arrays are programmed at creation.
 
     Attributes:
         profile: hardware profile.
-        seed: seed of the devices (the same as an analog backend's with that seed) and of programming and drift noise.
+        seed: seed of the devices (an analog backend with this seed has the same) and of programming and drift noise.
         compensated: reads are scaled by aihwkit's global drift compensation, one factor per tile.
     """
 

@@ -1,4 +1,4 @@
-"""One weight matrix on as many crossbar tiles as it needs."""
+"""One weight matrix, divided over as many crossbar tiles as it needs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TileGrid:
         config: Callable[[Profile, int], Any] = rpu_config,
         scale: Callable[[NDArray[Any], Profile], float] | None = None,
     ) -> None:
-        """`scale` returns the value of 1 w on a tile, from its weights; None leaves the scale to `config`."""
+        """Write `weight` to new tiles; `scale` computes a tile's weight scale from its weights (None: by `config`)."""
         outputs, inputs = weight.shape
         self.input_sizes = _shares(inputs, profile.array.rows)
         self.output_sizes = _shares(outputs, profile.array.columns)
@@ -76,7 +76,7 @@ class TileGrid:
         return torch.cat([torch.cat([tile.get_weights()[0] for tile in line], dim=1) for line in self.tiles])
 
     def mvm(self, x: Tensor) -> Tensor:
-        """Return `[R, inputs] -> [R, outputs]`."""
+        """Return `x W^T` `[R, outputs]` for rows `x` `[R, inputs]`."""
         if len(self.input_sizes) == 1:
             outputs = [line[0].joint_forward(x, self.compensated) for line in self.tiles]
         else:
@@ -88,7 +88,7 @@ class TileGrid:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def update(self, x: Tensor, error: Tensor, learning_rate: float) -> None:
-        """`W -= learning_rate * error^T x` by pulses, row after row; then the devices' spontaneous changes, once.
+        """Apply `W -= learning_rate * error^T x` by pulses, row after row, then spontaneous device changes, once.
 
         Args:
             x: `[R, inputs]`.
@@ -103,16 +103,16 @@ class TileGrid:
                 tile.post_update_step()
 
     def granularity(self) -> float:
-        """Weight change per pulse of a mean device at weight 0, which sets the length of pulse trains; 0 if exact."""
+        """Return the weight change per pulse of a mean device at weight 0, which sets pulse trains; 0 if exact."""
         extra = self.tiles[0][0].tile.dump_extra()
         return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
 
     def scales(self) -> list[list[float]]:
-        """Return the value of a weight of 1 on each tile."""
+        """Return the scale of each tile: the weight that tile value 1 represents."""
         return [[_scale(tile) for tile in line] for line in self.tiles]
 
     def state(self) -> dict[str, Tensor]:
-        """Return each tile's weights, scale and hidden device parameters."""
+        """Return weights, scale and hidden device parameters of each tile, keyed e.g. tile.0.0.weight."""
         state: dict[str, Tensor] = {}
         for o, line in enumerate(self.tiles):
             for i, tile in enumerate(line):
@@ -132,7 +132,7 @@ class TileGrid:
 
 
 def device_seed(seed: int, name: str, row: int, column: int) -> int:
-    """Seed of the devices of `tiles[row][column]` of the array `name`, the same for learning and programmed tiles."""
+    """Return the seed of the devices of `tiles[row][column]` of array `name`; the same for learning and programming."""
     return stream_seed(seed, "device", name, row, column)
 
 

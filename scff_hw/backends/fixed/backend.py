@@ -1,4 +1,4 @@
-"""The class of the `fixed` backend: it chooses or reads formats, and makes arrays and layers with them."""
+"""The class of the `fixed` backend: it chooses or reads number formats, and makes arrays and layers with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from scff_hw.errors import UsageError
 
 @dataclass(frozen=True)
 class FixedBackend(Backend):
-    """Arrays and layers in fixed point.
+    """Backend whose arrays and layers compute in fixed point.
 
     Attributes:
         options: bit widths and modes.
@@ -71,8 +71,8 @@ class FixedBackend(Backend):
         Weights that do not learn (post-training quantisation) use their full range.
 
         Raises:
-            UsageError: a sum could overflow its accumulator; names the layer and the required bits. Or a rule has
-                no fixed-point form.
+            UsageError: a sum could overflow its accumulator (the message names the layer and the required bits), or
+                a rule has no fixed-point form.
         """
         samples = trial.samples(self.options.calibration_batches * trial.batch)
         with torch.no_grad():
@@ -134,7 +134,7 @@ class FixedBackend(Backend):
         return FixedRecurrentLayer(directions, integer_rule(rule), averages)
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A readout's weights in 8 bits and its biases in 32, at the scale of its products; values on their grids."""
+        """Return a readout's weights rounded to 8 bits, its biases to 32 (scale of the products), as real values."""
         form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
         feature = next(iter(self.formats.values())).feature
         return _on_grid(weight, form), _on_grid(bias, form.plus(feature.frac_bits, 32))

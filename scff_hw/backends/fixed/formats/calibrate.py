@@ -55,8 +55,8 @@ def calibrate(
         views: views per sample where pairs are made, 1 or 2.
 
     Raises:
-        UsageError: a sum could overflow its accumulator; names the layer and the required bits. Or a rule has no
-            fixed-point form.
+        UsageError: a sum could overflow its accumulator (the message names the layer and the required bits), or a
+            rule has no fixed-point form.
     """
     formats: dict[str, LayerFormats] = {}
     ranges: list[TensorRange] = []
@@ -117,7 +117,7 @@ def calibrate(
 
 
 def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, errors: float = 1.0) -> LayerFormats:
-    """Return the formats of an array without observed values, for inputs and errors up to the given magnitudes."""
+    """Return the formats of an array that was not calibrated, for `inputs` and `errors` up to these magnitudes."""
     weights = weight_format(weight, options, learning=True)
     activation = QFormat(options.activation_bits, fraction_bits(inputs, options.activation_bits))
     return LayerFormats(
@@ -137,7 +137,7 @@ def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, er
 
 
 def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
-    """Return the values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
+    """Return float values of all tensors of a layer, by tensor name, as fixed point defines them; and its output."""
     parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
     if layer.array.geometry.flattens:
         parts = [part.flatten(1) for part in parts]

@@ -44,11 +44,11 @@ def calibrate_recurrent(
     Args:
         name: name of the layer, e.g. layers.1.
         layer: the layer in float, with the initial weights of the fixed-point layer.
-        samples: sequences; each is paired with the one half a batch later.
+        samples: N sequences; each is paired with the one N // 2 positions later, cyclically.
         batch: sequences per update; 0 for the number of `samples`.
 
     Raises:
-        UsageError: a sum could overflow its accumulator; names the array and the required bits.
+        UsageError: a sum could overflow its accumulator; the message names the array and the required bits.
     """
     observed, transmitted = _observe(layer, samples, learning, batch)
     bits = {"input": INPUT_BITS, "pre_activation": PRE_ACTIVATION_BITS, "error": options.error_bits}
@@ -83,7 +83,7 @@ def calibrate_recurrent(
 
 
 def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
-    """Return the values of all tensors of a layer in float, by the steps of fixed point; and the layer's output."""
+    """Return float values of all tensors of a layer, by tensor name, as fixed point defines them; and its output."""
     packing, raw = packed(samples, layer.features_in)
     frames, count = standardise(raw), len(packing.order)
     partners = Partners.cyclic(count, count // 2)

@@ -1,4 +1,4 @@
-"""Selection of formats: a power of two for the observed values, or for a layer's initial weights."""
+"""Selection of number formats: a power-of-two scale for observed values, or for a layer's initial weights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TensorRange:
     Attributes:
         layer: name of the layer.
         largest: largest magnitude observed, or expected after learning.
-        holds: largest value of the format.
-        clipped: share of the observed values that the format clips.
+        holds: largest value that the format represents.
+        clipped: share of the observed values that the format clips, 0..1.
     """
 
     layer: str
@@ -50,10 +50,10 @@ class TensorRange:
 
 
 def integer_rule(rule: Rule | None) -> SCFF | None:
-    """Return the rule itself, whose thresholds and penalty the integer arithmetic uses.
+    """Return `rule` itself; the integer arithmetic uses its thresholds and penalty.
 
     Raises:
-        UsageError: its errors are not SCFF's; names the rule and its overridden methods.
+        UsageError: the errors of `rule` are not SCFF's; the message names the rule and its overridden methods.
     """
     changed = [] if not isinstance(rule, SCFF) else overridden(rule, SCFF, "errors", "gains")
     if rule is not None and (changed or not isinstance(rule, SCFF)):
@@ -66,7 +66,7 @@ def integer_rule(rule: Rule | None) -> SCFF | None:
 
 
 def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QFormat:
-    """Return the format of weights, with one scale or one per output channel."""
+    """Return the format of a layer's weights: one scale or one per output channel, with headroom if `learning`."""
     if options.weight_scale is not None:
         return QFormat(options.weight_bits, power_of_two(options.weight_scale))
     headroom = options.weight_headroom if learning else 1.0
@@ -77,12 +77,12 @@ def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QForma
 
 
 def shadow_format(weight: QFormat, options: FixedPoint) -> QFormat | None:
-    """Format of the shadow weights, which accumulate updates: the weights' scale, more fraction bits; None without."""
+    """Return the format of shadow weights: that of the weights with more fraction bits; None if there are none."""
     return weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
 
 
 def growth(rule: SCFF | None, z: Tensor) -> float:
-    """Expected growth factor of outputs during learning, until goodness passes the larger threshold; at least 1."""
+    """Return the factor (>= 1) by which outputs grow until goodness is `OVERSHOOT` times its larger threshold."""
     if rule is None:
         return 1.0
     now = float(torch.relu(z).square().mean())
@@ -90,7 +90,7 @@ def growth(rule: SCFF | None, z: Tensor) -> float:
 
 
 def best_format(values: Tensor, bits: int) -> QFormat:
-    """Return the format whose power-of-two scale represents the values with the least mean squared error."""
+    """Return the format of `bits` bits whose power-of-two scale has the least mean squared error on `values`."""
     largest = float(values.abs().max())
     widest = fraction_bits(largest, bits)
     if largest == 0:
@@ -106,7 +106,7 @@ def _squared_error(values: Tensor, form: QFormat) -> float:
 
 
 def range_of(layer: str, tensor: str, values: Tensor, form: QFormat) -> TensorRange:
-    """Return the range of the observed values, compared with the range of a format."""
+    """Return the range of the observed `values` of a tensor, compared with the range of its format."""
     frac = torch.tensor(form.fracs, dtype=torch.float64).view(-1, *(1,) * (values.dim() - 1))
     holds = form.top * 2.0**-frac
     clipped = float((values.double().abs() > holds + 2.0 ** -(frac + 1)).double().mean())

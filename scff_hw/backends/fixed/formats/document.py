@@ -1,4 +1,4 @@
-"""formats.json: the file with the formats of a run's layers."""
+"""formats.json: the file with the number formats of a run's layers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from scff_hw.documents import SCHEMA, FormatsDocument, parse_document
 from scff_hw.errors import CheckpointError
 
 FORMATS = "formats.json"
-"""File name in a run folder."""
+"""Name of the file in a run folder."""
 
 
 def dump_formats(calibration: Calibration) -> str:
-    """Return the formats and observed ranges, as JSON for `parse_formats`."""
+    """Return the text of formats.json, the formats and observed ranges, for `parse_formats`."""
     layers = {name: form.to_json() for name, form in calibration.formats.items()}
     ranges = [each.to_json() for each in calibration.ranges]
     return json.dumps({"schema": SCHEMA, "layers": layers, "ranges": ranges}, indent=2) + "\n"
 
 
 def parse_formats(text: str, outputs: Mapping[str, int], where: str) -> dict[str, LayerFormats]:
-    """Return the formats of a run's layers by name, from the text of `dump_formats`.
+    """Return the formats of a run's arrays by name, from the text of formats.json.
 
     Args:
-        outputs: number of outputs of each of the run's arrays, by name.
-        where: the file, for messages.
+        outputs: number of outputs of each array of the run, by name.
+        where: path of the file, for messages.
 
     Raises:
-        CheckpointError: invalid document, or formats of another network's layers.
+        CheckpointError: invalid document, or formats of another network.
     """
     layers = parse_document(text, FormatsDocument, where).layers
     names = list(layers)

@@ -1,8 +1,8 @@
 """The formats of fixed-point SCFF: bit width and binary point of every tensor of a layer.
 
-A value is an integer times `2^-frac`. All formats are signed and symmetric: `bits` bits hold `-(2^(bits-1) - 1)` to
-`2^(bits-1) - 1`, so that a value can be negated. `scff_hw/backends/fixed/README.md` has the table of all tensors,
-formats and operations.
+A value is an integer times `2^-frac`. All formats are signed and symmetric: `bits` bits represent
+`-(2^(bits-1) - 1)` to `2^(bits-1) - 1`, so that a value can be negated. `scff_hw/backends/fixed/README.md` has the
+table of all tensors, formats and operations.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ BIAS_GUARD_BITS = 8
 """Fraction bits of a bias in addition to its accumulator's, so that small updates are not lost."""
 
 MAX_INPUTS = 1 << 16
-"""Most inputs of a sample for which its variance fits 64 bits (see `standardise` in the reference)."""
+"""Maximum number of inputs of a sample whose variance fits 64 bits (see `standardise` in the reference)."""
 
 
 MAX_STEPS = 1 << 16
-"""Most steps of a sequence for which the sum of its 8-bit states fits 24 bits."""
+"""Maximum number of steps of a sequence: the sum of its 8-bit states fits 24 bits."""
 
 
 @dataclass(frozen=True)
 class QFormat:
-    """`bits` bits, sign included; the value of the integer q is `q * 2^-frac`.
+    """Number format of `bits` bits, sign included; the value of the integer q is `q * 2^-frac`.
 
     Attributes:
         frac: fraction bits; one number, or one per output channel (weights and tensors computed from them).
@@ -56,7 +56,7 @@ class QFormat:
 
     @property
     def frac_bits(self) -> int:
-        """Number of fraction bits, for a format with one scale for all channels."""
+        """Number of fraction bits of a format with one scale for all channels."""
         assert isinstance(self.frac, int), "a format with one scale per channel has no single number of fraction bits"
         return self.frac
 
@@ -67,7 +67,7 @@ class QFormat:
 
 
 def fraction_bits(largest: float, bits: int) -> int:
-    """Return the largest number of fraction bits with which `bits` bits hold values up to `largest`."""
+    """Return the largest number of fraction bits with which `bits` bits represent values up to `largest`."""
     low, high = FRAC_RANGE
     if largest <= 0:
         return 0
@@ -75,10 +75,10 @@ def fraction_bits(largest: float, bits: int) -> int:
 
 
 def power_of_two(scale: float) -> int:
-    """Return the fraction bits of a scale.
+    """Return the number of fraction bits n of `scale` = 2^-n.
 
     Raises:
-        UsageError: not a power of two; names the two nearest.
+        UsageError: not a power of two; the message names the two nearest.
     """
     mantissa, exponent = math.frexp(scale)
     if scale <= 0 or mantissa != 0.5:
@@ -94,7 +94,7 @@ class LayerFormats:
 
     Attributes:
         input: raw inputs: data, or the previous layer's output.
-        standardised: inputs of the MVM.
+        standardised: standardised inputs, which the MVM multiplies.
         weight, shadow: the shadow is None if updates are rounded into the weights.
         accumulator: sums of the MVM; fraction bits of weight plus standardised.
         gradient: sums of products of the update; fraction bits of error plus standardised.
@@ -139,7 +139,7 @@ class LayerFormats:
         return self.shadow or self.weight
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain JSON for `from_json`."""
+        """Return the formats as plain JSON values, for `from_json`."""
         return asdict(self)
 
     @classmethod
@@ -147,7 +147,7 @@ class LayerFormats:
         """Return the formats from the result of `to_json`.
 
         Raises:
-            CheckpointError: invalid document; names `where`.
+            CheckpointError: invalid document; the message names `where`.
         """
         try:
             values: dict[str, Any] = {key: _format(value) for key, value in document.items()}
@@ -170,7 +170,7 @@ def _format(value: Any) -> Any:
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a value from JSON is valid for the field `name` of `LayerFormats`."""
+    """Return True if a value from JSON is valid for the field `name` of `LayerFormats`."""
     if name == "rounding":
         return value in get_args(Rounding)
     if name == "stochastic":
@@ -185,7 +185,7 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, products: int | None = None) -> None:
-    """Check that no sum can overflow.
+    """Check that no sum at the layer `name` can overflow.
 
     Args:
         fan_in: number of products in one sum of the MVM.
@@ -193,7 +193,7 @@ def check_sums(name: str, formats: LayerFormats, fan_in: int, inputs: int, produ
         products: number of products in one sum of the update, batch times positions; None without learning.
 
     Raises:
-        UsageError: names the layer and the required bits.
+        UsageError: a sum could overflow; the message names the layer and the required bits.
     """
     if inputs > MAX_INPUTS:
         raise UsageError(f"A sample at {name} must have at most {MAX_INPUTS} inputs in fixed point. Got {inputs}.")
@@ -224,7 +224,7 @@ def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int
         steps: number of steps of the longest sequence.
 
     Raises:
-        UsageError: names the layer and the required bits.
+        UsageError: a sum could overflow; the message names the layer and the required bits.
     """
     if steps > MAX_STEPS:
         raise UsageError(f"A sequence at {name} must have at most {MAX_STEPS} steps in fixed point. Got {steps}.")
@@ -234,13 +234,13 @@ def check_steps(name: str, formats: LayerFormats, frames: int | None, steps: int
 
 
 def check_alike(formats: Mapping[str, LayerFormats]) -> None:
-    """Check that the arrays of a recurrent layer agree in the formats that the layer shares.
+    """Check that the arrays of a recurrent layer agree in the formats that must be the same.
 
     Args:
         formats: formats by array name, e.g. forwards.hidden.
 
     Raises:
-        UsageError: names the array and the tensor.
+        UsageError: formats differ; the message names the array and the tensor.
     """
     first, *rest = formats.items()
     for name, form in rest:
@@ -269,13 +269,13 @@ def _check_sum(name: str, formats: LayerFormats, largest: int, what: str, rest: 
 
 
 def check_weights(name: str, largest: Sequence[float], weight: QFormat) -> None:
-    """Check that a format can represent the weights.
+    """Check that the format `weight` can represent the weights.
 
     Args:
-        largest: the largest magnitude of the tensor, or of each channel, one per scale of the format.
+        largest: largest weight magnitudes, one per scale of the format (of the tensor, or of each channel).
 
     Raises:
-        UsageError: names the required fraction bits.
+        UsageError: a weight does not fit; the message names the required fraction bits.
     """
     for channel, (value, frac) in enumerate(zip(largest, weight.fracs, strict=True)):
         if value * 2.0**frac > weight.top + 0.5:

@@ -29,10 +29,10 @@ COEFFICIENT_BITS = 15
 """Fraction bits of the logistic function, and of the coefficients computed from it."""
 
 MAX_RATE_SHIFT = 40
-"""Shift of the lowest learning rate; a rate that decays below it stays there."""
+"""Shift of the lowest learning rate, 2^-40; a rate does not decay below it."""
 
 def checked(x: Ints, bits: int, what: str) -> Ints:
-    """Return `x` itself.
+    """Return `x` unchanged; check that its values fit `bits` bits.
 
     Raises:
         WidthError: a value needs more than `bits` bits, sign included.
@@ -45,7 +45,7 @@ def checked(x: Ints, bits: int, what: str) -> Ints:
 
 
 def matmul(a: Ints, b: Ints) -> Ints:
-    """`a @ b`, exactly: in float64, whose product is many times faster than int64's, where no sum can leave 53 bits."""
+    """Return `a @ b` exactly: in float64, many times faster than int64, if no sum can exceed 53 bits; else in int64."""
     largest = int(np.abs(a).max(initial=0)) * int(np.abs(b).max(initial=0)) * a.shape[-1]
     if largest >= 1 << 53:
         return a @ b
@@ -98,7 +98,7 @@ def logistic_table() -> Ints:
 
 
 def logistic(t: Ints) -> Ints:
-    """Return the table entries for arguments with 5 fraction bits."""
+    """Return table entries, with 15 fraction bits, for arguments with 5 fraction bits."""
     table = logistic_table()
     reach = len(table) // 2
     return table[np.clip(t, -reach, reach - 1) + reach]
@@ -111,7 +111,7 @@ def reciprocal(n: int) -> tuple[int, int]:
 
 
 def rate_shift(rate: float) -> int:
-    """Shift of the power of two nearest to a learning rate, `2^-shift`; at most `MAX_RATE_SHIFT`."""
+    """Return the shift whose `2^-shift` is the power of two nearest to `rate`; at most `MAX_RATE_SHIFT`."""
     return round(-math.log2(max(rate, 2.0**-MAX_RATE_SHIFT)))
 
 
@@ -122,9 +122,10 @@ def split(value: float) -> tuple[int, int]:
 
 
 def stochastic_shift(x: Ints, shift: Any, drawn: Ints) -> Ints:
-    """`x * 2^-shift` with stochastic rounding: up with probability equal to the fraction. Negative shifts go left.
+    """Return `x * 2^-shift`, rounded up with probability equal to the fraction. A negative shift is to the left.
 
-    Exact up to a shift of 16; beyond, the probability is the nearest 16-bit fraction.
+    `drawn` has 16 random bits per value. Exact up to a shift of 16; beyond, the probability is the nearest 16-bit
+    fraction.
     """
     shift = np.asarray(shift, dtype=np.int64)
     s = np.maximum(shift, 0)

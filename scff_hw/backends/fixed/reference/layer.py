@@ -60,8 +60,8 @@ class LayerSpec:
     """Formats and parameters of a layer.
 
     Attributes:
-        kernel: None for a dense layer.
-        makes_pairs: pairs are formed at this layer's input; otherwise it takes two streams.
+        kernel: side of the kernel, in positions; None for a dense layer.
+        makes_pairs: True if pairs are formed at this layer's input, False if it takes two streams.
         padding: reflection padding, in positions.
         transmit: "triangle" or "relu".
         positions: number of positions per sample that a batch learns from, at most all; None for all.
@@ -87,12 +87,12 @@ def quantise(x: NDArray[np.float64], form: QFormat) -> Ints:
 
 
 def requantise(x: Ints, shift: Ints | int, bits: int, rounding: Rounding) -> Ints:
-    """Convert to another format: a rounding shift, then saturation."""
+    """Convert integers to another format: a rounding right shift, then saturation."""
     return saturate(shift_right(x, shift, rounding), bits)
 
 
 def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
-    """Zero mean and unit unbiased standard deviation for every sample `[R, ...]`; zeros for constant samples.
+    """Scale each sample of `[R, ...]` to zero mean and unit unbiased standard deviation, constant samples to zeros.
 
     With s1 and s2 the sums of a sample's n values and of their squares, V = n s2 - s1^2 is n (n - 1) times the
     variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 spare fraction bits, and one division gives the
@@ -127,7 +127,7 @@ def fields(x: Ints, kernel: int | None) -> Ints:
 
 
 def pooled(x: Ints, pool: PoolShape | None) -> Ints:
-    """Pooling as in PyTorch: an average counts padded zeros, but not the part of a last window beyond them."""
+    """Pool `[N, C, H, W]` as PyTorch does: an average counts padded zeros, but no positions beyond the padding."""
     if pool is None:
         return x
     lengths = [
@@ -151,11 +151,11 @@ def pooled(x: Ints, pool: PoolShape | None) -> Ints:
 def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: int) -> tuple[Ints, Ints]:
     """Return the gains of outputs (error = gain * output), from sums of squared outputs `[N, P]`; 15 fraction bits.
 
-    Errors of a pair are `2 / (units * shares)` times output and coefficient. Equation 3 of the paper, with its
-    penalty: see `scff_hw.core.goodness.contrast`. The result includes that factor's mantissa, not its power of two.
+    A gain is `2 / (units * shares)` times a coefficient from equation 3 of the paper with its penalty (see
+    `scff_hw.core.goodness.contrast`). The result includes the mantissa of that factor, not its power of two.
 
     Args:
-        units: number of units in each sum S.
+        units: number of units in each sum of squares.
         shares: number of averaged errors: the N samples times the positions that a batch learns from.
     """
     m, s = reciprocal(units)
@@ -175,7 +175,7 @@ def coefficients(s_pos: Ints, s_neg: Ints, spec: LayerSpec, units: int, shares: 
 
 
 def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Ints]:
-    """Weights of the first halves of the positive and negative pairs, `[N]`, with 7 fraction bits; usually 1.
+    """Return the weights of the first halves of positive and negative pairs, `[N]`, 7 fraction bits; usually 1.
 
     A pair's joint standard deviation is close to 1, but 1 / sqrt(2) if one half is constant. Then the weight of the
     other half, the only one that differs from the bias, is sqrt(2), and that of the constant half 2 - sqrt(2).
@@ -195,26 +195,26 @@ def half_weights(x: Ints, partner: NDArray[np.int64], n: int) -> tuple[Ints, Int
 
 
 def weighted_sum(a: Ints, b: Ints, weight: Ints, rounding: Rounding) -> Ints:
-    """Return `z` of pairs `[N, P, C]` with weights `weight`, `[N]`, of their first halves."""
+    """Return the pre-activations of pairs of `a` and `b`, `[N, P, C]`; `weight` `[N]` is that of the first halves."""
     w = weight[:, None, None]
     return shift_right(w * a + ((2 << HALF_BITS) - w) * b, HALF_BITS, rounding)
 
 
 def shares(pull: Ints, weight: Ints, rounding: Rounding) -> tuple[Ints, Ints]:
-    """Return the errors at the first and the second halves of pairs, from an error `[N, P, C]` at `z`."""
+    """Return the errors at the first and second halves of pairs, from `pull`, the errors `[N, P, C]` at the pairs."""
     w = weight[:, None, None]
     first, second = (shift_right(pull * each, HALF_BITS, rounding) for each in (w, (2 << HALF_BITS) - w))
     return first, second
 
 
 class IntegerLayer:
-    """A layer with integer weights that learns.
+    """A feed-forward layer with integer weights that learns.
 
     Attributes:
         weight: `[C, fan_in]`, int64, requantised from `stored`.
         stored: `[C, fan_in]`, int64: the shadow weights, or the weights if there is no shadow.
-        bias: `[C]`.
-        states: generator states, `[C]`.
+        bias: `[C]`, int64.
+        states: states of the random generators, one per unit, uint32 `[C]`.
     """
 
     def __init__(self, weight: NDArray[np.float64], bias: NDArray[np.float64], spec: LayerSpec, seed: int = 0) -> None:
@@ -233,9 +233,9 @@ class IntegerLayer:
         return requantise(self.stored, form.shadow.bits - form.weight.bits, form.weight.bits, form.rounding)
 
     def start(self, seed: int) -> None:
-        """Random initial weights, uniform within `1 / sqrt(fan_in)`, and zero biases, as initialised on a device.
+        """Draw initial weights, uniform within `1 / sqrt(fan_in)`, and set biases to zero, as a device does.
 
-        A draw r gives the weight `(r - 2^15) / 2^15` times the bound; generators continue from their states after it.
+        A 16-bit draw r gives the weight `(r - 2^15) / 2^15` times the bound; the new generator states are stored.
         """
         form, fan_in = self.spec.formats, self.stored.shape[1]
         m, s = split(1 / math.sqrt(fan_in))
@@ -256,7 +256,7 @@ class IntegerLayer:
         return checked(sums, self.spec.formats.accumulator.bits, "accumulator")
 
     def pre_activations(self, u: Ints) -> Ints:
-        """Return the pre-activations per sample, bias included, `[R, P, C]`."""
+        """Return the pre-activations per sample, bias included, `[R, P, C]`, from `mvm`'s result `u`."""
         form = self.spec.formats
         total = u + shift_right(self.bias, BIAS_GUARD_BITS, form.rounding)
         total = checked(total, form.accumulator.bits, "accumulator with its bias")
@@ -264,7 +264,7 @@ class IntegerLayer:
         return requantise(total, shift, form.pre_activation.bits, form.rounding)
 
     def outputs(self, z: Ints) -> Ints:
-        """ReLU of the pre-activations, requantised: the outputs in goodness and in errors at the pre-activations."""
+        """Return the requantised ReLU of pre-activations: the outputs from which goodness and errors are computed."""
         form = self.spec.formats
         shift = form.pre_activation.frac_bits - form.output.frac_bits
         return requantise(np.maximum(z, 0), shift, form.output.bits, form.rounding)
@@ -298,11 +298,11 @@ class IntegerLayer:
         rate_shift: int,
         chosen: NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Ints]:
-        """Update the weights once.
+        """Update the weights once from a batch.
 
         Args:
-            views: raw inputs `[N, ...]`: one or two views of the samples if pairs are made here, else the positive
-                and the negative stream.
+            views: raw inputs `[N, ...]`: one or two views of the samples if this layer makes pairs, else the
+                positive and the negative stream.
             partner: sample k is paired with `partner[k]`; None for passed pairs.
             rate_shift: the learning rate is `2^-rate_shift`.
             chosen: `[R, P]`, mask of the positions to learn from; None for all.
@@ -342,7 +342,7 @@ class IntegerLayer:
         return self.transmitted(z_pos, side), self.transmitted(z_neg, side)
 
     def update(self, x: Ints, error: Ints, rate_shift: int) -> None:
-        """`W -= 2^-rate_shift * sum error x^T`, and the same for biases.
+        """Update `W -= 2^-rate_shift * sum error x^T`, and the biases likewise.
 
         Args:
             x: standardised inputs.
@@ -353,7 +353,7 @@ class IntegerLayer:
         self.apply(matmul(errors.T, rows), errors.sum(axis=0), rate_shift)
 
     def apply(self, gradient: Ints, bias_gradient: Ints, rate_shift: int) -> None:
-        """`W -= 2^-rate_shift * gradient`, and the same for biases.
+        """Update `W -= 2^-rate_shift * gradient`, and the biases likewise.
 
         Args:
             gradient: sums `error x^T`, `[C, fan_in]`.
@@ -379,5 +379,5 @@ class IntegerLayer:
 
 
 def logits(features: Ints, weight: Ints, bias: Ints) -> Ints:
-    """Return the readout, `[N, classes]`: int8 by int8 into int32, biases at the products' scale."""
+    """Return the readout's logits `[N, classes]`: int8 by int8 into int32; biases have the scale of the products."""
     return checked(matmul(features, weight.T) + bias, 32, "readout's accumulator")

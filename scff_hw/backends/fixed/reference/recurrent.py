@@ -27,7 +27,7 @@ from scff_hw.core.shapes import DIRECTIONS
 from scff_hw.errors import UsageError
 
 TOTAL_BITS = 24
-"""Bits of a sum of states over time, used for means: 66 000 steps of 8-bit states."""
+"""Bits of a sum of states over time, used for means; enough for 66 000 steps of 8-bit states."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Unrolled:
 
 
 class IntegerDirection:
-    """One recurrent network of a layer: two arrays of weights.
+    """One direction of a recurrent layer, with two arrays of weights.
 
     Attributes:
-        inputs: W, reads frames.
-        hidden: U, reads states.
+        inputs: W, input weights, multiply frames.
+        hidden: U, recurrent weights, multiply states.
         backwards: reads sequences from the last frame to the first.
     """
 
@@ -78,10 +78,10 @@ class IntegerDirection:
         return self._to_pre_activation(self.inputs, bias[None])[0]
 
     def step(self, state: Ints, drive: Ints) -> tuple[Ints, Ints]:
-        """Compute one time step of one pair: return pre-activations and the next state, `[C]` each.
+        """Compute one time step of one pair; return pre-activations and the next state, `[C]` each.
 
         Args:
-            state: state of the previous step; 0 at the first.
+            state: state after the previous step, `[C]`; zeros at the first step.
             drive: sum of both frames' input drives, `[C]`.
         """
         form = self.hidden.spec.formats
@@ -89,7 +89,7 @@ class IntegerDirection:
         return z, standardise(self.hidden.outputs(z)[None], form.standardised, form.rounding)[0]
 
     def unroll(self, drive: Ints) -> Unrolled:
-        """Return all steps of one pair, from the input drive `[T, C]`."""
+        """Compute all steps of one pair from the input drive `[T, C]`."""
         read, z = np.zeros_like(drive), np.zeros_like(drive)
         state, total = np.zeros_like(drive[0]), np.zeros_like(drive[0])
         steps = range(len(drive))
@@ -100,7 +100,7 @@ class IntegerDirection:
         return Unrolled(read, z, state, total)
 
     def transmitted(self, final: Ints, total: Ints, steps: int, averages: bool) -> Ints:
-        """Output of a sequence: its last state and, with `averages`, the mean of its states, `[C]` or `[2, C]`."""
+        """Return the output of a sequence: its last state `[1, C]`; with `averages`, last and mean state `[2, C]`."""
         form = self.hidden.spec.formats
         shift = form.standardised.frac_bits - form.transmitted.frac_bits
         output = [requantise(final, shift, form.transmitted.bits, form.rounding)]
@@ -111,12 +111,12 @@ class IntegerDirection:
         return np.stack(output)
 
     def collect(self, frames: Sequence[Ints], reads: Sequence[Ints], errors: Sequence[Ints]) -> None:
-        """Add the gradients of the steps of one pair to the sums.
+        """Add the gradients of the steps of one pair to the gradient sums.
 
         Args:
-            frames: standardised, `[T, F]` of the pair's first half and `[T', F]` of its second, T' <= T.
-            reads: the states that U read, `[T, C]`, of the positive and the negative pair.
-            errors: errors at the pre-activations, `[T, C]`, in the same order.
+            frames: standardised frames, `[T, F]` of the pair's first half and `[T', F]` of its second, T' <= T.
+            reads: states that U read, `[T, C]` each, of the positive and the negative pair.
+            errors: errors at the pre-activations, `[T, C]` each, of the positive and the negative pair.
         """
         positive, negative = errors
         own, others = frames
@@ -164,7 +164,7 @@ class IntegerRecurrent:
         return sum(direction.units for direction in self.directions)
 
     def forward(self, sequences: Sequence[Ints]) -> Ints:
-        """Outputs for raw sequences `[T, F]`, each paired with itself: `[N, C]`, or `[N, 2 C]` with `averages`."""
+        """Return outputs `[N, C]` for raw sequences `[T, F]`, each paired with itself; `averages`: `[N, 2 C]`."""
         outputs = []
         for frames in sequences:
             drives = [2 * direction.input_drive(direction.inputs.standardised(frames)) for direction in self.directions]
@@ -173,7 +173,7 @@ class IntegerRecurrent:
         return np.stack(outputs)
 
     def transmitted(self, passes: Sequence[Unrolled], steps: int) -> Ints:
-        """Return the last states of all directions, then the means of all."""
+        """Return the last states of all directions, then, with `averages`, the mean states, as one vector."""
         parts = [
             direction.transmitted(unrolled.final, unrolled.total, steps, self.averages)
             for direction, unrolled in zip(self.directions, passes, strict=True)
@@ -240,7 +240,7 @@ class IntegerRecurrent:
 
 
 class StreamingRecurrent:
-    """A layer of one direction that processes one time step at a time and stores none.
+    """A layer with one direction that processes one time step at a time and stores no sequence.
 
     Learning: `begin`, then per pair `begin_pair` and one `learn` per frame of its first half, then `apply`.
     Inference: `begin_pair`, one `step` per frame, then `transmitted`.
@@ -272,7 +272,7 @@ class StreamingRecurrent:
         self.steps = 0
 
     def learn(self, own: Ints, other: Ints | None) -> None:
-        """One time step of learning, from raw frames `[F]`; `other` is None once the second half has ended."""
+        """Compute one time step of learning from raw frames `[F]`; `other` is None once the second half has ended."""
         direction = self.direction
         frames = [direction.inputs.standardised(half[None]) for half in (own, other) if half is not None]
         v = [direction.input_drive(x)[0] for x in frames]
@@ -290,7 +290,7 @@ class StreamingRecurrent:
         self.direction.apply(rate_shift)
 
     def step(self, frame: Ints) -> None:
-        """One time step of inference, from a raw frame `[F]`."""
+        """Compute one time step of inference from a raw frame `[F]`."""
         direction = self.direction
         v = direction.input_drive(direction.inputs.standardised(frame[None]))[0]
         self.states[0] = direction.step(self.states[0], 2 * v)[1]

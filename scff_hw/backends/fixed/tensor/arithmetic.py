@@ -45,13 +45,13 @@ def nearest(x: Tensor, rounding: Rounding) -> Tensor:
 
 
 def requantise(x: Tensor, shift: int | Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """Return the integers `x * 2^-shift`, rounded and saturated; a tensor `shift` contains `2^-shift` itself."""
+    """Return the integers `x * 2^-shift`, rounded and saturated to `form`; a tensor `shift` contains `2^-shift`."""
     scale = shift if isinstance(shift, Tensor) else 2.0**-shift
     return nearest(x * scale, rounding).clamp(-form.top, form.top)
 
 
 def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool = False) -> Tensor:
-    """Zero mean and unit unbiased standard deviation per sample, for 8-bit integers; integers in float32.
+    """Scale each sample of 8-bit integers to zero mean and unit unbiased standard deviation; integers in float32.
 
     Args:
         varying: the number of samples differs between calls, so fusing would compile anew for each.
@@ -73,13 +73,13 @@ def standardise(x: Tensor, form: QFormat, rounding: Rounding, *, varying: bool =
 
 
 def _scaled(flat: Tensor, mean: Tensor, scale: Tensor, form: QFormat, rounding: Rounding) -> Tensor:
-    """In float64, for products of 31 bits."""
+    """Centre, scale and requantise samples; in float64, for products of 31 bits."""
     centred = flat * (1 << MEAN_GUARD_BITS) - mean
     return requantise(centred.double(), scale, form, rounding).float()
 
 
 def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
-    """As in the reference, from the array's inputs; None if all weights are 1.
+    """Compute the reference's `half_weights` from the array's inputs `x`; return None if all weights are 1.
 
     Args:
         forward: sample k is paired with `forward[k]`; None without negative pairs.
@@ -97,7 +97,7 @@ def half_weights(x: Tensor, forward: Tensor | None, n: int) -> Halves | None:
 
 
 def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding) -> Tensor:
-    """Return `z` of pairs `[N, C, ...]`, as in the reference; exact in float32, which represents 23 bits and a half."""
+    """Return pre-activations of pairs `[N, C, ...]`, as in the reference; exact in float32 (23 bits and a half)."""
     if weight is None:
         return a + b
     w = weight.view(-1, *(1,) * (a.dim() - 1))
@@ -105,7 +105,7 @@ def weighted_sum(a: Tensor, b: Tensor, weight: Tensor | None, rounding: Rounding
 
 
 def shares(error: Tensor, weight: Tensor | None, rounding: Rounding) -> tuple[Tensor, Tensor]:
-    """As in the reference; in float64 if weights differ from 1, for products of 30 bits."""
+    """Compute the reference's `shares`; in float64 if weights differ from 1, for products of 30 bits."""
     if weight is None:
         return error, error
     w = weight.view(-1, *(1,) * (error.dim() - 1)).double()
@@ -119,13 +119,13 @@ def divide(x: Tensor, n: int | Tensor) -> Tensor:
 
 
 def sum_of_squares(y: Tensor, top: int) -> Tensor:
-    """Sum of squares over the units, dimension 1, of integers up to `top`."""
+    """Return the sum of squares over the units (dimension 1) of integers of magnitude up to `top`."""
     exact = y.shape[1] * top * top < EXACT["half_even"]
     return y.square().sum(dim=1) if exact else y.square().sum(dim=1, dtype=torch.float64)
 
 
 def coefficients(s_pos: Tensor, s_neg: Tensor, spec: LayerSpec, units: int, shares: int) -> tuple[Tensor, Tensor]:
-    """As in the reference, from integers `[N, P]`; integers in float32."""
+    """Compute the reference's `coefficients` from integers `[N, P]`; integers in float32."""
     m, s = reciprocal(units)
     shift = s + 2 * spec.formats.output.frac_bits - TABLE_STEPS_PER_UNIT_LOG2
     rounding = spec.formats.rounding

@@ -78,7 +78,7 @@ class FixedArray:
 
     @property
     def learning_rate(self) -> float:
-        """A power of two, applicable as a shift: the one nearest to the requested rate."""
+        """Learning rate of the next update: the power of two nearest to the requested rate, applied as a shift."""
         return 2.0**-self.rate_shift
 
     @learning_rate.setter
@@ -91,7 +91,7 @@ class FixedArray:
 
     @property
     def accumulator_bias(self) -> Tensor:
-        """`[outputs]`, integers at the accumulator's scale."""
+        """Biases `[outputs]` as integers at the accumulator's scale."""
         guard = self.formats.bias.fracs[0] - self.formats.accumulator.fracs[0]
         return nearest(self._bias * 2.0**-guard, self.formats.rounding)
 
@@ -115,10 +115,10 @@ class FixedArray:
         return prepared.mvm(weight)
 
     def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor, *, addends: int = 1) -> None:
-        """`update` for inputs and errors already on their grids.
+        """Make an `update` with inputs and errors already on their grids.
 
         Args:
-            addends: each given error is a sum of this many errors of the format.
+            addends: each given error is a sum of this many errors in the format `error`.
         """
         formats = self.formats
         prepared = self._prepare(x)
@@ -149,7 +149,7 @@ class FixedArray:
         return float(low), float(high)
 
     def take_metrics(self) -> dict[str, float]:
-        """Shares of clipped inputs and errors, in some samples of each batch, and of weights at their bounds."""
+        """Return the shares of clipped inputs and errors, in some samples of each batch, and of weights at bounds."""
         counts = zip(METERED, self._counts.tolist(), strict=True)
         metrics = {f"clipped_{name}": clipped / count if count else 0.0 for name, (clipped, count) in counts}
         self._counts.zero_()
@@ -223,5 +223,5 @@ def _integers(x: Tensor, form: QFormat) -> Tensor:
 
 
 def check_optimisation(optimisation: Optimisation, name: str) -> None:
-    """Check for plain SGD; errors name the options to change. `name` is the array's, e.g. layers.1."""
+    """Check that the optimiser is plain SGD; errors name the options to change. `name`: array, e.g. layers.1."""
     check_plain_sgd(optimisation, name, "fixed", "moments would take more memory than the weights")

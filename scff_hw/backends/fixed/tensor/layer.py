@@ -52,7 +52,7 @@ class FixedLayer:
 
     @property
     def spec(self) -> LayerSpec:
-        """The parameters of this layer for the reference."""
+        """Parameters of this layer for the NumPy reference."""
         rule = self.rule or SCFF(0.0, 0.0)
         return LayerSpec(
             self.array.formats,
@@ -110,9 +110,9 @@ class FixedLayer:
         return tensors.standardise(x.flatten(1), form.feature, form.rounding) * 2.0**-form.feature.frac_bits
 
     def _read(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs of the array, views or streams concatenated, and pre-activations of the first and the last of them.
+        """Return the array's input, views or streams concatenated, and the pre-activations of the first and the last.
 
-        With one view or stream both are the same.
+        With one view or stream, first and last are the same.
         """
         second = stream.second_view if self.makes_pairs else stream.negative
         views = [stream.positive] if second is None else [stream.positive, second]
@@ -166,7 +166,7 @@ def pre_activation_scales(array: FixedArray, u: Tensor) -> tuple[Tensor, Tensor,
 
 
 def chosen_positions(error: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """1 at `count` random positions of each row of `[R, C, ...]`, 0 elsewhere; drawn as in `at_random_positions`."""
+    """Return a mask `[R, 1, ...]` with 1 at `count` random positions per row; drawn as in `at_random_positions`."""
     rows, positions = len(error), error[0, 0].numel()
     chosen = torch.rand(rows, positions, generator=generator).topk(count, dim=1).indices
     return torch.zeros(rows, positions).scatter_(1, chosen, 1.0).view(rows, 1, *error.shape[2:])
@@ -191,7 +191,7 @@ def _uncompiled(function: Callable[..., Any], like: Tensor) -> Callable[..., Any
 def _outputs(
     first: Tensor, last: Tensor, forward: Tensor | None, halves: tensors.Halves | None, form: LayerFormats
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Outputs of positive and negative pairs, sums of squares per position, and the largest output per unit."""
+    """Return outputs of positive and negative pairs, their sums of squares per position, and the largest per unit."""
     z_pos, z_neg = first, last
     if forward is not None:
         w_pos, w_neg = halves or (None, None)

@@ -25,12 +25,12 @@ except ImportError as missing:
 
 
 def weight_quantiser(form: QFormat, dims: int) -> type:
-    """Return a Brevitas weight quantiser of that format, for weights of `dims` dimensions."""
+    """Return a Brevitas weight quantiser of format `form`, for weights of `dims` dimensions."""
     return _quantiser(WeightQuantSolver, form, dims)
 
 
 def activation_quantiser(form: QFormat) -> type:
-    """Return a Brevitas activation quantiser of that format."""
+    """Return a Brevitas activation quantiser of format `form`."""
     return _quantiser(ActQuantSolver, form, 0)
 
 
@@ -43,7 +43,7 @@ def quant_layer(geometry: Geometry, form: QFormat, weight: Tensor) -> QuantLinea
     """Return a Brevitas layer without bias, with a copy of `weight`.
 
     Raises:
-        UsageError: Brevitas has no such layer.
+        UsageError: Brevitas has no layer of this geometry.
     """
     make: type[Any] = geometry.by_kind("a layer of the fixed backend", dense=QuantLinear, conv2d=QuantConv2d)
     window = () if geometry.window is None else (geometry.window,)

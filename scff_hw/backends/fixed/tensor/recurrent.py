@@ -28,7 +28,7 @@ from scff_hw.core.rules import SCFF
 
 @dataclass(frozen=True)
 class FixedRecurrentLayer:
-    """One direction or two, in which all values are integers of declared widths.
+    """A recurrent layer with one or two directions, in which all values are integers of declared widths.
 
     Attributes:
         directions: their arrays are `FixedArray`s with matching formats.
@@ -55,17 +55,17 @@ class FixedRecurrentLayer:
 
     @property
     def features_in(self) -> int:
-        """Values per frame."""
+        """Number of values per frame, F."""
         return self.directions[0].inputs.geometry.inputs
 
     @property
     def units(self) -> int:
-        """Units of each direction."""
+        """Number of units per direction."""
         return self.directions[0].inputs.geometry.outputs
 
     @property
     def formats(self) -> LayerFormats:
-        """Formats of an array that reads states; most are common to the layer."""
+        """Formats of the array U of the first direction; most are common to the layer."""
         return _fixed(self.directions[0].hidden).formats
 
     def spec(self, array: FixedArray) -> LayerSpec:
@@ -81,7 +81,7 @@ class FixedRecurrentLayer:
         Args:
             stream: `positive` `[N, T, F]` and `lengths` `[N]`, as for the float layer.
             partners: the negative partner of each sequence.
-            generator: not used; other layers draw positions.
+            generator: not used; convolutional layers draw positions with it.
         Returns:
             The telemetry, and a function that computes the pre-update output of `forward`.
 
@@ -157,7 +157,7 @@ class _Unrolled:
         read: `[M, P, units]`, states that U read, values on their grid.
         y: `[M, P, units]`, outputs, integers.
         final: `[N, P, units]`, the last states, integers, in the order of the packing.
-        total: `[N, P, units]`, sums of states over time, integers, in the same order.
+        total: `[N, P, units]`, sums of states over time, integers, in the order of the packing.
     """
 
     frames: Tensor
@@ -168,7 +168,7 @@ class _Unrolled:
 
 
 def _unroll(direction: Direction, raw: Tensor, packing: Packing, others: Tensor | None) -> _Unrolled:
-    """Return all steps of a direction, from raw frames `[M, F]`."""
+    """Compute all steps of a direction from raw frames `[M, F]`."""
     inputs, hidden = _fixed(direction.inputs), _fixed(direction.hidden)
     form, unit = hidden.formats, 2.0**-hidden.formats.standardised.frac_bits
     frames = standardised(raw, 0, inputs.formats, varying=True)
@@ -193,7 +193,7 @@ def _unroll(direction: Direction, raw: Tensor, packing: Packing, others: Tensor 
 
 
 def _input_drive(inputs: FixedArray, frames: Tensor, others: Tensor | None) -> Tensor:
-    """Input drive of each step: W times the frames, plus the bias of W; integers `[M, P, units]`, float32."""
+    """Return the input drive: W times the frames, plus the bias of W; integers `[M, P, units]`, float32."""
     u = inputs.mvm_on_grid(frames)
     scale, bias, shift = pre_activation_scales(inputs, u)
     v = requantised(u, scale, torch.zeros_like(bias), shift, inputs.formats)

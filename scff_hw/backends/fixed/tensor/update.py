@@ -1,4 +1,4 @@
-"""One weight update, in a form for large tensors: fused, with random numbers for all rows at once."""
+"""One weight update, fast on large tensors: operations are fused, random numbers drawn for all rows at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Step = tuple[Tensor, Tensor, Tensor]
 
 
 def stepped(stored: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
-    """Return `stored - gradient * per_step`, rounded to the nearest.
+    """Return the result of the update `stored - gradient * per_step`, rounded to the nearest integer.
 
     Args:
         stored: integers `[outputs, fan_in]`.
@@ -40,7 +40,7 @@ def stepped_stochastically(
     half: Tensor,
     form: LayerFormats,
 ) -> Step:
-    """As `stepped`, but with stochastic rounding: up with probability equal to the fraction.
+    """Return the result of `stepped` with stochastic rounding: up with probability equal to the fraction.
 
     Args:
         drawn: 16 random bits per weight, in int16.
@@ -65,7 +65,9 @@ def requantised_weights(stored: Tensor, form: LayerFormats) -> tuple[Tensor, Ten
 
 
 def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Per shift, the dither added before rounding down, from 16 random bits: `(bits >> dropped) * scale + half`.
+    """Return `dropped, scale, half` per shift: 16 random `bits` give the dither `(bits >> dropped) * scale + half`.
+
+    The dither is added before rounding down.
 
     Up to a shift of 16 every fraction has its exact probability; beyond, that of the nearest 16-bit fraction.
     """
