@@ -103,7 +103,7 @@ class BackendContract:
         read: Tensor | None = None,
         rate: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Return the mean changes of weight and bias by an update after an MVM of `read`; `rate` scales the rate."""
+        """Return mean weight and bias changes by an update after an MVM of `read`; `rate` scales the learning rate."""
         changes = []
         for _ in range(self.repeats_of(geometry)):
             array = self.make(geometry)

@@ -114,7 +114,7 @@ def _interleaved(rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_optimisation(optimisation: Optimisation, name: str) -> None:
-    """Check that the optimiser is plain SGD; errors name the options to change. `name`: array, e.g. layers.1."""
+    """Check that the optimiser of the array `name`, e.g. layers.1, is plain SGD; errors name the options to change."""
     check_plain_sgd(optimisation, name, "analog", "a pulse changes a weight, and nothing stores moments")
 
 

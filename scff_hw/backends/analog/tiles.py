@@ -103,7 +103,7 @@ class TileGrid:
                 tile.post_update_step()
 
     def granularity(self) -> float:
-        """Return the weight change per pulse of a mean device at weight 0, which sets pulse trains; 0 if exact."""
+        """Return a mean device's weight change per pulse at weight 0, which sets the pulse train length; 0 if exact."""
         extra = self.tiles[0][0].tile.dump_extra()
         return float(extra.get("rpu.rpu_device.weight_granularity", [0.0])[0])
 

@@ -134,7 +134,7 @@ class FixedBackend(Backend):
         return FixedRecurrentLayer(directions, integer_rule(rule), averages)
 
     def readout(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a readout's weights rounded to 8 bits, its biases to 32 (scale of the products), as real values."""
+        """Return a readout's weights in 8 bits and biases in 32, at its products' scale, as values on their grids."""
         form = QFormat(READOUT_BITS, fraction_bits(float(weight.abs().max()), READOUT_BITS))
         feature = next(iter(self.formats.values())).feature
         return _on_grid(weight, form), _on_grid(bias, form.plus(feature.frac_bits, 32))

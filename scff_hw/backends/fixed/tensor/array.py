@@ -223,5 +223,5 @@ def _integers(x: Tensor, form: QFormat) -> Tensor:
 
 
 def check_optimisation(optimisation: Optimisation, name: str) -> None:
-    """Check that the optimiser is plain SGD; errors name the options to change. `name`: array, e.g. layers.1."""
+    """Check that the optimiser of the array `name`, e.g. layers.1, is plain SGD; errors name the options to change."""
     check_plain_sgd(optimisation, name, "fixed", "moments would take more memory than the weights")
