@@ -1,4 +1,4 @@
-"""Backends own, read and update the weights. See `scff_hw.core.backend` for their interface.
+"""Backends store, read and update the weights. See `scff_hw.core.backend` for their interface.
 
 `analog` and `fixed` need extras and are imported at first use. Further backends declare an entry point in the group
 `scff_hw.backends`: a subclass of `scff_hw.core.backend.Backend`.

@@ -53,7 +53,7 @@ def _columns(geometry: Geometry, y: Tensor) -> Tensor:
 
 
 class BackendContract:
-    """The contract; see the module's docstring."""
+    """The tests that a backend must pass; the module's docstring describes how to subclass it."""
 
     relative_error: ClassVar[float] = 1e-5
     repeats: ClassVar[int] = 1
@@ -122,7 +122,7 @@ class BackendContract:
         assert all(isinstance(text, str) for text in backend.documents().values())
 
     def test_is_restored_as_it_was_prepared(self) -> None:
-        """A resumed run restores its backend from the documents alone that the new run stored in the run folder."""
+        """Check that a resumed run can restore its backend from the documents in the run folder alone."""
         geometry = Dense(13, 7)
         weight, bias = _weights(geometry, 0)
         optimisation = Optimisation("sgd", learning_rate=self.learning_rate)
@@ -188,7 +188,7 @@ class BackendContract:
         self.assert_close(stale, fresh)
 
     def test_one_update_takes_the_rows_of_many_reads(self) -> None:
-        """As in a recurrent layer: one MVM per step, with fewer rows each time, then one update with all rows."""
+        """Check a recurrent layer's use: one MVM per step, with fewer rows each time, then one update with all rows."""
         geometry = Dense(7, 7)
         x = self.inputs(geometry)
         error, bias_error = self.errors(x), torch.zeros(geometry.outputs)

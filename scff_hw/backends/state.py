@@ -27,7 +27,7 @@ def check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
 
 
 def check_plain_sgd(optimisation: Optimisation, name: str, backend: str, why: str) -> None:
-    """Check that the optimiser is plain SGD. `name` is the array's, e.g. layers.1.
+    """Check that the optimiser of the array `name`, e.g. layers.1, is plain SGD.
 
     Raises:
         UsageError: another optimiser (`why` is the reason in the message), momentum or weight decay; the message

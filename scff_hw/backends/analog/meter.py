@@ -108,7 +108,7 @@ def _sums(values: Tensor) -> Tensor:
 
 
 def at_bounds(grid: TileGrid, within: float, upper_only: bool = False) -> float:
-    """Return the share of devices with a weight within `within` (on the crossbar) of a bound; each of a pair counts."""
+    """Return the share of devices, both of each pair, at most `within` (in crossbar units) away from a bound."""
     at, count = 0, 0
     for below, above, _ in _devices(grid):
         near = above <= within if upper_only else (above <= within) | (below <= within)
@@ -136,5 +136,5 @@ def _devices(grid: TileGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def _quantile(values: Tensor, share: float) -> float:
-    """Return the quantile `share` of `values`; `torch.quantile` rejects more than 2^24 values."""
+    """Return the quantile `share`, 0..1, of `values`; `torch.quantile` rejects more than 2^24 values."""
     return float(values.kthvalue(max(1, round(share * len(values)))).values)

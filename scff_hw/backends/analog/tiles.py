@@ -59,7 +59,7 @@ class TileGrid:
             yield from line
 
     def write(self, weight: Tensor) -> None:
-        """Write `[outputs, inputs]` to the tiles, at the scale of the first weights, up to the devices' bounds."""
+        """Write weights `[outputs, inputs]` to the tiles, at the first weights' scale, up to the devices' bounds."""
         for tile, part in self._parts(weight):
             self._put(tile, part)
 
@@ -137,7 +137,7 @@ def device_seed(seed: int, name: str, row: int, column: int) -> int:
 
 
 def _restore(tile: Any, hidden: Tensor, weight: Tensor) -> None:
-    """Set the devices and the weights of a tile to saved ones.
+    """Set the devices (`hidden`) and the weights of a tile to the values of a saved state.
 
     Setting weights or hidden parameters treats the weights as newly written, which discards the devices' write noise.
     So the written values are set first, then the read values, in the memory shared by Python and the simulator. Pairs
@@ -167,7 +167,7 @@ def _scale(tile: Any) -> float:
 
 
 def _shares(count: int, most: float | None) -> list[int]:
-    """Return `count` lines over the fewest tiles of at most `most` lines, as evenly as possible."""
+    """Divide `count` lines evenly over the fewest tiles of at most `most` lines; return the lines per tile."""
     tiles = 1 if most is None else -(-count // int(most))
     return [count // tiles + (index < count % tiles) for index in range(tiles)]
 

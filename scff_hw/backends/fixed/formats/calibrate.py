@@ -137,7 +137,7 @@ def default_formats(weight: Tensor, options: FixedPoint, inputs: float = 4.0, er
 
 
 def _observe(layer: PairLayer, stream: Stream, learning: bool) -> tuple[dict[str, Tensor], Stream]:
-    """Return float values of all tensors of a layer, by tensor name, as fixed point defines them; and its output."""
+    """Compute a layer in float, in the steps of fixed point; return all tensors by name, and the layer's output."""
     parts = [stream.positive] if layer.makes_pairs or stream.negative is None else [stream.positive, stream.negative]
     if layer.array.geometry.flattens:
         parts = [part.flatten(1) for part in parts]

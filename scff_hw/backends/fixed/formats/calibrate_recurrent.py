@@ -83,7 +83,7 @@ def calibrate_recurrent(
 
 
 def _observe(layer: RecurrentLayer, samples: Stream, learning: bool, batch: int) -> tuple[dict[str, Tensor], Stream]:
-    """Return float values of all tensors of a layer, by tensor name, as fixed point defines them; and its output."""
+    """Compute a layer in float, in the steps of fixed point; return all tensors by name, and the layer's output."""
     packing, raw = packed(samples, layer.features_in)
     frames, count = standardise(raw), len(packing.order)
     partners = Partners.cyclic(count, count // 2)

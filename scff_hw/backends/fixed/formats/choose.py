@@ -77,12 +77,12 @@ def weight_format(weight: Tensor, options: FixedPoint, learning: bool) -> QForma
 
 
 def shadow_format(weight: QFormat, options: FixedPoint) -> QFormat | None:
-    """Return the format of the shadow weights, which accumulate updates: `weight` with more fraction bits; or None."""
+    """Return the format of shadow weights, which accumulate updates: `weight` with extra fraction bits; or None."""
     return weight.plus(options.shadow_bits - options.weight_bits, options.shadow_bits) if options.shadow_bits else None
 
 
 def growth(rule: SCFF | None, z: Tensor) -> float:
-    """Return the expected growth factor of outputs, >= 1, until goodness is `OVERSHOOT` times its larger threshold."""
+    """Return the growth of outputs, a factor >= 1, until goodness is `OVERSHOOT` times the rule's larger threshold."""
     if rule is None:
         return 1.0
     now = float(torch.relu(z).square().mean())

@@ -95,8 +95,8 @@ def standardise(x: Ints, form: QFormat, rounding: Rounding) -> Ints:
     """Scale each sample of `[R, ...]` to zero mean and unit unbiased standard deviation, constant samples to zeros.
 
     With s1 and s2 the sums of a sample's n values and of their squares, V = n s2 - s1^2 is n (n - 1) times the
-    variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 spare fraction bits, and one division gives the
-    reciprocal, a factor of all values.
+    variance. Scaled by 4^e to between 2^28 and 2^31, its root has 14 spare fraction bits. One division gives the
+    root's reciprocal, by which all values are multiplied.
     """
     shape, x = x.shape, x.reshape(len(x), -1)
     n = x.shape[1]

@@ -62,7 +62,7 @@ class IntegerDirection:
         self.clear()
 
     def clear(self) -> None:
-        """Set the gradient sums of W (frames), U (states) and the common bias to 0."""
+        """Set the gradient sums of W (frames), U (states) and their common bias to 0."""
         self._of_inputs, self._of_hidden = np.zeros_like(self.inputs.stored), np.zeros_like(self.hidden.stored)
         self._of_bias = np.zeros_like(self.hidden.bias)
 
@@ -72,7 +72,7 @@ class IntegerDirection:
 
     @property
     def bias_drive(self) -> Ints:
-        """The bias of W at the scale of pre-activations, added at every step, `[C]`."""
+        """Bias `[C]` of W at the scale of pre-activations; added at every step."""
         form = self.inputs.spec.formats
         bias = shift_right(self.inputs.bias, BIAS_GUARD_BITS, form.rounding)
         return self._to_pre_activation(self.inputs, bias[None])[0]
@@ -181,7 +181,7 @@ class IntegerRecurrent:
         return np.concatenate(parts, axis=1).ravel()
 
     def features(self, transmitted: Ints) -> Ints:
-        """Return the readout features of the output."""
+        """Return the readout features: the output in the format `feature`."""
         form = self.spec.formats
         shift = form.transmitted.frac_bits - form.feature.frac_bits
         return requantise(transmitted, shift, form.feature.bits, form.rounding)
@@ -235,7 +235,7 @@ class IntegerRecurrent:
         return pull, push
 
     def _split(self, x: Ints) -> list[Ints]:
-        """Split the units of all directions by direction."""
+        """Split `[T, units of all directions]` into one `[T, C]` per direction."""
         return np.split(x, np.cumsum([direction.units for direction in self.directions])[:-1], axis=1)
 
 

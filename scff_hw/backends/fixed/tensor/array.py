@@ -115,7 +115,7 @@ class FixedArray:
         return prepared.mvm(weight)
 
     def update_on_grid(self, x: Tensor, error: Tensor, bias_error: Tensor, *, addends: int = 1) -> None:
-        """Make an `update` with inputs and errors already on their grids.
+        """Update the weights as `update` does, from inputs and errors already on their grids.
 
         Args:
             addends: each given error is a sum of this many errors in the format `error`.
@@ -149,7 +149,7 @@ class FixedArray:
         return float(low), float(high)
 
     def take_metrics(self) -> dict[str, float]:
-        """Return the shares of clipped inputs and errors, in some samples of each batch, and of weights at bounds."""
+        """Return shares of clipped inputs and errors (some samples per batch) and of weights at bounds."""
         counts = zip(METERED, self._counts.tolist(), strict=True)
         metrics = {f"clipped_{name}": clipped / count if count else 0.0 for name, (clipped, count) in counts}
         self._counts.zero_()
@@ -187,14 +187,14 @@ class FixedArray:
         torch.mul(weight.view(self.geometry.weight_shape), self._unit, out=self.module.weight.data)
 
     def _prepare(self, x: Tensor) -> Prepared:
-        """Return the input prepared for its products; cached from an MVM to its update."""
+        """Return `x` prepared for its products; cached from an MVM to the update with the same `x`."""
         if self._prepared is None or self._prepared[0] is not x:
             self.geometry.check_input(x)
             self._prepared = (x, self.geometry.prepare(x, self._workspace, exact=True))
         return self._prepared[1]
 
     def _gradient(self, x: Tensor, prepared: Prepared, error: Tensor, addends: int) -> Tensor:
-        """Return `sum error x^T`, exact: float32 for as many samples at a time as stay exact, their sums in float64."""
+        """Return `sum error x^T`, exact: in float32 for as many samples as stay exact, groups summed in float64."""
         formats = self.formats
         products = EXACT[formats.rounding] // (addends * formats.error.top * formats.standardised.top)
         samples = products // (error[0, 0].numel() if error.dim() > 2 else 1)

@@ -112,7 +112,7 @@ class FixedLayer:
     def _read(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
         """Return the array's input, views or streams concatenated, and the pre-activations of the first and the last.
 
-        With one view or stream, first and last are the same.
+        With one view or stream, the first is also the last.
         """
         second = stream.second_view if self.makes_pairs else stream.negative
         views = [stream.positive] if second is None else [stream.positive, second]
@@ -142,11 +142,11 @@ class FixedLayer:
 
 
 def telemetry(rule: SCFF, form: LayerFormats, s_pos: Tensor, s_neg: Tensor, largest: Tensor) -> Telemetry:
-    """Return the telemetry of the float rule for these outputs.
+    """Return the telemetry (goodness, loss, dead units) that the float rule gives for these outputs.
 
     Args:
-        s_pos, s_neg: `[N, ...]`, sums of squared outputs over the units.
-        largest: `[C]`, the largest output of each unit.
+        s_pos, s_neg: `[N, ...]`, sums of squared outputs over the units, as integers.
+        largest: `[C]`, the largest output of each unit; 0 for a dead unit.
     """
     units = len(largest)
     scale = 1 / (units * 4.0**form.output.frac_bits)
@@ -214,9 +214,9 @@ def _errors(
     shift: int,
     form: LayerFormats,
 ) -> tuple[Tensor, Tensor]:
-    """Return the errors at the rows of the MVM, and their sums per unit, on their grid.
+    """Return the errors at the rows of the MVM, and their sums per unit `[C]`, both on the grid of `error`.
 
-    Products and sums of four stay below 2^24; halves with weights other than 1 are in float64.
+    Products and sums of four products are below 2^24; halves with weights other than 1 are in float64.
     """
     pull, push = -y_pos * c_pos.unsqueeze(1), y_neg * c_neg.unsqueeze(1)
     if backward is None:
@@ -243,7 +243,7 @@ def _transmitted(z: Tensor, transmit: str, form: LayerFormats) -> Tensor:
 
 
 def _pooled(x: Tensor, pool: Pool) -> Tensor:
-    """Return the pooling of integers; an average divides by the size of its window, counted as in PyTorch."""
+    """Pool integers; an average is divided by the size of its window, counted as in PyTorch."""
     if pool.kind == "max":
         return pool(x)
     options = {"padding": pool.padding, "ceil_mode": pool.ceil, "divisor_override": 1}

@@ -18,7 +18,7 @@ Step = tuple[Tensor, Tensor, Tensor]
 
 
 def stepped(stored: Tensor, gradient: Tensor, per_step: Tensor, form: LayerFormats) -> Step:
-    """Return the result of the update `stored - gradient * per_step`, rounded to the nearest integer.
+    """Return `stored - gradient * per_step`, the product rounded to integers, the difference saturated; as a `Step`.
 
     Args:
         stored: integers `[outputs, fan_in]`.
@@ -67,9 +67,8 @@ def requantised_weights(stored: Tensor, form: LayerFormats) -> tuple[Tensor, Ten
 def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Return `dropped, scale, half` per shift: 16 random `bits` give the dither `(bits >> dropped) * scale + half`.
 
-    The dither is added before rounding down.
-
-    Up to a shift of 16 every fraction has its exact probability; beyond, that of the nearest 16-bit fraction.
+    The dither is added before rounding down. All three have shape `[shifts, 1]`. Up to a shift of 16, fractions round
+    up with their exact probability; beyond, with that of the nearest 16-bit fraction.
     """
     parts = [
         (DRAW_BITS - max(s, 0), 2.0 ** -max(s, 0), 0.0)
@@ -87,7 +86,7 @@ def dithering(shifts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fast_draws(states: NDArray[np.uint32], columns: int) -> tuple[Tensor, NDArray[np.uint32]]:
-    """Return the result of `xorshift.draws`, as int16 `[rows, columns]`: a word's lower half is first in memory."""
+    """Compute `xorshift.draws` fast, with int16 draws `[rows, columns]`: a word's lower half is first in memory."""
     words = np.empty((-(-columns // 2), len(states)), dtype=np.dtype("<u4"))
     state, moved = states.copy(), np.empty_like(states)
     for word in words:
