@@ -46,6 +46,9 @@ def read_table(path: Path, options: TableOptions, share: float, seed: int) -> Pa
             )
     if len(set(chosen)) < len(chosen):
         raise DataError(f"The features of {path} must be different columns. Got {', '.join(chosen)} instead.")
+    if options.group is not None and frame[options.group].isna().any():
+        row = int(np.flatnonzero(frame[options.group].isna().to_numpy())[0])
+        raise DataError(f"Column {options.group} must have a group in every row. Got none in {path}, row {row + 1}.")
     if not len(frame):
         raise DataError(f"{path} must have at least one row below its header. Got none instead.")
     if len(chosen) < 2:
@@ -110,8 +113,15 @@ def _check_header(path: Path, options: TableOptions) -> None:
     if path.suffix.lower() in PARQUET:
         return
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        header = next((row for row in csv.reader(stream, delimiter=options.separator) if row), [])
+        rows = (row for row in csv.reader(stream, delimiter=options.separator) if row)
+        header, first = next(rows, []), next(rows, None)
+    if first is not None and len(first) > len(header):  # pandas would take the first column as names of rows
+        raise DataError(
+            f"Every row of {path} must have {len(header)} fields, as its header. Got {len(first)} in row 1 instead."
+        )
     for name in header:
+        if not name.strip():
+            raise DataError(f"Every column of {path} must have a name. Got column {header.index(name) + 1} without one.")
         if header.count(name) > 1:
             raise DataError(f"The columns of {path} must have different names. Got '{name}' twice instead.")
 
