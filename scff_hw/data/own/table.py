@@ -121,7 +121,8 @@ def _check_header(path: Path, options: TableOptions) -> None:
         )
     for name in header:
         if not name.strip():
-            raise DataError(f"Every column of {path} must have a name. Got column {header.index(name) + 1} without one.")
+            number = header.index(name) + 1
+            raise DataError(f"Every column of {path} must have a name. Got column {number} without one.")
         if header.count(name) > 1:
             raise DataError(f"The columns of {path} must have different names. Got '{name}' twice instead.")
 
